@@ -1,0 +1,1 @@
+"""The database: one door for Supabase, any PostgreSQL, and the embedded default."""

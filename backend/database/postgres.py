@@ -1,0 +1,318 @@
+"""Direct PostgreSQL (psycopg): any server from version 15, and the embedded one."""
+
+from __future__ import annotations
+
+import logging
+import select
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import orjson
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from database.errors import DatabaseError, DatabaseUnreachable, error_of_sqlstate
+from database.interface import Listener, Order, Row, Where, check_write, need_condition
+from half_hours import rfc3339
+
+log = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+Answer = TypeVar("Answer")
+
+CONNECT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_MS = 30_000
+TRANSACTION_POOLER_PORT = "6543"  # Supabase's pooler in transaction mode: no LISTEN, no prepared statements
+_REPEAT_AFTER_S = (0.1, 0.5, 2.0)
+_OPERATORS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+class PostgresDatabase:
+    """The `Database` interface over a pool of psycopg connections: a call is one statement and transaction.
+
+    `revive` is called when no connection can be made: the embedded server is brought back by it.
+    """
+
+    def __init__(
+        self, conninfo: str, *, revive: Callable[[], None] | None = None, max_connections: int = 16
+    ) -> None:
+        self.conninfo = conninfo
+        self._revive = revive
+        self._transaction_pooler = conninfo_to_dict(conninfo).get("port") == TRANSACTION_POOLER_PORT
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            conninfo,
+            kwargs={
+                "autocommit": True,
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "application_name": "pylon-deg",
+                "prepare_threshold": None if self._transaction_pooler else 5,
+            },
+            configure=None if self._transaction_pooler else _configure,
+            check=_refuse_if_closed,
+            min_size=1,
+            max_size=max_connections,
+            timeout=CONNECT_TIMEOUT_S,
+            reconnect_timeout=CONNECT_TIMEOUT_S,
+            open=False,
+        )
+        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+        self._pool.open(wait=False)
+
+    def select(
+        self,
+        table: str,
+        *,
+        where: Sequence[Where] = (),
+        order: Order,
+        after: Sequence[Any] | None = None,
+        limit: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> list[Row]:
+        conditions, parameters = _conditions(where)
+        if after is not None:
+            conditions.append(_past(order, len(after)))
+            parameters.extend(_parameter(value) for value in after)
+        direction = sql.SQL(" desc" if order.descending else " asc")
+        query = sql.SQL(
+            "select coalesce(json_agg(r), '[]')::text from (select {} from {} {} order by {} {}) as r"
+        ).format(
+            sql.SQL(", ").join(map(sql.Identifier, columns)) if columns else sql.SQL("*"),
+            sql.Identifier("public", table),
+            _where(conditions),
+            sql.SQL(", ").join(sql.Identifier(column) + direction for column in order.columns),
+            sql.SQL("limit %s") if limit is not None else sql.SQL(""),
+        )
+        if limit is not None:
+            parameters.append(limit)
+        return _rows(self._json(query, parameters, repeatable=True))
+
+    def insert(self, table: str, rows: Sequence[Row]) -> list[Row]:
+        return self._write(table, rows, sql.SQL(""), repeatable=False)
+
+    def upsert(self, table: str, rows: Sequence[Row], *, conflict: Sequence[str]) -> list[Row]:
+        if not rows:
+            return []
+        replaced = [column for column in check_write(rows) if column not in conflict]
+        settings = sql.SQL(", ").join(
+            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(c)) for c in replaced
+        )
+        clause = sql.SQL("on conflict ({}) do {}").format(
+            sql.SQL(", ").join(map(sql.Identifier, conflict)),
+            sql.SQL("update set {}").format(settings) if replaced else sql.SQL("nothing"),
+        )
+        return self._write(table, rows, clause, repeatable=True)
+
+    def update(self, table: str, values: Row, *, where: Sequence[Where]) -> list[Row]:
+        need_condition(where)
+        conditions, parameters = _conditions(where)
+        target = sql.Identifier("public", table)
+        query = sql.SQL(
+            "with source as (select * from jsonb_populate_record(null::{table}, %s::jsonb)), "
+            "changed as (update {table} set ({columns}) = (select {columns} from source) {where} "
+            "returning {table}.*) "
+            "select coalesce(json_agg(changed), '[]')::text from changed"
+        ).format(
+            table=target,
+            columns=sql.SQL(", ").join(map(sql.Identifier, values)),
+            where=_where(conditions),
+        )
+        return _rows(self._json(query, [_dumps(values), *parameters], repeatable=True))
+
+    def delete(self, table: str, *, where: Sequence[Where]) -> int:
+        need_condition(where)
+        conditions, parameters = _conditions(where)
+        query = sql.SQL("delete from {} {}").format(sql.Identifier("public", table), _where(conditions))
+        return self._run(lambda connection: connection.execute(query, parameters).rowcount, repeatable=True)
+
+    def call(
+        self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False
+    ) -> Any:
+        arguments = arguments or {}
+        query = sql.SQL("select {}({})::text").format(
+            sql.Identifier("public", function),
+            sql.SQL(", ").join(sql.SQL("{} => %s").format(sql.Identifier(name)) for name in arguments),
+        )
+        return self._json(query, [_parameter(value) for value in arguments.values()], repeatable=repeatable)
+
+    def listen(self, channels: Sequence[str]) -> Listener | None:
+        if self._transaction_pooler:
+            return None
+        return PostgresListener(self.conninfo, channels)
+
+    def run_script(self, script: str) -> None:
+        """Run a whole SQL file in one transaction."""
+
+        def execute(connection: Connection) -> None:
+            with connection.transaction():
+                connection.execute(script.encode(), prepare=False)
+
+        self._run(execute, repeatable=False)
+
+    def scalar(self, query: str) -> Any:
+        """The first value of the first row of a constant query."""
+
+        def fetch(connection: Connection) -> Any:
+            row = connection.execute(query.encode()).fetchone()
+            return None if row is None else row[0]
+
+        return self._run(fetch, repeatable=True)
+
+    def close(self) -> None:
+        self._pool.close(timeout=2)
+
+    def _write(
+        self, table: str, rows: Sequence[Row], clause: sql.Composable, *, repeatable: bool
+    ) -> list[Row]:
+        if not rows:
+            return []
+        columns = sql.SQL(", ").join(map(sql.Identifier, check_write(rows)))
+        query = sql.SQL(
+            "with stored as (insert into {table} ({columns}) "
+            "select {columns} from jsonb_populate_recordset(null::{table}, %s::jsonb) {clause} returning *) "
+            "select coalesce(json_agg(stored), '[]')::text from stored"
+        ).format(table=sql.Identifier("public", table), columns=columns, clause=clause)
+        return _rows(self._json(query, [_dumps(list(rows))], repeatable=repeatable))
+
+    def _json(self, query: sql.Composed, parameters: Sequence[Any], *, repeatable: bool) -> Any:
+        def fetch(connection: Connection) -> str | None:
+            row = connection.execute(query, parameters).fetchone()
+            return None if row is None else row[0]
+
+        text = self._run(fetch, repeatable=repeatable)
+        return None if text is None else orjson.loads(text)
+
+    def _run(self, work: Callable[[Connection], Answer], *, repeatable: bool) -> Answer:
+        delays = iter(_REPEAT_AFTER_S)
+        while True:
+            try:
+                with self._pool.connection() as connection:
+                    return work(connection)
+            except PoolTimeout as error:
+                # No connection was had, so nothing was sent: asking again is safe.
+                revived = self._revived()
+                if not revived or (delay := next(delays, None)) is None:
+                    raise DatabaseUnreachable(
+                        f"no connection to PostgreSQL within {CONNECT_TIMEOUT_S} s"
+                    ) from error
+            except psycopg.Error as error:
+                if _is_lost(error):
+                    self._revived()
+                if not _may_repeat(error, repeatable) or (delay := next(delays, None)) is None:
+                    raise _translated(error) from error
+            time.sleep(delay)
+
+    def _revived(self) -> bool:
+        if self._revive is None:
+            return False
+        self._revive()
+        return True
+
+
+class PostgresListener:
+    """A connection of its own on which notifications arrive."""
+
+    def __init__(self, conninfo: str, channels: Sequence[str]) -> None:
+        try:
+            self._connection = psycopg.connect(conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S)
+            for channel in channels:
+                self._connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
+        except psycopg.Error as error:
+            raise _translated(error) from error
+
+    def wait(self, timeout_s: float) -> list[str]:
+        try:
+            return [notice.channel for notice in self._connection.notifies(timeout=timeout_s, stop_after=1)]
+        except psycopg.Error as error:
+            raise DatabaseUnreachable(f"the listening connection is lost: {_brief(error)}") from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _configure(connection: Connection) -> None:
+    connection.execute(f"set statement_timeout = {STATEMENT_TIMEOUT_MS}")
+    connection.execute("set timezone = 'UTC'")
+
+
+def _refuse_if_closed(connection: Connection) -> None:
+    # An idle connection has nothing to read, unless the server has hung up: seen here without a round trip.
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise psycopg.OperationalError("the server closed this connection while it was idle")
+
+
+def _is_lost(error: psycopg.Error) -> bool:
+    if isinstance(error, psycopg.errors.QueryCanceled) or not isinstance(error, psycopg.OperationalError):
+        return False
+    return error.sqlstate is None or error.sqlstate[:2] in {"08", "57"}
+
+
+def _may_repeat(error: psycopg.Error, repeatable: bool) -> bool:
+    if isinstance(error, psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected):
+        return True  # rolled back by the server: it has not happened
+    return repeatable and _is_lost(error)
+
+
+def _translated(error: psycopg.Error) -> DatabaseError:
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return DatabaseError(f"the statement took longer than {STATEMENT_TIMEOUT_MS} ms and was stopped")
+    if error.sqlstate is None:
+        if isinstance(error, psycopg.OperationalError):
+            return DatabaseUnreachable(f"PostgreSQL does not answer: {_brief(error)}")
+        return DatabaseError(_brief(error))
+    return error_of_sqlstate(error.sqlstate, _brief(error))
+
+
+def _brief(error: psycopg.Error) -> str:
+    return " ".join((error.diag.message_primary or str(error)).split())
+
+
+def _conditions(where: Sequence[Where]) -> tuple[list[sql.Composable], list[Any]]:
+    conditions: list[sql.Composable] = []
+    parameters: list[Any] = []
+    for condition in where:
+        column = sql.Identifier(condition.column)
+        if condition.comparison == "is_null":
+            conditions.append(column + sql.SQL(" is null" if condition.value else " is not null"))
+        elif condition.comparison == "in":
+            conditions.append(column + sql.SQL(" = any(%s)"))
+            parameters.append([_parameter(value) for value in condition.value])
+        else:
+            conditions.append(column + sql.SQL(f" {_OPERATORS[condition.comparison]} %s"))
+            parameters.append(_parameter(condition.value))
+    return conditions, parameters
+
+
+def _past(order: Order, length: int) -> sql.Composable:
+    return sql.SQL("({}) {} ({})").format(
+        sql.SQL(", ").join(map(sql.Identifier, order.columns[:length])),
+        sql.SQL("<" if order.descending else ">"),
+        sql.SQL(", ").join(sql.Placeholder() * length),
+    )
+
+
+def _where(conditions: Sequence[sql.Composable]) -> sql.Composable:
+    return sql.SQL("where ") + sql.SQL(" and ").join(conditions) if conditions else sql.SQL("")
+
+
+def _parameter(value: Any) -> Any:
+    # Documents travel as text; the server gives them the type its function declares.
+    return _dumps(value) if isinstance(value, dict | list | tuple) else value
+
+
+def _dumps(value: Any) -> str:
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tzinfo"):
+        return rfc3339(value)
+    raise TypeError(f"{type(value).__name__} cannot be stored")
+
+
+def _rows(document: Any) -> list[Row]:
+    return document if isinstance(document, list) else []

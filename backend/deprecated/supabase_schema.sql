@@ -1,0 +1,793 @@
+-- Pylon DEG: tables, views and read functions.
+--
+-- Run this file first and supabase_triggers.sql second: in Supabase's SQL editor, with psql, or by letting the
+-- program do it (it does so by itself on a direct or embedded PostgreSQL). Both are idempotent: running them
+-- again upgrades and loses nothing. PostgreSQL 15 to 18, no extension.
+--
+-- Conventions: times are timestamptz and mean UTC; a signal's "timestamp" is the START of its half-hour; zero is
+-- a value and NULL is missing; functions return one json document, so that they read alike over psycopg and
+-- PostgREST.
+
+set client_min_messages = warning;
+
+-- Supabase has these roles already. Elsewhere they are made here when the installing role may; a database whose
+-- owner may not create roles does without them and is reached as the owner.
+do $roles$
+declare
+    wanted record;
+begin
+    for wanted in
+        select *
+        from (values
+            ('anon', 'nologin noinherit'),
+            ('authenticated', 'nologin noinherit'),
+            ('service_role', 'nologin noinherit bypassrls')
+        ) as roles (name, options)
+    loop
+        if not exists (select from pg_catalog.pg_roles where rolname = wanted.name) then
+            begin
+                execute format('create role %I %s', wanted.name, wanted.options);
+            exception
+                when insufficient_privilege or duplicate_object or unique_violation then null;
+            end;
+        end if;
+    end loop;
+end
+$roles$;
+
+
+-- Half-hours and sources ---------------------------------------------------------------------------------------
+
+create or replace function public.half_hour_of(moment timestamptz)
+returns timestamptz
+language sql
+immutable strict parallel safe
+set search_path = ''
+as $$
+    select date_bin(interval '30 minutes', moment, timestamptz '2000-01-01 00:00:00+00')
+$$;
+comment on function public.half_hour_of is 'Start of the half-hour that contains a moment.';
+
+-- A real figure is never overwritten by a modelled one, nor a modelled one by an invented one.
+create or replace function public.source_rank(source text)
+returns integer
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select case when source is null then -1 when source = 'synthetic' then 0 when source = 'modelled' then 1 else 2 end
+$$;
+comment on function public.source_rank is 'How much a figure of this source counts: synthetic 0, modelled 1, real 2.';
+
+
+-- Tables -------------------------------------------------------------------------------------------------------
+
+create table if not exists public.operators (
+    operator_id text primary key check (operator_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    name text not null,
+    operator_type text not null default 'OTHER'
+        check (operator_type in ('CLOUD', 'COLOCATION', 'AI_LAB', 'GRID', 'STORAGE', 'OTHER')),
+    country text not null default 'GB',
+    is_synthetic boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+
+create table if not exists public.regions (
+    region_id integer primary key check (region_id between 1 and 17),
+    short_name text not null unique,
+    dno_region text not null,
+    country text not null,
+    is_aggregate boolean not null default false,
+    latitude double precision not null,
+    longitude double precision not null
+);
+
+create table if not exists public.grid_signals (
+    timestamp timestamptz primary key check (timestamp = date_bin('30 minutes', timestamp, '2000-01-01 00:00:00+00')),
+    settlement_period integer not null check (settlement_period between 1 and 50),
+    carbon_intensity_forecast double precision check (carbon_intensity_forecast >= 0),
+    carbon_intensity_actual double precision check (carbon_intensity_actual >= 0),
+    carbon_index text check (carbon_index in ('very low', 'low', 'moderate', 'high', 'very high')),
+    demand_mw double precision check (demand_mw > 0),
+    grid_stress_score double precision check (grid_stress_score between 0 and 1),
+    wholesale_price_gbp_mwh double precision,
+    carbon_source text check (carbon_source in ('carbon_intensity_api', 'modelled', 'synthetic')),
+    demand_source text check (demand_source in ('neso', 'elexon', 'modelled', 'synthetic')),
+    price_source text check (price_source in ('elexon', 'modelled', 'synthetic')),
+    carbon_fetched_at timestamptz,
+    demand_fetched_at timestamptz,
+    price_fetched_at timestamptz,
+    -- The age of a row is the age of its oldest figure.
+    fetched_at timestamptz generated always as (least(carbon_fetched_at, demand_fetched_at, price_fetched_at)) stored,
+    check ((carbon_intensity_forecast is null and carbon_intensity_actual is null) or carbon_source is not null),
+    check (demand_mw is null or demand_source is not null),
+    check (wholesale_price_gbp_mwh is null or price_source is not null)
+) with (fillfactor = 80);
+
+create table if not exists public.regional_grid_signals (
+    region_id integer not null references public.regions,
+    timestamp timestamptz not null check (timestamp = date_bin('30 minutes', timestamp, '2000-01-01 00:00:00+00')),
+    carbon_intensity_forecast double precision check (carbon_intensity_forecast >= 0),
+    carbon_index text check (carbon_index in ('very low', 'low', 'moderate', 'high', 'very high')),
+    carbon_source text not null check (carbon_source in ('carbon_intensity_api', 'modelled', 'synthetic')),
+    fetched_at timestamptz not null,
+    -- Region first: the latest row of each region is then one short descent of the index, however long the history.
+    primary key (region_id, timestamp)
+) with (fillfactor = 80);
+
+create table if not exists public.generation_mix (
+    mix_id bigint generated always as identity primary key,
+    region_id integer references public.regions,
+    timestamp timestamptz not null,
+    fuel text not null
+        check (fuel in ('biomass', 'coal', 'imports', 'gas', 'nuclear', 'other', 'hydro', 'solar', 'wind')),
+    percentage double precision not null check (percentage between 0 and 100.5),
+    mix_source text not null check (mix_source in ('carbon_intensity_api', 'modelled', 'synthetic')),
+    -- A mix belongs to one signal: the region's, or the national one where there is no region.
+    national_timestamp timestamptz generated always as (case when region_id is null then timestamp end) stored
+        references public.grid_signals (timestamp) on delete cascade,
+    unique nulls not distinct (region_id, timestamp, fuel),
+    foreign key (region_id, timestamp) references public.regional_grid_signals (region_id, timestamp) on delete cascade
+);
+create index if not exists generation_mix_national on public.generation_mix (national_timestamp)
+    where national_timestamp is not null;
+
+create table if not exists public.data_centres (
+    dc_id text primary key check (dc_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    name text not null,
+    operator text references public.operators,
+    region_id integer not null references public.regions,
+    location_region text not null,
+    latitude double precision not null check (latitude between -90 and 90),
+    longitude double precision not null check (longitude between -180 and 180),
+    pue double precision not null check (pue >= 1),
+    total_capacity_teraflops double precision not null check (total_capacity_teraflops >= 0),
+    total_capacity_mw double precision not null check (total_capacity_mw >= 0),
+    current_load_percentage double precision not null check (current_load_percentage between 0 and 100),
+    flexibility_rating double precision not null check (flexibility_rating between 0 and 1),
+    min_load_percentage double precision not null default 0 check (min_load_percentage between 0 and 100),
+    ramp_rate_mw_per_min double precision check (ramp_rate_mw_per_min >= 0),
+    status text not null default 'ACTIVE' check (status in ('ACTIVE', 'MAINTENANCE', 'OFFLINE', 'CONSTRAINED')),
+    -- Taken from the region's signal by the pipeline, with the half-hour it is true for.
+    current_carbon_intensity_gco2 double precision check (current_carbon_intensity_gco2 >= 0),
+    carbon_intensity_timestamp timestamptz,
+    is_synthetic boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+create index if not exists data_centres_region on public.data_centres (region_id);
+create index if not exists data_centres_operator on public.data_centres (operator);
+create index if not exists data_centres_status on public.data_centres (status);
+
+create table if not exists public.compute_workloads (
+    job_id text primary key check (job_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    operator text references public.operators,
+    host_dc_id text references public.data_centres,
+    workload_type text not null
+        check (workload_type in ('TRAINING_RUN', 'INFERENCE_BATCH', 'RAG_QUERY', 'FINE_TUNING', 'DATA_PROCESSING', 'OTHER')),
+    urgency text not null default 'MEDIUM' check (urgency in ('LOW', 'MEDIUM', 'HIGH', 'CRITICAL')),
+    required_gpu_mins double precision check (required_gpu_mins >= 0),
+    required_cpu_cores integer check (required_cpu_cores >= 0),
+    required_memory_gb double precision check (required_memory_gb >= 0),
+    estimated_energy_kwh double precision check (estimated_energy_kwh >= 0),
+    carbon_cap_gco2 double precision check (carbon_cap_gco2 >= 0),
+    max_price_gbp double precision check (max_price_gbp >= 0),
+    deadline timestamptz,
+    deferral_window_mins integer check (deferral_window_mins >= 0),
+    status text not null default 'PENDING'
+        check (status in ('PENDING', 'QUEUED', 'RUNNING', 'COMPLETED', 'FAILED', 'DEFERRED_GRID_STRESS',
+                          'DEFERRED_CARBON', 'DEFERRED_PRICE', 'CANCELLED')),
+    status_reason text,
+    scheduled_start timestamptz,
+    actual_start timestamptz,
+    actual_end timestamptz,
+    actual_energy_kwh double precision check (actual_energy_kwh >= 0),
+    actual_carbon_gco2 double precision check (actual_carbon_gco2 >= 0),
+    actual_cost_gbp double precision,
+    -- Of the request as it was sent: tells a repeated submission from a different one with the same job_id.
+    submission_digest text,
+    is_synthetic boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+create index if not exists compute_workloads_newest on public.compute_workloads (created_at desc, job_id desc);
+create index if not exists compute_workloads_by_status on public.compute_workloads (status, job_id);
+create index if not exists compute_workloads_open on public.compute_workloads (created_at desc)
+    where status not in ('COMPLETED', 'FAILED', 'CANCELLED');
+create index if not exists compute_workloads_operator on public.compute_workloads (operator) where operator is not null;
+create index if not exists compute_workloads_host on public.compute_workloads (host_dc_id) where host_dc_id is not null;
+
+create table if not exists public.agents (
+    agent_id text primary key check (agent_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    name text not null,
+    agent_type text not null,
+    operator text references public.operators,
+    version text,
+    status text not null default 'ACTIVE' check (status in ('ACTIVE', 'STOPPED')),
+    is_synthetic boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+create index if not exists agents_operator on public.agents (operator) where operator is not null;
+
+create table if not exists public.agent_states (
+    state_id bigint generated always as identity primary key,
+    agent_id text not null references public.agents on delete cascade,
+    state text not null,
+    detail text,
+    observed_at timestamptz not null default now()
+);
+create index if not exists agent_states_latest on public.agent_states (agent_id, observed_at desc);
+create index if not exists agent_states_observed on public.agent_states (observed_at);
+
+create table if not exists public.storage_assets (
+    asset_id text primary key check (asset_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    name text not null,
+    operator text references public.operators,
+    region_id integer not null references public.regions,
+    asset_type text not null default 'BATTERY' check (asset_type in ('BATTERY', 'PUMPED_HYDRO', 'OTHER')),
+    capacity_mwh double precision not null check (capacity_mwh >= 0),
+    power_mw double precision not null check (power_mw >= 0),
+    state_of_charge_percentage double precision check (state_of_charge_percentage between 0 and 100),
+    round_trip_efficiency double precision check (round_trip_efficiency between 0 and 1),
+    status text not null default 'ACTIVE' check (status in ('ACTIVE', 'MAINTENANCE', 'OFFLINE')),
+    is_synthetic boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+create index if not exists storage_assets_region on public.storage_assets (region_id);
+create index if not exists storage_assets_operator on public.storage_assets (operator);
+
+create table if not exists public.workload_notifications (
+    notification_id bigint generated always as identity primary key,
+    job_id text not null references public.compute_workloads on delete cascade,
+    reason text not null default 'submitted' check (reason in ('submitted', 'reconsidered')),
+    state text not null default 'ready' check (state in ('ready', 'leased', 'done', 'dead')),
+    run_at timestamptz not null default clock_timestamp(),
+    attempts integer not null default 0,
+    max_attempts integer not null default 5,
+    lease_token bigint,
+    lease_until timestamptz,
+    leased_by text,
+    last_error text,
+    created_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
+create index if not exists workload_notifications_due on public.workload_notifications (run_at, notification_id)
+    where state = 'ready';
+create index if not exists workload_notifications_leased on public.workload_notifications (lease_until)
+    where state = 'leased';
+create index if not exists workload_notifications_dead on public.workload_notifications (notification_id)
+    where state = 'dead';
+create index if not exists workload_notifications_finished on public.workload_notifications (finished_at)
+    where state = 'done';
+create index if not exists workload_notifications_job on public.workload_notifications (job_id);
+create sequence if not exists public.lease_tokens;
+
+create table if not exists public.orchestration_decisions (
+    decision_id uuid primary key default gen_random_uuid(),
+    -- No foreign key: a notification is pruned in time, the decision stays.
+    notification_id bigint unique,
+    sequence bigint unique,
+    job_id text not null references public.compute_workloads,
+    agent_id text references public.agents,
+    chosen_dc_id text references public.data_centres,
+    recommended_start timestamptz,
+    scorer text not null check (scorer in ('gemini', 'deterministic')),
+    model text,
+    scorer_version text not null,
+    fallback_reason text,
+    reasoning text,
+    constraints_evaluated jsonb not null default '[]',
+    alternatives_considered jsonb not null default '[]',
+    context jsonb not null,
+    output jsonb not null,
+    token_usage jsonb,
+    decided_at timestamptz not null default clock_timestamp()
+);
+create index if not exists orchestration_decisions_newest on public.orchestration_decisions (decided_at desc);
+create index if not exists orchestration_decisions_job on public.orchestration_decisions (job_id, decided_at desc);
+create index if not exists orchestration_decisions_agent on public.orchestration_decisions (agent_id, decided_at desc);
+create index if not exists orchestration_decisions_choice on public.orchestration_decisions (chosen_dc_id, decided_at desc);
+
+create table if not exists public.pipeline_runs (
+    slot timestamptz primary key check (slot = date_bin('30 minutes', slot, '2000-01-01 00:00:00+00')),
+    state text not null check (state in ('running', 'succeeded', 'partial', 'failed')),
+    owner text not null,
+    lease_token bigint not null,
+    lease_until timestamptz not null,
+    attempts integer not null default 1,
+    started_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    sources jsonb not null default '{}',
+    counts jsonb not null default '{}',
+    stages_ms jsonb not null default '{}',
+    error text
+);
+create index if not exists pipeline_runs_finished on public.pipeline_runs (finished_at desc) where finished_at is not null;
+
+create table if not exists public.broadcast_log (
+    sequence bigint primary key check (sequence > 0),
+    event_type text not null,
+    job_id text,
+    notification_id bigint unique,
+    event jsonb not null,
+    created_at timestamptz not null default clock_timestamp()
+);
+create index if not exists broadcast_log_created on public.broadcast_log (created_at);
+
+
+-- The 17 regions of the Carbon Intensity API: 14 distribution licence areas and three countries -----------------
+
+insert into public.regions (region_id, short_name, dno_region, country, is_aggregate, latitude, longitude)
+values
+    (1, 'North Scotland', 'Scottish Hydro Electric Power Distribution', 'Scotland', false, 57.48, -4.22),
+    (2, 'South Scotland', 'SP Distribution', 'Scotland', false, 55.86, -4.25),
+    (3, 'North West England', 'Electricity North West', 'England', false, 53.76, -2.70),
+    (4, 'North East England', 'NPG North East', 'England', false, 54.97, -1.61),
+    (5, 'Yorkshire', 'NPG Yorkshire', 'England', false, 53.80, -1.55),
+    (6, 'North Wales and Merseyside', 'SP Manweb', 'Wales', false, 53.19, -3.17),
+    (7, 'South Wales', 'WPD South Wales', 'Wales', false, 51.62, -3.94),
+    (8, 'West Midlands', 'WPD West Midlands', 'England', false, 52.48, -1.90),
+    (9, 'East Midlands', 'WPD East Midlands', 'England', false, 52.95, -1.15),
+    (10, 'East England', 'UKPN East', 'England', false, 52.20, 0.12),
+    (11, 'South West England', 'WPD South West', 'England', false, 50.72, -3.53),
+    (12, 'South England', 'SSE South', 'England', false, 50.91, -1.40),
+    (13, 'London', 'UKPN London', 'England', false, 51.51, -0.13),
+    (14, 'South East England', 'UKPN South East', 'England', false, 51.27, 0.52),
+    (15, 'England', 'England', 'England', true, 52.56, -1.46),
+    (16, 'Scotland', 'Scotland', 'Scotland', true, 56.49, -4.20),
+    (17, 'Wales', 'Wales', 'Wales', true, 52.33, -3.77)
+on conflict (region_id) do update set
+    short_name = excluded.short_name,
+    dno_region = excluded.dno_region,
+    country = excluded.country,
+    is_aggregate = excluded.is_aggregate,
+    latitude = excluded.latitude,
+    longitude = excluded.longitude;
+
+
+-- The grid as it is now and for the next 48 hours ----------------------------------------------------------------
+
+create or replace function public.counted(words text[])
+returns json
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select coalesce(json_object_agg(word, n), '{}')
+    from (select word, count(*) as n from unnest(words) as word where word is not null group by word order by word) as c
+$$;
+comment on function public.counted is 'How often each word stands in a list: {"elexon": 80, "neso": 16}.';
+
+-- Half-hours without a row are nulls in their place, so that a position in an array is always a time.
+create or replace function public.national_forecast_series(p_start timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'start', p_start,
+        'carbon_intensity_gco2_per_kwh', json_agg(g.carbon_intensity_forecast order by slot),
+        'demand_mw', json_agg(g.demand_mw order by slot),
+        'grid_stress_score', json_agg(g.grid_stress_score order by slot),
+        'wholesale_price_gbp_mwh', json_agg(g.wholesale_price_gbp_mwh order by slot),
+        'carbon_sources', public.counted(array_agg(g.carbon_source)),
+        'demand_sources', public.counted(array_agg(g.demand_source)),
+        'price_sources', public.counted(array_agg(g.price_source)),
+        'oldest_fetched_at', min(g.fetched_at))
+    from generate_series(p_start, p_start + interval '47 hours 30 minutes', interval '30 minutes') as slot
+    left join public.grid_signals g on g.timestamp = slot
+$$;
+
+create or replace function public.regional_forecast_series(p_region_id integer, p_start timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'start', p_start,
+        'carbon_intensity_gco2_per_kwh', json_agg(g.carbon_intensity_forecast order by slot),
+        'carbon_sources', public.counted(array_agg(g.carbon_source)),
+        'oldest_fetched_at', min(g.fetched_at))
+    from generate_series(p_start, p_start + interval '47 hours 30 minutes', interval '30 minutes') as slot
+    left join public.regional_grid_signals g on g.region_id = p_region_id and g.timestamp = slot
+$$;
+
+-- The national mix is published for the last complete half-hour: the newest one within two hours stands for now. The
+-- two arms keep each search on its own index, which "is not distinct from" could not use.
+create or replace function public.current_mix(p_region_id integer, p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object('region_id', p_region_id, 'timestamp', m.timestamp, 'mix', json_object_agg(m.fuel, m.percentage))
+    from (
+        select regional.timestamp, regional.fuel, regional.percentage
+        from public.generation_mix regional
+        where regional.region_id = p_region_id
+            and regional.timestamp = (
+                select max(newest.timestamp)
+                from public.generation_mix newest
+                where newest.region_id = p_region_id
+                    and newest.timestamp between p_now - interval '2 hours' and p_now)
+        union all
+        select national.timestamp, national.fuel, national.percentage
+        from public.generation_mix national
+        where p_region_id is null
+            and national.national_timestamp = (
+                select max(newest.national_timestamp)
+                from public.generation_mix newest
+                where newest.national_timestamp between p_now - interval '2 hours' and p_now)
+    ) as m
+    group by m.timestamp
+$$;
+
+create or replace function public.grid_context(p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with moment as materialized (
+        select public.half_hour_of(p_now) as slot
+    ),
+    centres as materialized (
+        select d.* from public.data_centres d where d.status <> 'OFFLINE'
+    ),
+    present as materialized (
+        select g.* from public.grid_signals g, moment where g.timestamp = moment.slot
+    ),
+    sited as materialized (
+        select r.region_id, r.short_name, g.timestamp, g.carbon_intensity_forecast, g.carbon_index, g.carbon_source, g.fetched_at
+        from public.regions r
+        cross join moment
+        left join public.regional_grid_signals g on g.region_id = r.region_id and g.timestamp = moment.slot
+    )
+    select json_build_object(
+        'as_of', p_now,
+        'national', json_build_object(
+            'current', (select to_json(p) from present p),
+            'forecast', (select public.national_forecast_series(slot) from moment)),
+        'regional', coalesce((
+            select json_agg(json_build_object(
+                'region_id', s.region_id,
+                'short_name', s.short_name,
+                'current', case when s.timestamp is not null then json_build_object(
+                    'timestamp', s.timestamp,
+                    'carbon_intensity_forecast', s.carbon_intensity_forecast,
+                    'carbon_index', s.carbon_index,
+                    'carbon_source', s.carbon_source,
+                    'fetched_at', s.fetched_at) end,
+                'forecast', public.regional_forecast_series(s.region_id, moment.slot)) order by s.region_id)
+            from sited s, moment
+            where s.region_id in (select region_id from centres)), '[]'),
+        'data_centres', coalesce((
+            select json_agg(json_build_object(
+                'dc_id', c.dc_id, 'name', c.name, 'operator', c.operator, 'region_id', c.region_id,
+                'location_region', c.location_region, 'latitude', c.latitude, 'longitude', c.longitude, 'pue', c.pue,
+                'total_capacity_teraflops', c.total_capacity_teraflops, 'total_capacity_mw', c.total_capacity_mw,
+                'current_load_percentage', c.current_load_percentage, 'flexibility_rating', c.flexibility_rating,
+                'min_load_percentage', c.min_load_percentage, 'ramp_rate_mw_per_min', c.ramp_rate_mw_per_min,
+                'status', c.status, 'is_synthetic', c.is_synthetic) order by c.dc_id)
+            from centres c), '[]'),
+        'generation_mix', coalesce((
+            select json_agg(mix)
+            from (
+                select public.current_mix(null, p_now) as mix
+                union all
+                select public.current_mix(r.region_id, p_now)
+                from (select distinct region_id from centres order by region_id) as r
+            ) as mixes
+            where mix is not null), '[]'),
+        'summary', (
+            select json_build_object(
+                'lowest_carbon_region_id', lowest.region_id,
+                'lowest_carbon_region', lowest.short_name,
+                'lowest_carbon_gco2_per_kwh', lowest.carbon_intensity_forecast,
+                'lowest_carbon_dc_id', greenest.dc_id,
+                'lowest_carbon_dc_gco2_per_kwh', greenest.carbon_intensity_forecast,
+                'national_carbon_gco2_per_kwh', (select carbon_intensity_forecast from present),
+                'grid_stress_score', (select grid_stress_score from present),
+                'wholesale_price_gbp_mwh', (select wholesale_price_gbp_mwh from present),
+                'data_centres', (select count(*) from centres),
+                'data_centres_active', (select count(*) from centres where status = 'ACTIVE'))
+            from (select 1) as always
+            left join lateral (
+                select s.* from sited s
+                join public.regions r on r.region_id = s.region_id and not r.is_aggregate
+                where s.carbon_intensity_forecast is not null
+                order by s.carbon_intensity_forecast, s.region_id
+                limit 1) as lowest on true
+            left join lateral (
+                select c.dc_id, s.carbon_intensity_forecast
+                from centres c
+                join sited s on s.region_id = c.region_id
+                where c.status = 'ACTIVE' and s.carbon_intensity_forecast is not null
+                order by s.carbon_intensity_forecast, c.dc_id
+                limit 1) as greenest on true))
+$$;
+comment on function public.grid_context is 'The present and the next 48 hours of the grid, and the data centres: what a decision is made from.';
+
+
+-- Views ----------------------------------------------------------------------------------------------------------
+
+create or replace view public.current_system_state with (security_invoker = true) as
+select
+    now() as as_of,
+    g.timestamp,
+    g.settlement_period,
+    g.carbon_intensity_forecast,
+    g.carbon_intensity_actual,
+    g.carbon_index,
+    g.demand_mw,
+    g.grid_stress_score,
+    g.wholesale_price_gbp_mwh,
+    g.carbon_source,
+    g.demand_source,
+    g.price_source,
+    g.fetched_at,
+    (select count(*) from public.data_centres where status = 'ACTIVE') as data_centres_active,
+    (select count(*) from public.compute_workloads where status in ('PENDING', 'QUEUED')) as workloads_waiting
+from (select public.half_hour_of(now()) as slot) as moment
+left join public.grid_signals g on g.timestamp = moment.slot;
+
+create or replace view public.regional_carbon_ranking with (security_invoker = true) as
+select
+    rank() over (order by g.carbon_intensity_forecast nulls last) as rank,
+    r.region_id,
+    r.short_name,
+    r.country,
+    g.timestamp,
+    g.carbon_intensity_forecast,
+    g.carbon_index,
+    g.carbon_source,
+    g.fetched_at
+from public.regions r
+left join public.regional_grid_signals g
+    on g.region_id = r.region_id and g.timestamp = public.half_hour_of(now())
+where not r.is_aggregate
+order by rank, r.region_id;
+
+create or replace view public.recent_decisions with (security_invoker = true) as
+select
+    d.decision_id,
+    d.sequence,
+    d.job_id,
+    w.workload_type,
+    w.urgency,
+    d.chosen_dc_id,
+    c.name as chosen_dc_name,
+    d.recommended_start,
+    d.scorer,
+    d.model,
+    d.scorer_version,
+    d.fallback_reason,
+    d.reasoning,
+    d.decided_at
+from public.orchestration_decisions d
+join public.compute_workloads w on w.job_id = d.job_id
+left join public.data_centres c on c.dc_id = d.chosen_dc_id
+order by d.decided_at desc
+limit 100;
+
+
+-- Reads for the API server ---------------------------------------------------------------------------------------
+
+create or replace function public.regional_overview(p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_agg(json_build_object(
+        'region_id', r.region_id,
+        'short_name', r.short_name,
+        'dno_region', r.dno_region,
+        'country', r.country,
+        'is_aggregate', r.is_aggregate,
+        'timestamp', g.timestamp,
+        'carbon_intensity_gco2', g.carbon_intensity_forecast,
+        'carbon_index', g.carbon_index,
+        'generation_mix', coalesce((
+            select json_object_agg(m.fuel, m.percentage order by m.fuel)
+            from public.generation_mix m
+            where m.region_id = r.region_id and m.timestamp = g.timestamp), '{}'),
+        'data_source', g.carbon_source,
+        'fetched_at', g.fetched_at) order by r.region_id)
+    from public.regions r
+    left join public.regional_grid_signals g
+        on g.region_id = r.region_id and g.timestamp = public.half_hour_of(p_now)
+$$;
+
+-- Asked for as ["DataCentre", "Region"]; a type that was not asked for costs nothing. Decisions come without their
+-- stored inputs and outputs, which are read one by one.
+create or replace function public.live_state(p_now timestamptz, p_types jsonb)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'Operator', case when p_types ? 'Operator' then (
+            select coalesce(json_agg(o order by o.operator_id), '[]')
+            from (select * from public.operators order by operator_id limit 1000) as o) end,
+        'Region', case when p_types ? 'Region' then (
+            select json_agg(r order by r.region_id) from public.regions r) end,
+        'GridSignal', case when p_types ? 'GridSignal' then (
+            select coalesce(json_agg(g order by g.timestamp), '[]')
+            from public.grid_signals g
+            where g.timestamp >= public.half_hour_of(p_now)
+                and g.timestamp < public.half_hour_of(p_now) + interval '48 hours') end,
+        'RegionalGridSignal', case when p_types ? 'RegionalGridSignal' then (
+            select coalesce(json_agg(s order by s.region_id, s.timestamp), '[]')
+            from public.regions r
+            cross join lateral (
+                select g.*
+                from public.regional_grid_signals g
+                where g.region_id = r.region_id
+                    and g.timestamp >= public.half_hour_of(p_now)
+                    and g.timestamp < public.half_hour_of(p_now) + interval '48 hours') as s) end,
+        'GenerationMix', case when p_types ? 'GenerationMix' then (
+            select coalesce(json_agg(m order by m.region_id nulls first, m.fuel), '[]')
+            from (
+                select regional.*
+                from public.regions r
+                join public.generation_mix regional
+                    on regional.region_id = r.region_id and regional.timestamp = public.half_hour_of(p_now)
+                union all
+                select national.*
+                from public.generation_mix national
+                where national.national_timestamp = (
+                    select max(newest.national_timestamp)
+                    from public.generation_mix newest
+                    where newest.national_timestamp between p_now - interval '2 hours' and p_now)) as m) end,
+        'DataCentre', case when p_types ? 'DataCentre' then (
+            select coalesce(json_agg(d order by d.dc_id), '[]')
+            from (select * from public.data_centres where status <> 'OFFLINE' order by dc_id limit 1000) as d) end,
+        'ComputeWorkload', case when p_types ? 'ComputeWorkload' then (
+            select coalesce(json_agg(w order by w.created_at desc, w.job_id), '[]')
+            from (
+                select * from public.compute_workloads
+                where status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+                order by created_at desc, job_id
+                limit 100) as w) end,
+        'Agent', case when p_types ? 'Agent' then (
+            select coalesce(json_agg(a order by a.agent_id), '[]')
+            from (
+                select * from public.agents where status = 'ACTIVE' order by updated_at desc, agent_id limit 100) as a) end,
+        'AgentState', case when p_types ? 'AgentState' then (
+            select coalesce(json_agg(s order by s.observed_at desc, s.state_id desc), '[]')
+            from (select * from public.agent_states order by observed_at desc, state_id desc limit 100) as s) end,
+        'OrchestrationDecision', case when p_types ? 'OrchestrationDecision' then (
+            select coalesce(json_agg(d order by d.decided_at desc, d.decision_id), '[]')
+            from (
+                select
+                    decision_id, notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model,
+                    scorer_version, fallback_reason, reasoning, token_usage, decided_at
+                from public.orchestration_decisions
+                order by decided_at desc
+                limit 100) as d) end,
+        'StorageAsset', case when p_types ? 'StorageAsset' then (
+            select coalesce(json_agg(s order by s.asset_id), '[]')
+            from (select * from public.storage_assets where status <> 'OFFLINE' order by asset_id limit 1000) as s) end,
+        'last_updated', (
+            select max(finished_at) from public.pipeline_runs where state in ('succeeded', 'partial')))
+$$;
+
+create or replace function public.system_health(p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'last_run', (
+            select to_json(r) from public.pipeline_runs r where r.finished_at is not null order by r.finished_at desc limit 1),
+        'running', (
+            select to_json(r) from public.pipeline_runs r
+            where r.state = 'running' and r.lease_until > clock_timestamp() order by r.slot desc limit 1),
+        'current_signal', (
+            select to_json(g) from public.grid_signals g where g.timestamp = public.half_hour_of(p_now)),
+        'newest_fetch', (
+            select max(g.fetched_at) from public.grid_signals g
+            where g.timestamp >= public.half_hour_of(p_now) - interval '1 day'
+                and g.timestamp < public.half_hour_of(p_now) + interval '3 days'))
+$$;
+
+-- What is already known around the present, for filling the gaps the sources leave: national figures of the last
+-- week and every region's last day, with the 48 hours ahead.
+create or replace function public.known_signals(p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'national', coalesce((
+            select json_agg(g order by g.timestamp)
+            from public.grid_signals g
+            where g.timestamp >= public.half_hour_of(p_now) - interval '7 days'
+                and g.timestamp < public.half_hour_of(p_now) + interval '48 hours'), '[]'),
+        'regional', coalesce((
+            select json_agg(s order by s.region_id, s.timestamp)
+            from public.regions r
+            cross join lateral (
+                select g.region_id, g.timestamp, g.carbon_intensity_forecast, g.carbon_source
+                from public.regional_grid_signals g
+                where g.region_id = r.region_id
+                    and g.timestamp >= public.half_hour_of(p_now) - interval '1 day'
+                    and g.timestamp < public.half_hour_of(p_now) + interval '48 hours') as s), '[]'),
+        'last_sources', coalesce((
+            select r.sources from public.pipeline_runs r
+            where r.finished_at is not null order by r.finished_at desc limit 1), '{}'))
+$$;
+
+
+-- Access: only the service role reads and writes; Row Level Security shuts out everyone else -----------------------
+
+do $access$
+declare
+    object record;
+begin
+    for object in
+        select c.relname, c.relkind
+        from pg_catalog.pg_class c
+        where c.relnamespace = 'public'::regnamespace
+            and c.relname in (
+                'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'data_centres',
+                'compute_workloads', 'agents', 'agent_states', 'orchestration_decisions', 'storage_assets',
+                'workload_notifications', 'pipeline_runs', 'broadcast_log',
+                'current_system_state', 'regional_carbon_ranking', 'recent_decisions')
+    loop
+        if object.relkind = 'r' then
+            execute format('alter table public.%I enable row level security', object.relname);
+        end if;
+        execute format('revoke all on public.%I from public', object.relname);
+        if exists (select from pg_catalog.pg_roles where rolname = 'anon') then
+            execute format('revoke all on public.%I from anon', object.relname);
+        end if;
+        if exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
+            execute format('revoke all on public.%I from authenticated', object.relname);
+        end if;
+        if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+            execute format(
+                'grant %s on public.%I to service_role',
+                case when object.relkind = 'r' then 'select, insert, update, delete' else 'select' end, object.relname);
+        end if;
+    end loop;
+    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+        grant usage on schema public to service_role;
+        grant usage on all sequences in schema public to service_role;
+    end if;
+end
+$access$;
+
+do $access$
+declare
+    routine record;
+begin
+    for routine in
+        select p.oid::regprocedure as signature
+        from pg_catalog.pg_proc p
+        where p.pronamespace = 'public'::regnamespace
+            and p.proname in (
+                'half_hour_of', 'source_rank', 'counted', 'national_forecast_series', 'regional_forecast_series',
+                'current_mix', 'grid_context', 'regional_overview', 'live_state', 'system_health', 'known_signals')
+    loop
+        execute format('revoke all on function %s from public', routine.signature);
+        if exists (select from pg_catalog.pg_roles where rolname = 'anon') then
+            execute format('revoke all on function %s from anon, authenticated', routine.signature);
+        end if;
+        if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+            execute format('grant execute on function %s to service_role', routine.signature);
+        end if;
+    end loop;
+end
+$access$;
+
+notify pgrst, 'reload schema';

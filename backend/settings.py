@@ -1,0 +1,166 @@
+"""The environment, read once into typed settings.
+
+Values come from the process environment and, below it, from `.env` at the repository's root or in `backend/`.
+A wrong value is refused with one line that names the variable, the value and what it takes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
+
+ROOT = Path(__file__).resolve().parent.parent
+DOTENV_FILES = (ROOT / ".env", ROOT / "backend" / ".env")
+
+
+class SettingsError(Exception):
+    """A setting is wrong or missing; the message says which, and what it takes."""
+
+
+def _http_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")) or len(value) <= len("https://"):
+        raise PydanticCustomError("url", "takes a URL that starts with http:// or https://")
+    return value.rstrip("/")
+
+
+def _postgres_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("postgres://", "postgresql://")):
+        raise PydanticCustomError("url", "takes a URL that starts with postgresql://")
+    return value
+
+
+def _whole_slots(value: int) -> int:
+    if value % 30:
+        raise PydanticCustomError("slots", "takes a multiple of 30 from 30 to 1440")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseModel):
+    """Every setting, by the name of its environment variable in lower case."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    supabase_url: HttpUrl | None = None
+    supabase_key: SecretStr | None = None
+    database_url: PostgresUrl | None = None
+    pylon_data_dir: Path = ROOT / ".pylon"
+
+    gemini_api_key: SecretStr | None = None
+    gemini_model: str = Field("gemini-3.8-flash", pattern=r"^[A-Za-z0-9._/-]{1,100}$")
+    gemini_base_url: HttpUrl | None = None
+    gemini_role: str = Field("score", pattern=r"^(score|explain)$")
+    carbon_price_gbp_per_t: float = Field(100.0, ge=0, le=100_000, allow_inf_nan=False)
+
+    carbon_intensity_url: HttpUrl = "https://api.carbonintensity.org.uk"
+    neso_url: HttpUrl = "https://api.neso.energy/api/3/action"
+    elexon_url: HttpUrl = "https://data.elexon.co.uk/bmrs/api/v1"
+
+    api_host: str = Field("127.0.0.1", min_length=1)
+    api_port: Port = 5000
+    bg_host: str = Field("127.0.0.1", min_length=1)
+    bg_port: Port = 5050
+    pylon_api_key: SecretStr | None = Field(None, min_length=8)
+
+    pipeline_interval_minutes: Annotated[int, AfterValidator(_whole_slots)] = Field(30, ge=30, le=1440)
+    synthetic_data_centres: int = Field(8, ge=0, le=1000)
+    synthetic_workloads_per_run: int = Field(3, ge=0, le=1000)
+    bg_poll_seconds: float = Field(2.0, gt=0, le=3600, allow_inf_nan=False)
+    bg_workers: int = Field(4, ge=1, le=64)
+    pylon_retention_days: int = Field(90, ge=3, le=36500)
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `environ`, or from the process environment and the `.env` files when it is None.
+
+    Raises:
+        SettingsError: a value is wrong, or two settings do not go together.
+    """
+    values = _from_files_and_process() if environ is None else environ
+    known = {
+        name: values[name.upper()] for name in Settings.model_fields if values.get(name.upper(), "") != ""
+    }
+    try:
+        settings = Settings.model_validate(known)
+    except ValidationError as error:
+        raise SettingsError(_one_line(error)) from None
+    settings = settings.model_copy(update={"pylon_data_dir": _absolute(settings.pylon_data_dir)})
+    _check_together(settings)
+    return settings
+
+
+def _from_files_and_process() -> Mapping[str, str]:
+    merged: dict[str, str] = {}
+    for file in reversed(DOTENV_FILES):
+        merged.update({name: value for name, value in dotenv_values(file).items() if value is not None})
+    merged.update(os.environ)
+    return merged
+
+
+def _absolute(path: Path) -> Path:
+    return path if path.is_absolute() else ROOT / path.expanduser()
+
+
+def _check_together(settings: Settings) -> None:
+    if (settings.supabase_url is None) != (settings.supabase_key is None):
+        given, missing = ("SUPABASE_URL", "SUPABASE_KEY")
+        if settings.supabase_url is None:
+            given, missing = missing, given
+        raise SettingsError(f"{given} is set but {missing} is not: Supabase takes both, or neither")
+    for name, host in (("API_HOST", settings.api_host), ("BG_HOST", settings.bg_host)):
+        if not is_loopback(host) and settings.pylon_api_key is None:
+            raise SettingsError(
+                f"{name}={host} is reachable from other machines: set PYLON_API_KEY too, or take 127.0.0.1"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    shown = "(hidden)" if _is_secret(name) else repr(first["input"])
+    return f"{name.upper()}={shown} is refused: it {_what_it_takes(name, first)}"
+
+
+def _is_secret(name: str) -> bool:
+    return "SecretStr" in str(Settings.model_fields[name].annotation)
+
+
+def _what_it_takes(name: str, problem: Any) -> str:
+    limits = {
+        bound: getattr(limit, bound)
+        for limit in Settings.model_fields[name].metadata
+        for bound in ("ge", "gt", "le")
+        if getattr(limit, bound, None) is not None
+    }
+    if "le" in limits:
+        kind = "a whole number" if Settings.model_fields[name].annotation is int else "a number"
+        low = f"from {limits['ge']:g}" if "ge" in limits else f"above {limits['gt']:g}"
+        return f"takes {kind} {low} to {limits['le']:g}"
+    if problem["type"] == "url":
+        return str(problem["msg"])
+    if problem["type"] == "too_short":
+        return f"takes at least {problem['ctx']['min_length']} characters"
+    if name == "gemini_role":
+        return "takes score or explain"
+    return f"is not valid ({problem['msg']})"

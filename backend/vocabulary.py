@@ -1,0 +1,92 @@
+"""The closed sets of words that the database, the upstream APIs and the published output share."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Word(str, Enum):
+    """An enum whose members are, and print as, their own text."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class WorkloadType(Word):
+    TRAINING_RUN = "TRAINING_RUN"
+    INFERENCE_BATCH = "INFERENCE_BATCH"
+    RAG_QUERY = "RAG_QUERY"
+    FINE_TUNING = "FINE_TUNING"
+    DATA_PROCESSING = "DATA_PROCESSING"
+    OTHER = "OTHER"
+
+
+class Urgency(Word):
+    LOW = "LOW"
+    MEDIUM = "MEDIUM"
+    HIGH = "HIGH"
+    CRITICAL = "CRITICAL"
+
+
+class WorkloadStatus(Word):
+    PENDING = "PENDING"
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    DEFERRED_GRID_STRESS = "DEFERRED_GRID_STRESS"
+    DEFERRED_CARBON = "DEFERRED_CARBON"
+    DEFERRED_PRICE = "DEFERRED_PRICE"
+    CANCELLED = "CANCELLED"
+
+
+class DataCentreStatus(Word):
+    ACTIVE = "ACTIVE"
+    MAINTENANCE = "MAINTENANCE"
+    OFFLINE = "OFFLINE"
+    CONSTRAINED = "CONSTRAINED"
+
+
+class SignalSource(Word):
+    """Where a stored number came from.
+
+    `MODELLED` is a curve of ours anchored on real figures; `SYNTHETIC` is invented without any.
+    """
+
+    CARBON_INTENSITY_API = "carbon_intensity_api"
+    NESO = "neso"
+    ELEXON = "elexon"
+    MODELLED = "modelled"
+    SYNTHETIC = "synthetic"
+
+
+class CarbonIndex(Word):
+    """The Carbon Intensity API's words for an intensity."""
+
+    VERY_LOW = "very low"
+    LOW = "low"
+    MODERATE = "moderate"
+    HIGH = "high"
+    VERY_HIGH = "very high"
+
+
+class Fuel(Word):
+    """The nine fuels of the Carbon Intensity API's generation mix."""
+
+    BIOMASS = "biomass"
+    COAL = "coal"
+    IMPORTS = "imports"
+    GAS = "gas"
+    NUCLEAR = "nuclear"
+    OTHER = "other"
+    HYDRO = "hydro"
+    SOLAR = "solar"
+    WIND = "wind"
+
+
+class Policy(Word):
+    """What a user may ask a decision to favour."""
+
+    BALANCED = "balanced"
+    CARBON = "carbon"
+    COST = "cost"
