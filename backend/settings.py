@@ -88,9 +88,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         SettingsError: a value is wrong, or two settings do not go together.
     """
     values = _from_files_and_process() if environ is None else environ
-    known = {
-        name: values[name.upper()] for name in Settings.model_fields if values.get(name.upper(), "") != ""
-    }
+    known = {name: values[name.upper()] for name in Settings.model_fields if values.get(name.upper(), "") != ""}
     try:
         settings = Settings.model_validate(known)
     except ValidationError as error:

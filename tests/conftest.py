@@ -10,12 +10,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
+
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from database.postgrest import SupabaseDatabase
 from database.schema import install_schema
 from postgrest_server import PostgrestServer, postgrest_binary
-from psycopg.conninfo import make_conninfo
 from supabase_client import Database
 
 TEMPLATE = "pylon_template"
@@ -26,7 +27,7 @@ _numbers = itertools.count(1)
 def postgres_server() -> Iterator[EmbeddedPostgres]:
     """An embedded PostgreSQL of the test session's own, with the tables installed in a template."""
     with tempfile.TemporaryDirectory(prefix="pylon-") as folder:
-        # Readable on the way down, so that the server's own account reaches its data when the tests run as root.
+        # Passable, so that the server's own account reaches its data when the tests run as root.
         Path(folder).chmod(0o711)
         server = EmbeddedPostgres(Path(folder) / "data")
         server.start()

@@ -94,8 +94,8 @@ def launch(home: ClusterHome, server_lock: int, deadline: float) -> int:
     log = _open_log(home)
     try:
         log_start = os.fstat(log).st_size
-        # The shell puts it in the background and ends: the server is not our child, and its session is its own,
-        # out of reach of the terminal's Ctrl-C. Paths are arguments, so no character in them is special.
+        # The shell puts it in the background and ends: the server is not our child, and its own session keeps
+        # the terminal's Ctrl-C from it. Paths are arguments, so no character in them is special.
         subprocess.run(
             ["/bin/sh", "-c", '"$@" &', "sh", binaries / "postgres", "-D", home.cluster, *options],
             check=True,
@@ -127,12 +127,21 @@ def running_postmaster(home: ClusterHome) -> psutil.Process | None:
     return process if ours else None
 
 
-def ask_to_end(home: ClusterHome) -> None:
-    """Begin a fast shutdown: sessions end, all is written down. The server lock tells when it is over."""
+def end_in_order(home: ClusterHome) -> None:
+    """Begin what PostgreSQL calls a fast shutdown: sessions end and everything is written to its place."""
+    _signal(home, signal.SIGINT)
+
+
+def end_at_once(home: ClusterHome) -> None:
+    """Begin an immediate shutdown: nothing acknowledged is lost, and the next start recovers."""
+    _signal(home, signal.SIGQUIT)
+
+
+def _signal(home: ClusterHome, number: signal.Signals) -> None:
+    # What `pg_ctl stop` does, but to a process known to be the server.
     if postmaster := running_postmaster(home):
-        # What `pg_ctl stop -m fast` sends, but to a process known to be the server.
         with suppress(psutil.NoSuchProcess):
-            postmaster.send_signal(signal.SIGINT)
+            postmaster.send_signal(number)
 
 
 def why_it_ended(home: ClusterHome, log_start: int) -> str:
@@ -144,6 +153,8 @@ def why_it_ended(home: ClusterHome, log_start: int) -> str:
 
 def _create_cluster(home: ClusterHome, initdb: Path, server_lock: int, deadline: float) -> None:
     """Make the cluster under another name and rename it when whole: half a cluster is never taken for one."""
+    if home.cluster.is_dir() and any(home.cluster.iterdir()):
+        raise EmbeddedPostgresError(f"{home.cluster} is no PostgreSQL cluster: move it away and start again")
     fresh = home.cluster.with_name("postgres.new")
     if fresh.exists():
         shutil.rmtree(fresh)

@@ -27,9 +27,7 @@ class RowRefused(DatabaseError):
     """A value breaks a rule of the table: a check, a foreign key, a type, a missing value."""
 
 
-RUN_THE_SQL = (
-    "run backend/deprecated/supabase_schema.sql and then supabase_triggers.sql in the database's SQL editor"
-)
+RUN_THE_SQL = "run backend/deprecated/supabase_schema.sql and then supabase_triggers.sql in the database's SQL editor"
 
 
 def error_of_sqlstate(code: str, message: str) -> DatabaseError:

@@ -79,9 +79,7 @@ class Database(Protocol):
     def delete(self, table: str, *, where: Sequence[Where]) -> int:
         """Delete the rows that meet every condition (at least one is needed); returns how many there were."""
 
-    def call(
-        self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False
-    ) -> Any:
+    def call(self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False) -> Any:
         """Call an SQL function by name, as one transaction, and return its JSON document."""
 
     def listen(self, channels: Sequence[str]) -> Listener | None:

@@ -36,9 +36,7 @@ class PostgresDatabase:
     `revive` is called when no connection can be made: the embedded server is brought back by it.
     """
 
-    def __init__(
-        self, conninfo: str, *, revive: Callable[[], None] | None = None, max_connections: int = 16
-    ) -> None:
+    def __init__(self, conninfo: str, *, revive: Callable[[], None] | None = None, max_connections: int = 16) -> None:
         self.conninfo = conninfo
         self._revive = revive
         self._transaction_pooler = conninfo_to_dict(conninfo).get("port") == TRANSACTION_POOLER_PORT
@@ -96,9 +94,7 @@ class PostgresDatabase:
         if not rows:
             return []
         replaced = [column for column in check_write(rows) if column not in conflict]
-        settings = sql.SQL(", ").join(
-            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(c)) for c in replaced
-        )
+        settings = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(c)) for c in replaced)
         clause = sql.SQL("on conflict ({}) do {}").format(
             sql.SQL(", ").join(map(sql.Identifier, conflict)),
             sql.SQL("update set {}").format(settings) if replaced else sql.SQL("nothing"),
@@ -127,9 +123,7 @@ class PostgresDatabase:
         query = sql.SQL("delete from {} {}").format(sql.Identifier("public", table), _where(conditions))
         return self._run(lambda connection: connection.execute(query, parameters).rowcount, repeatable=True)
 
-    def call(
-        self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False
-    ) -> Any:
+    def call(self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False) -> Any:
         arguments = arguments or {}
         query = sql.SQL("select {}({})::text").format(
             sql.Identifier("public", function),
@@ -163,9 +157,7 @@ class PostgresDatabase:
     def close(self) -> None:
         self._pool.close(timeout=2)
 
-    def _write(
-        self, table: str, rows: Sequence[Row], clause: sql.Composable, *, repeatable: bool
-    ) -> list[Row]:
+    def _write(self, table: str, rows: Sequence[Row], clause: sql.Composable, *, repeatable: bool) -> list[Row]:
         if not rows:
             return []
         columns = sql.SQL(", ").join(map(sql.Identifier, check_write(rows)))
@@ -194,9 +186,7 @@ class PostgresDatabase:
                 # No connection was had, so nothing was sent: asking again is safe.
                 revived = self._revived()
                 if not revived or (delay := next(delays, None)) is None:
-                    raise DatabaseUnreachable(
-                        f"no connection to PostgreSQL within {CONNECT_TIMEOUT_S} s"
-                    ) from error
+                    raise DatabaseUnreachable(f"no connection to PostgreSQL within {CONNECT_TIMEOUT_S} s") from error
             except psycopg.Error as error:
                 if _is_lost(error):
                     self._revived()

@@ -90,9 +90,7 @@ class SupabaseDatabase:
         need_condition(where)
 
         def request() -> Rows:
-            return cast(
-                Rows, _filtered(self._client.table(table).update(_plain(values)), where).execute().data
-            )
+            return cast(Rows, _filtered(self._client.table(table).update(_plain(values)), where).execute().data)
 
         return self._run(request, repeatable=True)
 
@@ -100,16 +98,12 @@ class SupabaseDatabase:
         need_condition(where)
 
         def request() -> int:
-            deletion = self._client.table(table).delete(
-                count=CountMethod("exact"), returning=ReturnMethod("minimal")
-            )
+            deletion = self._client.table(table).delete(count=CountMethod("exact"), returning=ReturnMethod("minimal"))
             return _filtered(deletion, where).execute().count or 0
 
         return self._run(request, repeatable=True)
 
-    def call(
-        self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False
-    ) -> Any:
+    def call(self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False) -> Any:
         plain = _plain(dict(arguments or {}))
         return self._run(lambda: self._client.rpc(function, plain).execute().data, repeatable=repeatable)
 
@@ -147,10 +141,7 @@ class SupabaseDatabase:
             except APIError as error:
                 translated = _translated(error, self.url)
                 lost = isinstance(translated, DatabaseUnreachable)
-                if (
-                    not ((lost and repeatable) or _rolled_back(error))
-                    or (delay := next(delays, None)) is None
-                ):
+                if not ((lost and repeatable) or _rolled_back(error)) or (delay := next(delays, None)) is None:
                     raise translated from error
             except httpx.ConnectError as error:  # nothing was sent
                 if (delay := next(delays, None)) is None:
@@ -172,9 +163,7 @@ def _translated(error: APIError, url: str) -> DatabaseError:
     if code == "404":
         return DatabaseUnreachable(f"no Supabase data API at {url}: check SUPABASE_URL")
     if "api key" in message.lower() or "jwt" in message.lower():
-        return AccessRefused(
-            f"Supabase refused the key ({message}): SUPABASE_KEY takes the project's secret key"
-        )
+        return AccessRefused(f"Supabase refused the key ({message}): SUPABASE_KEY takes the project's secret key")
     return error_of_sqlstate(code, message)
 
 
@@ -186,9 +175,7 @@ def _filtered(query: Any, where: Sequence[Where]) -> Any:
     for condition in where:
         if condition.comparison == "is_null":
             query = (
-                query.is_(condition.column, "null")
-                if condition.value
-                else query.not_.is_(condition.column, "null")
+                query.is_(condition.column, "null") if condition.value else query.not_.is_(condition.column, "null")
             )
         elif condition.comparison == "in":
             query = query.in_(condition.column, [_literal(value) for value in condition.value])

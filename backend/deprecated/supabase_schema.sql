@@ -192,7 +192,7 @@ create table if not exists public.compute_workloads (
     updated_at timestamptz not null default now()
 );
 create index if not exists compute_workloads_newest on public.compute_workloads (created_at desc, job_id desc);
-create index if not exists compute_workloads_by_status on public.compute_workloads (status, job_id);
+create index if not exists compute_workloads_by_status on public.compute_workloads (status, created_at desc, job_id desc);
 create index if not exists compute_workloads_open on public.compute_workloads (created_at desc)
     where status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 create index if not exists compute_workloads_operator on public.compute_workloads (operator) where operator is not null;
@@ -251,9 +251,12 @@ create table if not exists public.workload_notifications (
     lease_until timestamptz,
     leased_by text,
     last_error text,
+    -- While a model thinks about it: what it was given.
+    context jsonb,
     created_at timestamptz not null default clock_timestamp(),
     finished_at timestamptz
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
+alter table public.workload_notifications add column if not exists context jsonb;
 create index if not exists workload_notifications_due on public.workload_notifications (run_at, notification_id)
     where state = 'ready';
 create index if not exists workload_notifications_leased on public.workload_notifications (lease_until)
@@ -263,6 +266,9 @@ create index if not exists workload_notifications_dead on public.workload_notifi
 create index if not exists workload_notifications_finished on public.workload_notifications (finished_at)
     where state = 'done';
 create index if not exists workload_notifications_job on public.workload_notifications (job_id);
+-- At most one that is not done for each workload: it is decided by one worker at a time.
+create unique index if not exists workload_notifications_open on public.workload_notifications (job_id)
+    where state <> 'done';
 create sequence if not exists public.lease_tokens;
 
 create table if not exists public.orchestration_decisions (
@@ -316,6 +322,21 @@ create table if not exists public.broadcast_log (
     created_at timestamptz not null default clock_timestamp()
 );
 create index if not exists broadcast_log_created on public.broadcast_log (created_at);
+
+create table if not exists public.output_consumers (
+    consumer text primary key check (consumer ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    -- The sequences of acknowledged outputs. Neighbours merge, so it stays small however many there are.
+    acknowledged int8multirange not null default '{}'
+);
+
+create table if not exists public.processed_contexts (
+    consumer text not null check (consumer ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    job_id text not null references public.compute_workloads on delete cascade,
+    processed_at timestamptz not null default clock_timestamp(),
+    primary key (consumer, job_id)
+);
+create index if not exists processed_contexts_job on public.processed_contexts (job_id);
+create index if not exists processed_contexts_processed on public.processed_contexts (processed_at);
 
 
 -- The 17 regions of the Carbon Intensity API: 14 distribution licence areas and three countries -----------------
@@ -650,11 +671,11 @@ as $$
             select coalesce(json_agg(d order by d.dc_id), '[]')
             from (select * from public.data_centres where status <> 'OFFLINE' order by dc_id limit 1000) as d) end,
         'ComputeWorkload', case when p_types ? 'ComputeWorkload' then (
-            select coalesce(json_agg(w order by w.created_at desc, w.job_id), '[]')
+            select coalesce(json_agg(w order by w.created_at desc, w.job_id desc), '[]')
             from (
                 select * from public.compute_workloads
                 where status not in ('COMPLETED', 'FAILED', 'CANCELLED')
-                order by created_at desc, job_id
+                order by created_at desc, job_id desc
                 limit 100) as w) end,
         'Agent', case when p_types ? 'Agent' then (
             select coalesce(json_agg(a order by a.agent_id), '[]')
@@ -676,7 +697,63 @@ as $$
             select coalesce(json_agg(s order by s.asset_id), '[]')
             from (select * from public.storage_assets where status <> 'OFFLINE' order by asset_id limit 1000) as s) end,
         'last_updated', (
-            select max(finished_at) from public.pipeline_runs where state in ('succeeded', 'partial')))
+            select max(finished_at) from public.pipeline_runs where state in ('succeeded', 'partial')),
+        'pipeline_running', exists (
+            select from public.pipeline_runs where state = 'running' and lease_until > clock_timestamp()))
+$$;
+
+-- A workload with its newest decision, in a few words or (p_whole) with the published output.
+create or replace function public.workload_with_decision(w public.compute_workloads, p_whole boolean)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object('workload', to_json(w), 'decision', (
+        select json_build_object(
+            'decision_id', d.decision_id,
+            'sequence', d.sequence,
+            'chosen_dc_id', d.chosen_dc_id,
+            'recommended_start', d.recommended_start,
+            'scorer', d.scorer,
+            'reasoning', d.reasoning,
+            'decided_at', d.decided_at,
+            'output', case when p_whole then d.output end)
+        from public.orchestration_decisions d
+        where d.job_id = w.job_id
+        order by d.decided_at desc
+        limit 1))
+$$;
+
+create or replace function public.workload_detail(p_job_id text)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.workload_with_decision(w, true) from public.compute_workloads w where w.job_id = p_job_id
+$$;
+
+-- Newest first, after the workload p_after.
+create or replace function public.workloads_page(p_status text, p_after text, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'known_after', p_after is null or exists (select from public.compute_workloads w where w.job_id = p_after),
+        'workloads', (
+            select coalesce(json_agg(public.workload_with_decision(page.row, false)
+                order by page.created_at desc, page.job_id desc), '[]')
+            from (
+                select w as row, w.created_at, w.job_id
+                from public.compute_workloads w
+                where (p_status is null or w.status = p_status)
+                    and (p_after is null or (w.created_at, w.job_id) < (
+                        select seen.created_at, seen.job_id from public.compute_workloads seen where seen.job_id = p_after))
+                order by w.created_at desc, w.job_id desc
+                limit p_limit) as page))
 $$;
 
 create or replace function public.system_health(p_now timestamptz)
@@ -722,6 +799,9 @@ as $$
                 where g.region_id = r.region_id
                     and g.timestamp >= public.half_hour_of(p_now) - interval '1 day'
                     and g.timestamp < public.half_hour_of(p_now) + interval '48 hours') as s), '[]'),
+        'has_recent_mix', exists (
+            select from public.generation_mix m
+            where m.national_timestamp between p_now - interval '2 hours' and p_now and m.mix_source <> 'synthetic'),
         'last_sources', coalesce((
             select r.sources from public.pipeline_runs r
             where r.finished_at is not null order by r.finished_at desc limit 1), '{}'))
@@ -741,7 +821,7 @@ begin
             and c.relname in (
                 'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'data_centres',
                 'compute_workloads', 'agents', 'agent_states', 'orchestration_decisions', 'storage_assets',
-                'workload_notifications', 'pipeline_runs', 'broadcast_log',
+                'workload_notifications', 'pipeline_runs', 'broadcast_log', 'output_consumers', 'processed_contexts',
                 'current_system_state', 'regional_carbon_ranking', 'recent_decisions')
     loop
         if object.relkind = 'r' then
@@ -777,7 +857,8 @@ begin
         where p.pronamespace = 'public'::regnamespace
             and p.proname in (
                 'half_hour_of', 'source_rank', 'counted', 'national_forecast_series', 'regional_forecast_series',
-                'current_mix', 'grid_context', 'regional_overview', 'live_state', 'system_health', 'known_signals')
+                'current_mix', 'grid_context', 'regional_overview', 'live_state', 'workload_with_decision',
+                'workload_detail', 'workloads_page', 'system_health', 'known_signals')
     loop
         execute format('revoke all on function %s from public', routine.signature);
         if exists (select from pg_catalog.pg_roles where rolname = 'anon') then

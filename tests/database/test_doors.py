@@ -6,6 +6,9 @@ import threading
 from datetime import datetime, timedelta, timezone
 
 import pytest
+
+from database.postgres import PostgresDatabase
+from database.postgrest import SupabaseDatabase
 from postgrest_server import PostgrestServer
 from supabase_client import (
     AccessRefused,
@@ -18,8 +21,6 @@ from supabase_client import (
     UniqueConflict,
     Where,
 )
-from database.postgres import PostgresDatabase
-from database.postgrest import SupabaseDatabase
 
 START = datetime(2026, 11, 22, 8, 0, tzinfo=timezone.utc)
 BY_OPERATOR = Order(("operator_id",))
@@ -137,13 +138,8 @@ def test_pages_go_on_within_a_key_of_two_columns(database: Database) -> None:
 
 
 def test_conditions_compare_text_numbers_times_and_nulls(database: Database) -> None:
-    assert (
-        len(database.select("regions", where=[Where("is_aggregate", True)], order=Order(("region_id",)))) == 3
-    )
-    assert (
-        len(database.select("regions", where=[Where("region_id", 15, "gte")], order=Order(("region_id",))))
-        == 3
-    )
+    assert len(database.select("regions", where=[Where("is_aggregate", True)], order=Order(("region_id",)))) == 3
+    assert len(database.select("regions", where=[Where("region_id", 15, "gte")], order=Order(("region_id",)))) == 3
     odd = 'comma, "quote" and (brackets) & 100%'
     database.insert("operators", [operator(1, name=odd), operator(2)])
     assert len(database.select("operators", where=[Where("name", odd)], order=BY_OPERATOR)) == 1
@@ -158,9 +154,7 @@ def test_conditions_compare_text_numbers_times_and_nulls(database: Database) -> 
 
 
 def test_selected_columns_only(database: Database) -> None:
-    row = database.select(
-        "regions", columns=["region_id", "short_name"], order=Order(("region_id",)), limit=1
-    )
+    row = database.select("regions", columns=["region_id", "short_name"], order=Order(("region_id",)), limit=1)
     assert row == [{"region_id": 1, "short_name": "North Scotland"}]
 
 
@@ -178,9 +172,7 @@ def test_a_broken_rule_of_the_table_is_told_apart(database: Database) -> None:
     with pytest.raises(RowRefused):
         database.insert("operators", [operator(1, operator_type="PIRATE")])
     with pytest.raises(RowRefused):
-        database.insert(
-            "agents", [{"agent_id": "A", "name": "a", "agent_type": "t", "operator": "OP-nobody"}]
-        )
+        database.insert("agents", [{"agent_id": "A", "name": "a", "agent_type": "t", "operator": "OP-nobody"}])
 
 
 def test_a_missing_table_or_function_says_to_run_the_sql_files(database: Database) -> None:
@@ -197,9 +189,7 @@ def test_many_threads_share_one_door(database: Database) -> None:
         try:
             for turn in range(10):
                 database.insert("operators", [operator(number * 100 + turn)])
-                assert database.select(
-                    "operators", where=[Where("country", "GB")], order=BY_OPERATOR, limit=5
-                )
+                assert database.select("operators", where=[Where("country", "GB")], order=BY_OPERATOR, limit=5)
         except BaseException as error:
             failures.append(error)
 

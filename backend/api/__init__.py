@@ -1,0 +1,1 @@
+"""The endpoints of the API server, by what they are about."""

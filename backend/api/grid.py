@@ -1,0 +1,103 @@
+"""Endpoints about the grid: the regions now, and the forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import BaseModel, Field, TypeAdapter
+
+from api.parameters import NoParameters
+from half_hours import half_hour_of
+from objects import read_rows
+from ontology import GridSignal, Moment, RegionalGridSignal
+from supabase_client import Database, Order, Where
+from vocabulary import CarbonIndex, Fuel, SignalSource
+from web.application import answer
+
+TAG = Tag(name="Grid", description="Great Britain's grid, half-hour by half-hour")
+HORIZON = timedelta(hours=48)
+
+
+class RegionNow(BaseModel):
+    """One region in the present half-hour; null where nothing is known."""
+
+    region_id: int
+    short_name: str
+    dno_region: str
+    country: str
+    is_aggregate: bool
+    timestamp: Moment | None = Field(description="Start of the half-hour")
+    carbon_intensity_gco2: float | None = Field(description="gCO2/kWh")
+    carbon_index: CarbonIndex | None
+    generation_mix: dict[Fuel, float] = Field(description="Per cent by fuel; empty where it is unknown")
+    data_source: SignalSource | None
+    fetched_at: Moment | None
+
+
+class RegionsNow(BaseModel):
+    """All 17 regions in the present half-hour."""
+
+    as_of: Moment
+    regions: list[RegionNow]
+
+
+class ForecastQuery(NoParameters):
+    region_id: int | None = Field(None, ge=1, le=17, description="A region; the national forecast without it")
+
+
+class NationalForecast(BaseModel):
+    """The national half-hours of the next 48 hours, the running one first."""
+
+    as_of: Moment
+    region_id: None = None
+    forecast: list[GridSignal]
+
+
+class RegionalForecast(BaseModel):
+    """One region's half-hours of the next 48 hours, the running one first."""
+
+    as_of: Moment
+    region_id: int
+    forecast: list[RegionalGridSignal]
+
+
+class Forecast(BaseModel):
+    """A forecast: `GridSignal`s, or one region's `RegionalGridSignal`s."""
+
+    as_of: Moment
+    region_id: int | None = Field(description="Null for the national forecast")
+    forecast: list[GridSignal] | list[RegionalGridSignal]
+
+
+_REGIONS = TypeAdapter(list[RegionNow])
+
+
+def grid_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlueprint:
+    """`/api/v1/grid/…`"""
+    endpoints = APIBlueprint("grid", __name__, url_prefix="/api/v1/grid", abp_tags=[TAG])
+
+    @endpoints.get("/regional", summary="All 17 regions now", responses={200: RegionsNow})
+    def regional(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
+        now = clock()
+        rows = database.call("regional_overview", {"p_now": now}, repeatable=True)
+        return answer(RegionsNow(as_of=now, regions=_REGIONS.validate_python(rows)))
+
+    @endpoints.get("/forecast", summary="The 48-hour forecast", responses={200: Forecast})
+    def forecast(query: ForecastQuery) -> Response:
+        now = clock()
+        slot = half_hour_of(now)
+        ahead = [Where("timestamp", slot, "gte"), Where("timestamp", slot + HORIZON, "lt")]
+        by_time = Order(("timestamp",))
+        if query.region_id is None:
+            national = database.select(GridSignal.table, where=ahead, order=by_time)
+            return answer(NationalForecast(as_of=now, forecast=read_rows(GridSignal, national)))
+        ahead.append(Where("region_id", query.region_id))
+        rows = database.select(RegionalGridSignal.table, where=ahead, order=by_time)
+        region = RegionalForecast(as_of=now, region_id=query.region_id, forecast=read_rows(RegionalGridSignal, rows))
+        return answer(region)
+
+    return endpoints

@@ -1,0 +1,77 @@
+"""Endpoints about the server itself: what it is, and how it is doing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from flask import Response, current_app
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import BaseModel, Field
+
+from api.parameters import NoParameters
+from health import Health, read_health
+from ontology import Moment
+from supabase_client import Database
+from version import VERSION
+from web.application import answer
+from web.problems import problem
+
+TAG = Tag(name="Service", description="The server itself")
+
+
+class SchedulerState(BaseModel):
+    """When the pipeline runs."""
+
+    state: str = Field(description="running, or stopped")
+    next_run_at: Moment | None
+
+
+class Service(BaseModel):
+    """What this server is."""
+
+    service: str
+    version: str
+    as_of: Moment
+    scheduler: SchedulerState
+    endpoints: list[str]
+    documentation: str
+
+
+def service_endpoints(
+    database: Database, clock: Callable[[], datetime], scheduler: Callable[[], SchedulerState]
+) -> APIBlueprint:
+    """`/` and `/health`"""
+    endpoints = APIBlueprint("service", __name__, abp_tags=[TAG])
+
+    @endpoints.get("/", summary="What this server offers", responses={200: Service})
+    def service(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
+        return answer(
+            Service(
+                service="pylon-deg api server",
+                version=VERSION,
+                as_of=clock(),
+                scheduler=scheduler(),
+                endpoints=_endpoints(),
+                documentation="/docs",
+            )
+        )
+
+    @endpoints.get("/health", summary="How it is doing", responses={200: Health})
+    def health(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
+        found = read_health(database, now=clock(), version=VERSION)
+        if found.serves():
+            return answer(found)
+        return problem(503, found.explanation(), **found.model_dump(mode="json"))
+
+    return endpoints
+
+
+def _endpoints() -> list[str]:
+    return sorted(
+        f"{method} {rule.rule}"
+        for rule in current_app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if not rule.rule.startswith("/docs/")
+    )

@@ -1,0 +1,268 @@
+"""Endpoints about workloads: submitting them, and seeing what became of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import uuid4
+
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    RootModel,
+    StringConstraints,
+)
+from pydantic import Tag as Branch
+
+from api.parameters import Paged
+from half_hours import rfc3339
+from ontology import ComputeWorkload, Moment
+from supabase_client import Database
+from vocabulary import Urgency, WorkloadStatus, WorkloadType
+from web.application import answer
+from web.problems import Problem
+
+TAG = Tag(name="Workloads", description="Jobs that wait for a place and a time")
+MOST_AT_ONCE = 1000
+
+Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+
+
+def _written_out(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("write the time as text, such as 2026-11-22T18:00:00Z")  # noqa: TRY004 - pydantic's way
+    return value
+
+
+WrittenTime = Annotated[Moment, BeforeValidator(_written_out)]
+
+
+def absent(meaning: str) -> Any:
+    """A value that may be left out, but not null."""
+    return Field(None, description=meaning)
+
+
+def amount(meaning: str, highest: float) -> Any:
+    """A finite number from 0 to `highest` that may be left out, but not null."""
+    return Field(None, ge=0, le=highest, allow_inf_nan=False, strict=True, description=meaning)
+
+
+class WorkloadSubmission(BaseModel):
+    """A workload as a client sends it. Leave out what does not apply; null is refused."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "job_id": "train-llm-7",
+                    "workload_type": "TRAINING_RUN",
+                    "urgency": "LOW",
+                    "required_gpu_mins": 4800,
+                    "carbon_cap_gco2": 200,
+                    "max_price_gbp": 60,
+                    "deferral_window_mins": 720,
+                }
+            ]
+        },
+    )
+
+    job_id: Key = absent("Identity of the job; made up when it is left out")
+    operator: Key = absent("Who owns it: an operator_id that is known here")
+    host_dc_id: Key = absent("Where it would run without us: a dc_id that is known here")
+    workload_type: WorkloadType
+    urgency: Urgency = Urgency.MEDIUM
+    required_gpu_mins: float = amount("GPU-minutes it takes", 1e9)
+    required_cpu_cores: int = amount("CPU cores it takes", 1_000_000)
+    required_memory_gb: float = amount("Memory it takes, GB", 1e7)
+    estimated_energy_kwh: float = amount("IT energy it takes, kWh", 1e9)
+    carbon_cap_gco2: float = amount("Highest carbon intensity it may run at, gCO2/kWh", 10_000)
+    max_price_gbp: float = amount("Most the whole job may cost, GBP", 1e9)
+    deadline: WrittenTime = absent("When it must have finished; in the future")
+    deferral_window_mins: int = amount("How long its start may wait, minutes", 525_600)
+
+    def digest(self) -> str:
+        """What tells a repeated submission from a changed one."""
+        content = self.model_dump(mode="json", exclude={"job_id"}, warnings=False)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+    def row(self) -> dict[str, Any]:
+        """The columns it sets."""
+        return self.model_dump(mode="json", warnings=False) | {
+            "job_id": self.job_id or f"JOB-{uuid4()}",
+            "submission_digest": self.digest(),
+        }
+
+
+ONE, MANY = "one", "many"
+
+
+class WorkloadsBody(
+    RootModel[
+        Annotated[
+            Annotated[WorkloadSubmission, Branch(ONE)]
+            | Annotated[
+                Annotated[list[WorkloadSubmission], Field(min_length=1, max_length=MOST_AT_ONCE)],
+                Branch(MANY),
+            ],
+            Discriminator(lambda body: MANY if isinstance(body, list) else ONE),
+        ]
+    ]
+):
+    """One workload, or a list of up to 1,000; all are stored or none."""
+
+    def submissions(self) -> list[WorkloadSubmission]:
+        return self.root if isinstance(self.root, list) else [self.root]
+
+
+class Stored(BaseModel):
+    """The rows of a submission as they are stored, and which of them are new."""
+
+    created: list[str] = Field(description="job_ids that were not there before")
+    workloads: list[ComputeWorkload]
+
+
+class DecisionBrief(BaseModel):
+    """The newest decision about a workload."""
+
+    decision_id: str
+    sequence: int | None
+    chosen_dc_id: str | None
+    recommended_start: Moment | None
+    scorer: str
+    reasoning: str | None
+    decided_at: Moment
+    output: dict[str, Any] | None = Field(description="The published output; null in lists")
+
+
+class WorkloadRow(ComputeWorkload):
+    """A workload with its newest decision, once there is one."""
+
+    decision: DecisionBrief | None
+
+
+class WorkloadPage(BaseModel):
+    """Workloads, newest first."""
+
+    workloads: list[WorkloadRow]
+    next: str | None = Field(description="Ask again with after= this; null at the end")
+
+
+class WorkloadsQuery(Paged):
+    status: WorkloadStatus | None = Field(None, description="Only workloads in this status")
+
+
+class JobPath(BaseModel):
+    job_id: str
+
+
+def workload_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlueprint:
+    """`/api/v1/workloads…`"""
+    endpoints = APIBlueprint("workloads", __name__, url_prefix="/api/v1/workloads", abp_tags=[TAG])
+
+    @endpoints.post(
+        "",
+        summary="Submit workloads",
+        description="A job_id that is stored already: 200 if the submission is the same, 409 if it differs.",
+        responses={201: Stored, 200: Stored},
+        security=[{"apiKey": []}],
+    )
+    def submit(body: WorkloadsBody) -> Response:
+        submissions = body.submissions()
+        _check_deadlines(submissions, clock())
+        _check_distinct(submissions)
+        rows = [submission.row() for submission in submissions]
+        result = database.call("submit_workloads", {"p_rows": rows})
+        _check_stored(result)
+        stored = {"created": result["created"], "workloads": list(map(_workload, result["rows"]))}
+        return answer(stored, 201 if result["created"] else 200)
+
+    @endpoints.get("", summary="Workloads, newest first", responses={200: WorkloadPage})
+    def workloads(query: WorkloadsQuery) -> Response:
+        page = database.call(
+            "workloads_page",
+            {
+                "p_status": query.status and str(query.status),
+                "p_after": query.after,
+                "p_limit": query.limit + 1,
+            },
+            repeatable=True,
+        )
+        if not page["known_after"]:
+            raise Problem(422, f"after={query.after!r} is not the job_id of a workload")
+        rows = list(map(_with_decision, page["workloads"][: query.limit]))
+        return answer({"workloads": rows, "next": rows[-1].job_id if len(page["workloads"]) > query.limit else None})
+
+    @endpoints.get("/<job_id>", summary="One workload and its decision", responses={200: WorkloadRow})
+    def workload(path: JobPath) -> Response:
+        detail = None
+        if "\x00" not in path.job_id:
+            detail = database.call("workload_detail", {"p_job_id": path.job_id}, repeatable=True)
+        if detail is None:
+            raise Problem(404, f"there is no workload {path.job_id!r}: GET /api/v1/workloads lists them")
+        return answer(_with_decision(detail))
+
+    return endpoints
+
+
+def _check_deadlines(submissions: list[WorkloadSubmission], now: datetime) -> None:
+    errors = [
+        {"field": _field(submissions, number, "deadline"), "message": f"is not after now ({rfc3339(now)})"}
+        for number, submission in enumerate(submissions)
+        if submission.deadline is not None and submission.deadline <= now
+    ]
+    if errors:
+        raise Problem(422, f"invalid: {errors[0]['field']} {errors[0]['message']}", errors=errors[:100])
+
+
+def _check_distinct(submissions: list[WorkloadSubmission]) -> None:
+    first: dict[str, int] = {}
+    for number, submission in enumerate(submissions):
+        earlier = first.setdefault(submission.job_id, number) if submission.job_id else number
+        if earlier != number:
+            field = f"{number}.job_id"
+            message = f"is the same as {earlier}.job_id"
+            raise Problem(422, f"invalid: {field} {message}", errors=[{"field": field, "message": message}])
+
+
+def _field(submissions: list[WorkloadSubmission], number: int, name: str) -> str:
+    return name if len(submissions) == 1 else f"{number}.{name}"
+
+
+def _check_stored(result: dict[str, Any]) -> None:
+    if "conflicts" in result:
+        raise Problem(
+            409,
+            f"job_id {', '.join(result['conflicts'][:10])} is stored already and was submitted differently then; "
+            "nothing was stored: take another job_id",
+            conflicts=result["conflicts"],
+        )
+    for field, unknown, known in (
+        ("operator", "unknown_operators", "known_operators"),
+        ("host_dc_id", "unknown_data_centres", "known_data_centres"),
+    ):
+        if unknown in result:
+            message = f"{', '.join(result[unknown][:10])} is not known here"
+            raise Problem(
+                422,
+                f"invalid: {field} {message}; leave it out or take a known one",
+                errors=[{"field": field, "message": message}],
+                **{known: result[known]},
+            )
+
+
+def _workload(row: dict[str, Any]) -> ComputeWorkload:
+    return ComputeWorkload.model_validate(row)
+
+
+def _with_decision(found: dict[str, Any]) -> WorkloadRow:
+    return WorkloadRow.model_validate(found["workload"] | {"decision": found["decision"]})

@@ -1,0 +1,93 @@
+"""Process 1: the pipeline's schedule, and the REST API on port 5000.
+
+python backend/api_server.py      (or, in backend/, python api_server.py)
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime
+
+from flask_openapi3.openapi import OpenAPI
+
+from api.grid import grid_endpoints
+from api.service import SchedulerState, service_endpoints
+from api.workloads import workload_endpoints
+from api.world import world_endpoints
+from half_hours import utc_now
+from pipeline import run_once
+from pipeline_sources import Upstreams
+from schedule import PipelineSchedule
+from settings import Settings, SettingsError, load_settings
+from supabase_client import Database, DatabaseError, open_database
+from version import VERSION
+from web.application import make_application
+from web.serving import CannotListen, Stopped, bind, log_to_stderr, serve, stop_on_signals
+
+log = logging.getLogger("api_server")
+
+DESCRIPTION = """A data backbone for AI agents in a Digital Energy Grid: the Great Britain grid half-hour by
+half-hour, data centres, workloads and decisions, as objects and links.
+
+Carbon intensity: National Energy System Operator, CC BY 4.0. Demand: NESO Open Data. Prices: contains BMRS data
+© Elexon Limited copyright and database right."""
+
+
+def create_app(
+    database: Database,
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    schedule: PipelineSchedule | None = None,
+) -> OpenAPI:
+    """The API over an open database. Starts nothing; `schedule` is only reported on."""
+    app = make_application("Pylon DEG API", DESCRIPTION, VERSION, api_key=settings.pylon_api_key)
+    app.register_api(service_endpoints(database, clock, lambda: _scheduler_state(schedule)))
+    app.register_api(world_endpoints(database, clock))
+    app.register_api(grid_endpoints(database, clock))
+    app.register_api(workload_endpoints(database, clock))
+    return app
+
+
+def _scheduler_state(schedule: PipelineSchedule | None) -> SchedulerState:
+    if schedule is None or not schedule.is_running():
+        return SchedulerState(state="stopped", next_run_at=None)
+    return SchedulerState(state="running", next_run_at=schedule.next_run_at())
+
+
+def main() -> int:
+    """Run until Ctrl-C or SIGTERM; returns the exit status."""
+    log_to_stderr()
+    stop_on_signals()
+    try:
+        settings = load_settings()
+        listening = bind(settings.api_host, settings.api_port)
+    except (SettingsError, CannotListen) as error:
+        log.error("not started: %s", error)  # noqa: TRY400 - one line, not a trace
+        return 1
+    try:
+        with listening, closing(open_database(settings)) as database, Upstreams(settings) as upstreams:
+            schedule = PipelineSchedule(
+                lambda: run_once(database, settings, upstreams, now=utc_now()),
+                interval_minutes=settings.pipeline_interval_minutes,
+                clock=utc_now,
+            )
+            app = create_app(database, settings, schedule=schedule)
+            schedule.start()
+            log.info("listening on http://%s:%d (documentation: /docs)", settings.api_host, settings.api_port)
+            serve(app, listening)
+            schedule.stop()
+    except DatabaseError as error:
+        log.error("not started: %s", error)  # noqa: TRY400
+        return 1
+    except Stopped:
+        pass
+    log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

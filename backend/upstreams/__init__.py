@@ -1,0 +1,1 @@
+"""Clients of the three public APIs; `data_fetchers` is their public door."""

@@ -1,0 +1,281 @@
+"""One API's HTTP session: pooled, identified, patient within a deadline, and bounded."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from types import TracebackType
+from typing import TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import requests
+import urllib3
+
+from upstreams.call_limit import CallLimit
+from upstreams.connections import HeadersInTimeAdapter
+from upstreams.errors import (
+    UnusableAnswer,
+    UpstreamError,
+    UpstreamNonsense,
+    UpstreamRefused,
+    UpstreamSkipped,
+    UpstreamUnavailable,
+)
+
+# The terms of the Carbon Intensity API ask a client to say who it is.
+USER_AGENT = (
+    "PylonDEG/0.1 (grid data backbone for AI agents; asks once a half-hour) "
+    + requests.utils.default_user_agent()
+)
+
+_READ_BYTES = 64 * 1024
+# How urllib3's messages begin: HTTPSConnectionPool(host='…', port=443): …
+_CONNECTION_NAME = re.compile(r"^\w+\(host=[^)]*\): ")
+_Parsed = TypeVar("_Parsed")
+_ClientT = TypeVar("_ClientT", bound="UpstreamClient")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long and how often one fetch tries.
+
+    Attributes:
+        connect_timeout_seconds: for a connection to be made.
+        read_timeout_seconds: for the headers, and then for each next piece of the body.
+        deadline_seconds: for the whole fetch, with every attempt and pause. A body that comes in drips and
+            then stops is given up at most one read timeout later.
+        attempts: how often a fetch asks at most.
+        backoff_seconds: the longest pause after the first failure; it doubles with each further one.
+        longest_answer_bytes: a longer body, after decompression, is refused.
+    """
+
+    connect_timeout_seconds: float = 5.0
+    read_timeout_seconds: float = 30.0
+    deadline_seconds: float = 60.0
+    attempts: int = 3
+    backoff_seconds: float = 1.0
+    longest_answer_bytes: int = 16 * 1024 * 1024
+
+
+class UpstreamSession:
+    """GETs JSON from one API and hands it to a route's parser. Safe to use from many threads.
+
+    Args:
+        api: the API's name, for messages.
+        base_url: where its routes begin.
+        patience: timeouts, retries and the size limit.
+        limit: a limit on attempts that the API asks for.
+
+    Raises:
+        ValueError: `base_url` is not an http or https URL.
+    """
+
+    def __init__(
+        self,
+        api: str,
+        base_url: str,
+        *,
+        patience: Patience,
+        limit: CallLimit | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        address = urlsplit(base_url)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise ValueError(f"the {api}'s base URL must be http(s)://host/…, not {base_url!r}")
+        self.api = api
+        self._base_url = base_url.rstrip("/")
+        self._patience = patience
+        self._limit = limit
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._jitter = jitter
+        self._http = requests.Session()
+        self._http.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json"})
+        # Cookies are the one part of a requests session that threads would share.
+        self._http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("http://", "https://"):
+            self._http.mount(scheme, HeadersInTimeAdapter(pool_maxsize=8))
+
+    def close(self) -> None:
+        self._http.close()
+
+    def fetch(
+        self, route: str, parse: Callable[[object], _Parsed], params: Mapping[str, str] | None = None
+    ) -> _Parsed:
+        """GET `route` and parse its JSON, trying again after a failure that may pass.
+
+        Raises:
+            UpstreamUnavailable: no answer in time.
+            UpstreamRefused: HTTP 4xx.
+            UpstreamNonsense: an answer that `parse` could not use.
+            UpstreamSkipped: the rate limit leaves no call now.
+        """
+        asked = f"{route}?{urlencode(params)}" if params else route
+        began = self._monotonic()
+        wait = self._seconds_to_next_call()
+        if wait:
+            what = f"skipped: rate limit; the next call may be made in {wait:.0f} s"
+            raise UpstreamSkipped(self.api, asked, what, attempts=0, seconds=0.0)
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return parse(self._get_json(asked, began + self._patience.deadline_seconds))
+            except UnusableAnswer as unusable:
+                failure = _Failure(UpstreamNonsense, str(unusable))
+            except _Failure as failed:
+                failure = failed
+            pause = self._pause_before_next(failure, attempts, began)
+            if pause is not None:
+                self._sleep(pause)
+            if pause is None or self._seconds_to_next_call():
+                seconds = self._monotonic() - began
+                raise failure.kind(
+                    self.api, asked, failure.what, attempts=attempts, seconds=seconds
+                ) from failure
+
+    def _seconds_to_next_call(self) -> float:
+        return self._limit.take() if self._limit else 0.0
+
+    def _pause_before_next(self, failure: _Failure, attempts: int, began: float) -> float | None:
+        if not failure.may_pass or attempts >= self._patience.attempts:
+            return None
+        backoff = self._patience.backoff_seconds * 2 ** (attempts - 1)
+        pause = max(backoff * (0.5 + self._jitter() / 2), failure.retry_after_seconds)
+        elapsed = self._monotonic() - began
+        return pause if elapsed + pause < self._patience.deadline_seconds else None
+
+    def _get_json(self, asked: str, deadline: float) -> object:
+        left = max(deadline - self._monotonic(), 0.001)
+        timeouts = (
+            min(self._patience.connect_timeout_seconds, left),
+            min(self._patience.read_timeout_seconds, left),
+        )
+        try:
+            with self._http.get(
+                self._base_url + asked, timeout=timeouts, stream=True, allow_redirects=False
+            ) as response:
+                body = self._read_body(response.raw, deadline)
+        except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
+            raise _Failure(UpstreamUnavailable, f"timed out: {_innermost(error)}") from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise _Failure(UpstreamUnavailable, f"connection failed: {_innermost(error)}") from error
+        _check_status(response, body)
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
+            what = f"HTTP {response.status_code} without JSON: {_excerpt(body)}"
+            raise _Failure(UpstreamNonsense, what) from error
+
+    def _read_body(self, raw: urllib3.HTTPResponse, deadline: float) -> bytes:
+        body = bytearray()
+        # read1 returns with what has arrived: a slow drip comes back here, to the deadline, after each piece.
+        while piece := raw.read1(_READ_BYTES, decode_content=True):
+            body += piece
+            if len(body) > self._patience.longest_answer_bytes:
+                what = f"the answer is longer than {self._patience.longest_answer_bytes:,} bytes"
+                raise _Failure(UpstreamNonsense, what, may_pass=False)
+            if self._monotonic() > deadline:
+                what = f"timed out with {len(body):,} bytes of an unfinished answer"
+                raise _Failure(UpstreamUnavailable, what, may_pass=False)
+        return bytes(body)
+
+
+class UpstreamClient:
+    """What the three clients share: a session that closes with them."""
+
+    def __init__(self, session: UpstreamSession) -> None:
+        self._session = session
+
+    def close(self) -> None:
+        self._session.close()
+
+    def __enter__(self: _ClientT) -> _ClientT:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Failure(Exception):
+    def __init__(
+        self,
+        kind: type[UpstreamError],
+        what: str,
+        *,
+        may_pass: bool = True,
+        retry_after_seconds: float = 0.0,
+    ) -> None:
+        super().__init__(what)
+        self.kind = kind
+        self.what = what
+        self.may_pass = may_pass
+        self.retry_after_seconds = retry_after_seconds
+
+
+def _check_status(response: requests.Response, body: bytes) -> None:
+    status = response.status_code
+    if 200 <= status < 300:
+        return
+    what = f"HTTP {status}: {_excerpt(body)}"
+    if response.is_redirect:
+        what = f"HTTP {status}: moved to {_one_line(response.headers['Location'])}; set the base URL to that"
+    if status == 429 or status >= 500:
+        wait = _retry_after_seconds(response.headers)
+        if wait:
+            what += f"; asked to wait {wait:.0f} s"
+        raise _Failure(UpstreamUnavailable, what, retry_after_seconds=wait)
+    raise _Failure(UpstreamRefused, what, may_pass=False)
+
+
+def _retry_after_seconds(headers: Mapping[str, str]) -> float:
+    """RFC 9110 10.2.3: seconds, or a date, which is measured against the answer's own `Date`."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:9])
+    until, sent = _http_date(text), _http_date(headers.get("Date", ""))
+    if until is None or sent is None:
+        return 0.0
+    return max((until - sent).total_seconds(), 0.0)
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo else None
+
+
+def _innermost(error: BaseException) -> str:
+    """The plainest words for a failure that requests and urllib3 have wrapped several times."""
+    inner: object = error
+    while isinstance(inner, BaseException):
+        error = inner
+        inner = getattr(inner, "reason", None) or next(
+            (arg for arg in inner.args if isinstance(arg, BaseException)), None
+        )
+    return _one_line(_CONNECTION_NAME.sub("", str(error))) or type(error).__name__
+
+
+def _excerpt(body: bytes) -> str:
+    return _one_line(body[:2000].decode("utf-8", "replace")) or "an empty body"
+
+
+def _one_line(text: str) -> str:
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return words if len(words) <= 200 else f"{words[:200]}…"

@@ -1,0 +1,138 @@
+"""Makes a Flask application that validates with pydantic and describes itself in OpenAPI."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Collection
+from importlib.resources import files
+from typing import Any
+
+import orjson
+from flask import Response, render_template_string, request, send_from_directory
+from flask_openapi3.models.info import Info
+from flask_openapi3.openapi import OpenAPI
+from pydantic import SecretStr, TypeAdapter
+
+from web.problems import MEDIA_TYPE, Problem, ProblemDocument, StrictRequest, answer_problems, invalid
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 1024 * 1024
+SECURITY_SCHEMES: dict[str, Any] = {"apiKey": {"type": "http", "scheme": "bearer"}}
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+_SWAGGER_FILES = files("flask_openapi3_swagger") / "templates" / "swagger"
+
+_DOCS_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="docs/css/swagger-ui.css">
+</head>
+<body>
+<div id="swagger"></div>
+<script src="docs/js/swagger-ui-bundle.js"></script>
+<script>
+SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger", deepLinking: true, validatorUrl: null})
+</script>
+</body>
+</html>"""
+
+
+def make_application(
+    title: str,
+    description: str,
+    version: str,
+    *,
+    api_key: SecretStr | None,
+    open_endpoints: Collection[str] = (),
+) -> OpenAPI:
+    """An application with problem answers, `/openapi.json` and `/docs`; `api_key`, if any, guards its writes.
+
+    Args:
+        open_endpoints: names of endpoints whose POSTs carry their own proof and need no key.
+    """
+    app = OpenAPI(
+        "pylon",
+        info=Info(title=title, description=description, version=version),
+        security_schemes=SECURITY_SCHEMES,
+        validation_error_callback=invalid,
+        validation_error_model=ProblemDocument,
+        doc_ui=False,
+        static_folder=None,
+    )
+    app.request_class = StrictRequest
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.url_map.merge_slashes = False
+    answer_problems(app)
+    _describe(app, title)
+    if api_key is not None:
+        _guard_writes(app, api_key.get_secret_value(), frozenset(open_endpoints))
+    return app
+
+
+def answer(document: Any, status: int = 200) -> Response:
+    """A JSON answer; pydantic models, their lists and plain values may be mixed in `document`."""
+    return Response(_ANYTHING.dump_json(document), status, mimetype="application/json")
+
+
+_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
+
+
+def _guard_writes(app: OpenAPI, api_key: str, open_endpoints: frozenset[str]) -> None:
+    expected = f"Bearer {api_key}".encode()
+
+    @app.before_request
+    def _check_key() -> None:
+        if request.method in _SAFE_METHODS or request.endpoint in open_endpoints:
+            return
+        given = request.headers.get("Authorization", "").encode()
+        if not hmac.compare_digest(given, expected):
+            raise Problem(401, "this endpoint needs the header Authorization: Bearer <PYLON_API_KEY>")
+
+
+def _describe(app: OpenAPI, title: str) -> None:
+    description: list[bytes] = []
+
+    @app.route("/openapi.json")
+    def _openapi() -> Response:
+        if not description:
+            description.append(orjson.dumps(_finished(app.api_doc)))
+        return Response(description[0], mimetype="application/json")
+
+    @app.route("/docs")
+    def _docs() -> str:
+        return render_template_string(_DOCS_PAGE, title=title)
+
+    @app.route("/docs/<path:file>")
+    def _docs_file(file: str) -> Response:
+        return send_from_directory(str(_SWAGGER_FILES), file, max_age=3600)
+
+
+def _finished(document: dict[str, Any]) -> dict[str, Any]:
+    """The library's description, with our problem answers in the place of its own error model."""
+    problem = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}}
+    for path_item in document["paths"].values():
+        for method, operation in path_item.items():
+            answers = operation["responses"]
+            answers["422"] = {"description": "A field or parameter is invalid", **problem}
+            answers["503"] = {
+                "description": "The database cannot be reached",
+                **problem,
+                **answers.get("503", {}),
+            }
+            if "{" in str(operation.get("operationId", "")) or any(
+                parameter["in"] == "path" for parameter in operation.get("parameters", ())
+            ):
+                answers["404"] = {
+                    "description": "There is no such thing; the answer lists what there is",
+                    **problem,
+                }
+            if method != "get":
+                answers["400"] = {"description": "The body is not JSON", **problem}
+                answers["401"] = {"description": "PYLON_API_KEY is set and was not sent", **problem}
+                answers["413"] = {"description": "The body is larger than 1 MiB", **problem}
+                answers["415"] = {"description": "The body is not application/json", **problem}
+    return document
