@@ -39,10 +39,10 @@ class SupabaseDatabase:
             httpx_client=self._http,
             auto_refresh_token=False,
             persist_session=False,
-            postgrest_client_retry=False,  # one policy for every kind of call: ours
         )
         self._client: Client = create_client(url, key, options)
-        self._client.postgrest  # noqa: B018 - built now, since building it later is not thread-safe
+        # Built now, since building it later is not thread-safe. One policy of retries for every kind of call: ours.
+        self._client.postgrest.retry_enabled = False
 
     def select(
         self,

