@@ -25,7 +25,7 @@ from upstreams.errors import (
     UpstreamUnavailable,
 )
 from upstreams.neso import NESO_URL, NesoClient
-from upstreams.results import FetchResult, Problem, ProblemKind, Window
+from upstreams.results import FetchResult, HalfHourRow, Problem, ProblemKind, Window
 from upstreams.session import Patience
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "ElexonClient",
     "FetchResult",
     "GenerationMix",
+    "HalfHourRow",
     "MarketIndexPrice",
     "NationalDemand",
     "NationalIntensity",

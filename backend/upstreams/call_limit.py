@@ -11,9 +11,7 @@ from collections.abc import Callable
 class CallLimit:
     """At most `calls` calls in any `per_seconds` seconds. Thread-safe."""
 
-    def __init__(
-        self, calls: int, per_seconds: float, *, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, calls: int, per_seconds: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.calls = calls
         self.per_seconds = per_seconds
         self._monotonic = monotonic

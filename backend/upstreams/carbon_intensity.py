@@ -69,9 +69,7 @@ class CarbonIntensityClient(UpstreamClient):
         """The national generation mix of the last complete half-hour: one row."""
         slot = half_hour_of(now)
         window = Window(slot - timedelta(hours=24), slot + HALF_HOUR)
-        return self._session.fetch(
-            "/generation", partial(parse_generation, window=window, fetched_at=as_utc(now))
-        )
+        return self._session.fetch("/generation", partial(parse_generation, window=window, fetched_at=as_utc(now)))
 
     def national_between(
         self, start: datetime, end: datetime, *, now: datetime

@@ -279,6 +279,4 @@ def _note_missing_regions(rows: list[RegionalIntensity], findings: Findings) -> 
     for start, region_ids in present.items():
         missing = [region_id for region_id in REGION_IDS if region_id not in region_ids]
         if missing:
-            findings.note(
-                ProblemKind.MISSING_REGION, f"no region {missing[0]}", rfc3339(start), count=len(missing)
-            )
+            findings.note(ProblemKind.MISSING_REGION, f"no region {missing[0]}", rfc3339(start), count=len(missing))

@@ -82,9 +82,7 @@ class ElexonClient(UpstreamClient):
             partial(parse_day_ahead_demand, window=window, fetched_at=as_utc(now)),
         )
 
-    def market_index_price(
-        self, start: datetime, end: datetime, *, now: datetime
-    ) -> FetchResult[MarketIndexPrice]:
+    def market_index_price(self, start: datetime, end: datetime, *, now: datetime) -> FetchResult[MarketIndexPrice]:
         """Prices of [start, end): there are none for the running half-hour or later ones."""
 
         def fetch(piece: Window) -> FetchResult[MarketIndexPrice]:
@@ -113,9 +111,7 @@ class ElexonClient(UpstreamClient):
         return all_pieces(Window.around(start, end), LONGEST_RANGE - timedelta(days=1), fetch)
 
 
-def parse_day_ahead_demand(
-    answer: object, window: Window, fetched_at: datetime
-) -> FetchResult[NationalDemand]:
+def parse_day_ahead_demand(answer: object, window: Window, fetched_at: datetime) -> FetchResult[NationalDemand]:
     """`/forecast/demand/day-ahead`: rows of boundary N; of several issues the one published last counts.
 
     Raises:
@@ -140,9 +136,7 @@ def parse_day_ahead_demand(
     return _result(rows, findings, window, fetched_at)
 
 
-def parse_market_index_price(
-    answer: object, window: Window, fetched_at: datetime
-) -> FetchResult[MarketIndexPrice]:
+def parse_market_index_price(answer: object, window: Window, fetched_at: datetime) -> FetchResult[MarketIndexPrice]:
     """`/balancing/pricing/market-index`: rows of one provider; volume 0 means missing, whatever the price.
 
     Raises:

@@ -114,9 +114,7 @@ def number(value: object, what: str, lowest: float, highest: float) -> float:
     if isinstance(value, float) and not math.isfinite(value):
         raise RejectedRow(ProblemKind.NOT_A_NUMBER, f"{what} is {value}")
     if not lowest <= value <= highest:
-        raise RejectedRow(
-            ProblemKind.IMPLAUSIBLE, f"{what} is {shown(value)}, not within {lowest:g} to {highest:g}"
-        )
+        raise RejectedRow(ProblemKind.IMPLAUSIBLE, f"{what} is {shown(value)}, not within {lowest:g} to {highest:g}")
     return value
 
 
@@ -156,9 +154,7 @@ def moment(value: object, what: str, *, without_zone: timezone | None = None) ->
         if zone is None or int(year) not in _YEARS:
             raise RejectedRow(ProblemKind.MALFORMED_TIME, f"{what} is {shown(value)}")
         microsecond = int((fraction or "").ljust(6, "0")[:6])
-        found = datetime(
-            int(year), int(month), int(day), int(hour), int(minute), int(second or 0), microsecond, zone
-        )
+        found = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second or 0), microsecond, zone)
     except ValueError:
         raise RejectedRow(ProblemKind.MALFORMED_TIME, f"{what} is {shown(value)}") from None
     return as_utc(found)

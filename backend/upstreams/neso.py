@@ -100,9 +100,7 @@ class NesoClient(UpstreamClient):
         )
 
 
-def parse_cardinal_points(
-    answer: object, window: Window, fetched_at: datetime
-) -> FetchResult[NationalDemand]:
+def parse_cardinal_points(answer: object, window: Window, fetched_at: datetime) -> FetchResult[NationalDemand]:
     """The 1-day-ahead resource: a record for each cardinal point of a `TARGETDATE`; numerals are numbers too.
 
     Raises:
@@ -127,9 +125,7 @@ def parse_cardinal_points(
     return result_of(rows, findings, window, fetched_at)
 
 
-def parse_half_hourly_demand(
-    answer: object, window: Window, fetched_at: datetime
-) -> FetchResult[NationalDemand]:
+def parse_half_hourly_demand(answer: object, window: Window, fetched_at: datetime) -> FetchResult[NationalDemand]:
     """The 2-14 day resource: `GDATETIME` is UTC without saying so, and labels the END of a half-hour.
 
     Raises:

@@ -32,9 +32,7 @@ def each_piece(
         raise first_failure
 
 
-def all_pieces(
-    whole: Window, longest: timedelta, fetch: Callable[[Window], FetchResult[RowT]]
-) -> FetchResult[RowT]:
+def all_pieces(whole: Window, longest: timedelta, fetch: Callable[[Window], FetchResult[RowT]]) -> FetchResult[RowT]:
     """The results of a window's pieces as one; a failed piece is among its problems.
 
     Raises:

@@ -121,8 +121,8 @@ class FetchResult(Generic[RowT_co]):
 
     def summary(self) -> str:
         """One line for a log or a health page."""
-        rows = f"{len(self.rows)} rows"
-        return "; ".join([rows, *map(str, self.problems)])
+        count = len(self.rows)
+        return "; ".join([f"{count} row{'s' * (count != 1)}", *map(str, self.problems)])
 
 
 class RejectedRow(Exception):
@@ -153,8 +153,7 @@ class Findings:
 
     def problems(self) -> tuple[Problem, ...]:
         return tuple(
-            Problem(kind, count, rejected, example)
-            for (kind, rejected), (count, example) in self._found.items()
+            Problem(kind, count, rejected, example) for (kind, rejected), (count, example) in self._found.items()
         )
 
     def note_missing_half_hours(self, window: Window, present: Iterable[datetime]) -> None:
@@ -180,9 +179,7 @@ def one_per_key(rows: Iterable[RowT], key: Callable[[RowT], Hashable], findings:
     return list(kept.values())
 
 
-def result_of(
-    rows: Iterable[RowT], findings: Findings, window: Window, fetched_at: datetime
-) -> FetchResult[RowT]:
+def result_of(rows: Iterable[RowT], findings: Findings, window: Window, fetched_at: datetime) -> FetchResult[RowT]:
     """A result with its rows in order of time.
 
     Raises:

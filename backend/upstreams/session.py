@@ -31,8 +31,7 @@ from upstreams.errors import (
 
 # The terms of the Carbon Intensity API ask a client to say who it is.
 USER_AGENT = (
-    "PylonDEG/0.1 (grid data backbone for AI agents; asks once a half-hour) "
-    + requests.utils.default_user_agent()
+    "PylonDEG/0.1 (grid data backbone for AI agents; asks once a half-hour) " + requests.utils.default_user_agent()
 )
 
 _READ_BYTES = 64 * 1024
@@ -139,9 +138,7 @@ class UpstreamSession:
                 self._sleep(pause)
             if pause is None or self._seconds_to_next_call():
                 seconds = self._monotonic() - began
-                raise failure.kind(
-                    self.api, asked, failure.what, attempts=attempts, seconds=seconds
-                ) from failure
+                raise failure.kind(self.api, asked, failure.what, attempts=attempts, seconds=seconds) from failure
 
     def _seconds_to_next_call(self) -> float:
         return self._limit.take() if self._limit else 0.0
@@ -166,7 +163,7 @@ class UpstreamSession:
             ) as response:
                 body = self._read_body(response.raw, deadline)
         except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
-            raise _Failure(UpstreamUnavailable, f"timed out: {_innermost(error)}") from error
+            raise _Failure(UpstreamUnavailable, _innermost(error)) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _Failure(UpstreamUnavailable, f"connection failed: {_innermost(error)}") from error
         _check_status(response, body)
