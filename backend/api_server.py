@@ -5,6 +5,7 @@ python backend/api_server.py      (or, in backend/, python api_server.py)
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from settings import Settings, SettingsError, load_settings
 from supabase_client import Database, DatabaseError, open_database
 from version import VERSION
 from web.application import make_application
-from web.serving import CannotListen, Stopped, bind, log_to_stderr, serve, stop_on_signals
+from web.serving import CannotListen, Stopped, check_port, end_with_parent, log_to_stderr, serve, stop_on_signals
 
 log = logging.getLogger("api_server")
 
@@ -58,30 +59,38 @@ def _scheduler_state(schedule: PipelineSchedule | None) -> SchedulerState:
     return SchedulerState(state="running", next_run_at=schedule.next_run_at())
 
 
+def application() -> OpenAPI:
+    """What the serving process runs: the API over the settings' database, and the pipeline's schedule."""
+    log_to_stderr()
+    end_with_parent()
+    settings = load_settings()
+    database = open_database(settings)
+    upstreams = Upstreams(settings)
+    schedule = PipelineSchedule(
+        lambda: run_once(database, settings, upstreams, now=utc_now()),
+        interval_minutes=settings.pipeline_interval_minutes,
+        clock=utc_now,
+    )
+    for stop in (database.close, upstreams.close, schedule.stop):  # the last is called first
+        atexit.register(stop)
+    app = create_app(database, settings, schedule=schedule)
+    schedule.start()
+    log.info("listening on http://%s:%d (documentation: /docs)", settings.api_host, settings.api_port)
+    return app
+
+
 def main() -> int:
     """Run until Ctrl-C or SIGTERM; returns the exit status."""
     log_to_stderr()
     stop_on_signals()
     try:
         settings = load_settings()
-        listening = bind(settings.api_host, settings.api_port)
-    except (SettingsError, CannotListen) as error:
+        check_port(settings.api_host, settings.api_port)
+        # Opened here too: a wrong setting is told once, and the embedded database outlives its last user.
+        with closing(open_database(settings)):
+            serve("api_server:application", settings.api_host, settings.api_port)
+    except (SettingsError, CannotListen, DatabaseError) as error:
         log.error("not started: %s", error)  # noqa: TRY400 - one line, not a trace
-        return 1
-    try:
-        with listening, closing(open_database(settings)) as database, Upstreams(settings) as upstreams:
-            schedule = PipelineSchedule(
-                lambda: run_once(database, settings, upstreams, now=utc_now()),
-                interval_minutes=settings.pipeline_interval_minutes,
-                clock=utc_now,
-            )
-            app = create_app(database, settings, schedule=schedule)
-            schedule.start()
-            log.info("listening on http://%s:%d (documentation: /docs)", settings.api_host, settings.api_port)
-            serve(app, listening)
-            schedule.stop()
-    except DatabaseError as error:
-        log.error("not started: %s", error)  # noqa: TRY400
         return 1
     except Stopped:
         pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 from uuid import UUID
 
@@ -52,7 +53,7 @@ class ObjectType(BaseModel):
     @computed_field(description="The object's identity: its key, parts joined by ~.")  # type: ignore[prop-decorator]
     @property
     def id(self) -> str:
-        return KEY_SEPARATOR.join(_key_text(getattr(self, name)) for name in self.key)
+        return KEY_SEPARATOR.join([_key_text(getattr(self, name)) for name in self.key])
 
     @classmethod
     def properties(cls) -> dict[str, dict[str, Any]]:
@@ -400,4 +401,8 @@ def _unwrapped(annotation: Any, text: str) -> Any:
 
 
 def _key_text(value: Any) -> str:
-    return rfc3339(value) if isinstance(value, datetime) else str(value)
+    return _time_text(value) if isinstance(value, datetime) else str(value)
+
+
+# The live state names the same 96 half-hours again for every region.
+_time_text = lru_cache(maxsize=1024)(rfc3339)

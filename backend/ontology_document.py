@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
+from functools import cache
 from typing import Any, get_args, get_type_hints
 from uuid import UUID
 
@@ -50,6 +52,7 @@ class OntologyDocument(BaseModel):
     link_types: list[LinkTypeDocument]
 
 
+@cache
 def ontology_document() -> OntologyDocument:
     """The declarations of `ontology`, as a document."""
     return OntologyDocument(
@@ -106,3 +109,44 @@ _TYPE_NAMES: dict[Any, str] = {
     UUID: "uuid",
     Moment: "time",
 }
+
+
+def ontology_markdown() -> str:
+    """The same as a page: `python backend/ontology_document.py > docs/ontology.md`."""
+    document = ontology_document()
+    lines = [
+        "# The ontology",
+        "",
+        "Made from the declarations in `backend/ontology.py`; `GET /api/v1/ontology` answers the same as JSON. An",
+        "object's `id` is its key; where the key has several parts they are joined by `~`.",
+    ]
+    for object_type in document.object_types:
+        keys = ", ".join(f"`{name}`" for name in object_type.primary_key)
+        lines += [
+            "",
+            f"## {object_type.name}",
+            "",
+            object_type.description,
+            "",
+            f"Key: {keys}. Title: `{object_type.title_property}`.",
+            "",
+            "| property | type | unit | meaning |",
+            "|---|---|---|---|",
+            *map(_property_line, object_type.properties),
+        ]
+    lines += ["", "## Links", "", "| link | from | to | by | meaning |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {link.rel} | {link.source} | {link.target} | {', '.join(link.source_properties)} | {link.description} |"
+        for link in document.link_types
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _property_line(about: PropertyDocument) -> str:
+    kind = ", ".join(about.values) if about.values else about.type
+    marks = "".join((", may be null" if about.nullable else "", ", filterable" if about.filterable else ""))
+    return f"| `{about.name}` | {kind}{marks} | {about.unit or ''} | {about.description} |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(ontology_markdown())

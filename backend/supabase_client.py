@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from urllib.parse import urlsplit
 
-from database.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from database.errors import (
     AccessRefused,
     DatabaseError,
@@ -38,27 +37,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 
-class EmbeddedDatabase(PostgresDatabase):
-    """The embedded PostgreSQL: brought back when it is killed, stopped when its last user leaves."""
-
-    def __init__(self, server: EmbeddedPostgres) -> None:
-        self._server = server
-        super().__init__(server.conninfo, revive=self._bring_back)
-
-    def close(self) -> None:
-        super().close()
-        try:
-            self._server.stop()
-        except EmbeddedPostgresError as error:
-            log.warning("the embedded database was left running: %s", error)
-
-    def _bring_back(self) -> None:
-        try:
-            self._server.ensure_running()
-        except EmbeddedPostgresError as error:
-            raise DatabaseUnreachable(str(error)) from error
-
-
 def open_database(settings: Settings) -> Database:
     """The database that the settings choose, with its tables: SUPABASE_URL, else DATABASE_URL, else embedded.
 
@@ -80,13 +58,11 @@ def open_database(settings: Settings) -> Database:
         url = settings.database_url.get_secret_value()
         log.info("database: PostgreSQL at %s", urlsplit(url).hostname or "a local socket")
         return _installed(PostgresDatabase(url))
-    server = EmbeddedPostgres(settings.pylon_data_dir)
-    try:
-        server.start()
-    except EmbeddedPostgresError as error:
-        raise DatabaseUnreachable(str(error)) from error
+    from database.embedded_database import EmbeddedDatabase  # here, since it needs a Unix
+
+    embedded = EmbeddedDatabase(settings.pylon_data_dir)
     log.info("database: embedded PostgreSQL in %s", settings.pylon_data_dir)
-    return _installed(EmbeddedDatabase(server))
+    return _installed(embedded)
 
 
 def _installed(database: PostgresDatabase) -> PostgresDatabase:

@@ -1,6 +1,6 @@
 """Do the reads of the present stay flat as the history grows? The same reads over an empty and over a long history.
 
-    python benchmarks/history.py [--regional-rows 5000000] [--repeats 200]
+    make bench NAME=history ARGS="--regional-rows 5000000 --repeats 200"
 
 Builds two databases on an embedded PostgreSQL of its own in a temporary folder; takes a few minutes and about 2 GB.
 """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -14,6 +15,16 @@ class NoParameters(BaseModel):
     """Refuses query parameters by their names, rather than ignoring a misspelt one."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
+        # flask-openapi3 asks at every request, and making it takes longer than most requests' own work.
+        return super().model_json_schema(*args, **options) if args or options else cls._usual_schema()
+
+    @classmethod
+    @cache
+    def _usual_schema(cls) -> dict[str, Any]:
+        return super().model_json_schema()
 
 
 class Paged(NoParameters):

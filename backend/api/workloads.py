@@ -28,7 +28,7 @@ from half_hours import rfc3339
 from ontology import ComputeWorkload, Moment
 from supabase_client import Database
 from vocabulary import Urgency, WorkloadStatus, WorkloadType
-from web.application import answer
+from web.application import answer, problem_answer
 from web.problems import Problem
 
 TAG = Tag(name="Workloads", description="Jobs that wait for a place and a time")
@@ -38,8 +38,9 @@ Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 
 
 def _written_out(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError("write the time as text, such as 2026-11-22T18:00:00Z")  # noqa: TRY004 - pydantic's way
+    # Pydantic would also take a number of seconds since 1970, and a date.
+    if not isinstance(value, str) or "T" not in value.upper():
+        raise ValueError("write the time as text, such as 2026-11-22T18:00:00Z")
     return value
 
 
@@ -92,7 +93,7 @@ class WorkloadSubmission(BaseModel):
 
     def digest(self) -> str:
         """What tells a repeated submission from a changed one."""
-        content = self.model_dump(mode="json", exclude={"job_id"}, warnings=False)
+        content = self.model_dump(mode="json", exclude={"job_id"}, exclude_none=True, warnings=False)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
     def row(self) -> dict[str, Any]:
@@ -103,7 +104,7 @@ class WorkloadSubmission(BaseModel):
         }
 
 
-ONE, MANY = "one", "many"
+ONE, MANY = "<one>", "<many>"
 
 
 class WorkloadsBody(
@@ -173,15 +174,16 @@ def workload_endpoints(database: Database, clock: Callable[[], datetime]) -> API
         "",
         summary="Submit workloads",
         description="A job_id that is stored already: 200 if the submission is the same, 409 if it differs.",
-        responses={201: Stored, 200: Stored},
+        responses={201: Stored, 200: Stored, 409: problem_answer("A job_id was submitted differently before")},
         security=[{"apiKey": []}],
     )
     def submit(body: WorkloadsBody) -> Response:
         submissions = body.submissions()
-        _check_deadlines(submissions, clock())
+        _check_deadlines(body, clock())
         _check_distinct(submissions)
         rows = [submission.row() for submission in submissions]
-        result = database.call("submit_workloads", {"p_rows": rows})
+        # Repeated after a lost connection it finds its own rows: every one has its job_id by now.
+        result = database.call("submit_workloads", {"p_rows": rows}, repeatable=True)
         _check_stored(result)
         stored = {"created": result["created"], "workloads": list(map(_workload, result["rows"]))}
         return answer(stored, 201 if result["created"] else 200)
@@ -214,10 +216,13 @@ def workload_endpoints(database: Database, clock: Callable[[], datetime]) -> API
     return endpoints
 
 
-def _check_deadlines(submissions: list[WorkloadSubmission], now: datetime) -> None:
+def _check_deadlines(body: WorkloadsBody, now: datetime) -> None:
     errors = [
-        {"field": _field(submissions, number, "deadline"), "message": f"is not after now ({rfc3339(now)})"}
-        for number, submission in enumerate(submissions)
+        {
+            "field": f"{number}.deadline" if isinstance(body.root, list) else "deadline",
+            "message": f"is not after now ({rfc3339(now)})",
+        }
+        for number, submission in enumerate(body.submissions())
         if submission.deadline is not None and submission.deadline <= now
     ]
     if errors:
@@ -232,10 +237,6 @@ def _check_distinct(submissions: list[WorkloadSubmission]) -> None:
             field = f"{number}.job_id"
             message = f"is the same as {earlier}.job_id"
             raise Problem(422, f"invalid: {field} {message}", errors=[{"field": field, "message": message}])
-
-
-def _field(submissions: list[WorkloadSubmission], number: int, name: str) -> str:
-    return name if len(submissions) == 1 else f"{number}.{name}"
 
 
 def _check_stored(result: dict[str, Any]) -> None:

@@ -80,20 +80,9 @@ class EmbeddedPostgres:
         Raises:
             EmbeddedPostgresError: it cannot be started, or not in time.
         """
-        deadline = time.monotonic() + self._start_timeout_s
         with self._one_thread, self._explained():
-            home = self._home = self._home or settle(self.data_dir)
-            with _start_lock(home, deadline):
-                claim = self._claim if self._claim is not None else home.open(CLIENTS_LOCK)
-                try:
-                    # Never waits: the claim is taken alone only under the start lock.
-                    fcntl.flock(claim, fcntl.LOCK_SH)
-                    self._bring_up(home, deadline)
-                except BaseException:
-                    if self._claim is None:
-                        os.close(claim)
-                    raise
-                self._claim = claim
+            self._home = self._home or settle(self.data_dir)
+            self._start_or_join(self._home)
 
     def ensure_running(self) -> None:
         """Bring the server back if it was killed. Costs a few milliseconds when it was not.
@@ -103,10 +92,12 @@ class EmbeddedPostgres:
         Raises:
             EmbeddedPostgresError: not started, or it cannot be brought back.
         """
-        if self._claim is None:
-            raise EmbeddedPostgresError("the embedded PostgreSQL is not in use here: call start() first")
-        if not _accepts_connections(self.conninfo):
-            self.start()
+        if self._claim is not None and _accepts_connections(self.conninfo):
+            return
+        with self._one_thread, self._explained():
+            if self._home is None or self._claim is None:
+                raise EmbeddedPostgresError("the embedded PostgreSQL is not in use here: call start() first")
+            self._start_or_join(self._home)
 
     def stop(self) -> None:
         """Give up the claim, and stop the server when nobody else holds one. Calling it again is harmless.
@@ -127,6 +118,20 @@ class EmbeddedPostgres:
                 # Unlocked, not only closed: a forked child may hold a copy of the descriptor.
                 fcntl.flock(claim, fcntl.LOCK_UN)
                 os.close(claim)
+
+    def _start_or_join(self, home: ClusterHome) -> None:
+        deadline = time.monotonic() + self._start_timeout_s
+        with _start_lock(home, deadline):
+            claim = self._claim if self._claim is not None else home.open(CLIENTS_LOCK)
+            try:
+                # Never waits: the claim is taken alone only under the start lock.
+                fcntl.flock(claim, fcntl.LOCK_SH)
+                self._bring_up(home, deadline)
+            except BaseException:
+                if self._claim is None:
+                    os.close(claim)
+                raise
+            self._claim = claim
 
     def _bring_up(self, home: ClusterHome, deadline: float) -> None:
         log_start: int | None = None

@@ -114,14 +114,13 @@ def running_postmaster(home: ClusterHome) -> psutil.Process | None:
     """The running server that postmaster.pid names, if there is one.
 
     The number alone proves nothing: the file outlives a killed server, and its number may by now be that of
-    a zombie or of an unrelated process.
+    a zombie, which has neither command line nor directory, or of an unrelated process.
     """
+    cluster = str(home.cluster)
     try:
         process = psutil.Process(int((home.cluster / "postmaster.pid").read_text().split("\n", 1)[0]))
-        if process.name() != "postgres" or process.status() == psutil.STATUS_ZOMBIE:
-            return None
         # The command line first: root in a container may not read another account's working directory.
-        ours = str(home.cluster) in process.cmdline() or process.cwd() == str(home.cluster)
+        ours = process.name() == "postgres" and (cluster in process.cmdline() or process.cwd() == cluster)
     except (FileNotFoundError, ValueError, psutil.Error):
         return None
     return process if ours else None
@@ -205,4 +204,4 @@ def _telling_line(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     telling = [line for line in lines if any(word in line for word in ("PANIC:", "FATAL:", "error:"))]
     # The last: before it come the refusals of those who asked whether the server was ready.
-    return (telling or lines or ["it did not say why"])[-1]
+    return (telling or lines or ["it left no reason (is the disk full?)"])[-1]

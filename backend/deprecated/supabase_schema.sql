@@ -772,8 +772,8 @@ as $$
             select to_json(g) from public.grid_signals g where g.timestamp = public.half_hour_of(p_now)),
         'newest_fetch', (
             select max(g.fetched_at) from public.grid_signals g
-            where g.timestamp >= public.half_hour_of(p_now) - interval '1 day'
-                and g.timestamp < public.half_hour_of(p_now) + interval '3 days'))
+            where g.timestamp >= public.half_hour_of(p_now)
+                and g.timestamp < public.half_hour_of(p_now) + interval '48 hours'))
 $$;
 
 -- What is already known around the present, for filling the gaps the sources leave: national figures of the last

@@ -12,7 +12,7 @@ import orjson
 from flask import Response, render_template_string, request, send_from_directory
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
-from pydantic import SecretStr, TypeAdapter
+from pydantic import BaseModel, SecretStr
 
 from web.problems import MEDIA_TYPE, Problem, ProblemDocument, StrictRequest, answer_problems, invalid
 
@@ -73,23 +73,35 @@ def make_application(
     return app
 
 
+def problem_answer(description: str) -> dict[str, Any]:
+    """A problem among an endpoint's `responses`, for the description."""
+    schema = {"$ref": "#/components/schemas/ProblemDocument"}
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
+
+
 def answer(document: Any, status: int = 200) -> Response:
-    """A JSON answer; pydantic models, their lists and plain values may be mixed in `document`."""
-    return Response(_ANYTHING.dump_json(document), status, mimetype="application/json")
+    """A JSON answer; pydantic models and plain values may be mixed in `document`."""
+    body = orjson.dumps(document, default=_written_by_itself, option=orjson.OPT_UTC_Z)
+    return Response(body, status, mimetype="application/json")
 
 
-_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
+def _written_by_itself(value: object) -> orjson.Fragment:
+    # Half the time of pydantic's own way, which asks of every value in an untyped document what it is.
+    if isinstance(value, BaseModel):
+        return orjson.Fragment(value.__pydantic_serializer__.to_json(value))
+    raise TypeError(f"{type(value).__name__} is no part of an answer")
 
 
 def _guard_writes(app: OpenAPI, api_key: str, open_endpoints: frozenset[str]) -> None:
-    expected = f"Bearer {api_key}".encode()
 
     @app.before_request
     def _check_key() -> None:
         if request.method in _SAFE_METHODS or request.endpoint in open_endpoints:
             return
-        given = request.headers.get("Authorization", "").encode()
-        if not hmac.compare_digest(given, expected):
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        # WSGI hands over a header's bytes as Latin-1.
+        right = hmac.compare_digest(given.strip().encode("latin-1"), api_key.encode())
+        if not (right and scheme.lower() == "bearer"):
             raise Problem(401, "this endpoint needs the header Authorization: Bearer <PYLON_API_KEY>")
 
 
@@ -113,26 +125,16 @@ def _describe(app: OpenAPI, title: str) -> None:
 
 def _finished(document: dict[str, Any]) -> dict[str, Any]:
     """The library's description, with our problem answers in the place of its own error model."""
-    problem = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}}
     for path_item in document["paths"].values():
         for method, operation in path_item.items():
             answers = operation["responses"]
-            answers["422"] = {"description": "A field or parameter is invalid", **problem}
-            answers["503"] = {
-                "description": "The database cannot be reached",
-                **problem,
-                **answers.get("503", {}),
-            }
-            if "{" in str(operation.get("operationId", "")) or any(
-                parameter["in"] == "path" for parameter in operation.get("parameters", ())
-            ):
-                answers["404"] = {
-                    "description": "There is no such thing; the answer lists what there is",
-                    **problem,
-                }
+            answers["422"] = problem_answer("A field or parameter is invalid")
+            answers.setdefault("503", problem_answer("The database cannot be reached"))
+            if any(parameter["in"] == "path" for parameter in operation.get("parameters", ())):
+                answers["404"] = problem_answer("There is no such thing; the answer lists what there is")
             if method != "get":
-                answers["400"] = {"description": "The body is not JSON", **problem}
-                answers["401"] = {"description": "PYLON_API_KEY is set and was not sent", **problem}
-                answers["413"] = {"description": "The body is larger than 1 MiB", **problem}
-                answers["415"] = {"description": "The body is not application/json", **problem}
+                answers["400"] = problem_answer("The body is not JSON")
+                answers["401"] = problem_answer("PYLON_API_KEY is set and was not sent")
+                answers["413"] = problem_answer("The body is larger than 1 MiB")
+                answers["415"] = problem_answer("The body is not application/json")
     return document

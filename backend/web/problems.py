@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from http import HTTPStatus
 from typing import Any, cast
 
 from flask import Flask, Request, Response, request
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
-UNION_BRANCHES = frozenset({"one", "many"})
+UNION_BRANCHES = frozenset({"<one>", "<many>"})
 
 
 class FieldProblem(BaseModel):
@@ -56,21 +57,32 @@ class StrictRequest(Request):
             raise UnsupportedMediaType("send the body as application/json")
         # NaN and Infinity are let in here, so that validation can name the field that holds them.
         try:
-            return json.loads(self.get_data(cache=cache))
+            document = json.loads(self.get_data(cache=cache))
         except (ValueError, RecursionError) as error:
             raise BadRequest(f"the body is not JSON: {error}") from None
+        if isinstance(document, str):
+            # flask-openapi3 would look for a second JSON document in the text.
+            message = "must be an object or a list, not text"
+            raise Problem(422, f"invalid: body ({message})", errors=[{"field": "body", "message": message}])
+        return document
 
 
 def problem(status: int, detail: str, **members: Any) -> Response:
     """The answer for a problem."""
-    title = HTTPException().name if status not in _TITLES else _TITLES[status]
-    document = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
-    answer = Response(json.dumps(document, ensure_ascii=False), status, mimetype=MEDIA_TYPE)
+    answer = Response(problem_body(status, detail, **members), status, mimetype=MEDIA_TYPE)
     if status == 503:
         answer.headers["Retry-After"] = str(RETRY_AFTER_S)
     if status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
     return answer
+
+
+def problem_body(status: int, detail: str, **members: Any) -> bytes:
+    """The document of a problem."""
+    title = _TITLES.get(status) or HTTPStatus(status).phrase
+    document = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
+    # What a client sent may be quoted in it, and half a surrogate pair has no UTF-8.
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def invalid(error: ValidationError) -> Response:
@@ -84,8 +96,9 @@ def invalid(error: ValidationError) -> Response:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    # The name of a union's branch is no part of the document.
-    return ".".join(str(part) for part in location if part not in UNION_BRANCHES) or "body"
+    # The name of a union's branch, which comes first, is no part of the document.
+    parts = location[1:] if location[:1] and location[0] in UNION_BRANCHES else location
+    return ".".join(map(str, parts)) or "body"
 
 
 def answer_problems(app: Flask) -> None:
@@ -131,15 +144,5 @@ def _detail(error: HTTPException) -> str:
     return str(error.description)
 
 
-_TITLES = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    409: "Conflict",
-    413: "Content Too Large",
-    415: "Unsupported Media Type",
-    422: "Unprocessable Content",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
+# Where RFC 9110 has other words than Python 3.10.
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}

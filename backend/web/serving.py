@@ -1,20 +1,23 @@
-"""Runs a process that serves: logging, the listening socket, signals, the WSGI server."""
+"""Runs a process that serves: logging, signals, the port, the WSGI server."""
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import signal
 import socket
 import sys
+import threading
 import time
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
-from flask import Flask
-from waitress.server import create_server
+from granian import Granian
+from granian.constants import Interfaces
 
 THREADS = 16
-# The application refuses bodies over 1 MiB with an answer of its own; this only bounds what is read until then.
-MAX_TRANSPORT_BYTES = 16 * 1024 * 1024
+MOST_CONNECTIONS = 1024
 
 
 class Stopped(KeyboardInterrupt):
@@ -32,26 +35,24 @@ def log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for noisy in ("httpx", "httpx2", "apscheduler", "waitress"):
+    for noisy in ("httpx", "httpx2", "apscheduler"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket.
+def check_port(host: str, port: int) -> None:
+    """See whether the address can be listened on.
 
     Raises:
         CannotListen: the port is taken or the address is not this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host.strip("[]"), port))
-        listening.listen(1024)
-    except OSError as error:
-        listening.close()
-        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from None
-    return listening
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+            probe.listen(1)
+        except OSError as error:
+            raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from None
 
 
 def stop_on_signals() -> None:
@@ -66,14 +67,34 @@ def stop_on_signals() -> None:
         signal.signal(number, stop)
 
 
-def serve(application: Flask, listening: socket.socket) -> None:
-    """Answer requests until the process is asked to stop; requests that are being answered get five seconds."""
-    server = create_server(
-        application,
-        sockets=[listening],
-        threads=THREADS,
-        ident=None,
-        clear_untrusted_proxy_headers=True,
-        max_request_body_size=MAX_TRANSPORT_BYTES,
-    )
-    server.run()
+def serve(factory: str, host: str, port: int) -> None:
+    """Serve the application that `factory` ("module:function") makes until the process is asked to stop.
+
+    It runs in a process of its own, which is started anew if it dies and ends when this one does. Requests that are
+    being answered when the end comes get five seconds.
+    """
+    Granian(
+        factory,
+        factory=True,
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        websockets=False,
+        blocking_threads=THREADS,
+        backpressure=MOST_CONNECTIONS,
+        log_enabled=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=5,
+    ).serve()
+
+
+def end_with_parent() -> None:
+    """End this process at once when the one that started it dies, so that the port is free for its successor."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent,), name="parent", daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

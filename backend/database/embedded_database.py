@@ -1,0 +1,41 @@
+"""The embedded PostgreSQL as a database: brought back when it is killed, stopped when its last user leaves."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from database.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from database.errors import DatabaseUnreachable
+from database.postgres import PostgresDatabase
+
+log = logging.getLogger(__name__)
+
+
+class EmbeddedDatabase(PostgresDatabase):
+    """The `Database` interface over the embedded server of one data directory, started or joined here.
+
+    Raises:
+        DatabaseUnreachable: it cannot be started; the message says what to do.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._server = EmbeddedPostgres(data_dir)
+        try:
+            self._server.start()
+        except EmbeddedPostgresError as error:
+            raise DatabaseUnreachable(str(error)) from error
+        super().__init__(self._server.conninfo, revive=self._bring_back)
+
+    def close(self) -> None:
+        super().close()
+        try:
+            self._server.stop()
+        except EmbeddedPostgresError as error:
+            log.warning("the embedded database was left running: %s", error)
+
+    def _bring_back(self) -> None:
+        try:
+            self._server.ensure_running()
+        except EmbeddedPostgresError as error:
+            raise DatabaseUnreachable(str(error)) from error
