@@ -25,6 +25,7 @@ import psutil
 from pydantic import TypeAdapter
 
 from backfill import backfill
+from decisions.queue import reconsider_deferred
 from grid_rows import REAL_SOURCES, GridRows, Known, complete_rows
 from half_hours import half_hour_of, rfc3339, utc_now
 from pipeline_sources import FetchOutcome, SourceState, Upstreams, fetch_all, offline_outcome
@@ -135,6 +136,9 @@ def _run_claimed(
         before = now - timedelta(days=settings.pylon_retention_days)
         pruned = database.call("prune_history", {"p_before": before}, repeatable=True)
     report.counts["pruned"] = sum(pruned.values())
+    with _timed(report, "reconsider"):
+        again = reconsider_deferred(database, now)
+    report.counts["reconsidered"], report.counts["expired"] = len(again.reconsidered), len(again.failed)
     whole = all(source.state in {"fresh", "off"} for source in outcome.states.values())
     _record(database, report, token, "succeeded" if whole else "partial", None)
 

@@ -10,6 +10,32 @@
 
 set client_min_messages = warning;
 
+-- This file's functions, for the blocks that drop them, below, and grant them, at the end.
+set pylon.functions = 'half_hour_of source_rank counted national_forecast_series regional_forecast_series current_mix grid_context '
+    'regional_overview live_state workload_with_decision workload_detail workloads_page system_health '
+    'known_signals';
+
+-- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
+-- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
+do $drop$
+declare
+    routine record;
+begin
+    for routine in
+        select p.oid::regprocedure as signature
+        from pg_catalog.pg_proc p
+        where p.pronamespace = 'public'::regnamespace
+            and p.proname = any (string_to_array(current_setting('pylon.functions'), ' '))
+    loop
+        begin
+            execute format('drop function %s', routine.signature);
+        exception
+            when dependent_objects_still_exist then null;
+        end;
+    end loop;
+end
+$drop$;
+
 -- Supabase has these roles already. Elsewhere they are made here when the installing role may; a database whose
 -- owner may not create roles does without them and is reached as the owner.
 do $roles$
@@ -855,10 +881,7 @@ begin
         select p.oid::regprocedure as signature
         from pg_catalog.pg_proc p
         where p.pronamespace = 'public'::regnamespace
-            and p.proname in (
-                'half_hour_of', 'source_rank', 'counted', 'national_forecast_series', 'regional_forecast_series',
-                'current_mix', 'grid_context', 'regional_overview', 'live_state', 'workload_with_decision',
-                'workload_detail', 'workloads_page', 'system_health', 'known_signals')
+            and p.proname = any (string_to_array(current_setting('pylon.functions'), ' '))
     loop
         execute format('revoke all on function %s from public', routine.signature);
         if exists (select from pg_catalog.pg_roles where rolname = 'anon') then

@@ -5,6 +5,35 @@
 
 set client_min_messages = warning;
 
+-- This file's functions, for the blocks that drop them, below, and grant them, at the end.
+set pylon.functions = 'touch_updated_at refuse_audit_change notify_new_workload submit_workloads claim_pipeline_slot store_signals '
+    'store_world store_run finish_pipeline_run prune_history awaits_decision claim_notifications '
+    'heartbeat_notifications release_notifications fail_notification requeue_dead reconsider_deferred '
+    'queue_health decision_contexts decision_context note_context publish_decisions events_after outputs_history '
+    'task_output newest_unacknowledged_output acknowledge_output current_context mark_context_processed '
+    'register_agent record_agent_state';
+
+-- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
+-- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
+do $drop$
+declare
+    routine record;
+begin
+    for routine in
+        select p.oid::regprocedure as signature
+        from pg_catalog.pg_proc p
+        where p.pronamespace = 'public'::regnamespace
+            and p.proname = any (string_to_array(current_setting('pylon.functions'), ' '))
+    loop
+        begin
+            execute format('drop function %s', routine.signature);
+        exception
+            when dependent_objects_still_exist then null;
+        end;
+    end loop;
+end
+$drop$;
+
 -- updated_at -----------------------------------------------------------------------------------------------------
 
 create or replace function public.touch_updated_at()
@@ -1145,14 +1174,7 @@ begin
         select p.oid::regprocedure as signature
         from pg_catalog.pg_proc p
         where p.pronamespace = 'public'::regnamespace
-            and p.proname in (
-                'touch_updated_at', 'refuse_audit_change', 'notify_new_workload', 'submit_workloads', 'claim_pipeline_slot',
-                'store_signals', 'store_world', 'store_run', 'finish_pipeline_run', 'prune_history',
-                'awaits_decision', 'claim_notifications', 'heartbeat_notifications', 'release_notifications',
-                'fail_notification', 'requeue_dead', 'reconsider_deferred', 'queue_health', 'decision_contexts',
-                'decision_context', 'note_context', 'publish_decisions', 'events_after', 'outputs_history', 'task_output',
-                'newest_unacknowledged_output', 'acknowledge_output', 'current_context', 'mark_context_processed',
-                'register_agent', 'record_agent_state')
+            and p.proname = any (string_to_array(current_setting('pylon.functions'), ' '))
     loop
         execute format('revoke all on function %s from public', routine.signature);
         if exists (select from pg_catalog.pg_roles where rolname = 'anon') then
