@@ -1,0 +1,1 @@
+"""Beckn 1.1: the messages and the catalogues by which compute and workloads find each other."""

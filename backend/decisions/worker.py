@@ -1,0 +1,253 @@
+"""The gateway's engine: threads that claim notifications, decide them and publish, until they are stopped.
+
+    claim → context → score → (model) → publish
+
+No transaction is held across a model call. A worker that loses its lease drops its result: the database refuses
+it. Plain threads, so it runs in any process, with gevent's patched ones too, and needs no web server.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from decisions.deciding import Decider
+from decisions.gateway_agent import AgentState, GatewayAgent
+from decisions.lease_keeper import LeaseKeeper
+from decisions.llm import GeminiJudge, ModelState
+from decisions.lookout import Lookout
+from decisions.queue import (
+    Claim,
+    DecisionRecord,
+    FailureState,
+    Lease,
+    PublishResult,
+    PublishState,
+    WorkQueue,
+)
+from half_hours import rfc3339
+from supabase_client import Database, DatabaseError, DatabaseUnreachable, Row
+
+_log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+LEASE_SECONDS = 15.0
+# Claimed together where no model is asked: one context, one transaction and one flush to disk for all of them.
+BATCH = 24
+
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 5.0
+# Results are kept that long for a database that is away; then their leases are long lost to somebody else.
+LONGEST_OUTAGE_S = 120.0
+
+
+class DecisionWorkers:
+    """`workers` threads that decide, one that looks out for work, one that keeps the leases."""
+
+    def __init__(
+        self,
+        database: Database,
+        queue: WorkQueue,
+        decider: Decider,
+        agent: GatewayAgent,
+        *,
+        judge: GeminiJudge | None,
+        workers: int,
+        poll_seconds: float,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self._queue = queue
+        self._decider = decider
+        self._agent = agent
+        self._judge = judge
+        self._stopping = threading.Event()
+        self._outage = _Outage()
+        self._lookout = Lookout(database, poll_seconds=poll_seconds, workers=workers)
+        thinking_s = judge.longest_answer_s if judge else 0.0
+        self._keeper = LeaseKeeper(queue, lease_seconds=lease_seconds, longest_hold_s=thinking_s + LONGEST_OUTAGE_S)
+        self._threads = [
+            threading.Thread(target=self._run, name=f"decider-{number}", daemon=True)
+            for number in range(1, workers + 1)
+        ]
+
+    def start(self) -> None:
+        """Register the gateway among the agents and begin to decide.
+
+        Raises:
+            DatabaseError: the database cannot be reached.
+        """
+        self._agent.register(f"{len(self._threads)} workers")
+        self._record_state()
+        self._keeper.start()
+        self._lookout.start()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Finish or give back what is in hand, and end. Another gateway can take what was given back at once."""
+        self._stopping.set()
+        if self._judge:
+            self._judge.stop()
+        self._lookout.stop()
+        give_up_at = time.monotonic() + timeout_s
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, give_up_at - time.monotonic()))
+        if leases := self._keeper.in_hand():
+            try:
+                _log.info("%d unfinished notifications are given back", self._queue.release(leases))
+            except DatabaseError as error:
+                _log.warning("unfinished notifications will be taken when their leases end: %s", error)
+        self._keeper.stop()
+        self._agent.record(AgentState.STOPPED)
+
+    def work_once(self) -> int:
+        """Claim, decide and publish one batch in this thread; how many notifications it took from the queue.
+
+        Raises:
+            DatabaseError: the claim failed.
+        """
+        with_model = self._judge is not None and not self._judge.is_resting
+        # A model takes seconds: one at a time, so that what waits is left to other workers.
+        limit = 1 if with_model else BATCH
+        claims = self._queue.claim(limit)
+        self._outage.ends()
+        for closed in claims.withdrawn:
+            _log.info("job %s: no decision, it no longer waits for one", closed.job_id)
+        for closed in claims.died:
+            _log.error(
+                "job %s: notification %d is dead, its last lease ran out", closed.job_id, closed.notification_id
+            )
+        taken = len(claims.claimed) + len(claims.withdrawn)
+        if taken:
+            self._lookout.found_work(more_likely=taken == limit)
+        if claims.claimed:
+            with self._keeper.holding([claim.lease for claim in claims.claimed]):
+                self._decide_and_publish(claims.claimed, with_model=with_model)
+        return taken
+
+    def scorer_in_use(self) -> tuple[AgentState, str]:
+        """Who sets the scores at present, and why or how, for `/health` and the agent's state."""
+        if self._judge is None:
+            return AgentState.DETERMINISTIC, "no GEMINI_API_KEY"
+        status = self._judge.status()
+        if status.state in {ModelState.RESTING, ModelState.REFUSING}:
+            return AgentState.DETERMINISTIC, status.detail or str(status.state)
+        return AgentState.MODEL, f"{status.model}, role {status.role}"
+
+    def _run(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            if self._works():
+                pause_s = FIRST_PAUSE_S
+            else:
+                self._stopping.wait(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _works(self) -> bool:
+        try:
+            if not self.work_once():
+                self._lookout.wait()
+        except DatabaseError as error:
+            self._outage.begins(error)
+            return False
+        except Exception:  # noqa: BLE001 - the top of a thread: a bug must not end it
+            _log.exception("a worker failed, and goes on")
+            return False
+        return True
+
+    def _decide_and_publish(self, claims: Sequence[Claim], *, with_model: bool) -> None:
+        began = time.monotonic()
+        decided = self._patiently(lambda: self._decider.decide(claims, with_model=with_model))
+        if with_model:
+            self._record_state()
+            if self._stopping.is_set() and any(record.fallback_reason for record in decided.records):
+                # The model was interrupted, not at fault: another gateway may ask it again.
+                self._queue.release([claim.lease for claim in claims])
+                return
+        for undecided in decided.undecided:
+            self._fail(undecided.claim.lease, undecided.claim.job_id, undecided.error)
+        records = {record.lease.notification_id: record for record in decided.records}
+        if records:
+            for result in self._published(decided.grid, decided.records):
+                _log_result(result, records[result.notification_id], 1000 * (time.monotonic() - began))
+
+    def _published(self, grid: Row, records: Sequence[DecisionRecord]) -> list[PublishResult]:
+        try:
+            return list(self._patiently(lambda: self._queue.publish(grid, records)))
+        except DatabaseUnreachable:
+            raise
+        except DatabaseError as error:
+            if len(records) == 1:
+                # A data centre deleted since the context was read, say: decided again on a new one.
+                self._fail(records[0].lease, records[0].job_id, str(error))
+                return []
+        # None of them is stored; alone, only the bad one is refused.
+        return [result for record in records for result in self._published(grid, [record])]
+
+    def _fail(self, lease: Lease, job_id: str, error: str) -> None:
+        result = self._patiently(lambda: self._queue.fail(lease, error))
+        if result.state is FailureState.DEAD:
+            _log.error("job %s: notification %d is dead: %s", job_id, lease.notification_id, error)
+        else:
+            _log.warning("job %s: not decided (%s): %s", job_id, result.state, error)
+
+    def _patiently(self, work: Callable[[], Answer]) -> Answer:
+        """Repeat database work that may be repeated while the database is away, so that no result is lost."""
+        give_up_at = time.monotonic() + LONGEST_OUTAGE_S
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                answer = work()
+                self._outage.ends()
+                return answer
+            except DatabaseUnreachable as error:  # noqa: PERF203
+                self._outage.begins(error)
+                if time.monotonic() + pause_s > give_up_at or self._stopping.wait(pause_s):
+                    raise
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _record_state(self) -> None:
+        """Store who decides, when it has changed. A failure that may pass with the next question is no change."""
+        if self._judge is None or self._judge.status().state is not ModelState.FAILING:
+            self._agent.record(*self.scorer_in_use())
+
+
+class _Outage:
+    """Says once that the database is away, and once that it is back, however many threads notice."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since: float | None = None
+
+    def begins(self, error: DatabaseError) -> None:
+        with self._lock:
+            if self._since is None:
+                self._since = time.monotonic()
+                _log.warning("the database does not serve, trying again until it does: %s", error)
+
+    def ends(self) -> None:
+        with self._lock:
+            if self._since is not None:
+                _log.info("the database serves again, after %.1f s", time.monotonic() - self._since)
+                self._since = None
+
+
+def _log_result(result: PublishResult, record: DecisionRecord, took_ms: float) -> None:
+    if result.state is not PublishState.PUBLISHED:
+        _log.info("job %s: result dropped, the notification is %s", record.job_id, result.state)
+        return
+    _log.info(
+        "job %s: decision %d, %s at %s from %s, by %s in %.0f ms",
+        record.job_id,
+        result.sequence,
+        record.workload_status,
+        record.chosen_dc_id or "no data centre",
+        rfc3339(record.recommended_start) if record.recommended_start else "-",
+        record.model or record.scorer,
+        took_ms,
+    )

@@ -1,0 +1,196 @@
+"""The worked example of docs/scoring.md, read from the page: the scorer agrees with it, and so does arithmetic."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timedelta, timezone
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decisions import energy, feasibility, objective, suitability
+from decisions.context import DecisionContext
+from decisions.output import DecisionOutput
+from decisions.publication import publish
+from decisions.scoring import decide
+from vocabulary import Policy, Urgency, WorkloadType
+
+PAGE = (Path(__file__).parents[2] / "docs" / "scoring.md").read_text(encoding="utf-8")
+EXAMPLE = PAGE[PAGE.index("## 8.") :]
+GENERATED_AT = datetime(2026, 11, 22, 8, 10, tzinfo=timezone.utc)
+
+
+def table(text: str, heading: str) -> list[list[str]]:
+    """The cells of the table whose first heading is `heading`."""
+    lines = text[text.index(f"| {heading} |") :].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    body = []
+    for line, row in zip(lines[2:], rows[2:], strict=True):
+        if not line.startswith("|"):
+            break
+        body.append(row)
+    return body
+
+
+def number(text: str) -> float:
+    """The first number in a text, thousands separators allowed."""
+    found = re.search(r"-?\d[\d,]*(\.\d+)?", text)
+    assert found, text
+    return float(found.group().replace(",", ""))
+
+
+INPUT: dict[str, Any] = json.loads(re.findall(r"```json\n(.*?)```", EXAMPLE, re.DOTALL)[0])
+HALF_HOURS = table(EXAMPLE, "half-hour from")
+PRICE, STRESS, CARBON = ([float(row[column]) for row in HALF_HOURS] for column in (1, 2, 3))
+PUBLISHED = {row[0].strip("`"): row[1] for row in table(EXAMPLE, "figure of the published option")}
+
+
+@pytest.fixture(scope="module")
+def output() -> DecisionOutput:
+    start = f"2026-11-22T{HALF_HOURS[0][0]}:00Z"
+    context = DecisionContext.model_validate(
+        {
+            "context_id": "example",
+            "as_of": INPUT["as_of"],
+            "task": INPUT["task"],
+            "national": {"forecast": {"start": start, "wholesale_price_gbp_mwh": PRICE, "grid_stress_score": STRESS}},
+            "regional": [{"region_id": 13, "forecast": {"start": start, "carbon_intensity_gco2_per_kwh": CARBON}}],
+            "data_centres": [INPUT["data_centre"]],
+        }
+    )
+    decision = decide(context, carbon_price_gbp_per_t=INPUT["carbon_price_gbp_per_t"], policy=Policy(INPUT["policy"]))
+    return publish(decision, generated_at=GENERATED_AT)
+
+
+def figure(output: DecisionOutput, path: str) -> Any:
+    document = json.loads(output.model_dump_json())
+    found: Any = document if path.startswith("decision.") else document["data_centre_options"][0]
+    for name in path.split("."):
+        found = found[name]
+    return found
+
+
+def decimals(text: str) -> int:
+    return len(text.partition(".")[2])
+
+
+@pytest.mark.parametrize("path", PUBLISHED)
+def test_the_scorer_publishes_the_documents_figures(output: DecisionOutput, path: str) -> None:
+    stated, found = PUBLISHED[path], figure(output, path)
+    if isinstance(found, str):
+        assert found == stated
+    else:
+        assert round(found, decimals(stated)) == float(stated)
+
+
+def by_hand(start_min: int, minutes: int = 150) -> tuple[list[float], float]:
+    """Energy by half-hour and hours of delay of a run, from minutes after 08:00 and nothing else."""
+    site_kw = (8 * 0.7 * 0.8 + 8 * 0.4) * INPUT["data_centre"]["pue"]
+    energy_kwh = []
+    for half_hour in range(len(HALF_HOURS)):
+        opens = 30 * half_hour
+        inside = max(0, min(start_min + minutes, opens + 30) - max(start_min, opens))
+        energy_kwh.append(site_kw * inside / 60)
+    return energy_kwh, (start_min - 10) / 60
+
+
+def parts_by_hand(start_min: int) -> list[float]:
+    energy_kwh, delay_h = by_hand(start_min)
+    return [
+        sum(kwh * price / 1000 for kwh, price in zip(energy_kwh, PRICE, strict=True)),
+        sum(kwh * grams / 1e6 * 100 for kwh, grams in zip(energy_kwh, CARBON, strict=True)),
+        sum(kwh * 50 * stress**2 / 1000 for kwh, stress in zip(energy_kwh, STRESS, strict=True)),
+        delay_h * 0.05,
+    ]
+
+
+def minutes_after_eight(clock: str) -> int:
+    hours, minutes = clock.split(":")
+    return 60 * int(hours) + int(minutes) - 8 * 60
+
+
+def test_arithmetic_gives_the_documents_table_of_starts() -> None:
+    rows = table(EXAMPLE, "start")
+    for start, *stated in rows:
+        parts = parts_by_hand(minutes_after_eight(start))
+        assert [f"{part:.6f}" for part in (*parts, sum(parts))] == stated
+    assert min(rows, key=lambda row: float(row[5]))[0] == "11:00"
+
+
+def test_arithmetic_gives_the_starts_that_break_nothing() -> None:
+    """Of all starts that the window and the deadline allow, the table holds those under the cap and the price."""
+    feasible = []
+    for start_min in (10, *range(30, 251, 30)):
+        energy_kwh, _ = by_hand(start_min)
+        if 30 * len(HALF_HOURS) < start_min + 150:
+            continue
+        peak = max(grams for kwh, grams in zip(energy_kwh, CARBON, strict=True) if kwh)
+        if peak <= INPUT["task"]["carbon_cap_gco2"] and parts_by_hand(start_min)[0] <= INPUT["task"]["max_price_gbp"]:
+            feasible.append(start_min)
+    assert feasible == [minutes_after_eight(row[0]) for row in table(EXAMPLE, "start")]
+
+
+def test_arithmetic_gives_the_documents_run_now() -> None:
+    energy_kwh, _ = by_hand(10)
+    cost = sum(kwh * price / 1000 for kwh, price in zip(energy_kwh, PRICE, strict=True))
+    carbon = sum(kwh * grams for kwh, grams in zip(energy_kwh, CARBON, strict=True))
+    assert cost == pytest.approx(float(PUBLISHED["estimates.run_now.cost_gbp"]))
+    assert carbon == pytest.approx(float(PUBLISHED["estimates.run_now.carbon_gco2"]))
+    assert sum(energy_kwh) == pytest.approx(float(PUBLISHED["estimates.energy_kwh"]))
+
+
+def test_arithmetic_gives_the_documents_score() -> None:
+    good, bad = 19.2 * 1.1 * 0.02, 19.2 * 1.6 * (0.15 + 0.04 + 0.05)
+    x = (sum(parts_by_hand(180)) - good) / (bad - good)
+    u = 4 / 3 * (2 * x - 1)
+    score = 50 * (1 - u / sqrt(1 + u * u))
+    assert f"x = (2.181475 − 0.4224) / 6.9504 = {x:.6f}; u = −{-u:.6f}; score = {score:.3f}." in EXAMPLE
+    assert f"{score:.3f}" == PUBLISHED["suitability_score"]
+
+
+def test_arithmetic_gives_the_documents_switching_carbon_price() -> None:
+    eleven, half_past = parts_by_hand(180), parts_by_hand(210)
+    grams_less = (eleven[1] - half_past[1]) / 100 * 1e6
+    dearer = sum(half_past) - half_past[1] - sum(eleven) + eleven[1]
+    price = dearer / (grams_less / 1e6)
+    sentence = f"emits {grams_less:.1f} g less and its J without carbon is £{dearer:.6f} more:\n£{price:,.2f}/t."
+    assert sentence in EXAMPLE
+    assert f"{price:.2f}" == PUBLISHED["decision.carbon_price_switches.above.carbon_price_gbp_per_t"]
+
+
+def test_the_documents_constants_are_the_codes() -> None:
+    assert [number(row[1]) for row in table(PAGE, "constant")] == [
+        energy.GPU_TDP_KW,
+        energy.GPU_UTILISATION,
+        energy.GPU_HOST_KW,
+        energy.CPU_CORE_KW,
+        energy.MEMORY_GB_KW,
+    ]
+    for name, gpus, duration in table(PAGE, "type"):
+        unit = timedelta(hours=1) if duration.endswith("h") else timedelta(minutes=1)
+        assert energy.PARALLEL_GPUS[WorkloadType(name)] == int(gpus)
+        assert energy.USUAL_DURATION[WorkloadType(name)] == number(duration) * unit
+    for name, *values in table(PAGE, "reference"):
+        site = {"good": suitability.GOOD_SITE, "bad": suitability.BAD_SITE}[name]
+        stated = suitability.ReferenceSite(*(float(value) for value in values))
+        assert stated == site
+
+
+def test_the_documents_money_terms_are_the_codes() -> None:
+    carbon, stress, delay = (row[1] for row in table(PAGE, "term"))
+    assert number(carbon) == objective.DEFAULT_CARBON_PRICE_GBP_PER_T
+    assert number(stress) == objective.STRESS_GBP_PER_MWH
+    stated = {name: float(price) for name, price in re.findall(r"([A-Z]+) £([\d.]+)/h", delay)}
+    assert stated == {urgency: objective.DELAY_GBP_PER_H[urgency] for urgency in Urgency if urgency != "CRITICAL"}
+    for name, *weights in table(PAGE, "policy"):
+        policy = Policy(re.findall(r"`(\w+)`", name)[0])
+        assert objective.POLICY_WEIGHTS[policy] == objective.Weights(*(float(weight) for weight in weights))
+
+
+def test_the_document_names_every_constraint() -> None:
+    names = [row[0].strip("`") for row in table(PAGE, "constraint")]
+    assert names == [str(constraint) for constraint in feasibility.Constraint]
+    assert f"above stress {feasibility.NO_RUN_STRESS}" in PAGE
