@@ -18,14 +18,16 @@ from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from decisions.energy import GPU_HOST_KW, GPU_TDP_KW, GPU_UTILISATION
 from half_hours import HALF_HOUR, LONDON, as_utc, half_hour_of
 from seeded_noise import seeded_random, smooth_noise, smooth_step
 from synthetic_sites import BATTERY_SITES, COMPANIES, DATA_CENTRE_SITES, PLATFORM, REGION_SHORT_NAMES, Site
 from vocabulary import DataCentreStatus, Urgency, WorkloadStatus, WorkloadType
 
-# One accelerator of the NVIDIA H100 SXM kind by its data sheet: 700 W, 989 dense BF16 teraflops.
-GPU_POWER_KW = 0.7
+# One accelerator of the NVIDIA H100 SXM kind: 989 dense BF16 teraflops by its data sheet, and in use, with its share
+# of the node, the power that the scorer reckons with.
 GPU_TERAFLOPS = 989
+GPU_POWER_KW = GPU_TDP_KW * GPU_UTILISATION + GPU_HOST_KW
 
 HIGHEST_LOAD_PERCENTAGE = 97.0
 

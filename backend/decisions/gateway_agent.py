@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import threading
 
 from supabase_client import Database, DatabaseError
 from vocabulary import Word
@@ -36,6 +37,7 @@ class GatewayAgent:
         self.agent_id = agent_id
         self._database = database
         self._version = version
+        self._one_writer = threading.Lock()
         self._last: tuple[AgentState, str | None] | None = None
 
     def register(self, detail: str) -> None:
@@ -55,11 +57,12 @@ class GatewayAgent:
 
     def record(self, state: AgentState, detail: str | None = None) -> None:
         """Store a state, unless it is the last one that was."""
-        if self._last == (state, detail):
-            return
         arguments = {"p_agent_id": self.agent_id, "p_state": str(state), "p_detail": detail}
-        try:
-            self._database.call("record_agent_state", arguments)
-            self._last = state, detail
-        except DatabaseError as error:
-            _log.warning("agent %s: the state %s is not recorded: %s", self.agent_id, state, error)
+        with self._one_writer:
+            if self._last == (state, detail):
+                return
+            try:
+                self._database.call("record_agent_state", arguments)
+                self._last = state, detail
+            except DatabaseError as error:
+                _log.warning("agent %s: the state %s is not recorded: %s", self.agent_id, state, error)

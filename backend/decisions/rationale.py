@@ -39,7 +39,7 @@ def figures(run: RunEstimate) -> str:
 
 
 def pounds(amount_gbp: float) -> str:
-    """£12.34, or two significant digits below a penny."""
+    """£12.34, or more decimals below a penny."""
     sign, size = ("-" if amount_gbp < 0 else ""), abs(amount_gbp)
     if size == 0 or size >= 0.01:
         return f"{sign}£{size:,.2f}"
@@ -54,7 +54,7 @@ def mass(grams: float) -> str:
 
 
 def clock(moment: datetime) -> str:
-    return f"{moment:%H:%M} UTC on {moment.day} {moment:%b}"
+    return f"{moment:%H:%M} UTC on {moment:%Y-%m-%d}"
 
 
 def _average(run: RunEstimate) -> str:

@@ -153,7 +153,8 @@ class DecisionWorkers:
             if not self.work_once():
                 self._lookout.wait()
         except DatabaseError as error:
-            self._outage.begins(error)
+            if not self._stopping.is_set():
+                self._outage.begins(error)
             return False
         except Exception:  # noqa: BLE001 - the top of a thread: a bug must not end it
             _log.exception("a worker failed, and goes on")

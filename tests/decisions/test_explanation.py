@@ -55,6 +55,17 @@ def test_the_carbon_price_of_a_switch_is_where_the_two_lines_cross() -> None:
     assert (switches.above.dc_id, switches.above.start) == ("DC-001", NOON + 2 * HALF_HOUR)
 
 
+def test_of_equal_switches_the_first_dc_id_is_named_in_whatever_order_they_come() -> None:
+    dearer_but_greener = [centre(dc_id, region_id=14) for dc_id in ("DC-3", "DC-2")]
+    figures = {"price": [-50] * 6, "carbon": {13: [200] * 6, 14: [50] * 6}}
+    for others in (dearer_but_greener, dearer_but_greener[::-1]):
+        # At a negative price the higher PUE earns more, so the answer is the dirtier DC-1 until carbon is
+        # dear.
+        decision = decide(a_context(centres=[*others, centre("DC-1", pue=1.9)], **figures), carbon_price_gbp_per_t=1)
+        assert decision.carbon_price_switches.above is not None
+        assert decision.carbon_price_switches.above.dc_id == "DC-2"
+
+
 @pytest.mark.parametrize("policy", [Policy.COST, Policy.CARBON])
 def test_a_policy_that_counts_one_thing_has_no_switch(policy: Policy) -> None:
     for seed in range(50):

@@ -69,6 +69,14 @@ def test_the_whole_jobs_electricity_must_keep_the_price_limit() -> None:
     assert violation.value == pytest.approx(cost)
 
 
+def test_a_cost_that_meets_the_price_limit_to_the_penny_is_not_lost_to_rounding() -> None:
+    job = task(required_gpu_mins=35, max_price_gbp=0.0672)
+    option = option_of(task=job, as_of=NOON + 20 * MINUTE)
+    assert option.feasible
+    assert option.run_now is not None
+    assert option.run_now.cost_gbp > 0.0672, "floating point no longer exceeds the limit here: find another case"
+
+
 def test_a_price_limit_of_nothing_is_kept_by_a_negative_price() -> None:
     assert option_of(task=task(max_price_gbp=0), price=[-5] * 6).feasible
     assert option_of(task=task(max_price_gbp=0), price=[0] * 6).feasible

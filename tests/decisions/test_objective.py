@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decision_contexts import HALF_HOUR, NOON, a_context, centre, random_context, task
@@ -54,6 +54,7 @@ def test_the_energy_of_the_half_hours_adds_up_to_the_site_energy() -> None:
 
 
 @given(seed=seeds, policy=st.sampled_from(Policy))
+@settings(deadline=None)
 def test_the_parts_add_up_to_the_objective_of_every_candidate(seed: int, policy: Policy) -> None:
     evaluation = evaluated(random_context(seed), Terms.of(policy, 70))
     for site, run in np.argwhere(evaluation.known):
@@ -91,6 +92,7 @@ def test_waiting_counts_by_the_hour_and_the_urgency() -> None:
 
 
 @given(seed=seeds, factor=st.sampled_from([0.25, 4.0, 1024.0]), policy=st.sampled_from(Policy))
+@settings(deadline=None)
 def test_every_money_term_times_k_makes_the_objective_times_k(seed: int, factor: float, policy: Policy) -> None:
     context = random_context(seed)
     terms = Terms.of(policy, 100)

@@ -21,7 +21,7 @@ def test_a_start_now_says_what_it_costs_and_emits() -> None:
 def test_a_later_start_is_set_beside_the_start_now() -> None:
     job = task(deferral_window_mins=60)
     assert rationale_of(task=job, price=[100, 100, 20, 20, 20, 20], carbon={13: [200, 200, 90, 90, 90, 90]}) == (
-        "Start at 13:00 UTC on 22 Nov for £0.02 and 104 g of CO2 (1.15 kWh at 90 gCO2/kWh), "
+        "Start at 13:00 UTC on 2026-11-22 for £0.02 and 104 g of CO2 (1.15 kWh at 90 gCO2/kWh), "
         "against £0.12 and 230 g of CO2 if started here now."
     )
 

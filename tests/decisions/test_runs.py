@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decision_contexts import HALF_HOUR, NOON
@@ -38,6 +38,7 @@ def test_on_the_half_hour_itself_now_is_its_start() -> None:
     offset=st.integers(min_value=0, max_value=1799),
     seconds=st.integers(min_value=1, max_value=9000),
 )
+@settings(deadline=None)
 def test_each_half_hour_counts_for_exactly_the_time_the_run_spends_in_it(offset: int, seconds: int) -> None:
     duration = seconds * SECOND
     runs = Runs.possible(NOON + offset * SECOND, 8, duration)

@@ -66,6 +66,15 @@ def test_the_present_half_hour_is_taken_from_the_current_signal_where_the_series
     assert known_or_none(signals.carbon_gco2_per_kwh[0]) == [55, 6]
 
 
+def test_a_known_figure_of_the_series_is_kept_whatever_the_current_signal_says() -> None:
+    document = context_json(task=task(), price=[1, 2], carbon={13: [5, 6]})
+    document["national"]["current"] = {"timestamp": NOON.isoformat(), "wholesale_price_gbp_mwh": 77}
+    document["regional"][0]["current"] = {"timestamp": NOON.isoformat(), "carbon_intensity_forecast": 55}
+    signals = read_signals(DecisionContext.model_validate(document))
+    assert known_or_none(signals.price_gbp_per_mwh) == [1, 2]
+    assert known_or_none(signals.carbon_gco2_per_kwh[0]) == [5, 6]
+
+
 def test_a_current_signal_of_another_half_hour_is_not_the_present_one() -> None:
     signals = read_signals(with_present(timestamp=(NOON - HALF_HOUR).isoformat()))
     assert known_or_none(signals.price_gbp_per_mwh) == [UNKNOWN, 2]

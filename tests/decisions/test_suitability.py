@@ -6,7 +6,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decision_contexts import task
@@ -26,12 +26,14 @@ def test_the_references_score_90_and_10_and_their_middle_50() -> None:
 
 
 @given(st.floats(min_value=-100, max_value=1e6))
+@settings(deadline=None)
 def test_the_score_is_the_documented_formula(position: float) -> None:
     u = 4 / 3 * (2 * position - 1)
     assert suitability_score(position) == pytest.approx(50 * (1 - u / sqrt(1 + u * u)), abs=1e-9)
 
 
 @given(low=st.floats(min_value=-20, max_value=1e5), step=st.floats(min_value=1e-9, max_value=10))
+@settings(deadline=None)
 def test_the_score_falls_strictly_between_distinguishable_positions(low: float, step: float) -> None:
     first, second = (float(np.round(position, 9)) for position in (low, low + step))
     if first < second:

@@ -1,0 +1,32 @@
+"""The market endpoint: the compute on offer, as a Beckn catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+
+from api.parameters import NoParameters
+from beckn.catalogue import compute_catalogue
+from beckn.grid_reading import GridContext
+from beckn.messages import CatalogueDocument
+from supabase_client import Database
+from web.application import answer
+
+TAG = Tag(name="Market", description="The compute on offer")
+
+
+def market_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlueprint:
+    """`/api/v1/market/catalog`"""
+    endpoints = APIBlueprint("market", __name__, url_prefix="/api/v1/market", abp_tags=[TAG])
+
+    @endpoints.get("/catalog", summary="The compute on offer, in Beckn's words", responses={200: CatalogueDocument})
+    def catalog(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
+        now = clock()
+        grid = GridContext.model_validate(database.call("grid_context", {"p_now": now}, repeatable=True))
+        return answer(compute_catalogue(grid, now=now))
+
+    return endpoints
