@@ -25,11 +25,15 @@ def as_utc(moment: datetime) -> datetime:
     """The same moment in UTC.
 
     Raises:
-        ValueError: `moment` has no timezone, so it could be any of several moments.
+        ValueError: `moment` has no timezone, so it could be any of several moments; or it is in no year from 1
+            to 9999 of UTC.
     """
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} has no timezone: write it in UTC with a trailing Z")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{moment.isoformat()} is out of range") from None
 
 
 def half_hour_of(moment: datetime) -> datetime:

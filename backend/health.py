@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -47,6 +48,8 @@ class Health(BaseModel):
         """What a person should know when it does not serve."""
         if self.state == "starting":
             return "the first pipeline run has not finished yet"
+        if self.last_run is not None and self.last_run.state == "failed":
+            return f"the last pipeline run failed: {self.last_run.error}"
         if not self.current_half_hour_known:
             return "there is no signal for the present half-hour: the pipeline has not run for long"
         return f"the newest signal was fetched {self.newest_signal_age_seconds:.0f} s ago"
@@ -64,7 +67,7 @@ def read_health(database: Database, *, now: datetime, version: str) -> Health:
     sources = {} if last_run is None else last_run["sources"]
     known = found["current_signal"] is not None
     return Health(
-        state=_state(known, newest, now, [source["state"] for source in sources.values()]),
+        state=_state(known, newest, now, last_run),
         as_of=now,
         version=version,
         last_run=None if last_run is None else LastRun.model_validate(last_run),
@@ -77,10 +80,13 @@ def read_health(database: Database, *, now: datetime, version: str) -> Health:
 
 
 def _state(
-    known: bool, newest: datetime | None, now: datetime, source_states: list[str]
+    known: bool, newest: datetime | None, now: datetime, last_run: Mapping[str, Any] | None
 ) -> Literal["ok", "degraded", "starting", "stale"]:
-    if newest is None:
+    if newest is None and last_run is None:
         return "starting"
-    if not known or now - newest > STALE_AFTER:
+    if newest is None or not known or now - newest > STALE_AFTER:
         return "stale"
-    return "degraded" if any(state in {"stale", "failed"} for state in source_states) else "ok"
+    if last_run is None:  # the figures are of another origin, such as a back-fill
+        return "ok"
+    failing = any(source["state"] in {"stale", "failed"} for source in last_run["sources"].values())
+    return "degraded" if failing or last_run["state"] == "failed" else "ok"

@@ -154,7 +154,10 @@ def _step(database: Database, start: ObjectType, link: LinkType, limit: int, aft
         target = link.target_id(start)
         if target is None or after is not None:
             return Page([], None)
-        return Page([read_one(database, link.target, target)], None)
+        try:
+            return Page([read_one(database, link.target, target)], None)
+        except ObjectNotFound:  # gone since `start` was read
+            return Page([], None)
     equal = dict(zip(link.columns, (getattr(start, name) for name in link.target.key), strict=True))
     return read_page(database, link.source, equal=equal, limit=limit, after=after)
 

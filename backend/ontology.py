@@ -26,6 +26,7 @@ from vocabulary import (
 )
 
 Moment = Annotated[AwareDatetime, AfterValidator(as_utc)]
+RegionId = Annotated[int, Field(ge=1, le=17)]
 Document = Any  # a JSON document that is kept as it is
 
 KEY_SEPARATOR = "~"  # between the parts of an id: unreserved in URLs, and in no key
@@ -93,7 +94,7 @@ class Region(ObjectType):
     key = ("region_id",)
     title_property = "short_name"
 
-    region_id: int = prop("The API's number of the region, 1 to 17", filterable=True)
+    region_id: RegionId = prop("The API's number of the region, 1 to 17", filterable=True)
     short_name: str = prop("The region's name", filterable=True)
     dno_region: str = prop("The distribution network operator")
     country: str = prop("England, Scotland or Wales")
@@ -133,7 +134,7 @@ class RegionalGridSignal(ObjectType):
     key = ("region_id", "timestamp")
     title_property = "timestamp"
 
-    region_id: int = prop("The region", filterable=True)
+    region_id: RegionId = prop("The region", filterable=True)
     timestamp: Moment = prop("Start of the half-hour", "UTC")
     carbon_intensity_forecast: float | None = prop("Forecast carbon intensity", "gCO2/kWh")
     carbon_index: CarbonIndex | None = prop("The intensity in a word")
@@ -149,7 +150,7 @@ class GenerationMix(ObjectType):
     title_property = "fuel"
 
     mix_id: int = prop("Identity of the share", filterable=True)
-    region_id: int | None = prop("The region; null for Great Britain", filterable=True)
+    region_id: RegionId | None = prop("The region; null for Great Britain", filterable=True)
     timestamp: Moment = prop("Start of the half-hour", "UTC")
     fuel: Fuel = prop("The fuel")
     percentage: float = prop("Its share of the electricity", "%")
@@ -169,7 +170,7 @@ class DataCentre(ObjectType):
     dc_id: str = prop("Identity of the data centre", filterable=True)
     name: str = prop("Its name")
     operator: str | None = prop("Who runs it", filterable=True)
-    region_id: int = prop("The grid region it draws from", filterable=True)
+    region_id: RegionId = prop("The grid region it draws from", filterable=True)
     location_region: str = prop("That region's name")
     latitude: float = prop("Latitude", "degrees north")
     longitude: float = prop("Longitude", "degrees east")
@@ -291,7 +292,7 @@ class StorageAsset(ObjectType):
     asset_id: str = prop("Identity of the asset", filterable=True)
     name: str = prop("Its name")
     operator: str | None = prop("Who runs it", filterable=True)
-    region_id: int = prop("The grid region it is connected in", filterable=True)
+    region_id: RegionId = prop("The grid region it is connected in", filterable=True)
     asset_type: str = prop("BATTERY, PUMPED_HYDRO or OTHER")
     capacity_mwh: float = prop("Energy it can hold", "MWh")
     power_mw: float = prop("Power it can give or take", "MW")

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from ontology import LINK_TYPES, OBJECT_TYPES, Moment, ObjectType
+from ontology import LINK_TYPES, OBJECT_TYPES, Moment, ObjectType, RegionId
 
 
 class PropertyDocument(BaseModel):
@@ -105,6 +105,7 @@ _TYPE_NAMES: dict[Any, str] = {
     str: "text",
     float: "number",
     int: "integer",
+    RegionId: "integer",
     bool: "boolean",
     UUID: "uuid",
     Moment: "time",

@@ -11,6 +11,7 @@ import argparse
 import logging
 import os
 import re
+import secrets
 import socket
 import sys
 import time
@@ -41,6 +42,7 @@ LEASE_SECONDS = 180.0  # longer than a run whose every source uses up its time
 WORLD_SEED = 1
 WORKLOAD_OWNERS = {"CLOUD", "COLOCATION", "AI_LAB"}
 
+_PROCESS = secrets.token_hex(4)  # tells this process from another that had its number
 _SOURCE_STATES = TypeAdapter(dict[str, SourceState])
 
 
@@ -95,7 +97,7 @@ def run_once(
 def _claim(database: Database, slot: datetime, *, again: bool) -> dict[str, Any]:
     arguments = {
         "p_slot": slot,
-        "p_owner": f"{socket.gethostname()}:{os.getpid()}",
+        "p_owner": f"{socket.gethostname()}:{os.getpid()}:{_PROCESS}",
         "p_lease_seconds": LEASE_SECONDS,
         "p_again": again,
     }
@@ -107,8 +109,10 @@ def _claim(database: Database, slot: datetime, *, again: bool) -> dict[str, Any]
 
 def _has_died(owner: str) -> bool:
     # Only of a process on this machine can it be known; a restarted container may have its predecessor's number.
-    host, _, pid = owner.rpartition(":")
-    return host == socket.gethostname() and (pid == str(os.getpid()) or not psutil.pid_exists(int(pid)))
+    host, pid, process = owner.rsplit(":", 2)
+    if host != socket.gethostname() or process == _PROCESS:
+        return False
+    return pid == str(os.getpid()) or not psutil.pid_exists(int(pid))
 
 
 def _run_claimed(
@@ -123,6 +127,7 @@ def _run_claimed(
         stored = database.call("known_signals", {"p_now": now}, repeatable=True)
     with _timed(report, "fetch"):
         outcome = _fetch(upstreams, now, _SOURCE_STATES.validate_python(stored["last_sources"]))
+    report.sources = outcome.states
     with _timed(report, "derive"):
         rows = complete_rows(outcome.fetched, _known(stored), now=now, seed=WORLD_SEED)
         batch = _batch(rows, settings, report.slot)
@@ -131,7 +136,7 @@ def _run_claimed(
     if answer.pop("state") == "fenced":
         report.state = "fenced"
         return
-    report.counts, report.sources = answer, outcome.states
+    report.counts = answer
     with _timed(report, "prune"):
         before = now - timedelta(days=settings.pylon_retention_days)
         pruned = database.call("prune_history", {"p_before": before}, repeatable=True)

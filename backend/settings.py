@@ -8,42 +8,69 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
 
 ROOT = Path(__file__).resolve().parent.parent
 DOTENV_FILES = (ROOT / ".env", ROOT / "backend" / ".env")
+OWN_RULE = "setting"  # the type of the errors whose message says itself what the setting takes
 
 
 class SettingsError(Exception):
     """A setting is wrong or missing; the message says which, and what it takes."""
 
 
+def _refused(what_it_takes: str) -> PydanticCustomError:
+    return PydanticCustomError(OWN_RULE, what_it_takes)
+
+
 def _http_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")) or len(value) <= len("https://"):
-        raise PydanticCustomError("url", "takes a URL that starts with http:// or https://")
+    refused = _refused("takes a URL such as https://example.org/path")
+    try:
+        url = urlsplit(value)
+        whole = url.scheme in {"http", "https"} and url.hostname and url.port != 0
+    except ValueError:
+        raise refused from None
+    if not whole or " " in value:
+        raise refused
     return value.rstrip("/")
 
 
 def _postgres_url(value: SecretStr) -> SecretStr:
+    refused = _refused("takes a URL such as postgresql://user:password@host:5432/name")
     if not value.get_secret_value().startswith(("postgres://", "postgresql://")):
-        raise PydanticCustomError("url", "takes a URL that starts with postgresql://")
+        raise refused
+    try:
+        conninfo_to_dict(value.get_secret_value())
+    except ProgrammingError:
+        raise refused from None
+    return value
+
+
+def _header_text(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+        raise _refused("takes ASCII characters without spaces: it travels in an HTTP header")
     return value
 
 
 def _whole_slots(value: int) -> int:
     if value % 30:
-        raise PydanticCustomError("slots", "takes a multiple of 30 from 30 to 1440")
+        raise _refused("takes a multiple of 30 from 30 to 1440")
     return value
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
+Key = Annotated[SecretStr, AfterValidator(_header_text)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -53,11 +80,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     supabase_url: HttpUrl | None = None
-    supabase_key: SecretStr | None = None
+    supabase_key: Key | None = None
     database_url: PostgresUrl | None = None
     pylon_data_dir: Path = ROOT / ".pylon"
 
-    gemini_api_key: SecretStr | None = None
+    gemini_api_key: Key | None = None
     gemini_model: str = Field("gemini-3.8-flash", pattern=r"^[A-Za-z0-9._/-]{1,100}$")
     gemini_base_url: HttpUrl | None = None
     gemini_role: str = Field("score", pattern=r"^(score|explain)$")
@@ -71,7 +98,7 @@ class Settings(BaseModel):
     api_port: Port = 5000
     bg_host: str = Field("127.0.0.1", min_length=1)
     bg_port: Port = 5050
-    pylon_api_key: SecretStr | None = Field(None, min_length=8)
+    pylon_api_key: Key | None = Field(None, min_length=8)
 
     pipeline_interval_minutes: Annotated[int, AfterValidator(_whole_slots)] = Field(30, ge=30, le=1440)
     synthetic_data_centres: int = Field(8, ge=0, le=1000)
@@ -101,9 +128,16 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 def _from_files_and_process() -> Mapping[str, str]:
     merged: dict[str, str] = {}
     for file in reversed(DOTENV_FILES):
-        merged.update({name: value for name, value in dotenv_values(file).items() if value is not None})
+        merged.update({name: value for name, value in _dotenv(file).items() if value is not None})
     merged.update(os.environ)
     return merged
+
+
+def _dotenv(file: Path) -> Mapping[str, str | None]:
+    try:
+        return dotenv_values(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}") from None
 
 
 def _absolute(path: Path) -> Path:
@@ -145,6 +179,8 @@ def _is_secret(name: str) -> bool:
 
 
 def _what_it_takes(name: str, problem: Any) -> str:
+    if problem["type"] == OWN_RULE:
+        return str(problem["msg"])
     limits = {
         bound: getattr(limit, bound)
         for limit in Settings.model_fields[name].metadata
@@ -155,8 +191,6 @@ def _what_it_takes(name: str, problem: Any) -> str:
         kind = "a whole number" if Settings.model_fields[name].annotation is int else "a number"
         low = f"from {limits['ge']:g}" if "ge" in limits else f"above {limits['gt']:g}"
         return f"takes {kind} {low} to {limits['le']:g}"
-    if problem["type"] == "url":
-        return str(problem["msg"])
     if problem["type"] == "too_short":
         return f"takes at least {problem['ctx']['min_length']} characters"
     if name == "gemini_role":

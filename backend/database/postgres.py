@@ -49,7 +49,7 @@ class PostgresDatabase:
                 "prepare_threshold": None if self._transaction_pooler else 5,
             },
             configure=None if self._transaction_pooler else _configure,
-            check=_refuse_if_closed,
+            check=self._refuse_if_closed,
             min_size=1,
             max_size=max_connections,
             timeout=CONNECT_TIMEOUT_S,
@@ -194,6 +194,15 @@ class PostgresDatabase:
                     raise _translated(error) from error
             time.sleep(delay)
 
+    def _refuse_if_closed(self, connection: Connection) -> None:
+        # An idle connection has nothing to read, unless the server has hung up: seen here without a round trip.
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        if poll.poll(0):
+            connection.close()  # or the pool would take it back and offer it again
+            self._revived()
+            raise psycopg.OperationalError("the server closed this connection while it was idle")
+
     def _revived(self) -> bool:
         if self._revive is None:
             return False
@@ -225,14 +234,6 @@ class PostgresListener:
 def _configure(connection: Connection) -> None:
     connection.execute(f"set statement_timeout = {STATEMENT_TIMEOUT_MS}")
     connection.execute("set timezone = 'UTC'")
-
-
-def _refuse_if_closed(connection: Connection) -> None:
-    # An idle connection has nothing to read, unless the server has hung up: seen here without a round trip.
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        raise psycopg.OperationalError("the server closed this connection while it was idle")
 
 
 def _is_lost(error: psycopg.Error) -> bool:

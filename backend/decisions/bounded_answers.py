@@ -7,33 +7,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import httpx2
+import httpx
 
 LARGEST_ANSWER_BYTES = 1024 * 1024
 
 
-def bound_answers(response: httpx2.Response) -> None:
+def bound_answers(response: httpx.Response) -> None:
     """A response hook: the body must have come within the request's read timeout, and be no more than 1 MiB."""
-    import httpx2
-
     timeout_s = response.request.extensions.get("timeout", {}).get("read")
-    if timeout_s is None or not isinstance(response.stream, httpx2.SyncByteStream):
+    if timeout_s is None or not isinstance(response.stream, httpx.SyncByteStream):
         return
-    stream: httpx2.SyncByteStream = response.stream
+    stream: httpx.SyncByteStream = response.stream
     give_up_at = time.monotonic() + timeout_s
 
-    class Bounded(httpx2.SyncByteStream):
+    class Bounded(httpx.SyncByteStream):
         def __iter__(self) -> Iterator[bytes]:
             size = 0
             for chunk in stream:
                 size += len(chunk)
                 if time.monotonic() > give_up_at:
-                    raise httpx2.ReadTimeout("the answer came too slowly", request=response.request)
+                    raise httpx.ReadTimeout("the answer came too slowly", request=response.request)
                 if size > LARGEST_ANSWER_BYTES:
-                    raise httpx2.DecodingError("the answer is too large", request=response.request)
+                    raise httpx.DecodingError("the answer is too large", request=response.request)
                 yield chunk
 
         def close(self) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from decisions.bounded_answers import bound_answers
 from decisions.circuit_breaker import CircuitBreaker
 from decisions.judgement import InvalidAnswer, Question, Role, read_answer, repair_note
@@ -147,6 +149,7 @@ class GeminiJudge:
         self._breaker = breaker or CircuitBreaker()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
+        self._http: httpx.Client | None = None
         self._client: genai.Client | None = None
         self._status = ModelStatus(model, role, ModelState.UNTRIED, None, None, 0, 0, NOTHING_USED)
 
@@ -167,6 +170,13 @@ class GeminiJudge:
     def stop(self) -> None:
         """Give up waiting between tries; questions are refused from now on."""
         self._stopping.set()
+
+    def close(self) -> None:
+        """Stop, and close the connections; a question that is still being answered fails."""
+        self.stop()
+        with self._lock:
+            if self._http is not None:
+                self._http.close()
 
     def why_resting(self) -> ModelUnavailable:
         return ModelUnavailable(f"{self.model} is left alone for a while: {self.status().detail}")
@@ -227,7 +237,6 @@ class GeminiJudge:
         if self._stopping.is_set():
             raise ModelUnavailable("the gateway is stopping")
         client = self._built_client()
-        import httpx2
         from google.genai import errors, types
 
         contents = [question.data] if problem is None else [question.data, repair_note(problem)]
@@ -244,9 +253,9 @@ class GeminiJudge:
             return client.models.generate_content(model=self.model, contents=contents, config=config)
         except errors.APIError as error:
             raise _of_api_error(error, self.model) from error
-        except httpx2.TimeoutException as error:
+        except httpx.TimeoutException as error:
             raise _Retryable(f"{self.model} did not answer within {timeout_s:.2g} s") from error
-        except httpx2.HTTPError as error:
+        except httpx.HTTPError as error:
             raise _Retryable(f"{self.model} cannot be reached ({type(error).__name__})") from error
         except ValueError as error:
             raise _Retryable(f"{self.model} did not answer JSON") from error
@@ -257,13 +266,13 @@ class GeminiJudge:
                 from google import genai
                 from google.genai import types
 
+                # Ours: the SDK's own is of one library or another, by its version, and so are its errors.
+                self._http = httpx.Client(event_hooks={"response": [bound_answers]})
                 self._client = genai.Client(
                     vertexai=False,  # whatever the environment says
                     api_key=self._api_key,
                     http_options=types.HttpOptions(
-                        base_url=self._base_url,
-                        timeout=round(self._request_timeout_s * 1000),
-                        client_args={"event_hooks": {"response": [bound_answers]}},
+                        base_url=self._base_url, api_version="v1", httpx_client=self._http
                     ),
                 )
             return self._client

@@ -12,12 +12,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from decisions.deciding import Decider
-from decisions.gateway_agent import AgentState, GatewayAgent
+from decisions.gateway_agent import AgentState, GatewayAgent, gateway_agent_id
 from decisions.lease_keeper import LeaseKeeper
-from decisions.llm import GeminiJudge, ModelState
+from decisions.llm import GeminiJudge, ModelState, judge_from
 from decisions.lookout import Lookout
 from decisions.queue import (
     Claim,
@@ -29,7 +30,9 @@ from decisions.queue import (
     WorkQueue,
 )
 from half_hours import rfc3339
+from settings import Settings
 from supabase_client import Database, DatabaseError, DatabaseUnreachable, Row
+from version import VERSION
 
 _log = logging.getLogger(__name__)
 
@@ -46,33 +49,51 @@ LONGEST_OUTAGE_S = 120.0
 
 
 class DecisionWorkers:
-    """`workers` threads that decide, one that looks out for work, one that keeps the leases."""
+    """`workers` threads that decide, one that looks out for work, one that keeps the leases.
+
+    `queue` and `judge` are there to be looked at, for `/health`.
+    """
 
     def __init__(
         self,
         database: Database,
-        queue: WorkQueue,
-        decider: Decider,
-        agent: GatewayAgent,
         *,
+        agent_id: str,
+        clock: Callable[[], datetime],
+        carbon_price_gbp_per_t: float,
         judge: GeminiJudge | None,
         workers: int,
         poll_seconds: float,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
-        self._queue = queue
-        self._decider = decider
-        self._agent = agent
-        self._judge = judge
+        self.queue = WorkQueue(database, agent_id, lease_seconds=lease_seconds)
+        self.judge = judge
+        self._agent = GatewayAgent(database, agent_id, VERSION)
+        self._decider = Decider(self.queue, carbon_price_gbp_per_t=carbon_price_gbp_per_t, clock=clock, judge=judge)
         self._stopping = threading.Event()
         self._outage = _Outage()
         self._lookout = Lookout(database, poll_seconds=poll_seconds, workers=workers)
         thinking_s = judge.longest_answer_s if judge else 0.0
-        self._keeper = LeaseKeeper(queue, lease_seconds=lease_seconds, longest_hold_s=thinking_s + LONGEST_OUTAGE_S)
+        self._keeper = LeaseKeeper(
+            self.queue, lease_seconds=lease_seconds, longest_hold_s=thinking_s + LONGEST_OUTAGE_S
+        )
         self._threads = [
             threading.Thread(target=self._run, name=f"decider-{number}", daemon=True)
             for number in range(1, workers + 1)
         ]
+
+    @classmethod
+    def of(cls, settings: Settings, database: Database, *, clock: Callable[[], datetime]) -> DecisionWorkers:
+        """The engine that the settings ask for; its agent is named after this machine and BG_PORT."""
+        return cls(
+            database,
+            agent_id=gateway_agent_id(settings.bg_port),
+            clock=clock,
+            carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t,
+            judge=judge_from(settings),
+            workers=settings.bg_workers,
+            poll_seconds=settings.bg_poll_seconds,
+        )
 
     def start(self) -> None:
         """Register the gateway among the agents and begin to decide.
@@ -90,8 +111,8 @@ class DecisionWorkers:
     def stop(self, timeout_s: float = 10.0) -> None:
         """Finish or give back what is in hand, and end. Another gateway can take what was given back at once."""
         self._stopping.set()
-        if self._judge:
-            self._judge.stop()
+        if self.judge:
+            self.judge.stop()
         self._lookout.stop()
         give_up_at = time.monotonic() + timeout_s
         for thread in self._threads:
@@ -99,10 +120,12 @@ class DecisionWorkers:
                 thread.join(max(0.0, give_up_at - time.monotonic()))
         if leases := self._keeper.in_hand():
             try:
-                _log.info("%d unfinished notifications are given back", self._queue.release(leases))
+                _log.info("%d unfinished notifications are given back", self.queue.release(leases))
             except DatabaseError as error:
                 _log.warning("unfinished notifications will be taken when their leases end: %s", error)
         self._keeper.stop()
+        if self.judge:
+            self.judge.close()
         self._agent.record(AgentState.STOPPED)
 
     def work_once(self) -> int:
@@ -111,10 +134,10 @@ class DecisionWorkers:
         Raises:
             DatabaseError: the claim failed.
         """
-        with_model = self._judge is not None and not self._judge.is_resting
+        with_model = self.judge is not None and not self.judge.is_resting
         # A model takes seconds: one at a time, so that what waits is left to other workers.
         limit = 1 if with_model else BATCH
-        claims = self._queue.claim(limit)
+        claims = self.queue.claim(limit)
         self._outage.ends()
         for closed in claims.withdrawn:
             _log.info("job %s: no decision, it no longer waits for one", closed.job_id)
@@ -132,9 +155,9 @@ class DecisionWorkers:
 
     def scorer_in_use(self) -> tuple[AgentState, str]:
         """Who sets the scores at present, and why or how, for `/health` and the agent's state."""
-        if self._judge is None:
+        if self.judge is None:
             return AgentState.DETERMINISTIC, "no GEMINI_API_KEY"
-        status = self._judge.status()
+        status = self.judge.status()
         if status.state in {ModelState.RESTING, ModelState.REFUSING}:
             return AgentState.DETERMINISTIC, status.detail or str(status.state)
         return AgentState.MODEL, f"{status.model}, role {status.role}"
@@ -168,7 +191,7 @@ class DecisionWorkers:
             self._record_state()
             if self._stopping.is_set() and any(record.fallback_reason for record in decided.records):
                 # The model was interrupted, not at fault: another gateway may ask it again.
-                self._queue.release([claim.lease for claim in claims])
+                self.queue.release([claim.lease for claim in claims])
                 return
         for undecided in decided.undecided:
             self._fail(undecided.claim.lease, undecided.claim.job_id, undecided.error)
@@ -179,7 +202,7 @@ class DecisionWorkers:
 
     def _published(self, grid: Row, records: Sequence[DecisionRecord]) -> list[PublishResult]:
         try:
-            return list(self._patiently(lambda: self._queue.publish(grid, records)))
+            return list(self._patiently(lambda: self.queue.publish(grid, records)))
         except DatabaseUnreachable:
             raise
         except DatabaseError as error:
@@ -191,7 +214,7 @@ class DecisionWorkers:
         return [result for record in records for result in self._published(grid, [record])]
 
     def _fail(self, lease: Lease, job_id: str, error: str) -> None:
-        result = self._patiently(lambda: self._queue.fail(lease, error))
+        result = self._patiently(lambda: self.queue.fail(lease, error))
         if result.state is FailureState.DEAD:
             _log.error("job %s: notification %d is dead: %s", job_id, lease.notification_id, error)
         else:
@@ -214,7 +237,7 @@ class DecisionWorkers:
 
     def _record_state(self) -> None:
         """Store who decides, when it has changed. A failure that may pass with the next question is no change."""
-        if self._judge is None or self._judge.status().state is not ModelState.FAILING:
+        if self.judge is None or self.judge.status().state is not ModelState.FAILING:
             self._agent.record(*self.scorer_in_use())
 
 
@@ -239,7 +262,7 @@ class _Outage:
 
 
 def _log_result(result: PublishResult, record: DecisionRecord, took_ms: float) -> None:
-    if result.state is not PublishState.PUBLISHED:
+    if result.state not in {PublishState.PUBLISHED, PublishState.ALREADY}:
         _log.info("job %s: result dropped, the notification is %s", record.job_id, result.state)
         return
     _log.info(

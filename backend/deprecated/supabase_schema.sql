@@ -13,7 +13,8 @@ set client_min_messages = warning;
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
 set pylon.functions = 'half_hour_of source_rank counted national_forecast_series regional_forecast_series current_mix grid_context '
     'regional_overview live_state workload_with_decision workload_detail workloads_page system_health '
-    'known_signals';
+    'known_signals beckn_same_place beckn_status_at beckn_lookup beckn_health beckn_dead_letters '
+    'beckn_order beckn_free_kw';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -112,12 +113,13 @@ create table if not exists public.regions (
 create table if not exists public.grid_signals (
     timestamp timestamptz primary key check (timestamp = date_bin('30 minutes', timestamp, '2000-01-01 00:00:00+00')),
     settlement_period integer not null check (settlement_period between 1 and 50),
-    carbon_intensity_forecast double precision check (carbon_intensity_forecast >= 0),
-    carbon_intensity_actual double precision check (carbon_intensity_actual >= 0),
+    carbon_intensity_forecast double precision check (carbon_intensity_forecast >= 0 and carbon_intensity_forecast < 'infinity'),
+    carbon_intensity_actual double precision check (carbon_intensity_actual >= 0 and carbon_intensity_actual < 'infinity'),
     carbon_index text check (carbon_index in ('very low', 'low', 'moderate', 'high', 'very high')),
-    demand_mw double precision check (demand_mw > 0),
+    demand_mw double precision check (demand_mw > 0 and demand_mw < 'infinity'),
     grid_stress_score double precision check (grid_stress_score between 0 and 1),
-    wholesale_price_gbp_mwh double precision,
+    wholesale_price_gbp_mwh double precision
+        check (wholesale_price_gbp_mwh > '-infinity' and wholesale_price_gbp_mwh < 'infinity'),
     carbon_source text check (carbon_source in ('carbon_intensity_api', 'modelled', 'synthetic')),
     demand_source text check (demand_source in ('neso', 'elexon', 'modelled', 'synthetic')),
     price_source text check (price_source in ('elexon', 'modelled', 'synthetic')),
@@ -134,7 +136,7 @@ create table if not exists public.grid_signals (
 create table if not exists public.regional_grid_signals (
     region_id integer not null references public.regions,
     timestamp timestamptz not null check (timestamp = date_bin('30 minutes', timestamp, '2000-01-01 00:00:00+00')),
-    carbon_intensity_forecast double precision check (carbon_intensity_forecast >= 0),
+    carbon_intensity_forecast double precision check (carbon_intensity_forecast >= 0 and carbon_intensity_forecast < 'infinity'),
     carbon_index text check (carbon_index in ('very low', 'low', 'moderate', 'high', 'very high')),
     carbon_source text not null check (carbon_source in ('carbon_intensity_api', 'modelled', 'synthetic')),
     fetched_at timestamptz not null,
@@ -167,16 +169,16 @@ create table if not exists public.data_centres (
     location_region text not null,
     latitude double precision not null check (latitude between -90 and 90),
     longitude double precision not null check (longitude between -180 and 180),
-    pue double precision not null check (pue >= 1),
-    total_capacity_teraflops double precision not null check (total_capacity_teraflops >= 0),
-    total_capacity_mw double precision not null check (total_capacity_mw >= 0),
+    pue double precision not null check (pue >= 1 and pue < 'infinity'),
+    total_capacity_teraflops double precision not null check (total_capacity_teraflops >= 0 and total_capacity_teraflops < 'infinity'),
+    total_capacity_mw double precision not null check (total_capacity_mw >= 0 and total_capacity_mw < 'infinity'),
     current_load_percentage double precision not null check (current_load_percentage between 0 and 100),
     flexibility_rating double precision not null check (flexibility_rating between 0 and 1),
     min_load_percentage double precision not null default 0 check (min_load_percentage between 0 and 100),
-    ramp_rate_mw_per_min double precision check (ramp_rate_mw_per_min >= 0),
+    ramp_rate_mw_per_min double precision check (ramp_rate_mw_per_min >= 0 and ramp_rate_mw_per_min < 'infinity'),
     status text not null default 'ACTIVE' check (status in ('ACTIVE', 'MAINTENANCE', 'OFFLINE', 'CONSTRAINED')),
     -- Taken from the region's signal by the pipeline, with the half-hour it is true for.
-    current_carbon_intensity_gco2 double precision check (current_carbon_intensity_gco2 >= 0),
+    current_carbon_intensity_gco2 double precision check (current_carbon_intensity_gco2 >= 0 and current_carbon_intensity_gco2 < 'infinity'),
     carbon_intensity_timestamp timestamptz,
     is_synthetic boolean not null default false,
     created_at timestamptz not null default now(),
@@ -193,12 +195,12 @@ create table if not exists public.compute_workloads (
     workload_type text not null
         check (workload_type in ('TRAINING_RUN', 'INFERENCE_BATCH', 'RAG_QUERY', 'FINE_TUNING', 'DATA_PROCESSING', 'OTHER')),
     urgency text not null default 'MEDIUM' check (urgency in ('LOW', 'MEDIUM', 'HIGH', 'CRITICAL')),
-    required_gpu_mins double precision check (required_gpu_mins >= 0),
+    required_gpu_mins double precision check (required_gpu_mins >= 0 and required_gpu_mins < 'infinity'),
     required_cpu_cores integer check (required_cpu_cores >= 0),
-    required_memory_gb double precision check (required_memory_gb >= 0),
-    estimated_energy_kwh double precision check (estimated_energy_kwh >= 0),
-    carbon_cap_gco2 double precision check (carbon_cap_gco2 >= 0),
-    max_price_gbp double precision check (max_price_gbp >= 0),
+    required_memory_gb double precision check (required_memory_gb >= 0 and required_memory_gb < 'infinity'),
+    estimated_energy_kwh double precision check (estimated_energy_kwh >= 0 and estimated_energy_kwh < 'infinity'),
+    carbon_cap_gco2 double precision check (carbon_cap_gco2 >= 0 and carbon_cap_gco2 < 'infinity'),
+    max_price_gbp double precision check (max_price_gbp >= 0 and max_price_gbp < 'infinity'),
     deadline timestamptz,
     deferral_window_mins integer check (deferral_window_mins >= 0),
     status text not null default 'PENDING'
@@ -208,9 +210,9 @@ create table if not exists public.compute_workloads (
     scheduled_start timestamptz,
     actual_start timestamptz,
     actual_end timestamptz,
-    actual_energy_kwh double precision check (actual_energy_kwh >= 0),
-    actual_carbon_gco2 double precision check (actual_carbon_gco2 >= 0),
-    actual_cost_gbp double precision,
+    actual_energy_kwh double precision check (actual_energy_kwh >= 0 and actual_energy_kwh < 'infinity'),
+    actual_carbon_gco2 double precision check (actual_carbon_gco2 >= 0 and actual_carbon_gco2 < 'infinity'),
+    actual_cost_gbp double precision check (actual_cost_gbp > '-infinity' and actual_cost_gbp < 'infinity'),
     -- Of the request as it was sent: tells a repeated submission from a different one with the same job_id.
     submission_digest text,
     is_synthetic boolean not null default false,
@@ -253,8 +255,8 @@ create table if not exists public.storage_assets (
     operator text references public.operators,
     region_id integer not null references public.regions,
     asset_type text not null default 'BATTERY' check (asset_type in ('BATTERY', 'PUMPED_HYDRO', 'OTHER')),
-    capacity_mwh double precision not null check (capacity_mwh >= 0),
-    power_mw double precision not null check (power_mw >= 0),
+    capacity_mwh double precision not null check (capacity_mwh >= 0 and capacity_mwh < 'infinity'),
+    power_mw double precision not null check (power_mw >= 0 and power_mw < 'infinity'),
     state_of_charge_percentage double precision check (state_of_charge_percentage between 0 and 100),
     round_trip_efficiency double precision check (round_trip_efficiency between 0 and 1),
     status text not null default 'ACTIVE' check (status in ('ACTIVE', 'MAINTENANCE', 'OFFLINE')),
@@ -829,8 +831,309 @@ as $$
             select from public.generation_mix m
             where m.national_timestamp between p_now - interval '2 hours' and p_now and m.mix_source <> 'synthetic'),
         'last_sources', coalesce((
-            select r.sources from public.pipeline_runs r
-            where r.finished_at is not null order by r.finished_at desc limit 1), '{}'))
+            select r.sources from public.pipeline_runs r where r.sources <> '{}' order by r.slot desc limit 1), '{}'))
+$$;
+
+
+-- The Beckn network: who is on it, what arrived from it, what goes out to it ---------------------------------------
+
+create table if not exists public.beckn_subscribers (
+    -- A subscription is one platform in one role and domain, with one key.
+    key_id uuid primary key,
+    subscriber_id text not null check (subscriber_id ~ '^[A-Za-z0-9._:/-]{1,200}$'),
+    type text not null check (type in ('BAP', 'BPP', 'BG')),
+    domain text not null check (length(domain) between 1 and 200),
+    url text not null check (url ~ '^https?://'),
+    -- {"country": {"code"}, "city": {"code"}}; null, and the code *, mean everywhere.
+    location jsonb,
+    signing_public_key text not null,
+    encr_public_key text,
+    valid_from timestamptz not null,
+    valid_until timestamptz not null,
+    status text not null default 'SUBSCRIBED'
+        check (status in ('INITIATED', 'UNDER_SUBSCRIPTION', 'SUBSCRIBED', 'EXPIRED', 'UNSUBSCRIBED', 'INVALID_SSL')),
+    -- The operator's word that the URL may lead to this machine or into a private network.
+    private_address boolean not null default false,
+    created timestamptz not null default clock_timestamp(),
+    updated timestamptz not null default clock_timestamp(),
+    check (valid_from < valid_until)
+);
+create index if not exists beckn_subscribers_platform on public.beckn_subscribers (subscriber_id, type, updated desc);
+create index if not exists beckn_subscribers_providers on public.beckn_subscribers (domain, type) where status = 'SUBSCRIBED';
+
+-- due_at is when a row may be taken by a worker: for one that is leased, when its lease ends.
+create table if not exists public.beckn_inbox (
+    inbox_id bigint generated always as identity primary key,
+    -- Our platform that the message was sent to: several may share this database.
+    recipient text not null,
+    sender text not null,
+    action text not null,
+    transaction_id uuid not null,
+    message_id uuid not null,
+    -- The very bytes that arrived, which are UTF-8.
+    body text not null,
+    -- What was answered at once, and is answered again to the same message.
+    answer jsonb not null,
+    state text not null check (state in ('ready', 'leased', 'done', 'dead')),
+    due_at timestamptz not null default clock_timestamp(),
+    attempts integer not null default 0,
+    max_attempts integer not null default 5,
+    lease_token bigint,
+    leased_by text,
+    last_error text,
+    -- timestamp + ttl: after it nobody waits for a callback. Null where the work must be done however late it is.
+    expires_at timestamptz,
+    received_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    unique (recipient, sender, action, message_id)
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
+create index if not exists beckn_inbox_open on public.beckn_inbox (recipient, due_at) where state in ('ready', 'leased');
+create index if not exists beckn_inbox_order on public.beckn_inbox (transaction_id, inbox_id) where state in ('ready', 'leased');
+create index if not exists beckn_inbox_dead on public.beckn_inbox (inbox_id) where state = 'dead';
+create index if not exists beckn_inbox_finished on public.beckn_inbox (finished_at) where state in ('done', 'dead');
+
+create table if not exists public.beckn_outbox (
+    outbox_id bigint generated always as identity primary key,
+    -- Our platform, which signs it.
+    sender text not null,
+    recipient text not null,
+    recipient_type text not null check (recipient_type in ('BAP', 'BPP', 'BG')),
+    action text not null,
+    domain text not null,
+    transaction_id uuid not null,
+    message_id uuid not null,
+    body text not null,
+    -- Of a message that a gateway passes on: the signature header it came with.
+    "authorization" text,
+    state text not null default 'ready' check (state in ('ready', 'leased', 'delivered', 'dead')),
+    due_at timestamptz not null default clock_timestamp(),
+    attempts integer not null default 0,
+    lease_token bigint,
+    leased_by text,
+    last_error text,
+    expires_at timestamptz not null,
+    created_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    unique (sender, recipient, recipient_type, action, message_id)
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
+create index if not exists beckn_outbox_open on public.beckn_outbox (sender, due_at) where state in ('ready', 'leased');
+create index if not exists beckn_outbox_order on public.beckn_outbox (transaction_id, outbox_id) where state in ('ready', 'leased');
+create index if not exists beckn_outbox_busy on public.beckn_outbox (recipient) where state = 'leased';
+create index if not exists beckn_outbox_dead on public.beckn_outbox (outbox_id) where state = 'dead';
+create index if not exists beckn_outbox_finished on public.beckn_outbox (finished_at) where state in ('delivered', 'dead');
+
+-- Whether two codes of a country or city can mean the same place: nothing and * mean any.
+create or replace function public.beckn_same_place(one text, other text)
+returns boolean
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select one is null or other is null or one = '*' or other = '*' or one = other
+$$;
+
+-- The status that a subscription has at p_now: it expires by itself.
+create or replace function public.beckn_status_at(s public.beckn_subscribers, p_now timestamptz)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when s.status = 'SUBSCRIBED' and p_now >= s.valid_until then 'EXPIRED' else s.status end
+$$;
+
+-- Subscriptions that are like p_query, a subscription of which any field may be left out; without a status, only those
+-- that hold at p_now. At most 1,000.
+create or replace function public.beckn_lookup(p_query jsonb, p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(
+        jsonb_strip_nulls(to_jsonb(found) - 'private_address'
+            || jsonb_build_object('status', public.beckn_status_at(found, p_now)))
+        order by found.subscriber_id, found.key_id), '[]')
+    from (
+        select s.*
+        from public.beckn_subscribers s
+        where public.beckn_status_at(s, p_now) = coalesce(p_query ->> 'status', 'SUBSCRIBED')
+            and (p_query ? 'status' or p_now >= s.valid_from)
+            and s.key_id = coalesce((p_query ->> 'key_id')::uuid, s.key_id)
+            and s.subscriber_id = coalesce(p_query ->> 'subscriber_id', s.subscriber_id)
+            and s.type = coalesce(p_query ->> 'type', s.type)
+            and s.domain = coalesce(p_query ->> 'domain', s.domain)
+            and s.url = coalesce(p_query ->> 'url', s.url)
+            and s.signing_public_key = coalesce(p_query ->> 'signing_public_key', s.signing_public_key)
+            and public.beckn_same_place(s.location #>> '{country,code}', p_query #>> '{location,country,code}')
+            and public.beckn_same_place(s.location #>> '{city,code}', p_query #>> '{location,city,code}')
+        order by s.subscriber_id, s.key_id
+        limit 1000) as found
+$$;
+
+-- How the queues are: rows that wait (retries not yet due and expired leases included), are in hand, and are dead.
+create or replace function public.beckn_health()
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with open as (
+        select 'inbox' as queue, state, due_at, received_at as since from public.beckn_inbox where state in ('ready', 'leased')
+        union all
+        select 'outbox', state, due_at, created_at from public.beckn_outbox where state in ('ready', 'leased')
+    ),
+    waiting as (
+        select
+            queue,
+            count(*) filter (where state = 'ready' or due_at < clock_timestamp()) as waiting,
+            count(*) filter (where state = 'leased' and due_at >= clock_timestamp()) as in_flight,
+            extract(epoch from clock_timestamp() - min(since)) as oldest_seconds
+        from open
+        group by queue
+    ),
+    dead as (
+        select 'inbox' as queue, count(*) as dead from public.beckn_inbox where state = 'dead'
+        union all
+        select 'outbox', count(*) from public.beckn_outbox where state = 'dead'
+    )
+    select json_object_agg(dead.queue, json_build_object(
+        'waiting', coalesce(waiting.waiting, 0),
+        'in_flight', coalesce(waiting.in_flight, 0),
+        'dead', dead.dead,
+        'oldest_waiting_seconds', waiting.oldest_seconds))
+    from dead
+    left join waiting on waiting.queue = dead.queue
+$$;
+
+-- What was given up in either queue, newest first and without the bodies: {"inbox": […], "outbox": […]}.
+create or replace function public.beckn_dead_letters(p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'inbox', coalesce((
+            select json_agg(dead) from (
+                select inbox_id, recipient, sender, action, transaction_id, message_id, attempts, last_error, received_at,
+                    finished_at
+                from public.beckn_inbox where state = 'dead' order by inbox_id desc limit p_limit) as dead), '[]'),
+        'outbox', coalesce((
+            select json_agg(dead) from (
+                select outbox_id, sender, recipient, recipient_type, action, transaction_id, message_id, attempts,
+                    last_error, created_at, expires_at, finished_at
+                from public.beckn_outbox where state = 'dead' order by outbox_id desc limit p_limit) as dead), '[]'))
+$$;
+
+
+-- The provider's platform: quotes and orders ------------------------------------------------------------------------
+
+create table if not exists public.beckn_quotes (
+    quote_id uuid primary key,
+    bpp_id text not null,
+    bap_id text not null,
+    transaction_id uuid not null,
+    dc_id text not null references public.data_centres,
+    item_id text not null,
+    starts_at timestamptz not null,
+    ends_at timestamptz not null,
+    it_power_kw double precision not null check (it_power_kw >= 0 and it_power_kw < 'infinity'),
+    price_gbp numeric not null,
+    -- The workload, the lines of the quote and the estimates, as the platform wrote them.
+    terms jsonb not null,
+    expires_at timestamptz not null,
+    created_at timestamptz not null default clock_timestamp(),
+    check (starts_at < ends_at)
+);
+create index if not exists beckn_quotes_data_centre on public.beckn_quotes (dc_id);
+create index if not exists beckn_quotes_expired on public.beckn_quotes (expires_at);
+
+-- due_at is when the executor has something to do with an order (its start, or its end once it runs); while one holds a
+-- lease on it, when the lease ends.
+create table if not exists public.beckn_orders (
+    order_id uuid primary key,
+    bpp_id text not null,
+    bap_id text not null,
+    transaction_id uuid not null,
+    quote_id uuid not null references public.beckn_quotes,
+    job_id text not null unique references public.compute_workloads,
+    dc_id text not null references public.data_centres,
+    item_id text not null,
+    state text not null check (state in ('SCHEDULED', 'RUNNING', 'DEFERRED', 'COMPLETED', 'CANCELLED')),
+    starts_at timestamptz not null,
+    ends_at timestamptz not null,
+    it_power_kw double precision not null check (it_power_kw >= 0 and it_power_kw < 'infinity'),
+    price_gbp numeric not null,
+    -- The quote's terms with billing, customer and the context of the confirm.
+    terms jsonb not null,
+    deferral jsonb,
+    cancellation jsonb,
+    revision integer not null default 1,
+    due_at timestamptz,
+    lease_token bigint,
+    leased_by text,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    check (starts_at < ends_at),
+    -- One order a transaction: a confirm that is repeated finds the first one's order.
+    unique (bpp_id, bap_id, transaction_id)
+);
+create index if not exists beckn_orders_capacity on public.beckn_orders (dc_id, starts_at)
+    where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
+create index if not exists beckn_orders_due on public.beckn_orders (bpp_id, due_at)
+    where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
+create index if not exists beckn_orders_quote on public.beckn_orders (quote_id);
+
+-- An order with what its workload has recorded, or null; p_bap_id null means of any buyer.
+create or replace function public.beckn_order(p_bpp_id text, p_bap_id text, p_order_id uuid)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(o) || jsonb_build_object(
+        'status', w.status,
+        'status_reason', w.status_reason,
+        'actual_start', w.actual_start,
+        'actual_end', w.actual_end,
+        'actual_energy_kwh', w.actual_energy_kwh,
+        'actual_carbon_gco2', w.actual_carbon_gco2,
+        'actual_cost_gbp', w.actual_cost_gbp)
+    from public.beckn_orders o
+    join public.compute_workloads w on w.job_id = o.job_id
+    where o.order_id = p_order_id and o.bpp_id = p_bpp_id and (p_bap_id is null or o.bap_id = p_bap_id)
+$$;
+
+-- IT power in kW that a data centre has left throughout [p_from, p_until): what its present load leaves, less the most
+-- that orders hold at any moment. That most is reached when the window begins or when an order in it does.
+create or replace function public.beckn_free_kw(
+    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid)
+returns double precision
+language sql
+stable
+set search_path = ''
+as $$
+    with held as materialized (
+        select o.starts_at, o.ends_at, o.it_power_kw
+        from public.beckn_orders o
+        where o.dc_id = p_dc_id and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING')
+            and o.starts_at < p_until and o.ends_at > p_from
+            and o.order_id is distinct from p_without_order
+    ),
+    moments as (
+        select p_from as moment
+        union
+        select held.starts_at from held where held.starts_at > p_from
+    )
+    select d.total_capacity_mw * 1000 * (100 - d.current_load_percentage) / 100 - coalesce((
+        select max((
+            select sum(held.it_power_kw)
+            from held
+            where held.starts_at <= moments.moment and held.ends_at > moments.moment))
+        from moments), 0)
+    from public.data_centres d
+    where d.dc_id = p_dc_id
 $$;
 
 
@@ -848,6 +1151,7 @@ begin
                 'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'data_centres',
                 'compute_workloads', 'agents', 'agent_states', 'orchestration_decisions', 'storage_assets',
                 'workload_notifications', 'pipeline_runs', 'broadcast_log', 'output_consumers', 'processed_contexts',
+                'beckn_subscribers', 'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders',
                 'current_system_state', 'regional_carbon_ranking', 'recent_decisions')
     loop
         if object.relkind = 'r' then

@@ -11,7 +11,9 @@ set pylon.functions = 'touch_updated_at refuse_audit_change notify_new_workload 
     'heartbeat_notifications release_notifications fail_notification requeue_dead reconsider_deferred '
     'queue_health decision_contexts decision_context note_context publish_decisions events_after outputs_history '
     'task_output newest_unacknowledged_output acknowledge_output current_context mark_context_processed '
-    'register_agent record_agent_state';
+    'register_agent record_agent_state beckn_register beckn_key_holds beckn_receive beckn_put_outbox beckn_relay '
+    'beckn_claim_inbox beckn_finish_inbox beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox beckn_prune '
+    'beckn_store_quote beckn_place_order beckn_change_order beckn_claim_orders';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -683,6 +685,7 @@ begin
             and w.deadline <= p_now
             and not exists (
                 select from public.workload_notifications n where n.job_id = w.job_id and n.state <> 'done')
+            and not exists (select from public.beckn_orders o where o.job_id = w.job_id) -- it has its place
         order by w.job_id
         for update skip locked
     ),
@@ -703,6 +706,7 @@ begin
             and (w.deadline is null or w.deadline > p_now)
             and not exists (
                 select from public.workload_notifications n where n.job_id = w.job_id and n.state <> 'done')
+            and not exists (select from public.beckn_orders o where o.job_id = w.job_id) -- it has its place
         order by w.job_id
     ),
     asked as (
@@ -1161,6 +1165,647 @@ as $$
         where a.agent_id = noted.agent_id
     )
     select json_build_object('recorded', exists (select from noted))
+$$;
+
+
+-- The Beckn network: subscribers, inbox, outbox ----------------------------------------------------------------------------
+--
+-- ready → leased → done or delivered, or back to ready after a failure, or dead. A lease fences by its token, and due_at is
+-- its end. Messages of one transaction between the same two platforms are taken in the order in which they came, each
+-- when the one before is finished.
+
+-- A platform's own entry, or one that an operator adds: made, or brought up to date. What was revoked stays revoked, and a
+-- key stays whose it is. Answers {"state": "registered" | "revoked" | "taken"}.
+create or replace function public.beckn_register(p_subscriber jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.beckn_subscribers := jsonb_populate_record(null::public.beckn_subscribers, p_subscriber);
+    found public.beckn_subscribers;
+begin
+    insert into public.beckn_subscribers as s (
+        key_id, subscriber_id, type, domain, url, location, signing_public_key, encr_public_key, valid_from, valid_until,
+        private_address)
+    values (
+        given.key_id, given.subscriber_id, given.type, given.domain, given.url, given.location, given.signing_public_key,
+        given.encr_public_key, given.valid_from, given.valid_until, coalesce(given.private_address, false))
+    on conflict (key_id) do update set
+        domain = excluded.domain,
+        url = excluded.url,
+        location = excluded.location,
+        encr_public_key = excluded.encr_public_key,
+        valid_until = excluded.valid_until,
+        private_address = excluded.private_address,
+        updated = clock_timestamp()
+    where s.status = 'SUBSCRIBED'
+        and (s.subscriber_id, s.type, s.signing_public_key)
+            = (excluded.subscriber_id, excluded.type, excluded.signing_public_key)
+    returning * into found;
+    if found.key_id is not null then
+        return json_build_object('state', 'registered');
+    end if;
+    select * into found from public.beckn_subscribers s where s.key_id = given.key_id;
+    return json_build_object('state', case
+        when (found.subscriber_id, found.type, found.signing_public_key)
+            = (given.subscriber_id, given.type, given.signing_public_key) then 'revoked'
+        else 'taken' end);
+end
+$$;
+
+-- Whether a key may sign for a platform now.
+create or replace function public.beckn_key_holds(p_subscriber_id text, p_key_id uuid)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select
+        from public.beckn_subscribers s
+        where s.key_id = p_key_id and s.subscriber_id = p_subscriber_id and s.status = 'SUBSCRIBED'
+            and clock_timestamp() between s.valid_from and s.valid_until)
+$$;
+
+-- Stores a message that passed its checks. p_message: {recipient, sender, action, transaction_id, message_id, body, answer,
+-- expires_at}. p_key_id: the key it was signed with, looked at once more here, as whoever checked may have remembered it
+-- for a while; null where signatures are off. p_work: whether a worker is to take it from the inbox.
+-- Answers {"state": "stored" | "repeated" (the same was stored before) | "conflict" (another with its message_id was) |
+-- "revoked", "inbox_id", "answer"}.
+create or replace function public.beckn_receive(p_message jsonb, p_key_id uuid, p_work boolean)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.beckn_inbox := jsonb_populate_record(null::public.beckn_inbox, p_message);
+    stored public.beckn_inbox;
+begin
+    if p_key_id is not null and not public.beckn_key_holds(given.sender, p_key_id) then
+        return json_build_object('state', 'revoked');
+    end if;
+    insert into public.beckn_inbox (
+        recipient, sender, action, transaction_id, message_id, body, answer, state, expires_at, finished_at)
+    values (
+        given.recipient, given.sender, given.action, given.transaction_id, given.message_id, given.body, given.answer,
+        case when p_work then 'ready' else 'done' end, given.expires_at,
+        case when not p_work then clock_timestamp() end)
+    on conflict (recipient, sender, action, message_id) do nothing
+    returning * into stored;
+    if stored.inbox_id is not null then
+        if p_work then
+            perform pg_notify('beckn_inbox', '');
+        end if;
+        return json_build_object('state', 'stored', 'inbox_id', stored.inbox_id, 'answer', stored.answer);
+    end if;
+    select * into stored
+    from public.beckn_inbox i
+    where (i.recipient, i.sender, i.action, i.message_id)
+        = (given.recipient, given.sender, given.action, given.message_id);
+    return json_build_object(
+        'state', case when stored.body = given.body then 'repeated' else 'conflict' end,
+        'inbox_id', stored.inbox_id,
+        'answer', stored.answer);
+end
+$$;
+
+-- Puts messages of p_sender into the outbox, one that is there already not again. p_outgoing: [{recipient, recipient_type,
+-- action, domain, transaction_id, message_id, body, authorization, expires_at}…]. Answers {"stored": n}.
+create or replace function public.beckn_put_outbox(p_sender text, p_outgoing jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    stored bigint;
+begin
+    insert into public.beckn_outbox (
+        sender, recipient, recipient_type, action, domain, transaction_id, message_id, body, "authorization", expires_at)
+    select
+        p_sender, r.recipient, r.recipient_type, r.action, r.domain, r.transaction_id, r.message_id, r.body,
+        r."authorization", r.expires_at
+    from jsonb_array_elements(p_outgoing) with ordinality as given (message, position)
+    cross join lateral jsonb_populate_record(null::public.beckn_outbox, given.message) as r
+    order by given.position
+    on conflict (sender, recipient, recipient_type, action, message_id) do nothing;
+    get diagnostics stored = row_count;
+    if stored > 0 then
+        perform pg_notify('beckn_outbox', '');
+    end if;
+    return json_build_object('stored', stored);
+end
+$$;
+
+-- A gateway's work: stores a message as beckn_receive does, and puts it into the outbox for every subscriber of the role
+-- p_role, or for p_recipient alone, that serves its domain and location. p_message has, beside that, {domain, location,
+-- authorization}. Answers as beckn_receive does, or {"state": "nobody"} with nothing stored.
+create or replace function public.beckn_relay(p_message jsonb, p_key_id uuid, p_role text, p_recipient text)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    received json := public.beckn_receive(p_message, p_key_id, false);
+    outgoing jsonb;
+begin
+    if received ->> 'state' <> 'stored' then
+        return received;
+    end if;
+    select jsonb_agg(p_message || jsonb_build_object('recipient', provider.subscriber_id, 'recipient_type', p_role))
+    into outgoing
+    from (
+        select distinct s.subscriber_id
+        from public.beckn_subscribers s
+        where s.type = p_role
+            and s.domain = p_message ->> 'domain'
+            and s.status = 'SUBSCRIBED'
+            and clock_timestamp() between s.valid_from and s.valid_until
+            and s.subscriber_id = coalesce(p_recipient, s.subscriber_id)
+            and public.beckn_same_place(s.location #>> '{country,code}', p_message #>> '{location,country,code}')
+            and public.beckn_same_place(s.location #>> '{city,code}', p_message #>> '{location,city,code}')
+        order by s.subscriber_id) as provider;
+    if outgoing is null then
+        delete from public.beckn_inbox i where i.inbox_id = (received ->> 'inbox_id')::bigint;
+        return json_build_object('state', 'nobody');
+    end if;
+    perform public.beckn_put_outbox(p_message ->> 'recipient', outgoing);
+    return received;
+end
+$$;
+
+-- Takes up to p_limit messages that p_recipient has yet to work on. Answers {"claimed": [{inbox_id, lease_token, sender,
+-- action, transaction_id, message_id, body, attempt, expires_at, received_at}…], "died": [{inbox_id, action, sender,
+-- message_id, last_error}…] (their time was over, or their last lease ran out), "next_due_seconds": when to look again}.
+create or replace function public.beckn_claim_inbox(
+    p_recipient text, p_worker text, p_limit integer, p_lease_seconds double precision)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    died json;
+    due bigint[];
+    answer json;
+begin
+    with over as materialized (
+        select i.inbox_id, i.expires_at <= clock_timestamp() as expired
+        from public.beckn_inbox i
+        where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.due_at <= clock_timestamp()
+            and (i.expires_at <= clock_timestamp() or i.attempts >= i.max_attempts)
+        for update skip locked
+    ),
+    buried as (
+        update public.beckn_inbox i
+        set state = 'dead',
+            finished_at = clock_timestamp(),
+            last_error = case
+                when over.expired then 'its ttl ended before it was worked on'
+                else 'the lease of the last attempt ran out, held by ' || i.leased_by end
+                || coalesce('; before that: ' || i.last_error, '')
+        from over
+        where i.inbox_id = over.inbox_id
+        returning i.inbox_id, i.action, i.sender, i.message_id, i.last_error
+    )
+    select coalesce(json_agg(buried), '[]') into died from buried;
+
+    -- Locked in a statement of its own: inside the update the planner may lock, and update, more rows than the limit.
+    select coalesce(array_agg(ready.inbox_id), '{}') into due
+    from (
+        select i.inbox_id
+        from public.beckn_inbox i
+        where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.due_at <= clock_timestamp()
+            and not exists (
+                select
+                from public.beckn_inbox earlier
+                where earlier.transaction_id = i.transaction_id and earlier.inbox_id < i.inbox_id
+                    and earlier.state in ('ready', 'leased')
+                    and (earlier.recipient, earlier.sender) = (i.recipient, i.sender))
+        order by i.due_at, i.inbox_id
+        limit p_limit
+        for update skip locked) as ready;
+
+    with claimed as (
+        update public.beckn_inbox i
+        set state = 'leased',
+            attempts = i.attempts + 1,
+            leased_by = p_worker,
+            lease_token = nextval('public.lease_tokens'),
+            due_at = clock_timestamp() + make_interval(secs => p_lease_seconds)
+        where i.inbox_id = any (due)
+        returning i.inbox_id, i.lease_token, i.sender, i.action, i.transaction_id, i.message_id, i.body,
+            i.attempts as attempt, i.expires_at, i.received_at
+    )
+    select json_build_object(
+        'claimed', (select coalesce(json_agg(claimed order by claimed.inbox_id), '[]') from claimed),
+        'died', died,
+        'next_due_seconds', (
+            select extract(epoch from min(i.due_at) - clock_timestamp())
+            from public.beckn_inbox i
+            where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.due_at > clock_timestamp()))
+    into answer;
+    return answer;
+end
+$$;
+
+-- The end of the work on a message: what it leads to goes into the outbox in the same transaction. Repeating it with the
+-- same token changes nothing. Answers {"state": "finished" | "fenced"}; fenced: the lease was lost, nothing is stored.
+create or replace function public.beckn_finish_inbox(p_inbox_id bigint, p_lease_token bigint, p_outgoing jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    finished public.beckn_inbox;
+begin
+    update public.beckn_inbox i
+    set state = 'done', finished_at = clock_timestamp()
+    where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'leased'
+    returning * into finished;
+    if finished.inbox_id is null then
+        return json_build_object('state', case
+            when exists (
+                select from public.beckn_inbox i
+                where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'done') then 'finished'
+            else 'fenced' end);
+    end if;
+    perform public.beckn_put_outbox(finished.recipient, p_outgoing);
+    return json_build_object('state', 'finished');
+end
+$$;
+
+-- Work that failed: tried again after p_first_retry_seconds and then after twice as long each time, give or take a quarter;
+-- dead after the last attempt. Answers {"state": "retry" | "dead" | "fenced"}.
+create or replace function public.beckn_fail_inbox(
+    p_inbox_id bigint, p_lease_token bigint, p_error text, p_first_retry_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    with failed as (
+        update public.beckn_inbox i
+        set state = case when i.attempts >= i.max_attempts then 'dead' else 'ready' end,
+            due_at = clock_timestamp() + make_interval(
+                secs => p_first_retry_seconds * power(2, least(i.attempts - 1, 20)) * (0.75 + random() / 2)),
+            finished_at = case when i.attempts >= i.max_attempts then clock_timestamp() end,
+            lease_token = null,
+            last_error = left(p_error, 2000)
+        where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'leased'
+        returning case when i.state = 'dead' then 'dead' else 'retry' end as state
+    )
+    select json_build_object('state', coalesce((select failed.state from failed), 'fenced'))
+$$;
+
+-- Takes up to p_limit messages that p_sender has to deliver now, with the URL that is registered for their recipient (null
+-- where it is not subscribed any more); at most p_busiest at a time go to one recipient, so that one that hangs does not
+-- hold up the others. Answers {"claimed": [{outbox_id, lease_token, recipient, recipient_type, action, transaction_id,
+-- message_id, body, authorization, attempt, expires_at, url, private_address}…], "died": [{outbox_id, recipient, action,
+-- message_id, last_error}…] (their time was over), "next_due_seconds": when to look again}.
+create or replace function public.beckn_claim_outbox(
+    p_sender text, p_worker text, p_limit integer, p_lease_seconds double precision, p_busiest integer)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    died json;
+    due bigint[];
+    answer json;
+begin
+    with over as materialized (
+        select o.outbox_id
+        from public.beckn_outbox o
+        where o.sender = p_sender and o.state in ('ready', 'leased') and o.due_at <= clock_timestamp()
+            and o.expires_at <= clock_timestamp()
+        for update skip locked
+    ),
+    buried as (
+        update public.beckn_outbox o
+        set state = 'dead',
+            finished_at = clock_timestamp(),
+            last_error = format('its ttl ended after %s attempts', o.attempts) || coalesce('; the last: ' || o.last_error, '')
+        from over
+        where o.outbox_id = over.outbox_id
+        returning o.outbox_id, o.recipient, o.action, o.message_id, o.last_error
+    )
+    select coalesce(json_agg(buried), '[]') into died from buried;
+
+    select coalesce(array_agg(ready.outbox_id), '{}') into due
+    from (
+        select o.outbox_id
+        from public.beckn_outbox o
+        where o.sender = p_sender and o.state in ('ready', 'leased') and o.due_at <= clock_timestamp()
+            and not exists (
+                select
+                from public.beckn_outbox earlier
+                where earlier.transaction_id = o.transaction_id and earlier.outbox_id < o.outbox_id
+                    and earlier.state in ('ready', 'leased')
+                    and (earlier.sender, earlier.recipient) = (o.sender, o.recipient))
+            and (
+                select count(*)
+                from public.beckn_outbox busy
+                where busy.recipient = o.recipient and busy.state = 'leased' and busy.due_at > clock_timestamp()) < p_busiest
+        order by o.due_at, o.outbox_id
+        limit p_limit
+        for update skip locked) as ready;
+
+    with claimed as (
+        update public.beckn_outbox o
+        set state = 'leased',
+            attempts = o.attempts + 1,
+            leased_by = p_worker,
+            lease_token = nextval('public.lease_tokens'),
+            due_at = clock_timestamp() + make_interval(secs => p_lease_seconds)
+        where o.outbox_id = any (due)
+        returning o.outbox_id, o.lease_token, o.recipient, o.recipient_type, o.action, o.domain, o.transaction_id,
+            o.message_id, o.body, o."authorization", o.attempts as attempt, o.expires_at
+    ),
+    addressed as (
+        select claimed.*, subscribed.url, subscribed.private_address
+        from claimed
+        left join lateral (
+            select s.url, s.private_address
+            from public.beckn_subscribers s
+            where s.subscriber_id = claimed.recipient and s.type = claimed.recipient_type and s.status = 'SUBSCRIBED'
+                and clock_timestamp() between s.valid_from and s.valid_until
+            order by s.domain = claimed.domain desc, s.updated desc
+            limit 1) as subscribed on true
+    )
+    select json_build_object(
+        'claimed', (select coalesce(json_agg(addressed order by addressed.outbox_id), '[]') from addressed),
+        'died', died,
+        'next_due_seconds', (
+            select extract(epoch from min(o.due_at) - clock_timestamp())
+            from public.beckn_outbox o
+            where o.sender = p_sender and o.state in ('ready', 'leased') and o.due_at > clock_timestamp()))
+    into answer;
+    return answer;
+end
+$$;
+
+-- The end of an attempt at delivery. p_outcome: delivered, retry or dead. A retry comes after p_first_retry_seconds and
+-- then after twice as long each time, at most a minute, give or take a quarter; the last one a second before the message's
+-- time is over. Answers {"state": "delivered" | "retry" | "dead" | "fenced" (the lease was lost), "due_at"}.
+create or replace function public.beckn_settle_outbox(
+    p_outbox_id bigint, p_lease_token bigint, p_outcome text, p_error text, p_first_retry_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    with held as materialized (
+        select
+            o.outbox_id,
+            least(
+                o.expires_at - interval '1 second',
+                clock_timestamp() + make_interval(
+                    secs => least(60, p_first_retry_seconds * power(2, least(o.attempts - 1, 20))) * (0.75 + random() / 2))) as again_at
+        from public.beckn_outbox o
+        where o.outbox_id = p_outbox_id and o.lease_token = p_lease_token and o.state = 'leased'
+        for update
+    ),
+    judged as (
+        select
+            held.outbox_id,
+            held.again_at,
+            case
+                when p_outcome <> 'retry' then p_outcome
+                when held.again_at > clock_timestamp() then 'retry'
+                else 'dead' end as outcome
+        from held
+    ),
+    settled as (
+        update public.beckn_outbox o
+        set state = case when judged.outcome = 'retry' then 'ready' else judged.outcome end,
+            due_at = case when judged.outcome = 'retry' then judged.again_at else o.due_at end,
+            finished_at = case when judged.outcome <> 'retry' then clock_timestamp() end,
+            last_error = case
+                when judged.outcome = 'dead' and p_outcome = 'retry'
+                    then left(format('its ttl ended after %s attempts; the last: %s', o.attempts, p_error), 2000)
+                else left(p_error, 2000) end
+        from judged
+        where o.outbox_id = judged.outbox_id
+        returning judged.outcome, o.due_at
+    )
+    select coalesce(
+        (
+            select json_build_object(
+                'state', settled.outcome, 'due_at', case when settled.outcome = 'retry' then settled.due_at end)
+            from settled),
+        '{"state": "fenced", "due_at": null}')
+$$;
+
+-- Messages that were finished before p_before. A replay of one is refused for its age. Answers {"inbox": n, "outbox": n}.
+create or replace function public.beckn_prune(p_before timestamptz)
+returns json
+language sql
+set search_path = ''
+as $$
+    with read as (
+        delete from public.beckn_inbox i
+        where i.state in ('done', 'dead') and i.finished_at < p_before and coalesce(i.expires_at, p_before) <= p_before
+        returning i.inbox_id
+    ),
+    sent as (
+        delete from public.beckn_outbox o
+        where o.state in ('delivered', 'dead') and o.finished_at < p_before
+        returning o.outbox_id
+    )
+    select json_build_object('inbox', (select count(*) from read), 'outbox', (select count(*) from sent))
+$$;
+
+
+-- The provider's platform: orders --------------------------------------------------------------------------------------
+
+-- Stores a quote; one with the same quote_id, of the same request worked on before, stays as it is. Answers the stored one.
+create or replace function public.beckn_store_quote(p_quote jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.beckn_quotes := jsonb_populate_record(null::public.beckn_quotes, p_quote);
+begin
+    insert into public.beckn_quotes (
+        quote_id, bpp_id, bap_id, transaction_id, dc_id, item_id, starts_at, ends_at, it_power_kw, price_gbp, terms,
+        expires_at)
+    values (
+        given.quote_id, given.bpp_id, given.bap_id, given.transaction_id, given.dc_id, given.item_id, given.starts_at,
+        given.ends_at, given.it_power_kw, given.price_gbp, given.terms, given.expires_at)
+    on conflict (quote_id) do nothing;
+    return (select to_json(q) from public.beckn_quotes q where q.quote_id = given.quote_id);
+end
+$$;
+
+-- Takes the capacity of a quote and makes it an order, with its row of compute_workloads, which is QUEUED: it has its place
+-- and asks for no decision. p_order: {order_id, quote_id, bpp_id, bap_id, transaction_id, starts_at, ends_at, terms,
+-- workload: {job_id, …}}. Answers {"state": "placed" | "repeated" (the transaction's order is of this quote) | "other_order"
+-- (it is of another) | "unknown_quote" | "quote_expired" | "not_active" | "no_capacity", "order", "free_kw"}.
+create or replace function public.beckn_place_order(p_order jsonb, p_now timestamptz)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.beckn_orders := jsonb_populate_record(null::public.beckn_orders, p_order);
+    work public.compute_workloads := jsonb_populate_record(null::public.compute_workloads, p_order -> 'workload');
+    quote public.beckn_quotes;
+    placed public.beckn_orders;
+    centre_status text;
+    free_kw double precision;
+begin
+    select * into quote
+    from public.beckn_quotes q
+    where q.quote_id = given.quote_id
+        and (q.bpp_id, q.bap_id, q.transaction_id) = (given.bpp_id, given.bap_id, given.transaction_id);
+
+    -- Orders of one data centre are placed one after the other; what follows sees those before it. The lock leaves alone
+    -- whoever only refers to the data centre.
+    if quote.quote_id is not null then
+        select d.status into centre_status from public.data_centres d where d.dc_id = quote.dc_id for no key update;
+    end if;
+
+    select * into placed
+    from public.beckn_orders o
+    where (o.bpp_id, o.bap_id, o.transaction_id) = (given.bpp_id, given.bap_id, given.transaction_id);
+    if placed.order_id is not null then
+        return json_build_object(
+            'state', case when placed.quote_id = given.quote_id then 'repeated' else 'other_order' end,
+            'order', public.beckn_order(placed.bpp_id, placed.bap_id, placed.order_id));
+    end if;
+    if quote.quote_id is null then
+        return json_build_object('state', 'unknown_quote');
+    end if;
+    if quote.expires_at <= p_now then
+        return json_build_object('state', 'quote_expired');
+    end if;
+    if centre_status <> 'ACTIVE' then
+        return json_build_object('state', 'not_active');
+    end if;
+    free_kw := public.beckn_free_kw(quote.dc_id, given.starts_at, given.ends_at, null);
+    if quote.it_power_kw > free_kw then
+        return json_build_object('state', 'no_capacity', 'free_kw', greatest(free_kw, 0));
+    end if;
+
+    insert into public.compute_workloads (
+        job_id, host_dc_id, workload_type, urgency, required_gpu_mins, required_cpu_cores, required_memory_gb,
+        estimated_energy_kwh, carbon_cap_gco2, max_price_gbp, deadline, deferral_window_mins, status, status_reason,
+        scheduled_start, created_at, updated_at)
+    values (
+        work.job_id, quote.dc_id, work.workload_type, work.urgency, work.required_gpu_mins, work.required_cpu_cores,
+        work.required_memory_gb, work.estimated_energy_kwh, work.carbon_cap_gco2, work.max_price_gbp, work.deadline,
+        work.deferral_window_mins, 'QUEUED', 'Ordered by ' || given.bap_id || ' through ' || given.bpp_id || '.',
+        given.starts_at, p_now, p_now);
+    insert into public.beckn_orders (
+        order_id, bpp_id, bap_id, transaction_id, quote_id, job_id, dc_id, item_id, state, starts_at, ends_at,
+        it_power_kw, price_gbp, terms, due_at, created_at, updated_at)
+    values (
+        given.order_id, given.bpp_id, given.bap_id, given.transaction_id, quote.quote_id, work.job_id, quote.dc_id,
+        quote.item_id, 'SCHEDULED', given.starts_at, given.ends_at, quote.it_power_kw, quote.price_gbp, given.terms,
+        given.starts_at, p_now, p_now);
+    return json_build_object('state', 'placed', 'order', public.beckn_order(given.bpp_id, given.bap_id, given.order_id));
+end
+$$;
+
+-- One step of an order. p_change: {order_id, lease_token (null: a buyer's wish, which takes the order out of an executor's
+-- hands), from_states: […], state, starts_at, ends_at, deferral, cancellation, due_at, updated_at, workload: {status,
+-- status_reason, scheduled_start, actual_…}}; of the order what is left out stays. A window that is moved while it waits
+-- takes its new capacity here. p_outgoing goes into the outbox in the same transaction.
+-- Answers {"state": "changed" | "fenced" (lease lost) | "wrong_state" | "no_capacity", "order", "free_kw"}.
+create or replace function public.beckn_change_order(p_change jsonb, p_outgoing jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.beckn_orders := jsonb_populate_record(null::public.beckn_orders, p_change);
+    work public.compute_workloads := jsonb_populate_record(null::public.compute_workloads, p_change -> 'workload');
+    held public.beckn_orders;
+    free_kw double precision;
+begin
+    -- The data centre first, as in placing: two transactions take their locks in one order.
+    perform from public.data_centres d
+    where d.dc_id = (select o.dc_id from public.beckn_orders o where o.order_id = given.order_id)
+    for no key update;
+    select * into held from public.beckn_orders o where o.order_id = given.order_id for update;
+    if given.lease_token is not null and held.lease_token is distinct from given.lease_token then
+        return json_build_object('state', 'fenced');
+    end if;
+    if held.order_id is null or not coalesce((p_change -> 'from_states') ? held.state, false) then
+        return json_build_object('state', 'wrong_state');
+    end if;
+    given.starts_at := coalesce(given.starts_at, held.starts_at);
+    given.ends_at := coalesce(given.ends_at, held.ends_at);
+    if given.state in ('SCHEDULED', 'DEFERRED') and (given.starts_at, given.ends_at) <> (held.starts_at, held.ends_at) then
+        free_kw := public.beckn_free_kw(held.dc_id, given.starts_at, given.ends_at, held.order_id);
+        if held.it_power_kw > free_kw then
+            return json_build_object('state', 'no_capacity', 'free_kw', greatest(free_kw, 0));
+        end if;
+    end if;
+    update public.beckn_orders o
+    set state = given.state,
+        starts_at = given.starts_at,
+        ends_at = given.ends_at,
+        deferral = coalesce(given.deferral, o.deferral),
+        cancellation = coalesce(given.cancellation, o.cancellation),
+        revision = o.revision + 1,
+        due_at = given.due_at,
+        lease_token = null,
+        leased_by = null,
+        updated_at = given.updated_at
+    where o.order_id = given.order_id;
+    update public.compute_workloads w
+    set status = work.status,
+        status_reason = coalesce(work.status_reason, w.status_reason),
+        scheduled_start = coalesce(work.scheduled_start, w.scheduled_start),
+        actual_start = coalesce(work.actual_start, w.actual_start),
+        actual_end = coalesce(work.actual_end, w.actual_end),
+        actual_energy_kwh = coalesce(work.actual_energy_kwh, w.actual_energy_kwh),
+        actual_carbon_gco2 = coalesce(work.actual_carbon_gco2, w.actual_carbon_gco2),
+        actual_cost_gbp = coalesce(work.actual_cost_gbp, w.actual_cost_gbp)
+    where w.job_id = held.job_id;
+    perform public.beckn_put_outbox(held.bpp_id, p_outgoing);
+    return json_build_object('state', 'changed', 'order', public.beckn_order(held.bpp_id, held.bap_id, held.order_id));
+end
+$$;
+
+-- Takes up to p_limit orders of p_bpp_id that are to start or to end by p_now, on a lease. An order whose buyer has a message
+-- in the inbox waits until that is answered, so that callbacks keep their order. Answers {"claimed": [orders…],
+-- "next_due_at"}.
+create or replace function public.beckn_claim_orders(
+    p_bpp_id text, p_worker text, p_now timestamptz, p_lease_seconds double precision, p_limit integer)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    due uuid[];
+begin
+    select coalesce(array_agg(ready.order_id), '{}') into due
+    from (
+        select o.order_id
+        from public.beckn_orders o
+        where o.bpp_id = p_bpp_id and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING') and o.due_at <= p_now
+            and not exists (
+                select
+                from public.beckn_inbox i
+                where i.transaction_id = o.transaction_id and i.state in ('ready', 'leased')
+                    and (i.recipient, i.sender) = (o.bpp_id, o.bap_id))
+        order by o.due_at, o.order_id
+        limit p_limit
+        for update of o skip locked) as ready;
+    update public.beckn_orders o
+    set lease_token = nextval('public.lease_tokens'),
+        leased_by = p_worker,
+        due_at = p_now + make_interval(secs => p_lease_seconds)
+    where o.order_id = any (due);
+    return json_build_object(
+        'claimed', coalesce((
+            select json_agg(public.beckn_order(p_bpp_id, null, taken.order_id) order by taken.position)
+            from unnest(due) with ordinality as taken (order_id, position)), '[]'),
+        'next_due_at', (
+            select min(o.due_at) from public.beckn_orders o
+            where o.bpp_id = p_bpp_id and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING') and o.due_at > p_now));
+end
 $$;
 
 

@@ -45,7 +45,7 @@ def values(node: Any) -> Iterator[Any]:
 
 
 @given(documents())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_every_catalogue_is_read_back_by_the_strict_models(document: CatalogueDocument) -> None:
     assert CatalogueDocument.model_validate_json(document.model_dump_json()) == document
 
@@ -58,14 +58,14 @@ def test_nothing_in_a_catalogue_is_null(document: CatalogueDocument) -> None:
 
 @needs_specification
 @given(documents())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_every_catalogue_is_official(document: CatalogueDocument) -> None:
     assert on_search_faults(as_json(document)) == []
 
 
 @needs_specification
 @given(documents())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_every_catalogue_keeps_the_networks_rules_once_it_has_a_buyer(document: CatalogueDocument) -> None:
     sent = as_json(document)
     sent["context"].update(BUYER)

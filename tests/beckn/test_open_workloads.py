@@ -131,6 +131,10 @@ def test_workloads_that_run_or_are_over_are_not_listed() -> None:
     assert {WorkloadStatus.RUNNING, WorkloadStatus.COMPLETED, WorkloadStatus.CANCELLED}.isdisjoint(OPEN_STATUSES)
 
 
+def test_workloads_of_the_same_age_are_in_the_order_of_their_ids() -> None:
+    assert [item["id"] for item in listed(*map(a_workload, "cab"))] == ["a", "b", "c"]
+
+
 def test_without_workloads_the_list_is_empty() -> None:
     assert listed() == []
 

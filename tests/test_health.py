@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from database.postgres import PostgresDatabase
+from grid_world import store_grid
+from half_hours import UTC, half_hour_of
+from health import Health, read_health
+from supabase_client import Database
+
+NOW = datetime(2026, 11, 22, 8, 14, 30, tzinfo=UTC)
+
+
+def health(database: Database, now: datetime = NOW) -> Health:
+    return read_health(database, now=now, version="0.1.0")
+
+
+def record_run(database: Database, state: str = "succeeded", *, error: str | None = None, **sources: str) -> None:
+    claim = database.call(
+        "claim_pipeline_slot",
+        {"p_slot": half_hour_of(NOW), "p_owner": "here:1:x", "p_lease_seconds": 60, "p_again": True},
+    )
+    arguments: dict[str, Any] = {
+        "p_slot": half_hour_of(NOW),
+        "p_lease_token": claim["lease_token"],
+        "p_state": state,
+        "p_sources": {name: {"state": was, "detail": "96 rows"} for name, was in sources.items()},
+        "p_counts": {"national": 96},
+        "p_stages_ms": {"fetch": 812.5},
+        "p_error": error,
+    }
+    assert database.call("finish_pipeline_run", arguments)["state"] == "finished"
+
+
+def test_with_fresh_signals_and_sources_all_is_well(database: Database) -> None:
+    store_grid(database, NOW - timedelta(minutes=10))
+    record_run(database, neso="fresh", elexon="fresh")
+    found = health(database)
+    assert (found.state, found.serves(), found.database) == ("ok", True, "ok")
+    assert found.newest_signal_age_seconds == 600
+    assert found.current_half_hour_known
+    assert {name: source.state for name, source in found.sources.items()} == {"neso": "fresh", "elexon": "fresh"}
+    assert found.last_run is not None
+    assert (found.last_run.slot, found.last_run.state) == (half_hour_of(NOW), "succeeded")
+    assert (found.last_run.counts, found.last_run.stages_ms) == ({"national": 96}, {"fetch": 812.5})
+
+
+def test_before_the_first_run_it_is_starting_and_does_not_serve(postgres: PostgresDatabase) -> None:
+    found = health(postgres)
+    assert (found.state, found.serves(), found.pipeline_running) == ("starting", False, False)
+    assert found.explanation() == "the first pipeline run has not finished yet"
+    postgres.call("claim_pipeline_slot", {"p_slot": half_hour_of(NOW), "p_owner": "here:1:x", "p_lease_seconds": 60})
+    assert health(postgres).pipeline_running
+
+
+@pytest.mark.parametrize("state", ["stale", "failed"])
+def test_a_source_that_fails_degrades_but_serves(postgres: PostgresDatabase, state: str) -> None:
+    store_grid(postgres, NOW)
+    record_run(postgres, "partial", neso="fresh", elexon=state)
+    found = health(postgres)
+    assert (found.state, found.serves()) == ("degraded", True)
+    assert found.sources["elexon"].state == state
+
+
+def test_a_run_without_a_network_is_well(postgres: PostgresDatabase) -> None:
+    store_grid(postgres, NOW)
+    record_run(postgres, network="off")
+    assert health(postgres).state == "ok"
+
+
+def test_a_run_that_failed_degrades_while_the_signals_are_young(postgres: PostgresDatabase) -> None:
+    store_grid(postgres, NOW)
+    record_run(postgres, "failed", error="no room")
+    assert health(postgres).state == "degraded"
+
+
+def test_a_first_run_that_failed_says_why(postgres: PostgresDatabase) -> None:
+    record_run(postgres, "failed", error="no room on the disk")
+    found = health(postgres)
+    assert not found.serves()
+    assert found.explanation() == "the last pipeline run failed: no room on the disk"
+
+
+def test_signals_that_are_too_old_do_not_serve(postgres: PostgresDatabase) -> None:
+    store_grid(postgres, NOW)
+    record_run(postgres, neso="fresh")
+    assert health(postgres, NOW + timedelta(hours=2)).serves()
+    found = health(postgres, NOW + timedelta(hours=2, seconds=1))
+    assert (found.state, found.serves()) == ("stale", False)
+    assert found.explanation() == "the newest signal was fetched 7201 s ago"
+
+
+def test_without_a_signal_for_the_present_it_does_not_serve(postgres: PostgresDatabase) -> None:
+    store_grid(postgres, NOW)
+    record_run(postgres, neso="fresh")
+    with psycopg.connect(postgres.conninfo, autocommit=True) as connection:
+        connection.execute("delete from grid_signals where timestamp = %s", (half_hour_of(NOW),))
+    found = health(postgres)
+    assert (found.state, found.current_half_hour_known) == ("stale", False)
+    assert "no signal for the present half-hour" in found.explanation()
+
+
+def test_a_pipeline_that_stood_still_for_days_is_stale_and_not_starting(postgres: PostgresDatabase) -> None:
+    store_grid(postgres, NOW)
+    record_run(postgres, neso="fresh")
+    found = health(postgres, NOW + timedelta(days=9))
+    assert (found.state, found.newest_signal_age_seconds) == ("stale", None)
+    assert "the pipeline has not run for long" in found.explanation()
