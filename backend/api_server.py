@@ -8,14 +8,19 @@ from __future__ import annotations
 import atexit
 import logging
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from flask_openapi3.openapi import OpenAPI
 
+from api.backtest import backtest_endpoints
 from api.grid import grid_endpoints
+from api.market import market_endpoints
+from api.plan import plan_endpoints
 from api.service import SchedulerState, service_endpoints
+from api.what_if import Turns
 from api.workloads import workload_endpoints
 from api.world import world_endpoints
 from half_hours import utc_now
@@ -29,6 +34,10 @@ from web.application import make_application
 from web.serving import CannotListen, Stopped, check_port, end_with_parent, log_to_stderr, serve, stop_on_signals
 
 log = logging.getLogger("api_server")
+
+# A joint plan or a back-test keeps a processor busy for seconds. One at a time leaves the other requests room.
+LONG_COMPUTATIONS_AT_ONCE = 1
+TURN_PATIENCE_S = 1.0
 
 DESCRIPTION = """A data backbone for AI agents in a Digital Energy Grid: the Great Britain grid half-hour by
 half-hour, data centres, workloads and decisions, as objects and links.
@@ -46,10 +55,16 @@ def create_app(
 ) -> OpenAPI:
     """The API over an open database. Starts nothing; `schedule` is only reported on."""
     app = make_application("Pylon DEG API", DESCRIPTION, VERSION, api_key=settings.pylon_api_key)
-    app.register_api(service_endpoints(database, clock, lambda: _scheduler_state(schedule)))
+    interval = timedelta(minutes=settings.pipeline_interval_minutes)
+    app.register_api(service_endpoints(database, clock, lambda: _scheduler_state(schedule), interval=interval))
     app.register_api(world_endpoints(database, clock))
     app.register_api(grid_endpoints(database, clock))
     app.register_api(workload_endpoints(database, clock))
+    app.register_api(market_endpoints(database, clock))
+    turns = Turns(LONG_COMPUTATIONS_AT_ONCE, TURN_PATIENCE_S)
+    carbon_price = settings.carbon_price_gbp_per_t
+    app.register_api(plan_endpoints(database, clock, time.monotonic, turns, carbon_price))
+    app.register_api(backtest_endpoints(database, clock, turns, carbon_price))
     return app
 
 

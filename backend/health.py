@@ -13,6 +13,7 @@ from pipeline_sources import SourceState
 from supabase_client import Database
 
 STALE_AFTER = timedelta(hours=2)
+OVERDUE = timedelta(minutes=90)  # how late a run may be before its signals count as stale
 
 
 class LastRun(BaseModel):
@@ -55,8 +56,11 @@ class Health(BaseModel):
         return f"the newest signal was fetched {self.newest_signal_age_seconds:.0f} s ago"
 
 
-def read_health(database: Database, *, now: datetime, version: str) -> Health:
+def read_health(database: Database, *, now: datetime, version: str, stale_after: timedelta = STALE_AFTER) -> Health:
     """The state of things, in one call.
+
+    Args:
+        stale_after: an age of the newest signal that no working pipeline lets happen.
 
     Raises:
         DatabaseError: the database does not answer.
@@ -67,7 +71,7 @@ def read_health(database: Database, *, now: datetime, version: str) -> Health:
     sources = {} if last_run is None else last_run["sources"]
     known = found["current_signal"] is not None
     return Health(
-        state=_state(known, newest, now, last_run),
+        state=_state(known, last_run, None if newest is None else now - newest, stale_after),
         as_of=now,
         version=version,
         last_run=None if last_run is None else LastRun.model_validate(last_run),
@@ -80,11 +84,11 @@ def read_health(database: Database, *, now: datetime, version: str) -> Health:
 
 
 def _state(
-    known: bool, newest: datetime | None, now: datetime, last_run: Mapping[str, Any] | None
+    known: bool, last_run: Mapping[str, Any] | None, age: timedelta | None, stale_after: timedelta
 ) -> Literal["ok", "degraded", "starting", "stale"]:
-    if newest is None and last_run is None:
+    if age is None and last_run is None:
         return "starting"
-    if newest is None or not known or now - newest > STALE_AFTER:
+    if age is None or not known or age > stale_after:
         return "stale"
     if last_run is None:  # the figures are of another origin, such as a back-fill
         return "ok"

@@ -8,12 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from database.embedded import EmbeddedPostgres
 
 TEMPLATE = "pylon_template"  # made by conftest's `postgres_server`
 _numbers = itertools.count(1)
+
+
+def as_url(conninfo: str) -> str:
+    """The same as a DATABASE_URL."""
+    parts = conninfo_to_dict(conninfo)
+    return f"postgresql://{parts['user']}@/{parts['dbname']}?host={parts['host']}"
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from grid_upstreams import (
     regional_gco2_per_kwh,
 )
 from half_hours import HALF_HOUR, UTC, settlement_period
+from new_database import as_url
 from pipeline import RunReport, run_once
 from pipeline_sources import Upstreams
 from settings import Settings, load_settings
@@ -362,11 +363,6 @@ def test_every_half_hour_brings_new_workloads_and_the_same_half_hour_the_same(po
     assert len(rows(postgres, "workload_notifications", "notification_id")) == 6
 
 
-def url(conninfo: str) -> str:
-    parts = psycopg.conninfo.conninfo_to_dict(conninfo)
-    return f"postgresql://{parts['user']}@/{parts['dbname']}?host={parts['host']}"
-
-
 def test_the_command_runs_once_and_prints_its_stages(
     conninfo: str, postgres: PostgresDatabase, upstream: GridUpstreams
 ) -> None:
@@ -374,7 +370,7 @@ def test_the_command_runs_once_and_prints_its_stages(
     upstream.now = datetime.now(UTC)
     done = subprocess.run(
         [sys.executable, BACKEND / "pipeline.py"],
-        env={"PATH": os.environ["PATH"], "DATABASE_URL": url(conninfo), **upstream.environment()},
+        env={"PATH": os.environ["PATH"], "DATABASE_URL": as_url(conninfo), **upstream.environment()},
         capture_output=True,
         text=True,
         timeout=60,
@@ -400,7 +396,7 @@ def test_the_command_works_without_a_network(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", url(conninfo))
+    monkeypatch.setenv("DATABASE_URL", as_url(conninfo))
     monkeypatch.setenv("CARBON_INTENSITY_URL", "http://127.0.0.1:9")
     assert command(["--offline"]) == 0
     assert "network                      off" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api.parameters import NoParameters
 from half_hours import half_hour_of
@@ -24,6 +24,24 @@ HORIZON = timedelta(hours=48)
 
 class RegionNow(BaseModel):
     """One region in the present half-hour; null where nothing is known."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "region_id": 13,
+                "short_name": "London",
+                "dno_region": "UKPN London",
+                "country": "England",
+                "is_aggregate": False,
+                "timestamp": "2026-11-22T08:00:00Z",
+                "carbon_intensity_gco2": 142,
+                "carbon_index": "moderate",
+                "generation_mix": {"gas": 46.1, "imports": 21.4, "wind": 20, "nuclear": 9, "biomass": 3.5},
+                "data_source": "carbon_intensity_api",
+                "fetched_at": "2026-11-22T08:04:11Z",
+            }
+        }
+    )
 
     region_id: int
     short_name: str
@@ -46,7 +64,13 @@ class RegionsNow(BaseModel):
 
 
 class ForecastQuery(NoParameters):
-    region_id: int | None = Field(None, ge=1, le=17, description="A region; the national forecast without it")
+    region_id: int | None = Field(
+        None,
+        ge=1,
+        le=17,
+        description="A region; the national forecast without it",
+        json_schema_extra={"example": 13},
+    )
 
 
 class NationalForecast(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from flask import Response, current_app
 from flask_openapi3.blueprint import APIBlueprint
@@ -11,9 +11,9 @@ from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from api.parameters import NoParameters
-from health import Health, read_health
+from health import OVERDUE, Health, read_health
 from ontology import Moment
-from supabase_client import Database
+from supabase_client import Database, DatabaseUnreachable
 from version import VERSION
 from web.application import answer
 from web.problems import problem
@@ -40,9 +40,13 @@ class Service(BaseModel):
 
 
 def service_endpoints(
-    database: Database, clock: Callable[[], datetime], scheduler: Callable[[], SchedulerState]
+    database: Database,
+    clock: Callable[[], datetime],
+    scheduler: Callable[[], SchedulerState],
+    *,
+    interval: timedelta,
 ) -> APIBlueprint:
-    """`/` and `/health`"""
+    """`/` and `/health`; `interval` is how often the pipeline runs."""
     endpoints = APIBlueprint("service", __name__, abp_tags=[TAG])
 
     @endpoints.get("/", summary="What this server offers", responses={200: Service})
@@ -60,7 +64,10 @@ def service_endpoints(
 
     @endpoints.get("/health", summary="How it is doing", responses={200: Health})
     def health(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
-        found = read_health(database, now=clock(), version=VERSION)
+        try:
+            found = read_health(database, now=clock(), version=VERSION, stale_after=interval + OVERDUE)
+        except DatabaseUnreachable as error:
+            return problem(503, f"the database cannot be reached: {error}", state="stale", database="unreachable")
         if found.serves():
             return answer(found)
         return problem(503, found.explanation(), **found.model_dump(mode="json"))

@@ -47,14 +47,26 @@ def _written_out(value: object) -> object:
 WrittenTime = Annotated[Moment, BeforeValidator(_written_out)]
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]  # null, which the type does not take
+
+
 def absent(meaning: str) -> Any:
     """A value that may be left out, but not null."""
-    return Field(None, description=meaning)
+    return Field(None, description=meaning, json_schema_extra=_without_default)
 
 
 def amount(meaning: str, highest: float) -> Any:
     """A finite number from 0 to `highest` that may be left out, but not null."""
-    return Field(None, ge=0, le=highest, allow_inf_nan=False, strict=True, description=meaning)
+    return Field(
+        None,
+        ge=0,
+        le=highest,
+        allow_inf_nan=False,
+        strict=True,
+        description=meaning,
+        json_schema_extra=_without_default,
+    )
 
 
 class WorkloadSubmission(BaseModel):
@@ -63,17 +75,15 @@ class WorkloadSubmission(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [
-                {
-                    "job_id": "train-llm-7",
-                    "workload_type": "TRAINING_RUN",
-                    "urgency": "LOW",
-                    "required_gpu_mins": 4800,
-                    "carbon_cap_gco2": 200,
-                    "max_price_gbp": 60,
-                    "deferral_window_mins": 720,
-                }
-            ]
+            "example": {
+                "job_id": "train-llm-7",
+                "workload_type": "TRAINING_RUN",
+                "urgency": "LOW",
+                "required_gpu_mins": 4800,
+                "carbon_cap_gco2": 200,
+                "max_price_gbp": 60,
+                "deferral_window_mins": 720,
+            }
         },
     )
 
@@ -163,7 +173,7 @@ class WorkloadsQuery(Paged):
 
 
 class JobPath(BaseModel):
-    job_id: str
+    job_id: str = Field(description="Identity of the job", json_schema_extra={"example": "train-llm-7"})
 
 
 def workload_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlueprint:

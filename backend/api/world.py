@@ -20,20 +20,27 @@ from web.application import answer
 from web.problems import Problem
 
 TAG = Tag(name="World", description="Objects and links: what the agents see")
+_ANY_TYPE = "|".join(OBJECT_TYPES)
 
 
 class LiveStateQuery(NoParameters):
     objects: PlainText | None = Field(
-        None, description="Only these object types", json_schema_extra={"example": "DataCentre,Region"}
+        None,
+        description="Only these object types",
+        json_schema_extra={"example": "DataCentre,Region", "pattern": rf"^({_ANY_TYPE})(,({_ANY_TYPE}))*$"},
     )
 
 
 class Link(BaseModel):
     """A link between two objects, each named Type/id."""
 
-    source: str = Field(examples=["DataCentre/DC-001"])
-    target: str = Field(examples=["Region/13"])
-    rel: str = Field(examples=["LOCATED_IN"])
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"source": "DataCentre/DC-001", "target": "Region/13", "rel": "LOCATED_IN"}}
+    )
+
+    source: str
+    target: str
+    rel: str
 
 
 class LiveStateAnswer(BaseModel):
@@ -126,7 +133,13 @@ def world_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlu
     def ontology(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
         return answer(ontology_document())
 
-    @endpoints.get("/objects/<object_type>", summary="Objects of a type", responses={200: ObjectPage})
+    @endpoints.get(
+        "/objects/<object_type>",
+        summary="Objects of a type",
+        description="In the order of their ids. Any filterable property of the type is a parameter too, with the "
+        "value it must have, or null for objects that have none: ?status=ACTIVE&operator=null",
+        responses={200: ObjectPage},
+    )
     def objects(path: TypePath, query: PageQuery) -> Response:
         object_type = _known_type(path.object_type)
         equal = _conditions(object_type)

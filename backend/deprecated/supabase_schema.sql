@@ -13,7 +13,7 @@ set client_min_messages = warning;
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
 set pylon.functions = 'half_hour_of source_rank counted national_forecast_series regional_forecast_series current_mix grid_context '
     'regional_overview live_state workload_with_decision workload_detail workloads_page system_health '
-    'known_signals beckn_same_place beckn_status_at beckn_lookup beckn_health beckn_dead_letters '
+    'known_signals signal_history beckn_same_place beckn_status_at beckn_lookup beckn_health beckn_dead_letters '
     'beckn_order beckn_free_kw';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
@@ -832,6 +832,43 @@ as $$
             where m.national_timestamp between p_now - interval '2 hours' and p_now and m.mix_source <> 'synthetic'),
         'last_sources', coalesce((
             select r.sources from public.pipeline_runs r where r.sources <> '{}' order by r.slot desc limit 1), '{}'))
+$$;
+
+-- What is stored of the half-hours that begin in [p_from, p_to), for replays: of the nation, and of every region with a
+-- data centre. Half-hours without a row are nulls in their place.
+create or replace function public.signal_history(p_from timestamptz, p_to timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with slots as materialized (
+        select slot
+        from generate_series(public.half_hour_of(p_from), p_to - interval '1 microsecond', interval '30 minutes') as slot
+    )
+    select json_build_object(
+        'start', public.half_hour_of(p_from),
+        'national', (
+            select json_build_object(
+                'carbon_intensity_forecast', coalesce(json_agg(g.carbon_intensity_forecast order by slot), '[]'),
+                'carbon_intensity_actual', coalesce(json_agg(g.carbon_intensity_actual order by slot), '[]'),
+                'grid_stress_score', coalesce(json_agg(g.grid_stress_score order by slot), '[]'),
+                'wholesale_price_gbp_mwh', coalesce(json_agg(g.wholesale_price_gbp_mwh order by slot), '[]'),
+                'carbon_sources', public.counted(array_agg(g.carbon_source)),
+                'demand_sources', public.counted(array_agg(g.demand_source)),
+                'price_sources', public.counted(array_agg(g.price_source)))
+            from slots
+            left join public.grid_signals g on g.timestamp = slot),
+        'regional', coalesce((
+            select json_agg(
+                json_build_object('region_id', sited.region_id, 'carbon_intensity_forecast', coalesce(series.forecast, '[]'))
+                order by sited.region_id)
+            from (select distinct d.region_id from public.data_centres d where d.status <> 'OFFLINE') as sited
+            cross join lateral (
+                select json_agg(g.carbon_intensity_forecast order by slot) as forecast
+                from slots
+                left join public.regional_grid_signals g on g.region_id = sited.region_id and g.timestamp = slot
+            ) as series), '[]'))
 $$;
 
 

@@ -422,8 +422,8 @@ as $$
     select json_build_object('state', case when exists (select from finished) then 'finished' else 'fenced' end)
 $$;
 
--- Time series, processed notifications, events and run records from before p_before. The newest event stays, whatever
--- its age: the next sequence number is counted on from it. The audit log is never pruned.
+-- Time series, processed notifications, events, network messages and run records from before p_before. The newest event
+-- stays, whatever its age: the next sequence number is counted on from it. The audit log is never pruned.
 create or replace function public.prune_history(p_before timestamptz)
 returns json
 language plpgsql
@@ -451,6 +451,7 @@ begin
         and exists (
             select from public.agent_states later where later.agent_id = s.agent_id and later.observed_at > s.observed_at);
     delete from public.processed_contexts p where p.processed_at < p_before;
+    perform public.beckn_prune(p_before);
     delete from public.pipeline_runs r where r.slot < p_before and r.state <> 'running';
     return json_build_object(
         'grid_signals', signals, 'regional_grid_signals', regional, 'notifications', notifications, 'events', events);
@@ -1346,7 +1347,7 @@ as $$
 declare
     died json;
     due bigint[];
-    answer json;
+    taken json;
 begin
     with over as materialized (
         select i.inbox_id, i.expires_at <= clock_timestamp() as expired
@@ -1396,15 +1397,14 @@ begin
         returning i.inbox_id, i.lease_token, i.sender, i.action, i.transaction_id, i.message_id, i.body,
             i.attempts as attempt, i.expires_at, i.received_at
     )
-    select json_build_object(
-        'claimed', (select coalesce(json_agg(claimed order by claimed.inbox_id), '[]') from claimed),
+    select coalesce(json_agg(claimed order by claimed.inbox_id), '[]') into taken from claimed;
+    return json_build_object(
+        'claimed', taken,
         'died', died,
         'next_due_seconds', (
             select extract(epoch from min(i.due_at) - clock_timestamp())
             from public.beckn_inbox i
-            where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.due_at > clock_timestamp()))
-    into answer;
-    return answer;
+            where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.due_at > clock_timestamp()));
 end
 $$;
 
@@ -1470,7 +1470,7 @@ as $$
 declare
     died json;
     due bigint[];
-    answer json;
+    taken json;
 begin
     with over as materialized (
         select o.outbox_id
@@ -1531,15 +1531,14 @@ begin
             order by s.domain = claimed.domain desc, s.updated desc
             limit 1) as subscribed on true
     )
-    select json_build_object(
-        'claimed', (select coalesce(json_agg(addressed order by addressed.outbox_id), '[]') from addressed),
+    select coalesce(json_agg(addressed order by addressed.outbox_id), '[]') into taken from addressed;
+    return json_build_object(
+        'claimed', taken,
         'died', died,
         'next_due_seconds', (
             select extract(epoch from min(o.due_at) - clock_timestamp())
             from public.beckn_outbox o
-            where o.sender = p_sender and o.state in ('ready', 'leased') and o.due_at > clock_timestamp()))
-    into answer;
-    return answer;
+            where o.sender = p_sender and o.state in ('ready', 'leased') and o.due_at > clock_timestamp()));
 end
 $$;
 
@@ -1594,23 +1593,27 @@ as $$
         '{"state": "fenced", "due_at": null}')
 $$;
 
--- Messages that were finished before p_before. A replay of one is refused for its age. Answers {"inbox": n, "outbox": n}.
+-- Messages that were finished before p_before, or whose time was over by then and nobody came for them. A replay of one is
+-- refused for its age. Answers {"inbox": n, "outbox": n}.
 create or replace function public.beckn_prune(p_before timestamptz)
 returns json
 language sql
 set search_path = ''
 as $$
-    with read as (
+    with received as (
         delete from public.beckn_inbox i
-        where i.state in ('done', 'dead') and i.finished_at < p_before and coalesce(i.expires_at, p_before) <= p_before
+        where (i.state in ('done', 'dead') and i.finished_at < p_before)
+            or (i.state in ('ready', 'leased') and coalesce(i.expires_at, i.received_at) < p_before)
         returning i.inbox_id
     ),
     sent as (
         delete from public.beckn_outbox o
-        where o.state in ('delivered', 'dead') and o.finished_at < p_before
+        where (o.state in ('delivered', 'dead') and o.finished_at < p_before)
+            or (o.state in ('ready', 'leased') and o.expires_at < p_before)
         returning o.outbox_id
     )
-    select json_build_object('inbox', (select count(*) from read), 'outbox', (select count(*) from sent))
+    select json_build_object(
+        'inbox', (select count(*) from received), 'outbox', (select count(*) from sent))
 $$;
 
 

@@ -67,7 +67,7 @@ def make_application(
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.merge_slashes = False
     answer_problems(app)
-    _describe(app, title)
+    _describe(app, title, guarded=api_key is not None)
     if api_key is not None:
         _guard_writes(app, api_key.get_secret_value(), frozenset(open_endpoints))
     return app
@@ -100,18 +100,18 @@ def _guard_writes(app: OpenAPI, api_key: str, open_endpoints: frozenset[str]) ->
             return
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         # WSGI hands over a header's bytes as Latin-1.
-        right = hmac.compare_digest(given.strip().encode("latin-1"), api_key.encode())
+        right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), api_key.encode())
         if not (right and scheme.lower() == "bearer"):
             raise Problem(401, "this endpoint needs the header Authorization: Bearer <PYLON_API_KEY>")
 
 
-def _describe(app: OpenAPI, title: str) -> None:
+def _describe(app: OpenAPI, title: str, *, guarded: bool) -> None:
     description: list[bytes] = []
 
     @app.route("/openapi.json")
     def _openapi() -> Response:
         if not description:
-            description.append(orjson.dumps(_finished(app.api_doc)))
+            description.append(orjson.dumps(_finished(app.api_doc, guarded=guarded)))
         return Response(description[0], mimetype="application/json")
 
     @app.route("/docs")
@@ -123,18 +123,33 @@ def _describe(app: OpenAPI, title: str) -> None:
         return send_from_directory(str(_SWAGGER_FILES), file, max_age=3600)
 
 
-def _finished(document: dict[str, Any]) -> dict[str, Any]:
+def _finished(document: dict[str, Any], *, guarded: bool) -> dict[str, Any]:
     """The library's description, with our problem answers in the place of its own error model."""
     for path_item in document["paths"].values():
         for method, operation in path_item.items():
             answers = operation["responses"]
             answers["422"] = problem_answer("A field or parameter is invalid")
             answers.setdefault("503", problem_answer("The database cannot be reached"))
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = _without_null(parameter["schema"])
             if any(parameter["in"] == "path" for parameter in operation.get("parameters", ())):
                 answers["404"] = problem_answer("There is no such thing; the answer lists what there is")
             if method != "get":
                 answers["400"] = problem_answer("The body is not JSON")
-                answers["401"] = problem_answer("PYLON_API_KEY is set and was not sent")
                 answers["413"] = problem_answer("The body is larger than 1 MiB")
                 answers["415"] = problem_answer("The body is not application/json")
+            if not guarded:
+                operation.pop("security", None)
+            elif "security" in operation:
+                answers["401"] = problem_answer(
+                    "The header Authorization: Bearer <PYLON_API_KEY> is missing or wrong"
+                )
     return document
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter that may be left out. To pydantic that is a null, which an address cannot hold."""
+    kinds: list[dict[str, Any]] = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    return kinds[0] | {name: value for name, value in schema.items() if name not in {"anyOf", "default"}}

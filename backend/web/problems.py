@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from flask import Flask, Request, Response, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from supabase_client import DatabaseError, DatabaseUnreachable
 
@@ -30,7 +30,18 @@ class FieldProblem(BaseModel):
 class ProblemDocument(BaseModel):
     """The body of every error (RFC 9457). Some kinds have more members, such as what there is to choose from."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "example": {
+                "type": "about:blank",
+                "title": "Unprocessable Content",
+                "status": 422,
+                "detail": "invalid: required_gpu_mins (Input should be greater than or equal to 0)",
+                "errors": [{"field": "required_gpu_mins", "message": "Input should be greater than or equal to 0"}],
+            }
+        },
+    )
 
     type: str = Field("about:blank", description="Kind of problem")
     title: str = Field(description="The status in words")
@@ -55,9 +66,12 @@ class StrictRequest(Request):
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:  # noqa: ARG002
         if self.mimetype != "application/json":
             raise UnsupportedMediaType("send the body as application/json")
+        body = self.get_data(cache=cache)
+        if self.content_length is None and len(body) == self.max_content_length:
+            raise RequestEntityTooLarge  # sent in chunks, and cut at the limit
         # NaN and Infinity are let in here, so that validation can name the field that holds them.
         try:
-            document = json.loads(self.get_data(cache=cache))
+            document = json.loads(body)
         except (ValueError, RecursionError) as error:
             raise BadRequest(f"the body is not JSON: {error}") from None
         if isinstance(document, str):

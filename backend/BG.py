@@ -1,0 +1,126 @@
+"""Process 2: decides every workload, and serves the published decisions on port 5050.
+
+python backend/BG.py      (or, in backend/, python BG.py)
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime
+
+import gevent
+from flask_openapi3.openapi import OpenAPI
+from gevent.event import Event as Signal
+
+from decisions.gateway_agent import gateway_agent_id
+from decisions.published import PublishedDecisions
+from decisions.queue import WorkQueue
+from decisions.worker import LEASE_SECONDS
+from gateway.answers import NewestOutputs, ReadyAnswers
+from gateway.broadcast import broadcast_endpoints
+from gateway.catalogue import catalogue_endpoints
+from gateway.context import context_endpoints
+from gateway.dead_notifications import dead_notification_endpoints
+from gateway.deciding import DecidingProcess, DecidingStatus
+from gateway.feed import BroadcastFeed
+from gateway.health import GatewayHealth, StreamState, read_gateway_health
+from gateway.outputs import output_endpoints
+from gateway.server import GatewayServer, allow_many_connections
+from gateway.service import service_endpoints
+from gateway.threads import ThreadedDatabase
+from half_hours import utc_now
+from settings import Settings, SettingsError, load_settings
+from supabase_client import Database, DatabaseError, open_database
+from version import VERSION
+from web.application import make_application
+from web.serving import CannotListen, Stopped, check_port, log_to_stderr, stop_on_signals
+
+log = logging.getLogger("BG")
+
+DESCRIPTION = """Publishes one decision for every compute workload, with an option for each data centre, as
+server-sent events, by polling, and in Beckn's words."""
+
+
+def create_app(
+    database: Database,
+    settings: Settings,
+    feed: BroadcastFeed,
+    deciding: Callable[[], DecidingStatus],
+    *,
+    clock: Callable[[], datetime] = utc_now,
+) -> OpenAPI:
+    """The gateway's endpoints over an open database. Starts nothing; `deciding` is only reported on."""
+    published = PublishedDecisions(database)
+    queue = WorkQueue(database, gateway_agent_id(settings.bg_port), lease_seconds=LEASE_SECONDS)
+    outputs = NewestOutputs(published)
+
+    def read_health() -> GatewayHealth:
+        streams = StreamState(clients=feed.streams, newest_event=feed.newest, following=feed.following)
+        return read_gateway_health(database, queue, deciding(), streams, now=clock(), version=VERSION)
+
+    app = make_application("Pylon DEG gateway", DESCRIPTION, VERSION, api_key=settings.pylon_api_key)
+    ready = ReadyAnswers(app.wsgi_app, outputs)
+    app.register_api(service_endpoints(clock, deciding, read_health))
+    app.register_api(catalogue_endpoints(database, clock))
+    app.register_api(broadcast_endpoints(published, feed))
+    app.register_api(context_endpoints(published))
+    app.register_api(output_endpoints(published, outputs, ready))
+    app.register_api(dead_notification_endpoints(database, queue))
+    app.wsgi_app = ready  # type: ignore[method-assign]
+    return app
+
+
+def serve(database: Database, settings: Settings) -> None:
+    """Decide and serve until Ctrl-C or SIGTERM.
+
+    Raises:
+        CannotListen: the port is taken.
+        DatabaseError: the database does not answer.
+    """
+    stopping = Signal()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        gevent.signal_handler(number, stopping.set)
+    allow_many_connections()
+    deciding = DecidingProcess()
+    with closing(ThreadedDatabase(database)) as threaded:
+        feed = BroadcastFeed(threaded, poll_seconds=settings.bg_poll_seconds)
+        server = GatewayServer(
+            create_app(threaded, settings, feed, deciding.status), settings.bg_host, settings.bg_port
+        )
+        feed.start()
+        try:
+            server.start()
+            deciding.start()
+            log.info("listening on http://%s:%d (documentation: /docs)", settings.bg_host, settings.bg_port)
+            stopping.wait()
+        finally:
+            deciding.ask_to_stop()
+            feed.stop()
+            server.stop()
+            deciding.stop()
+
+
+def main() -> int:
+    """Run until Ctrl-C or SIGTERM; returns the exit status."""
+    log_to_stderr()
+    stop_on_signals()
+    try:
+        settings = load_settings()
+        check_port(settings.bg_host, settings.bg_port)
+        with closing(open_database(settings)) as database:
+            serve(database, settings)
+    except (SettingsError, CannotListen, DatabaseError) as error:
+        log.error("not started: %s", error)  # noqa: TRY400 - one line, not a trace
+        return 1
+    except Stopped:
+        pass
+    log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

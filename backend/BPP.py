@@ -1,0 +1,149 @@
+"""Process 3: the provider's platform, which sells the data centres' compute slots over Beckn on port 5053.
+
+python backend/BPP.py      (or, in backend/, python BPP.py)
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime
+
+from flask_openapi3.openapi import OpenAPI
+
+from beckn.executor import Executor
+from beckn.inbox_workers import InboxWorkers
+from beckn.keys import KeyUnusable
+from beckn.network_settings import NetworkSettings, load_network_settings
+from beckn.participant import Participant
+from beckn.provider.answering import Provider
+from beckn.provider.endpoints import provider_endpoint_names, provider_endpoints
+from beckn.provider.service import provider_service_endpoints
+from beckn.subscribers import Role, SubscriptionRefused
+from half_hours import utc_now
+from settings import Settings, SettingsError, is_loopback, load_settings
+from supabase_client import Database, DatabaseError, open_database
+from version import VERSION
+from web.application import make_application
+from web.serving import CannotListen, Stopped, check_port, end_with_parent, log_to_stderr, serve, stop_on_signals
+
+log = logging.getLogger("BPP")
+
+DESCRIPTION = """Sells compute slots in data centres over Beckn 1.1: search, select, init, confirm, status, update and
+cancel, each answered by a signed callback. Orders run in a simulation over the half-hours of the real grid."""
+
+
+class ProviderPlatform:
+    """The platform over an open database: endpoints, workers, delivery, and the executor of orders."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        network: NetworkSettings,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """Registers the platform with its key; no thread is started.
+
+        Raises:
+            KeyUnusable: its key cannot be read or made.
+            SubscriptionRefused: its key was revoked.
+            DatabaseError: the database does not answer.
+        """
+        own = network.provider
+        participant = Participant.join(
+            database,
+            own,
+            Role.BPP,
+            data_dir=settings.pylon_data_dir,
+            authenticates=network.authenticates,
+            clock=clock,
+        )
+        self.deliverer = participant.deliverer
+        self.executor = Executor(
+            database,
+            own,
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+            carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t,
+            clock=clock,
+            stored=self.deliverer.wake,
+        )
+        provider = Provider(database, own, carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t, clock=clock)
+        self.workers = InboxWorkers(database, participant.inbox, provider.handle, finished=self._answered)
+        self.app = make_application(
+            "Pylon DEG provider",
+            DESCRIPTION,
+            VERSION,
+            api_key=settings.pylon_api_key,
+            open_endpoints=provider_endpoint_names(),
+        )
+        self.app.register_api(provider_service_endpoints(database, network, clock))
+        self.app.register_api(provider_endpoints(participant, clock, self.workers.wake))
+
+    def start(self) -> None:
+        """Begin to answer, to deliver and to run orders."""
+        for part in (self.deliverer, self.workers, self.executor):
+            part.start()
+
+    def stop(self) -> None:
+        """Finish what is in hand, and end; whatever is left is in the database."""
+        for part in (self.executor, self.workers, self.deliverer):
+            part.stop()
+
+    def _answered(self) -> None:
+        self.deliverer.wake()
+        self.executor.wake()
+
+
+def application() -> OpenAPI:
+    """The running platform, made in the process that serves it."""
+    log_to_stderr()
+    end_with_parent()
+    settings = load_settings()
+    network = load_network_settings(settings)
+    database = open_database(settings)
+    platform = ProviderPlatform(database, settings, network)
+    for stop in (database.close, platform.stop):  # the last is called first
+        atexit.register(stop)
+    platform.start()
+    log.info("listening on http://%s:%d (documentation: /docs)", network.bpp_host, network.bpp_port)
+    return platform.app
+
+
+def _check_host(settings: Settings, network: NetworkSettings) -> None:
+    if not is_loopback(network.bpp_host) and settings.pylon_api_key is None:
+        raise SettingsError(
+            f"BPP_HOST={network.bpp_host} is reachable from other machines: set PYLON_API_KEY too, or take 127.0.0.1"
+        )
+
+
+def main() -> int:
+    """Run until Ctrl-C or SIGTERM; returns the exit status."""
+    log_to_stderr()
+    stop_on_signals()
+    try:
+        settings = load_settings()
+        network = load_network_settings(settings)
+        _check_host(settings, network)
+        check_port(network.bpp_host, network.bpp_port)
+        # Opened here too: a wrong setting is told once, and the embedded database outlives its last user.
+        with closing(open_database(settings)) as database:
+            ProviderPlatform(database, settings, network)
+            serve("BPP:application", network.bpp_host, network.bpp_port)
+    except (SettingsError, CannotListen, DatabaseError, KeyUnusable, SubscriptionRefused) as error:
+        log.error("not started: %s", error)  # noqa: TRY400 - one line, not a trace
+        return 1
+    except Stopped:
+        pass
+    log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

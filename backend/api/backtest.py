@@ -1,0 +1,281 @@
+"""The endpoint that replays workloads over stored history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.parameters import NoParameters
+from api.what_if import BUSY, Turns, check_deadlines, check_hosts, read_context, refuse, task_of
+from api.workloads import WorkloadSubmission, WrittenTime
+from decisions.backtest import (
+    HISTORY_AFTER,
+    HISTORY_BEFORE,
+    PolicyReplay,
+    ReplayedWorkload,
+    WorkloadReplay,
+    replay,
+)
+from decisions.context import SourceCounts
+from decisions.history import SignalHistory, history_of, read_history
+from decisions.outcomes import Totals
+from decisions.publication import tidy
+from half_hours import half_hour_of, rfc3339
+from ontology import Moment
+from supabase_client import Database
+from vocabulary import Policy
+from web.application import answer
+
+TAG = Tag(name="Back-tests", description="Decisions replayed over stored history")
+
+MOST_WORKLOADS = 20
+MOST_DECISIONS = 5_000
+"""Moments x workloads x policies: some seconds of work."""
+
+A_DAY_MINS = 1440
+
+ACCOUNTING = [
+    "Predicted carbon is the last forecast stored for each half-hour of a region. Earlier revisions are not kept, so "
+    "predictions are better here than they were when they were made.",
+    "Realised carbon is an estimate: that forecast x national actual / national forecast. No regional actual is "
+    "published. Where the national figures are not both known, the forecast stands.",
+    "The predicted price is that of the same half-hour on the last day that has one; the realised price is the "
+    "stored one. Grid stress is as stored in both.",
+    "Data centres are as they are now, with their present load. Workloads do not compete for capacity, so the "
+    "savings of several do not add up.",
+]
+
+
+class BacktestBody(BaseModel):
+    """What to replay, and when it is submitted."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "workloads": [
+                    {"workload_type": "TRAINING_RUN", "required_gpu_mins": 1920, "deferral_window_mins": 720}
+                ],
+                "from": "2026-11-01T09:00:00Z",
+                "to": "2026-11-15T09:00:00Z",
+                "every_minutes": A_DAY_MINS,
+                "policies": ["balanced", "carbon"],
+            }
+        },
+    )
+
+    workloads: list[WorkloadSubmission] = Field(min_length=1, max_length=MOST_WORKLOADS)
+    from_: Annotated[WrittenTime, Field(alias="from", description="The first moment of decision")]
+    to: WrittenTime = Field(description="The moments end before this; now or earlier")
+    every_minutes: int = Field(
+        A_DAY_MINS, ge=30, le=7 * A_DAY_MINS, multiple_of=30, strict=True, description="From one moment to the next"
+    )
+    policies: list[Policy] = Field(list(Policy), min_length=1, max_length=len(Policy))
+
+
+class SumsAnswer(BaseModel):
+    """Sums over the compared moments."""
+
+    energy_kwh: float
+    cost_gbp: float
+    carbon_gco2: float
+    objective_gbp: float
+
+
+class SavingAnswer(BaseModel):
+    """Per cent less than running now at home; null where running now is not above 0."""
+
+    carbon_pct: float | None
+    cost_pct: float | None
+    objective_pct: float | None
+
+
+class PolicyAnswer(BaseModel):
+    """A workload's replay under one policy."""
+
+    policy: Policy
+    moments: int
+    compared: int = Field(description="Moments that the sums are over")
+    not_placed: int = Field(description="Moments at which no data centre could take it")
+    unknown: int = Field(description="Moments at which a figure that the comparison needs is not stored")
+    predicted: SumsAnswer = Field(description="The decisions, by what could be known")
+    predicted_run_now: SumsAnswer = Field(description="Running now at home, by what could be known")
+    realised: SumsAnswer = Field(description="The decisions, by what happened")
+    run_now: SumsAnswer = Field(description="Running now at home, by what happened")
+    yesterdays_best: SumsAnswer = Field(description="The place and hour that were best on the day before")
+    perfect_foresight: SumsAnswer = Field(description="What could have been decided if everything had been known")
+    predicted_saving: SavingAnswer
+    realised_saving: SavingAnswer
+    yesterdays_best_saving: SavingAnswer
+    perfect_foresight_saving: SavingAnswer
+    captured_pct: float | None = Field(
+        description="The share of perfect foresight's saving in J that was realised, %"
+    )
+    worse_than_run_now: int = Field(description="Decisions that came out dearer in J than running now")
+    constraints_broken: int = Field(
+        description="Decisions that in the event broke a constraint, such as the carbon cap"
+    )
+
+
+class ReplayAnswer(BaseModel):
+    """One workload's replay."""
+
+    job_id: str
+    policies: list[PolicyAnswer]
+
+
+class SourcesAnswer(BaseModel):
+    """What the history was made of: half-hours by source."""
+
+    half_hours: int
+    with_actual_carbon: int = Field(description="Half-hours whose national actual intensity is stored")
+    carbon_sources: SourceCounts
+    demand_sources: SourceCounts
+    price_sources: SourceCounts
+
+
+class BacktestAnswer(BaseModel):
+    """Replays, and what they rest on."""
+
+    as_of: Moment
+    carbon_price_gbp_per_t: float
+    moments: int
+    workloads: list[ReplayAnswer]
+    accounting: list[str] = Field(description="How predicted and realised figures are reckoned")
+    history: SourcesAnswer
+
+
+def backtest_endpoints(
+    database: Database, clock: Callable[[], datetime], turns: Turns, carbon_price_gbp_per_t: float
+) -> APIBlueprint:
+    """`/api/v1/backtest`. Replays wait for their turn with the joint plans."""
+    endpoints = APIBlueprint("backtest", __name__, url_prefix="/api/v1/backtest", abp_tags=[TAG])
+
+    @endpoints.post(
+        "",
+        summary="What decisions would have come to",
+        description="Each workload is submitted anew at every moment, decided on what could be known then and "
+        "reckoned by what happened; a deadline keeps its distance from the moment. 503 with Retry-After while a "
+        "joint plan or another back-test is worked out.",
+        responses={200: BacktestAnswer, 503: BUSY},
+        security=[{"apiKey": []}],
+    )
+    def backtest(query: NoParameters, body: BacktestBody) -> Response:  # noqa: ARG001 - refuses parameters
+        now = clock()
+        moments = _moments(body, now)
+        workloads = [
+            ReplayedWorkload(
+                task_of(submission, f"workload-{number}"),
+                None if submission.deadline is None else submission.deadline - now,
+            )
+            for number, submission in enumerate(body.workloads, 1)
+        ]
+        check_deadlines(body.workloads, now, "workloads")
+        context = read_context(database, workloads[0].task, now=now, at=None)
+        check_hosts(body.workloads, context, "workloads")
+        # The running half-hour is not over, so what is stored of it is no history yet.
+        end = min(moments[-1] + HISTORY_AFTER, half_hour_of(now))
+        stored = read_history(database, moments[0] - HISTORY_BEFORE, end)
+        with turns.take():
+            replays = replay(
+                workloads,
+                context.data_centres,
+                history_of(stored),
+                moments,
+                policies=list(dict.fromkeys(body.policies)),
+                carbon_price_gbp_per_t=carbon_price_gbp_per_t,
+            )
+        return answer(
+            BacktestAnswer(
+                as_of=now,
+                carbon_price_gbp_per_t=carbon_price_gbp_per_t,
+                moments=len(moments),
+                workloads=[_replay(one) for one in replays],
+                accounting=ACCOUNTING,
+                history=_sources(stored),
+            )
+        )
+
+    return endpoints
+
+
+def _moments(body: BacktestBody, now: datetime) -> Sequence[datetime]:
+    if body.to > now:
+        raise refuse("to", f"is after now ({rfc3339(now)}): only what is over can be replayed")
+    if body.from_ >= body.to:
+        raise refuse("from", "is not before to")
+    step = timedelta(minutes=body.every_minutes)
+    count = -((body.from_ - body.to) // step)
+    decisions = count * len(body.workloads) * len(set(body.policies))
+    if decisions > MOST_DECISIONS:
+        raise refuse(
+            "every_minutes",
+            f"makes {decisions} decisions (moments x workloads x policies), and {MOST_DECISIONS} are the most: take "
+            "fewer moments, workloads or policies",
+        )
+    return [body.from_ + number * step for number in range(count)]
+
+
+def _replay(found: WorkloadReplay) -> ReplayAnswer:
+    return ReplayAnswer(job_id=found.task.job_id, policies=[_policy(one) for one in found.policies])
+
+
+def _policy(found: PolicyReplay) -> PolicyAnswer:
+    return PolicyAnswer(
+        policy=found.policy,
+        moments=found.moments,
+        compared=found.compared,
+        not_placed=found.not_placed,
+        unknown=found.unknown,
+        predicted=_sums(found.predicted),
+        predicted_run_now=_sums(found.predicted_run_now),
+        realised=_sums(found.realised),
+        run_now=_sums(found.run_now),
+        yesterdays_best=_sums(found.yesterdays_best),
+        perfect_foresight=_sums(found.perfect_foresight),
+        predicted_saving=_saving(found.predicted, found.predicted_run_now),
+        realised_saving=_saving(found.realised, found.run_now),
+        yesterdays_best_saving=_saving(found.yesterdays_best, found.run_now),
+        perfect_foresight_saving=_saving(found.perfect_foresight, found.run_now),
+        captured_pct=None if found.captured is None else tidy(100 * found.captured),
+        worse_than_run_now=found.worse_than_run_now,
+        constraints_broken=found.constraints_broken,
+    )
+
+
+def _sums(totals: Totals) -> SumsAnswer:
+    return SumsAnswer(
+        energy_kwh=tidy(totals.energy_kwh),
+        cost_gbp=tidy(totals.cost_gbp),
+        carbon_gco2=tidy(totals.carbon_gco2),
+        objective_gbp=tidy(totals.objective_gbp),
+    )
+
+
+def _saving(totals: Totals, run_now: Totals) -> SavingAnswer:
+    return SavingAnswer(
+        carbon_pct=_less_pct(totals.carbon_gco2, run_now.carbon_gco2),
+        cost_pct=_less_pct(totals.cost_gbp, run_now.cost_gbp),
+        objective_pct=_less_pct(totals.objective_gbp, run_now.objective_gbp),
+    )
+
+
+def _less_pct(value: float, reference: float) -> float | None:
+    return tidy(100 * (1 - value / reference)) if reference > 0 else None
+
+
+def _sources(stored: SignalHistory) -> SourcesAnswer:
+    national = stored.national
+    return SourcesAnswer(
+        half_hours=len(national.wholesale_price_gbp_mwh),
+        with_actual_carbon=sum(value is not None for value in national.carbon_intensity_actual),
+        carbon_sources=national.carbon_sources,
+        demand_sources=national.demand_sources,
+        price_sources=national.price_sources,
+    )

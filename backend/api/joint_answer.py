@@ -1,0 +1,243 @@
+"""A joint plan as it is answered: the models, and the way from a plan to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from decisions import output
+from decisions.freshness import SignalState
+from decisions.joint import Comparison, JointPlan, LeftOutJob, PlacedJob, SiteCapacity, Wish
+from decisions.joint_solver import Method
+from decisions.outcomes import Totals
+from decisions.publication import tidy
+from ontology import Moment
+from vocabulary import Policy
+
+Placed = Literal["placed"]
+LeftOut = Literal["left_out"]
+
+
+class StretchAnswer(BaseModel):
+    """A time without a pause."""
+
+    start: Moment
+    end: Moment
+
+
+class WishAnswer(BaseModel):
+    """Where the workload would run if it were alone."""
+
+    dc_id: str = Field(examples=["DC-007"])
+    start: Moment
+    objective_gbp: float = Field(description="Its J there, £")
+    capacity_price_gbp: float = Field(description="What the capacity there is worth to the other workloads, £")
+
+
+class JobAnswer(BaseModel):
+    """What becomes of one workload. A workload that is left out has violations and no place."""
+
+    job_id: str
+    interruptible: bool
+    status: Placed | LeftOut
+    dc_id: str | None = Field(description="Where it runs; when left out, where least stands in its way")
+    start: Moment | None
+    end: Moment | None
+    stretches: list[StretchAnswer] = Field(description="The times it runs: several where it pauses")
+    energy_kwh: float | None = Field(description="Site energy: IT energy x PUE, kWh")
+    cost_gbp: float | None = Field(description="Electricity at the wholesale price, £")
+    carbon_gco2: float | None = Field(description="Emissions, gCO2")
+    objective_gbp: float | None = Field(description="J, £")
+    score_breakdown: output.ScoreBreakdown | None = Field(description="The parts of J, which sum to it")
+    capacity_price_gbp: float | None = Field(description="What the capacity it takes is worth, £; no part of J")
+    wish: WishAnswer | None = Field(description="Where it would rather be; null where it is there or left out")
+    violations: list[output.ConstraintViolation] = Field(description="What stands in its way, when it is left out")
+    for_capacity: bool | None = Field(
+        description="When it is left out: whether the other workloads take its place, or its own constraints forbid it"
+    )
+
+
+class TotalsAnswer(BaseModel):
+    """Sums over workloads."""
+
+    workloads: int
+    energy_kwh: float
+    cost_gbp: float
+    carbon_gco2: float
+    objective_gbp: float
+
+
+class ComparisonAnswer(BaseModel):
+    """What would happen without a plan, and the plan over the same workloads."""
+
+    without_plan: TotalsAnswer
+    plan: TotalsAnswer
+    breaking_constraints: int = Field(description="How many workloads would break a constraint of their own")
+    not_run: int = Field(description="How many would run nowhere: no room, or an unknown signal")
+
+
+class CapacityAnswer(BaseModel):
+    """One data centre's IT power by half-hour, from `half_hours_from` on."""
+
+    dc_id: str
+    free_kw: float = Field(description="Free before the plan, kW in every half-hour")
+    used_kw: list[float] = Field(description="Used by the plan, kW")
+    price_gbp_per_kw: list[float] = Field(
+        description="What one more kW in a half-hour would be worth to the plan, £: why not there"
+    )
+
+
+class JointPlanAnswer(BaseModel):
+    """A joint plan, how good it is, and what would happen without it."""
+
+    as_of: Moment
+    policy: Policy
+    carbon_price_gbp_per_t: float
+    method: Method = Field(
+        description="`each_alone`: there is room for all where they are best. `exact`: no plan is better. `search`: "
+        "the best plan found; `gap` says how much better one could be at most."
+    )
+    totals: TotalsAnswer
+    bound_gbp: float = Field(description="No plan that leaves out as little has a smaller J, £")
+    gap_gbp: float = Field(description="How much smaller J could be at most, £")
+    gap: float | None = Field(description="The same as a share of the bound; null where the bound is not above 0")
+    left_out_weight: int = Field(
+        description="Weight of the workloads left out for capacity: LOW 1, MEDIUM 2, HIGH 4, CRITICAL 8"
+    )
+    least_left_out_weight: int = Field(description="No plan leaves out less weight than this")
+    cut_short: bool = Field(description="Whether the time limit ended the search")
+    elapsed_s: float
+    jobs: list[JobAnswer] = Field(description="In the order of the request")
+    run_now_at_home: ComparisonAnswer = Field(
+        description="Each workload now at its host_dc_id or, without one, where most power is free; nobody looks at "
+        "constraints or capacity"
+    )
+    run_now_at_greenest: ComparisonAnswer = Field(
+        description="Each workload now where its carbon is least and there is room, the biggest first"
+    )
+    half_hours_from: Moment = Field(description="Start of the first half-hour of `capacity`")
+    capacity: list[CapacityAnswer]
+    warnings: list[str] = Field(description="Stale, undated or missing signals")
+
+
+def joint_plan_answer(
+    plan: JointPlan, *, policy: Policy, carbon_price_gbp_per_t: float, signal_states: Sequence[SignalState]
+) -> JointPlanAnswer:
+    """The answer for a plan."""
+    return JointPlanAnswer(
+        as_of=plan.as_of,
+        policy=policy,
+        carbon_price_gbp_per_t=carbon_price_gbp_per_t,
+        method=plan.method,
+        totals=_totals(plan.totals),
+        bound_gbp=tidy(plan.bound_gbp),
+        gap_gbp=tidy(plan.gap_gbp),
+        gap=None if plan.gap is None else tidy(plan.gap),
+        left_out_weight=plan.left_out_weight,
+        least_left_out_weight=plan.least_left_out_weight,
+        cut_short=plan.cut_short,
+        elapsed_s=round(plan.elapsed_s, 3),
+        jobs=[_placed(job) if isinstance(job, PlacedJob) else _left_out(job) for job in plan.jobs],
+        run_now_at_home=_comparison(plan.run_now_at_home),
+        run_now_at_greenest=_comparison(plan.run_now_at_greenest),
+        half_hours_from=plan.origin,
+        capacity=[_capacity(site) for site in plan.capacity],
+        warnings=[state.warning for state in signal_states if state.warning],
+    )
+
+
+def _placed(placed: PlacedJob) -> JobAnswer:
+    outcome, parts = placed.outcome, placed.outcome.parts
+    return JobAnswer(
+        job_id=placed.job.task.job_id,
+        interruptible=placed.job.interruptible,
+        status="placed",
+        dc_id=placed.dc_id,
+        start=placed.start,
+        end=placed.end,
+        stretches=[StretchAnswer(start=stretch.start, end=stretch.end) for stretch in outcome.stretches],
+        energy_kwh=tidy(outcome.energy_kwh),
+        cost_gbp=tidy(outcome.cost_gbp),
+        carbon_gco2=tidy(outcome.carbon_gco2),
+        objective_gbp=tidy(parts.total_gbp),
+        score_breakdown=output.ScoreBreakdown(
+            energy_gbp=tidy(parts.energy_gbp),
+            carbon_gbp=tidy(parts.carbon_gbp),
+            grid_stress_gbp=tidy(parts.grid_stress_gbp),
+            delay_gbp=tidy(parts.delay_gbp),
+        ),
+        capacity_price_gbp=tidy(placed.capacity_price_gbp),
+        wish=_wish(placed.wish) if placed.wish else None,
+        violations=[],
+        for_capacity=None,
+    )
+
+
+def _left_out(job: LeftOutJob) -> JobAnswer:
+    return JobAnswer(
+        job_id=job.job.task.job_id,
+        interruptible=job.job.interruptible,
+        status="left_out",
+        dc_id=job.dc_id,
+        start=None,
+        end=None,
+        stretches=[],
+        energy_kwh=None,
+        cost_gbp=None,
+        carbon_gco2=None,
+        objective_gbp=None,
+        score_breakdown=None,
+        capacity_price_gbp=None,
+        wish=None,
+        violations=[
+            output.ConstraintViolation(
+                constraint=str(violation.constraint),
+                value=violation.value,
+                limit=violation.limit,
+                unit=violation.unit,
+                message=violation.message,
+                start=violation.start,
+            )
+            for violation in job.violations
+        ],
+        for_capacity=job.for_capacity,
+    )
+
+
+def _wish(wish: Wish) -> WishAnswer:
+    return WishAnswer(
+        dc_id=wish.dc_id,
+        start=wish.start,
+        objective_gbp=tidy(wish.objective_gbp),
+        capacity_price_gbp=tidy(wish.capacity_price_gbp),
+    )
+
+
+def _totals(totals: Totals) -> TotalsAnswer:
+    return TotalsAnswer(
+        workloads=totals.runs,
+        energy_kwh=tidy(totals.energy_kwh),
+        cost_gbp=tidy(totals.cost_gbp),
+        carbon_gco2=tidy(totals.carbon_gco2),
+        objective_gbp=tidy(totals.objective_gbp),
+    )
+
+
+def _comparison(comparison: Comparison) -> ComparisonAnswer:
+    return ComparisonAnswer(
+        without_plan=_totals(comparison.baseline),
+        plan=_totals(comparison.plan),
+        breaking_constraints=comparison.breaking,
+        not_run=comparison.not_run,
+    )
+
+
+def _capacity(site: SiteCapacity) -> CapacityAnswer:
+    return CapacityAnswer(
+        dc_id=site.dc_id,
+        free_kw=tidy(site.free_kw),
+        used_kw=[tidy(kw) for kw in site.used_kw.tolist()],
+        price_gbp_per_kw=[tidy(price) for price in site.price_gbp_per_kw.tolist()],
+    )

@@ -1,0 +1,148 @@
+"""Endpoints that decide about workloads without storing them: one alone, or up to 500 together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.joint_answer import JointPlanAnswer, joint_plan_answer
+from api.parameters import NoParameters
+from api.what_if import BUSY, Turns, WhatIfQuery, check_deadlines, check_hosts, read_context, refuse, task_of
+from api.workloads import WorkloadSubmission, WrittenTime
+from decisions.freshness import signal_states
+from decisions.joint import DEFAULT_TIME_LIMIT_S, plan_jointly
+from decisions.joint_problem import MOST_JOBS, Job, ProblemTooLarge, Surroundings
+from decisions.output import DecisionOutput
+from decisions.publication import publish
+from decisions.scoring import decide
+from decisions.signals import read_signals
+from supabase_client import Database
+from vocabulary import Policy
+from web.application import answer
+
+TAG = Tag(name="Plans", description="What-if decisions: nothing is stored")
+LEAST_TIME_LIMIT_S = 0.1
+MOST_TIME_LIMIT_S = 30.0
+
+
+class PlannedWorkload(WorkloadSubmission):
+    """A workload of a joint plan."""
+
+    interruptible: bool = Field(False, strict=True, description="Whether it may pause between half-hours")
+
+
+class JointPlanBody(BaseModel):
+    """Workloads to plan together."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "workloads": [
+                    {"job_id": "train-1", "workload_type": "TRAINING_RUN", "deferral_window_mins": 720},
+                    {"job_id": "etl-1", "workload_type": "DATA_PROCESSING", "urgency": "LOW", "interruptible": True},
+                ],
+                "policy": "balanced",
+                "time_limit_s": 10,
+            }
+        },
+    )
+
+    workloads: list[PlannedWorkload] = Field(min_length=1, max_length=MOST_JOBS)
+    policy: Policy = Policy.BALANCED
+    at: WrittenTime | None = Field(None, description="Plan as of this moment within the forecast; now without it")
+    time_limit_s: float = Field(
+        DEFAULT_TIME_LIMIT_S,
+        ge=LEAST_TIME_LIMIT_S,
+        le=MOST_TIME_LIMIT_S,
+        allow_inf_nan=False,
+        strict=True,
+        description="When the answer is due, seconds",
+    )
+
+
+def plan_endpoints(
+    database: Database,
+    clock: Callable[[], datetime],
+    monotonic: Callable[[], float],
+    turns: Turns,
+    carbon_price_gbp_per_t: float,
+) -> APIBlueprint:
+    """`/api/v1/plan…`. Joint plans wait for their turn: they keep a processor busy for as long as they may."""
+    endpoints = APIBlueprint("plan", __name__, url_prefix="/api/v1/plan", abp_tags=[TAG])
+
+    @endpoints.post(
+        "",
+        summary="What would be decided about a workload",
+        description="The output as it would be published; nothing is stored.",
+        responses={200: DecisionOutput},
+        security=[{"apiKey": []}],
+    )
+    def plan(query: WhatIfQuery, body: WorkloadSubmission) -> Response:
+        now = clock()
+        context = read_context(database, task_of(body), now=now, at=query.at)
+        check_deadlines([body], context.as_of)
+        check_hosts([body], context)
+        decision = decide(
+            context, policy=query.policy, carbon_price_gbp_per_t=carbon_price_gbp_per_t, observed_at=now
+        )
+        return answer(publish(decision, generated_at=now))
+
+    @endpoints.post(
+        "/batch",
+        summary="Where and when workloads would run together",
+        description="A joint plan under every data centre's capacity in every half-hour, with proof of how good it "
+        "is. One is worked out at a time: 503 with Retry-After while another is.",
+        responses={200: JointPlanAnswer, 503: BUSY},
+        security=[{"apiKey": []}],
+    )
+    def batch(query: NoParameters, body: JointPlanBody) -> Response:  # noqa: ARG001 - refuses parameters
+        now = clock()
+        jobs = _jobs(body.workloads)
+        context = read_context(database, jobs[0].task, now=now, at=body.at)
+        check_deadlines(body.workloads, context.as_of, "workloads")
+        check_hosts(body.workloads, context, "workloads")
+        signals = read_signals(context)
+        with turns.take():
+            try:
+                plan = plan_jointly(
+                    jobs,
+                    Surroundings(context.as_of, signals, context.data_centres),
+                    monotonic=monotonic,
+                    policy=body.policy,
+                    carbon_price_gbp_per_t=carbon_price_gbp_per_t,
+                    time_limit_s=body.time_limit_s,
+                )
+            except ProblemTooLarge as error:
+                raise refuse("workloads", str(error)) from None
+        return answer(
+            joint_plan_answer(
+                plan,
+                policy=body.policy,
+                carbon_price_gbp_per_t=carbon_price_gbp_per_t,
+                signal_states=signal_states(context, signals, now),
+            )
+        )
+
+    return endpoints
+
+
+def _jobs(workloads: Sequence[PlannedWorkload]) -> list[Job]:
+    """The workloads with a job_id each: `job-3` is the third one's, if it has none and no other is called so."""
+    first: dict[str, int] = {}
+    for number, workload in enumerate(workloads):
+        if workload.job_id is not None and first.setdefault(workload.job_id, number) != number:
+            earlier = f"workloads.{first[workload.job_id]}.job_id"
+            raise refuse(f"workloads.{number}.job_id", f"is the same as {earlier}")
+    jobs = []
+    for number, workload in enumerate(workloads, 1):
+        made_up = f"job-{number}"
+        while workload.job_id is None and made_up in first:
+            made_up += "-"
+        jobs.append(Job(task_of(workload, made_up), workload.interruptible))
+    return jobs

@@ -1,0 +1,193 @@
+"""A buyer's tool: finds a slot for a workload, orders it, and follows it to its end.
+
+python backend/beckn/buyer.py workload.json
+
+The workload is a JSON object as POST /api/v1/workloads takes it; `-` reads it from the standard input. The search
+goes through the gateway, everything else to the provider whose slot is chosen; callbacks arrive at BECKN_BAP_URL. On
+the network's own machine the tool registers its key by itself; elsewhere, with --registry, an operator adds it first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+if __name__ == "__main__":  # run by its path, when Python looks for modules beside this file and not above
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from pydantic import ValidationError
+
+from beckn.buyer_platform import Buyer, BuyerWorkload, NotAnswered, Option, Transaction
+from beckn.keys import KeyUnusable, MessageSigner, own_key
+from beckn.messages import DOMAIN, Tag
+from beckn.network_settings import NetworkSettings, load_network_settings
+from beckn.provider.messages_order import Billing, Order, OrderStatus
+from beckn.registry_client import LookupRegistry, RegistryUnavailable
+from beckn.subscribers import Registry, Role, SubscriptionRefused
+from half_hours import rfc3339, utc_now
+from settings import Settings, SettingsError, load_settings
+from supabase_client import DatabaseError, open_database
+
+STATUS_EVERY_S = 60.0
+"""How long to wait for news before the order's status is asked for."""
+
+
+class WrongWorkload(Exception):
+    """The workload's file cannot be used; the message says why."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status: 0 when the order completed, or when nothing was to be ordered."""
+    asked = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        settings = load_settings()
+        network = load_network_settings(settings)
+        deal = Transaction(_workload(asked.workload))
+        with _buyer(settings, network, asked.registry) as buyer:
+            return _buy(buyer, deal, network, asked)
+    except (
+        WrongWorkload,
+        NotAnswered,
+        RegistryUnavailable,
+        KeyUnusable,
+        SubscriptionRefused,
+        SettingsError,
+        DatabaseError,
+        OSError,
+    ) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def options_table(options: Sequence[Option]) -> str:
+    """The slots as a table, best first."""
+    head = ("", "slot", "starts (UTC)", "ends", "score", "gCO2", "kWh", "GBP")
+    rows = [head, *(_cells(number, option) for number, option in enumerate(options, start=1))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def order_news(order: Order) -> str:
+    """One line about how an order is doing."""
+    fulfillment = order.fulfillments[0]
+    state = fulfillment.state.descriptor.code if fulfillment.state else "?"
+    parts = [f"order {order.id}: {order.status} {state}"]
+    parts += [f"{group.descriptor.code}: " + ", ".join(map(_shown, group.list)) for group in fulfillment.tags or ()]
+    if order.cancellation:
+        parts.append(f"by {order.cancellation.cancelled_by}: {order.cancellation.reason.descriptor.short_desc}")
+    return "\n    ".join(parts)
+
+
+def _buy(buyer: Buyer, deal: Transaction, network: NetworkSettings, asked: argparse.Namespace) -> int:
+    _say(f"transaction {deal.transaction_id}: searching for {deal.workload.job_id}")
+    message_id = buyer.search(deal, asked.provider or network.beckn_bg_url)
+    options, why = buyer.options(message_id)
+    if not options:
+        _say(f"no slot: {why or 'the provider gives no reason'}")
+        return 0
+    _say(options_table(options))
+    if asked.search_only:
+        return 0
+    if not 1 <= asked.choose <= len(options):
+        raise NotAnswered(f"--choose takes a number from 1 to {len(options)}")
+    chosen = options[asked.choose - 1]
+    quote = buyer.select(deal, chosen).quote
+    _say(f"quote {quote.id}: £{quote.price.value}")
+    for line in quote.breakup:
+        _say(f"    £{line.price.value}  {line.title}")
+    draft = buyer.init(deal, chosen, Billing(name=asked.billing_name))
+    order = buyer.confirm(deal, chosen, draft)
+    _say(order_news(order))
+    return _follow(buyer, deal, chosen, order)
+
+
+def _follow(buyer: Buyer, deal: Transaction, chosen: Option, order: Order) -> int:
+    while order.status is OrderStatus.ACTIVE:
+        news = buyer.next_news(deal, STATUS_EVERY_S)
+        if news is None and order.id:
+            news = buyer.status(deal, chosen.provider, order.id)
+        if news is not None and news != order:
+            order = news
+            _say(order_news(order))
+    return 0 if order.status is OrderStatus.COMPLETE else 1
+
+
+@contextmanager
+def _buyer(settings: Settings, network: NetworkSettings, registry_url: str | None) -> Iterator[Buyer]:
+    """The buyer's platform, registered and listening."""
+    own = network.buyer
+    key = own_key(settings.pylon_data_dir, own.subscriber_id)
+    signer = MessageSigner(own.subscriber_id, key)
+    parts = urlsplit(own.url)
+    host, port = parts.hostname or "127.0.0.1", parts.port or 80
+    if registry_url:
+        subscribers = LookupRegistry(registry_url, signer, clock=utc_now)
+        buyer = Buyer(own, signer, subscribers, authenticates=network.authenticates)
+        with buyer.listening(host, port):
+            yield buyer
+        return
+    with closing(open_database(settings)) as database:
+        registry = Registry(database)
+        registry.add_own(own, Role.BAP, key, domain=DOMAIN, now=utc_now())
+        buyer = Buyer(own, signer, registry, authenticates=network.authenticates)
+        with buyer.listening(host, port):
+            yield buyer
+
+
+def _workload(path: str) -> BuyerWorkload:
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        return BuyerWorkload.model_validate_json(text)
+    except OSError as error:
+        raise WrongWorkload(f"{path} cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "it"
+        raise WrongWorkload(f"{path}: {name}: {first['msg']}") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="buyer.py", description="Order a compute slot for a workload.")
+    parser.add_argument("workload", help="a file with the workload as a JSON object, or - for the standard input")
+    parser.add_argument(
+        "--choose", type=int, default=1, metavar="N", help="which slot to order (default: 1, the best)"
+    )
+    parser.add_argument("--search-only", action="store_true", help="show the slots and order none")
+    parser.add_argument("--provider", metavar="URL", help="search at this provider and not through the gateway")
+    parser.add_argument(
+        "--registry", metavar="URL", help="ask this registry for keys, such as http://host:5050/registry"
+    )
+    parser.add_argument("--billing-name", default="Pylon DEG buyer", help="who pays")
+    return parser
+
+
+def _cells(number: int, option: Option) -> tuple[str, ...]:
+    whole = option.item.time.range if option.item.time else None
+    start = f"{whole.start:%Y-%m-%d %H:%M:%S}" if whole and whole.start else ""
+    end = f"{whole.end:%H:%M:%S}" if whole and whole.end else ""
+    figures = (option.tag("suitability", "score"), *(option.tag("estimate", each) for each in _ESTIMATES))
+    return (str(number), option.item.id, start, end, *(figure or "unknown" for figure in figures))
+
+
+_ESTIMATES = ("carbon-gco2", "energy-kwh", "cost-gbp")
+
+
+def _shown(tag: Tag) -> str:
+    return f"{tag.descriptor.code} {tag.value}"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{rfc3339(utc_now().replace(microsecond=0))}  {text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

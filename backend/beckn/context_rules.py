@@ -1,0 +1,182 @@
+"""What the context of every message between platforms must be, and how a faulty message is refused.
+
+Beckn's own schema requires nothing of a context. Here a message must say what it is part of, who exchanges it and
+until when it holds; fields beyond those are let through unread, so that a later 1.1 can have them. A refusal names
+the path of every faulty field. Pure: the time is an argument.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from beckn.answers import Refused
+from beckn.messages import (
+    MESSAGE_TTL,
+    VERSION,
+    Action,
+    BecknObject,
+    Context,
+    ContextLocation,
+    Subscriber,
+)
+from beckn.signing import CLOCK_SKEW
+from beckn.values import HttpUri, Omittable
+from half_hours import rfc3339
+
+LONGEST_TTL = timedelta(days=1)
+
+_MOST_FAULTS_TOLD = 20
+
+Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""Text that can be stored and shown."""
+
+SubscriberId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{1,200}$")]
+
+Message = TypeVar("Message", bound=BaseModel)
+
+
+class MessageCity(BecknObject):
+    model_config = ConfigDict(extra="ignore")
+
+    name: Omittable[Text] = None
+    code: Omittable[Text] = None
+
+
+class MessageLocation(ContextLocation):
+    model_config = ConfigDict(extra="ignore")
+
+    city: Omittable[MessageCity] = None  # type: ignore[assignment]
+
+
+class MessageContext(Context):
+    """The context of a message between platforms; of a search, which may go to any provider."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    domain: Text
+    location: MessageLocation
+    bap_id: SubscriberId
+    bap_uri: HttpUri
+    bpp_id: Omittable[SubscriberId] = None
+    bpp_uri: Omittable[HttpUri] = None
+
+
+class OrderContext(MessageContext):
+    """The context of every message but a search: it names the provider's platform too."""
+
+    bpp_id: SubscriberId
+    bpp_uri: HttpUri
+
+
+class _Unread(BaseModel):
+    """An object whose content is not looked at."""
+
+
+class _Envelope(BaseModel):
+    context: MessageContext
+    message: Omittable[_Unread] = None
+    error: Omittable[_Unread] = None
+
+
+class _Search(_Envelope):
+    message: _Unread
+
+
+class _Request(_Search):
+    context: OrderContext
+
+
+class _Callback(_Envelope):
+    context: OrderContext
+
+
+def read_context(body: bytes, action: Action, *, now: datetime) -> MessageContext:
+    """The context of a message that came to the endpoint of `action`: an `OrderContext` for all but a search.
+
+    Of `message` nothing is read but that it is there.
+
+    Raises:
+        Refused: the body is not JSON, a field is missing or wrong, the action is another, or the message's time has
+            not come or is over.
+    """
+    envelope = _Search if action is Action.SEARCH else _Callback if is_callback(action) else _Request
+    found: _Envelope = read_message(envelope, body)
+    if found.message is None and found.error is None:
+        raise Refused.invalid("message: a callback has a message, or an error in its place", "message")
+    context = found.context
+    if context.action is not action:
+        raise Refused.invalid(f"context.action is {context.action}, but this is /{action}", "context.action")
+    _check_time(context, now)
+    return context
+
+
+def read_message(model: type[Message], body: bytes) -> Message:
+    """A whole message, as `model` has it.
+
+    Raises:
+        Refused: it is not so; every faulty field is named.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise refused_fields(error) from None
+
+
+def refused_fields(error: ValidationError) -> Refused:
+    """The refusal of a message in which pydantic found faults."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_FAULTS_TOLD]
+    paths = list(dict.fromkeys(_path(fault["loc"]) for fault in faults))
+    told = "; ".join(": ".join(filter(None, (_path(fault["loc"]), fault["msg"]))) for fault in faults)
+    return Refused.invalid(told, *filter(None, paths))
+
+
+def is_callback(action: Action) -> bool:
+    """Whether the provider sends it to the buyer, in answer or by itself."""
+    return action.startswith("on_")
+
+
+def expiry_of(context: Context) -> datetime:
+    """Until when a message holds: its timestamp and its ttl."""
+    return context.timestamp + context.ttl
+
+
+def callback_context(
+    request: MessageContext, *, now: datetime, provider: Subscriber, ttl: timedelta = MESSAGE_TTL
+) -> Context:
+    """The context of the callback that answers a request: same transaction and message, sent at `now`."""
+    return Context(
+        domain=request.domain,
+        location=ContextLocation.model_validate(request.location.model_dump()),
+        action=Action("on_" + request.action),
+        version=VERSION,
+        bap_id=request.bap_id,
+        bap_uri=request.bap_uri,
+        bpp_id=provider.subscriber_id,
+        bpp_uri=provider.url,
+        transaction_id=request.transaction_id,
+        message_id=request.message_id,
+        timestamp=now,
+        ttl=ttl,
+    )
+
+
+def _check_time(context: MessageContext, now: datetime) -> None:
+    if context.timestamp > now + CLOCK_SKEW:
+        raise Refused.invalid(f"context.timestamp is in the future: here it is {rfc3339(now)}", "context.timestamp")
+    if context.ttl > LONGEST_TTL:
+        raise Refused.invalid(f"context.ttl is longer than {LONGEST_TTL}", "context.ttl")
+    if expiry_of(context) <= now:
+        raise Refused.invalid(
+            f"the message's time is over: it held until {rfc3339(expiry_of(context))}, and here it is {rfc3339(now)}",
+            "context.ttl",
+        )
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path.removeprefix(".")

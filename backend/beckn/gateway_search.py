@@ -1,0 +1,65 @@
+"""The gateway's part in a search: take it, and pass it on, byte for byte, to whoever may answer.
+
+A gateway reads a message's context and never what the message says. The providers answer the buyer directly; one that
+cannot may send its `on_search` here, and it is passed on to the buyer that is registered.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, request
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import Field
+
+from api.parameters import NoParameters
+from beckn.answers import AckAnswer, answered
+from beckn.dead_letters import DeadLetters, dead_letters
+from beckn.messages import Action
+from beckn.participant import Participant
+from supabase_client import Database
+from web.application import answer
+
+TAG = Tag(name="Network", description="Beckn 1.1: messages between buyers' and providers' platforms")
+_RESPONSES: dict[Any, Any] = {200: AckAnswer, 400: AckAnswer, 401: AckAnswer}
+
+
+class DeadLettersQuery(NoParameters):
+    limit: int = Field(100, ge=1, le=1000, description="How many to answer at most, of each kind")
+
+
+def gateway_endpoints(database: Database, gateway: Participant) -> APIBlueprint:
+    """`/beckn/search`, `/beckn/on_search` and `/beckn/dead-letters`"""
+    endpoints = APIBlueprint("beckn_network", __name__, url_prefix="/beckn", abp_tags=[TAG])
+
+    @endpoints.post(
+        "/search",
+        summary="Search for compute",
+        description="A signed Beckn 1.1 search. It is acknowledged when it is stored, and goes to every provider of "
+        "its domain; they answer with on_search to the buyer's registered URL.",
+        responses=_RESPONSES,
+    )
+    def search() -> Response:
+        return answered(lambda: _relay(Action.SEARCH))
+
+    @endpoints.post(
+        "/on_search",
+        summary="Answer a search through the gateway",
+        description="A signed Beckn 1.1 on_search, passed on to the registered URL of the buyer it names.",
+        responses=_RESPONSES,
+    )
+    def on_search() -> Response:
+        return answered(lambda: _relay(Action.ON_SEARCH))
+
+    @endpoints.get("/dead-letters", summary="Messages that were given up, and why", responses={200: DeadLetters})
+    def dead(query: DeadLettersQuery) -> Response:
+        return answer(dead_letters(database, query.limit))
+
+    def _relay(action: Action) -> AckAnswer:
+        message = gateway.reception.check(action, request.get_data(), request.headers)
+        acknowledged = gateway.inbox.relay(message)
+        gateway.deliverer.wake()
+        return acknowledged
+
+    return endpoints

@@ -1,0 +1,86 @@
+"""Works on what a platform acknowledged, until it is stopped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from beckn.inbox import Inbox, InboxClaim
+from beckn.outbox import OutgoingMessage
+from beckn.queue_threads import QueueThreads, Round
+from supabase_client import Database, DatabaseUnreachable
+
+_log = logging.getLogger(__name__)
+
+CHANNEL = "beckn_inbox"
+WORKERS = 2
+POLL_SECONDS = 2.0
+
+Handler = Callable[[InboxClaim], Sequence[OutgoingMessage]]
+
+
+class InboxWorkers:
+    """Threads that hand messages of one inbox to `handle`, and store the end of the work with what it led to.
+
+    A crash or a lost lease hands a message over again, so what `handle` does must come out the same when it is
+    repeated. If it raises, it is tried again, a few times; while the database is away, until it is back.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        inbox: Inbox,
+        handle: Handler,
+        *,
+        finished: Callable[[], None] = lambda: None,
+        threads: int = WORKERS,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        """`finished` is called after work whose messages are in the outbox, to have them delivered at once."""
+        self._inbox = inbox
+        self._handle = handle
+        self._finished = finished
+        self._threads = QueueThreads(
+            "inbox-worker", database, CHANNEL, self.work_once, threads=threads, poll_seconds=poll_seconds
+        )
+
+    def start(self) -> None:
+        self._threads.start()
+
+    def stop(self) -> None:
+        """Finish what is in hand, and end."""
+        self._threads.stop()
+
+    def wake(self) -> None:
+        """Take at once what was just stored."""
+        self._threads.wake()
+
+    def work_once(self) -> Round:
+        """Take the message that is due first, if any, and work on it, in this thread.
+
+        Raises:
+            DatabaseError: the message cannot be had, or its end not be stored; then it will be worked on again.
+        """
+        claims = self._inbox.claim(1)
+        for dead in claims.died:
+            _log.error("%s %s of %s is given up: %s", dead.action, dead.message_id, dead.sender, dead.last_error)
+        for claim in claims.claimed:
+            self._work(claim)
+        return Round(len(claims.claimed), claims.next_due_seconds)
+
+    def _work(self, claim: InboxClaim) -> None:
+        try:
+            outgoing = self._handle(claim)
+        except DatabaseUnreachable:
+            raise
+        except Exception as error:  # noqa: BLE001 - told, counted and tried again
+            _log.exception("%s %s of %s failed", claim.action, claim.message_id, claim.sender)
+            if self._inbox.fail(claim.lease, f"{type(error).__name__}: {error}"):
+                _log.error("%s %s of %s is given up", claim.action, claim.message_id, claim.sender)
+            return
+        if not self._inbox.finish(claim.lease, outgoing):
+            _log.warning(
+                "%s %s of %s: result dropped, the lease is lost", claim.action, claim.message_id, claim.sender
+            )
+        elif outgoing:
+            self._finished()

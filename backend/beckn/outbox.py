@@ -1,0 +1,159 @@
+"""What is to be sent: stored first, then delivered until it is acknowledged, refused, or its time is over.
+
+Every method is one call of an SQL function (`backend/deprecated/supabase_triggers.sql`, "The Beckn network").
+Messages of one transaction to one recipient are delivered in the order in which they were put here.
+
+All methods raise `database.errors.DatabaseError` or one of its kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+
+from beckn.context_rules import expiry_of
+from beckn.messages import Action, Context
+from beckn.subscribers import Role
+from half_hours import as_utc
+from supabase_client import Database, Row
+from vocabulary import Word
+
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(as_utc)]
+
+
+@dataclass(frozen=True)
+class OutgoingMessage:
+    """A message for another platform: its bytes, and their context once more as an object."""
+
+    recipient: str
+    role: Role
+    context: Context
+    body: bytes
+
+    def row(self) -> Row:
+        """What the outbox stores."""
+        return {
+            "recipient": self.recipient,
+            "recipient_type": str(self.role),
+            "action": str(self.context.action),
+            "domain": self.context.domain,
+            "transaction_id": self.context.transaction_id,
+            "message_id": self.context.message_id,
+            "body": self.body.decode(),
+            "expires_at": expiry_of(self.context),
+        }
+
+
+class OutboxClaim(BaseModel):
+    """A message that this process is to deliver. `url` is None when the recipient is not subscribed any more.
+
+    `authorization` is the signature header that a message came with, where a gateway passes it on.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    outbox_id: int
+    lease_token: int
+    recipient: str
+    recipient_type: Role
+    action: Action
+    transaction_id: UUID
+    message_id: UUID
+    body: bytes
+    authorization: str | None
+    attempt: int
+    expires_at: UtcDatetime
+    url: str | None
+    private_address: bool | None
+
+
+class UndeliveredMessage(BaseModel):
+    """A message whose time was over before it was delivered."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outbox_id: int
+    recipient: str
+    action: Action
+    message_id: UUID
+    last_error: str
+
+
+class OutboxClaims(BaseModel):
+    """What one claim found; `next_due_seconds` is when to look again, None when nothing is to come."""
+
+    model_config = ConfigDict(frozen=True)
+
+    claimed: tuple[OutboxClaim, ...]
+    died: tuple[UndeliveredMessage, ...]
+    next_due_seconds: float | None
+
+
+class Outcome(Word):
+    """How an attempt ended: taken; to be tried again; not to be tried again."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    DEAD = "dead"
+
+
+class Settled(Word):
+    """What became of a message after an attempt. `FENCED`: somebody else has it now."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    DEAD = "dead"
+    FENCED = "fenced"
+
+
+class Outbox:
+    """The outbox of one of this machine's platforms. Safe to use from many threads and processes."""
+
+    def __init__(
+        self,
+        database: Database,
+        sender: str,
+        *,
+        worker: str = "worker",
+        lease_seconds: float = 10.0,
+        first_retry_seconds: float = 0.5,
+        most_at_once_per_recipient: int = 4,
+    ) -> None:
+        """`sender` is the platform's subscriber id; `worker` names this process among those that share its outbox."""
+        self._database = database
+        self._sender = sender
+        self._worker = worker
+        self._lease_seconds = lease_seconds
+        self._first_retry_seconds = first_retry_seconds
+        self._most_at_once_per_recipient = most_at_once_per_recipient
+
+    def put(self, messages: Sequence[OutgoingMessage]) -> int:
+        """Store messages to be sent, such as an unsolicited `on_status`; how many were not there before."""
+        arguments = {"p_sender": self._sender, "p_outgoing": [message.row() for message in messages]}
+        return int(self._database.call("beckn_put_outbox", arguments, repeatable=True)["stored"])
+
+    def claim(self, limit: int) -> OutboxClaims:
+        """Take up to `limit` messages that are due, lost leases included."""
+        arguments = {
+            "p_sender": self._sender,
+            "p_worker": self._worker,
+            "p_limit": limit,
+            "p_lease_seconds": self._lease_seconds,
+            "p_busiest": self._most_at_once_per_recipient,
+        }
+        return OutboxClaims.model_validate(self._database.call("beckn_claim_outbox", arguments))
+
+    def settle(self, claim: OutboxClaim, outcome: Outcome, error: str | None) -> Settled:
+        """Say how an attempt ended. A retry comes after twice as long each time, until the message's time is over."""
+        arguments = {
+            "p_outbox_id": claim.outbox_id,
+            "p_lease_token": claim.lease_token,
+            "p_outcome": str(outcome),
+            "p_error": error,
+            "p_first_retry_seconds": self._first_retry_seconds,
+        }
+        return Settled(self._database.call("beckn_settle_outbox", arguments, repeatable=True)["state"])

@@ -1,0 +1,440 @@
+"""The order of Beckn 1.1, the requests about it and the callbacks that answer them, as this network takes them.
+
+A request names what it must (a missing or mistyped field is refused with its path); what these models do not name is
+let through unread, so that a buyer of another make may say more. Callbacks carry a message or an error, never both.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from beckn.answers import Error
+from beckn.context_rules import MessageContext, OrderContext, Text
+from beckn.messages import (
+    GPU_MINUTE,
+    Action,
+    BecknObject,
+    Catalog,
+    Context,
+    Location,
+    PaymentType,
+    Price,
+    Scalar,
+    TagGroup,
+    Time,
+)
+from beckn.values import Decimals, Duration, Identity, Omittable, Timestamp, Uuid
+from vocabulary import Word, WorkloadType
+
+MOST_GPU_MINUTES = 10_000_000
+
+
+class OrderStatus(Word):
+    ACTIVE = "ACTIVE"
+    COMPLETE = "COMPLETE"
+    CANCELLED = "CANCELLED"
+
+
+class FulfillmentStateCode(Word):
+    """What becomes of an order; docs/beckn_provider.md has the way through."""
+
+    SCHEDULED = "SCHEDULED"
+    RUNNING = "RUNNING"
+    DEFERRED = "DEFERRED"
+    COMPLETED = "COMPLETED"
+    CANCELLED = "CANCELLED"
+
+
+class CancelledBy(Word):
+    CONSUMER = "CONSUMER"
+    PROVIDER = "PROVIDER"
+
+
+class PaymentStatus(Word):
+    PAID = "PAID"
+    NOT_PAID = "NOT-PAID"
+
+
+class OrderObject(BecknObject):
+    """Part of an order: fields that are not named are not read."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def _gpu_minutes(measure: Scalar) -> Scalar:
+    if measure.unit != GPU_MINUTE:
+        raise PydanticCustomError("unit", "Input should be in " + GPU_MINUTE)
+    if not 0 < float(measure.value) <= MOST_GPU_MINUTES:
+        raise PydanticCustomError("quantity", f"Input should be above 0 and at most {MOST_GPU_MINUTES} {GPU_MINUTE}")
+    return measure
+
+
+GpuMinutes = Annotated[Scalar, AfterValidator(_gpu_minutes)]
+
+
+class SelectedMeasure(OrderObject):
+    measure: GpuMinutes
+
+
+class SelectedQuantity(OrderObject):
+    """How many GPU-minutes of an item are wanted."""
+
+    selected: SelectedMeasure
+
+
+class OrderDescriptor(OrderObject):
+    name: Omittable[str] = None
+    code: Omittable[str] = None
+    short_desc: Omittable[str] = None
+
+
+class Intended(OrderObject):
+    """The type of the workload, in the place of the item's code."""
+
+    code: WorkloadType
+
+
+class OrderStop(OrderObject):
+    type: Identity
+    location: Omittable[Location] = None
+    time: Omittable[Time] = None
+
+
+class IntentItem(OrderObject):
+    descriptor: Omittable[Intended] = None
+    quantity: Omittable[SelectedQuantity] = None
+    price: Omittable[Price] = None
+
+
+class IntentFulfillment(OrderObject):
+    type: Omittable[Identity] = None
+    stops: Omittable[tuple[OrderStop, ...]] = None
+
+
+class IntentCategory(OrderObject):
+    id: Omittable[Identity] = None
+    descriptor: Omittable[OrderDescriptor] = None
+
+
+class Intent(OrderObject):
+    """What is sought: a workload, when it may run, and what it needs."""
+
+    descriptor: Omittable[OrderDescriptor] = None
+    category: Omittable[IntentCategory] = None
+    item: Omittable[IntentItem] = None
+    fulfillment: IntentFulfillment
+    tags: Omittable[tuple[TagGroup, ...]] = None
+
+    @model_validator(mode="after")
+    def _seeks_something(self) -> Intent:
+        if self.descriptor is None and self.category is None and self.item is None:
+            raise ValueError("an intent has an item, a category or a descriptor")
+        return self
+
+
+class ProviderReference(OrderObject):
+    id: Identity
+    descriptor: Omittable[OrderDescriptor] = None
+    locations: Omittable[tuple[Location, ...]] = None
+
+
+class OrderItem(OrderObject):
+    """A slot and how much of it is ordered."""
+
+    id: Identity
+    descriptor: Omittable[OrderDescriptor] = None
+    price: Omittable[Price] = None
+    quantity: SelectedQuantity
+    location_ids: Omittable[tuple[Identity, ...]] = None
+    fulfillment_ids: Omittable[tuple[Identity, ...]] = None
+    tags: Omittable[tuple[TagGroup, ...]] = None
+
+
+class StateDescriptor(OrderObject):
+    code: FulfillmentStateCode
+
+
+class FulfillmentState(OrderObject):
+    descriptor: StateDescriptor
+    updated_at: Timestamp
+    updated_by: Identity
+
+
+class Person(OrderObject):
+    name: Omittable[Text] = None
+
+
+class Contact(OrderObject):
+    email: Omittable[Text] = None
+    phone: Omittable[Text] = None
+
+
+class Customer(OrderObject):
+    person: Omittable[Person] = None
+    contact: Omittable[Contact] = None
+
+
+class OrderFulfillment(OrderObject):
+    id: Omittable[Identity] = None
+    type: Omittable[Identity] = None
+    stops: Omittable[tuple[OrderStop, ...]] = None
+    customer: Omittable[Customer] = None
+    state: Omittable[FulfillmentState] = None
+    tags: Omittable[tuple[TagGroup, ...]] = None
+
+
+class BillingCity(OrderObject):
+    name: Omittable[Text] = None
+    code: Omittable[Text] = None
+
+
+class Billing(OrderObject):
+    """Who pays. It reaches the provider's platform only, never a gateway."""
+
+    name: Text
+    email: Omittable[Annotated[Text, Field(pattern=r"^[^@ ]+@[^@ ]+$")]] = None
+    phone: Omittable[Text] = None
+    address: Omittable[Text] = None
+    city: Omittable[BillingCity] = None
+    tax_id: Omittable[Text] = None
+
+
+class ItemReference(OrderObject):
+    id: Identity
+
+
+class QuoteLine(OrderObject):
+    title: Identity
+    item: Omittable[ItemReference] = None
+    price: Price
+
+
+class Quotation(OrderObject):
+    """An offer that holds for `ttl` from the message that brings it; the breakup adds up to the price exactly."""
+
+    id: Uuid
+    price: Price
+    breakup: tuple[QuoteLine, ...]
+    ttl: Duration
+
+
+class AcceptedPrice(OrderObject):
+    currency: Literal["GBP"]
+    value: Decimals
+
+
+class AcceptedQuote(OrderObject):
+    """The quote that a buyer confirms."""
+
+    id: Uuid
+    price: AcceptedPrice
+
+
+class PaymentParams(OrderObject):
+    amount: Decimals
+    currency: str
+
+
+class OrderPayment(OrderObject):
+    id: Omittable[Identity] = None
+    type: PaymentType
+    collected_by: Omittable[str] = None
+    status: Omittable[PaymentStatus] = None
+    params: Omittable[PaymentParams] = None
+
+
+class Fee(OrderObject):
+    amount: Price
+
+
+class TermState(OrderObject):
+    descriptor: StateDescriptor
+
+
+class CancellationTerm(OrderObject):
+    fulfillment_state: TermState
+    reason_required: bool
+    cancel_by: Omittable[Time] = None
+    cancellation_fee: Fee
+
+
+class CancellationReason(OrderObject):
+    id: Omittable[Identity] = None
+    descriptor: OrderDescriptor
+
+
+class Cancellation(OrderObject):
+    time: Timestamp
+    cancelled_by: CancelledBy
+    reason: CancellationReason
+
+
+class Order(OrderObject):
+    """An order as callbacks show it, from the quote (`on_select`) to its end."""
+
+    id: Omittable[Identity] = None
+    status: Omittable[OrderStatus] = None
+    provider: ProviderReference
+    items: tuple[OrderItem, ...]
+    billing: Omittable[Billing] = None
+    fulfillments: tuple[OrderFulfillment, ...]
+    quote: Quotation
+    payments: Omittable[tuple[OrderPayment, ...]] = None
+    cancellation_terms: Omittable[tuple[CancellationTerm, ...]] = None
+    cancellation: Omittable[Cancellation] = None
+    created_at: Omittable[Timestamp] = None
+    updated_at: Omittable[Timestamp] = None
+    tags: Omittable[tuple[TagGroup, ...]] = None
+
+
+OneItem = Annotated[tuple[OrderItem, ...], Field(min_length=1, max_length=1)]
+OneFulfillment = Annotated[tuple[OrderFulfillment, ...], Field(min_length=1, max_length=1)]
+
+
+class SelectedOrder(OrderObject):
+    provider: ProviderReference
+    items: OneItem
+    fulfillments: Omittable[tuple[OrderFulfillment, ...]] = None
+    tags: Omittable[tuple[TagGroup, ...]] = None
+
+
+class InitiatedOrder(OrderObject):
+    provider: ProviderReference
+    items: OneItem
+    billing: Billing
+    fulfillments: OneFulfillment
+    tags: Omittable[tuple[TagGroup, ...]] = None
+
+
+class ConfirmedOrder(InitiatedOrder):
+    quote: AcceptedQuote
+    payments: Annotated[tuple[OrderPayment, ...], Field(min_length=1)]
+
+
+class MovedStop(OrderObject):
+    type: Identity
+    time: Time
+
+
+class MovedFulfillment(OrderObject):
+    id: Omittable[Identity] = None
+    stops: Annotated[tuple[MovedStop, ...], Field(min_length=1)]
+
+
+class UpdatedOrder(OrderObject):
+    id: Identity
+    fulfillments: Annotated[tuple[MovedFulfillment, ...], Field(min_length=1, max_length=1)]
+
+
+class IntentMessage(OrderObject):
+    intent: Intent
+
+
+class SelectedMessage(OrderObject):
+    order: SelectedOrder
+
+
+class InitiatedMessage(OrderObject):
+    order: InitiatedOrder
+
+
+class ConfirmedMessage(OrderObject):
+    order: ConfirmedOrder
+
+
+class OrderIdMessage(OrderObject):
+    order_id: Identity
+
+
+class CancelMessage(OrderObject):
+    order_id: Identity
+    cancellation_reason_id: Omittable[Text] = None
+    descriptor: Omittable[OrderDescriptor] = None
+
+
+class UpdateMessage(OrderObject):
+    update_target: Literal["fulfillments"]
+    order: UpdatedOrder
+
+
+class SearchRequest(OrderObject):
+    context: MessageContext
+    message: IntentMessage
+
+
+class SelectRequest(OrderObject):
+    context: OrderContext
+    message: SelectedMessage
+
+
+class InitRequest(OrderObject):
+    context: OrderContext
+    message: InitiatedMessage
+
+
+class ConfirmRequest(OrderObject):
+    context: OrderContext
+    message: ConfirmedMessage
+
+
+class StatusRequest(OrderObject):
+    context: OrderContext
+    message: OrderIdMessage
+
+
+class UpdateRequest(OrderObject):
+    context: OrderContext
+    message: UpdateMessage
+
+
+class CancelRequest(OrderObject):
+    context: OrderContext
+    message: CancelMessage
+
+
+OrderRequest = (
+    SearchRequest | SelectRequest | InitRequest | ConfirmRequest | StatusRequest | UpdateRequest | CancelRequest
+)
+
+REQUESTS: dict[Action, type[OrderRequest]] = {
+    Action.SEARCH: SearchRequest,
+    Action.SELECT: SelectRequest,
+    Action.INIT: InitRequest,
+    Action.CONFIRM: ConfirmRequest,
+    Action.STATUS: StatusRequest,
+    Action.UPDATE: UpdateRequest,
+    Action.CANCEL: CancelRequest,
+}
+"""The requests that a provider's platform takes, each with its model."""
+
+
+class CatalogMessage(OrderObject):
+    catalog: Catalog
+
+
+class OrderMessage(OrderObject):
+    order: Order
+
+
+class OnSearch(OrderObject):
+    """`on_search`: a catalogue, or an error."""
+
+    context: Context
+    message: Omittable[CatalogMessage] = None
+    error: Omittable[Error] = None
+
+
+class OrderCallback(OrderObject):
+    """`on_select` to `on_cancel`: the order, or an error."""
+
+    context: Context
+    message: Omittable[OrderMessage] = None
+    error: Omittable[Error] = None
+
+
+QUOTE_TTL = timedelta(minutes=10)
+"""How long a quote holds."""

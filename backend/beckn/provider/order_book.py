@@ -1,0 +1,287 @@
+"""Quotes and orders in the database: the one place where capacity is taken, moved and given back.
+
+Every change is one call of an SQL function (`backend/deprecated/supabase_triggers.sql`, "The provider's platform"),
+so it is atomic over psycopg and PostgREST alike, and callbacks go into the outbox in the same transaction.
+
+All methods raise `database.errors.DatabaseError` or one of its kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from beckn.grid_reading import GridContext
+from beckn.outbox import OutgoingMessage
+from beckn.provider.messages_order import FulfillmentStateCode
+from beckn.provider.slots import Booking, Bookings
+from beckn.provider.stored_orders import (
+    HOLDING_CAPACITY,
+    CancellationRecord,
+    Deferral,
+    OrderTerms,
+    StoredOrder,
+    StoredQuote,
+    read_stored,
+)
+from supabase_client import Database, Order, Row, Where
+from vocabulary import Word, WorkloadStatus
+
+
+class Placing(Word):
+    """How a confirm ended."""
+
+    PLACED = "placed"
+    REPEATED = "repeated"
+    OTHER_ORDER = "other_order"
+    UNKNOWN_QUOTE = "unknown_quote"
+    QUOTE_EXPIRED = "quote_expired"
+    NOT_ACTIVE = "not_active"
+    NO_CAPACITY = "no_capacity"
+
+
+class Changing(Word):
+    """How a step of an order ended. `FENCED`: another process has it, nothing is stored."""
+
+    CHANGED = "changed"
+    FENCED = "fenced"
+    WRONG_STATE = "wrong_state"
+    NO_CAPACITY = "no_capacity"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The outcome of a confirm: the order, if there is one, and the IT power that was free, if too little."""
+
+    state: Placing
+    order: StoredOrder | None
+    free_kw: float | None
+
+
+@dataclass(frozen=True)
+class Changed:
+    state: Changing
+    order: StoredOrder | None
+    free_kw: float | None
+
+
+@dataclass(frozen=True)
+class Actuals:
+    """What a run really used. What could not be worked out is None."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    energy_kwh: float | None = None
+    carbon_gco2: float | None = None
+    cost_gbp: float | None = None
+
+
+NOTHING_USED = Actuals()
+
+
+@dataclass(frozen=True)
+class OrderChange:
+    """One step of an order from `order` as it was seen to `state`; None leaves a field as it is."""
+
+    order: StoredOrder
+    state: FulfillmentStateCode
+    status: WorkloadStatus
+    at: datetime
+    due_at: datetime | None
+    status_reason: str | None = None
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    deferral: Deferral | None = None
+    cancellation: CancellationRecord | None = None
+    actuals: Actuals = NOTHING_USED
+
+    def after(self) -> StoredOrder:
+        """The order as it will be, for the callback that is stored with the change."""
+        changes: dict[str, Any] = {
+            "state": self.state,
+            "status": self.status,
+            "updated_at": self.at,
+            "revision": self.order.revision + 1,
+            "status_reason": self.status_reason or self.order.status_reason,
+            "starts_at": self.starts_at or self.order.starts_at,
+            "ends_at": self.ends_at or self.order.ends_at,
+            "deferral": self.deferral or self.order.deferral,
+            "cancellation": self.cancellation or self.order.cancellation,
+            "actual_start": self.actuals.start or self.order.actual_start,
+            "actual_end": self.actuals.end or self.order.actual_end,
+            "actual_energy_kwh": self.actuals.energy_kwh,
+            "actual_carbon_gco2": self.actuals.carbon_gco2,
+            "actual_cost_gbp": self.actuals.cost_gbp,
+        }
+        return self.order.model_copy(update=changes)
+
+
+@dataclass(frozen=True)
+class DueOrders:
+    """Orders that this process holds on a lease, and when the next one is due, None when none is."""
+
+    claimed: tuple[StoredOrder, ...]
+    next_due_at: datetime | None
+
+
+class OrderBook:
+    """The quotes and orders of one provider's platform. Safe to use from many threads and processes."""
+
+    def __init__(self, database: Database, bpp_id: str) -> None:
+        self._database = database
+        self._bpp_id = bpp_id
+
+    def grid(self, now: datetime) -> GridContext:
+        """The grid and the data centres at `now`."""
+        return GridContext.model_validate(self._database.call("grid_context", {"p_now": now}, repeatable=True))
+
+    def bookings(self, now: datetime, *, without: StoredOrder | None = None) -> Bookings:
+        """What orders hold from `now` on, of whichever platform; `without` one that is to be moved."""
+        rows = self._database.select(
+            "beckn_orders",
+            where=[
+                Where("state", [str(state) for state in sorted(HOLDING_CAPACITY)], "in"),
+                Where("ends_at", now, "gt"),
+            ],
+            order=Order(("order_id",)),
+            columns=("order_id", "dc_id", "starts_at", "ends_at", "it_power_kw"),
+        )
+        return Bookings(
+            Booking(
+                row["dc_id"],
+                datetime.fromisoformat(row["starts_at"]),
+                datetime.fromisoformat(row["ends_at"]),
+                row["it_power_kw"],
+            )
+            for row in rows
+            if without is None or row["order_id"] != str(without.order_id)
+        )
+
+    def store_quote(self, quote: StoredQuote) -> StoredQuote:
+        """Store a quote; the stored one where it is there already."""
+        row = quote.model_dump(mode="json") | {"price_gbp": str(quote.terms.price_gbp)}
+        return read_stored(StoredQuote, self._database.call("beckn_store_quote", {"p_quote": row}, repeatable=True))
+
+    def quote(self, bap_id: str, transaction_id: str, quote_id: str) -> StoredQuote | None:
+        rows = self._quotes(bap_id, transaction_id, Where("quote_id", quote_id))
+        return read_stored(StoredQuote, rows[0]) if rows else None
+
+    def newest_quote(self, bap_id: str, transaction_id: str, item_id: str) -> StoredQuote | None:
+        """The quote of a transaction's last select of an item."""
+        rows = self._quotes(bap_id, transaction_id, Where("item_id", item_id))
+        return read_stored(StoredQuote, rows[0]) if rows else None
+
+    def place(self, order_id: str, quote: StoredQuote, terms: OrderTerms, start: datetime, now: datetime) -> Placed:
+        """Make a quote an order, if there is capacity still; the transaction's order where it has one."""
+        task = terms.task
+        workload: Row = {
+            "job_id": f"order:{order_id}",
+            "workload_type": task.workload_type,
+            "urgency": task.urgency,
+            "required_gpu_mins": task.required_gpu_mins,
+            "required_cpu_cores": task.required_cpu_cores,
+            "required_memory_gb": task.required_memory_gb,
+            "estimated_energy_kwh": task.estimated_energy_kwh,
+            "carbon_cap_gco2": task.carbon_cap_gco2,
+            "max_price_gbp": task.max_price_gbp,
+            "deadline": task.deadline,
+            "deferral_window_mins": None if task.deferral_window_mins is None else int(task.deferral_window_mins),
+        }
+        row: Row = {
+            "order_id": order_id,
+            "quote_id": str(quote.quote_id),
+            "bpp_id": self._bpp_id,
+            "bap_id": quote.bap_id,
+            "transaction_id": str(quote.transaction_id),
+            "starts_at": start,
+            "ends_at": start + terms.duration,
+            "terms": terms.model_dump(mode="json"),
+            "workload": workload,
+        }
+        answer = self._database.call("beckn_place_order", {"p_order": row, "p_now": now}, repeatable=True)
+        return Placed(Placing(answer["state"]), _order(answer), answer.get("free_kw"))
+
+    def order(self, bap_id: str, order_id: str) -> StoredOrder | None:
+        """An order of this buyer."""
+        try:
+            identity = str(UUID(order_id))
+        except ValueError:
+            return None
+        arguments = {"p_bpp_id": self._bpp_id, "p_bap_id": bap_id, "p_order_id": identity}
+        row = self._database.call("beckn_order", arguments, repeatable=True)
+        return read_stored(StoredOrder, row) if row else None
+
+    def order_of_transaction(self, bap_id: str, transaction_id: str) -> StoredOrder | None:
+        rows = self._database.select(
+            "beckn_orders",
+            where=self._of_transaction(bap_id, transaction_id),
+            order=Order(("order_id",)),
+            columns=("order_id",),
+        )
+        return self.order(bap_id, rows[0]["order_id"]) if rows else None
+
+    def change(
+        self, change: OrderChange, *, outgoing: Sequence[OutgoingMessage] = (), by_executor: bool = False
+    ) -> Changed:
+        """One step of an order. An executor's is stored only while it holds the order's lease."""
+        used = change.actuals
+        row: Row = {
+            "order_id": str(change.order.order_id),
+            "lease_token": change.order.lease_token if by_executor else None,
+            "from_states": [str(change.order.state)],
+            "state": str(change.state),
+            "starts_at": change.starts_at,
+            "ends_at": change.ends_at,
+            "deferral": change.deferral.model_dump(mode="json") if change.deferral else None,
+            "cancellation": change.cancellation.model_dump(mode="json") if change.cancellation else None,
+            "due_at": change.due_at,
+            "updated_at": change.at,
+            "workload": {
+                "status": str(change.status),
+                "status_reason": change.status_reason,
+                "scheduled_start": change.starts_at,
+                "actual_start": used.start,
+                "actual_end": used.end,
+                "actual_energy_kwh": used.energy_kwh,
+                "actual_carbon_gco2": used.carbon_gco2,
+                "actual_cost_gbp": used.cost_gbp,
+            },
+        }
+        arguments = {"p_change": row, "p_outgoing": [message.row() for message in outgoing]}
+        answer = self._database.call("beckn_change_order", arguments)
+        return Changed(Changing(answer["state"]), _order(answer), answer.get("free_kw"))
+
+    def claim_due(self, worker: str, now: datetime, *, lease_seconds: float, limit: int) -> DueOrders:
+        """Take up to `limit` orders that are to start or to end by `now`, lost leases included."""
+        arguments = {
+            "p_bpp_id": self._bpp_id,
+            "p_worker": worker,
+            "p_now": now,
+            "p_lease_seconds": lease_seconds,
+            "p_limit": limit,
+        }
+        answer = self._database.call("beckn_claim_orders", arguments)
+        next_due = answer["next_due_at"]
+        return DueOrders(
+            tuple(read_stored(StoredOrder, row) for row in answer["claimed"]),
+            datetime.fromisoformat(next_due) if next_due else None,
+        )
+
+    def _quotes(self, bap_id: str, transaction_id: str, condition: Where) -> list[Row]:
+        return self._database.select(
+            "beckn_quotes",
+            where=[*self._of_transaction(bap_id, transaction_id), condition],
+            order=Order(("created_at", "quote_id"), descending=True),
+            limit=1,
+        )
+
+    def _of_transaction(self, bap_id: str, transaction_id: str) -> list[Where]:
+        return [Where("bpp_id", self._bpp_id), Where("bap_id", bap_id), Where("transaction_id", transaction_id)]
+
+
+def _order(answer: Any) -> StoredOrder | None:
+    row = answer.get("order")
+    return read_stored(StoredOrder, row) if row else None

@@ -1,0 +1,183 @@
+"""Runs of a workload in the slots of data centres: which ones can be had, and what each is worth. Pure.
+
+A slot is a half-hour in one data centre in which a run starts, `DC-001:gpu-slot:20260115T1300Z`; the run goes on for
+as long as the workload takes. In the slot of the present half-hour it starts at once. Price, carbon, feasibility and
+score are those of `decisions/scoring.py`, worked out over the half-hours that the run covers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from beckn.grid_reading import GridContext
+from beckn.provider.requirements import Wanted
+from decisions.context import DataCentre, Task
+from decisions.energy import ComputeLoad
+from decisions.evaluation import Evaluation, evaluate
+from decisions.feasibility import Violation, finish
+from decisions.objective import Sites, Terms, free_power_kw
+from decisions.runs import MICROSECOND
+from decisions.signals import line_up
+from decisions.suitability import suitability_score
+from half_hours import UTC, half_hour_of, is_half_hour
+from vocabulary import Policy
+
+_ITEM_ID = re.compile(r"(?P<dc_id>[A-Za-z0-9._:-]{1,64}):gpu-slot:(?P<start>[0-9]{8}T[0-9]{4}Z)")
+_COMPACT_TIME = "%Y%m%dT%H%MZ"
+
+# Rounding of floating point, far below the power of a GPU.
+POWER_TOLERANCE_KW = 1e-6
+
+_POLICY = Policy.BALANCED
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The half-hour from `start` in one data centre."""
+
+    dc_id: str
+    start: datetime
+
+    @classmethod
+    def parse(cls, item_id: str) -> Slot:
+        """The slot of an item's id.
+
+        Raises:
+            ValueError: it is not the id of a slot.
+        """
+        match = _ITEM_ID.fullmatch(item_id)
+        if match is None:
+            raise ValueError(f"{item_id} is not the id of a slot, such as DC-001:gpu-slot:20260115T1300Z")
+        try:
+            start = datetime.strptime(match["start"], _COMPACT_TIME).replace(tzinfo=UTC)
+        except ValueError:
+            raise ValueError(f"{item_id} has no time in it, such as 20260115T1300Z") from None
+        if not is_half_hour(start):
+            raise ValueError(f"{item_id} does not start with a half-hour")
+        return cls(match["dc_id"], start)
+
+    @property
+    def item_id(self) -> str:
+        return f"{self.dc_id}:gpu-slot:{self.start.strftime(_COMPACT_TIME)}"
+
+    @property
+    def fulfillment_id(self) -> str:
+        return f"ful:{self.dc_id}:{self.start.strftime(_COMPACT_TIME)}"
+
+
+@dataclass(frozen=True)
+class SlotRun:
+    """One run in one slot. Energy, carbon and cost are the whole site's, PUE included."""
+
+    centre: DataCentre
+    slot: Slot
+    start: datetime
+    end: datetime
+    load: ComputeLoad
+    site_energy_kwh: float
+    carbon_gco2: float
+    cost_gbp: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Booking:
+    """IT power that an order holds in a data centre."""
+
+    dc_id: str
+    starts_at: datetime
+    ends_at: datetime
+    it_power_kw: float
+
+
+class Bookings:
+    """What orders hold, by data centre."""
+
+    def __init__(self, bookings: Iterable[Booking]) -> None:
+        self._of_centre: defaultdict[str, list[Booking]] = defaultdict(list)
+        for booking in bookings:
+            self._of_centre[booking.dc_id].append(booking)
+
+    def most_kw(self, dc_id: str, start: datetime, end: datetime) -> float:
+        """The most IT power that is held at any moment of [start, end)."""
+        held = [booking for booking in self._of_centre[dc_id] if booking.starts_at < end and booking.ends_at > start]
+        moments = [start, *(booking.starts_at for booking in held if booking.starts_at > start)]
+        return max(
+            sum(booking.it_power_kw for booking in held if booking.starts_at <= moment < booking.ends_at)
+            for moment in moments
+        )
+
+    def leave_room(self, centre: DataCentre, start: datetime, end: datetime, it_power_kw: float) -> bool:
+        """Whether a run of this power fits beside the orders."""
+        held_kw = self.most_kw(centre.dc_id, start, end)
+        return it_power_kw <= free_power_kw(centre) - held_kw + POWER_TOLERANCE_KW
+
+
+NO_BOOKINGS = Bookings(())
+
+
+def possible_runs(
+    wanted: Wanted, grid: GridContext, bookings: Bookings, *, now: datetime, carbon_price_gbp_per_t: float
+) -> list[SlotRun]:
+    """Every run that breaks no constraint and finds room, best first: least J, then carbon, then earliest."""
+    evaluation = _evaluation(wanted.task, grid, sorted(grid.data_centres, key=_dc_id), now, carbon_price_gbp_per_t)
+    starts_us = evaluation.runs.starts_us
+    allowed = evaluation.feasible & (starts_us >= (wanted.earliest - evaluation.runs.origin) // MICROSECOND)
+    sites, starts = np.nonzero(allowed)
+    ranked = np.lexsort(
+        (sites, starts_us[starts], evaluation.carbon_share[sites, starts], evaluation.position[sites, starts])
+    )
+    runs = (_slot_run(evaluation, int(sites[each]), int(starts[each])) for each in ranked)
+    return [run for run in runs if bookings.leave_room(run.centre, run.start, run.end, run.load.it_power_kw)]
+
+
+def run_at(
+    task: Task,
+    grid: GridContext,
+    centre: DataCentre,
+    start: datetime,
+    *,
+    carbon_price_gbp_per_t: float,
+) -> tuple[SlotRun | None, tuple[Violation, ...]]:
+    """The run that starts at `start`, and the constraints it breaks; None where a signal it needs is unknown."""
+    evaluation = _evaluation(task, grid, [centre], start, carbon_price_gbp_per_t)
+    violations = () if evaluation.feasible[0, 0] else evaluation.feasibility.violations(0, 0)
+    return (_slot_run(evaluation, 0, 0) if evaluation.known[0, 0] else None), violations
+
+
+def first_moment(slot: Slot, now: datetime) -> datetime:
+    """When a run in a slot starts: with it or, in the present one, at once."""
+    return max(slot.start, now)
+
+
+def _evaluation(
+    task: Task, grid: GridContext, centres: Sequence[DataCentre], as_of: datetime, carbon_price_gbp_per_t: float
+) -> Evaluation:
+    signals = line_up(as_of, grid.national, grid.regional)
+    return evaluate(task, as_of, signals, Sites.of(centres, signals), Terms.of(_POLICY, carbon_price_gbp_per_t))
+
+
+def _slot_run(evaluation: Evaluation, site: int, run: int) -> SlotRun:
+    candidates, load, start = evaluation.candidates, evaluation.load, evaluation.runs.start(run)
+    centre = candidates.sites.centres[site]
+    return SlotRun(
+        centre=centre,
+        slot=Slot(centre.dc_id, half_hour_of(start)),
+        start=start,
+        end=finish(start, load.duration),
+        load=load,
+        site_energy_kwh=load.it_energy_kwh * centre.pue,
+        carbon_gco2=float(evaluation.carbon_gco2[site, run]),
+        cost_gbp=candidates.cost_gbp_of(site, run),
+        score=suitability_score(float(evaluation.position[site, run])),
+    )
+
+
+def _dc_id(centre: DataCentre) -> str:
+    return centre.dc_id

@@ -1,0 +1,45 @@
+"""The registry over HTTP: `POST /registry/lookup`, as Beckn's registry API 1.1.1 has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from flask import Response, request
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import TypeAdapter
+
+from beckn.answers import AckAnswer, Refused, refusal
+from beckn.context_rules import read_message
+from beckn.reception import AUTHORIZATION, Reception
+from beckn.subscribers import Registry, Subscription, SubscriptionQuery
+
+TAG = Tag(name="Registry", description="The platforms of the network and their keys")
+_SUBSCRIPTIONS = TypeAdapter(list[Subscription])
+
+
+def registry_endpoints(
+    registry: Registry, reception: Reception, *, authenticates: bool, clock: Callable[[], datetime]
+) -> APIBlueprint:
+    """`/registry/lookup`"""
+    endpoints = APIBlueprint("registry", __name__, url_prefix="/registry", abp_tags=[TAG])
+
+    @endpoints.post(
+        "/lookup",
+        summary="The subscribers that are like the one in the body",
+        description="Signed like every message of the network, by any subscriber. A field that is left out may be "
+        "anything; without a status, only subscriptions that hold are answered.",
+        responses={400: AckAnswer, 401: AckAnswer},
+    )
+    def lookup() -> Response:
+        body = request.get_data()
+        try:
+            if authenticates:
+                reception.verified(request.headers.get(AUTHORIZATION), body)
+            found = registry.lookup(read_message(SubscriptionQuery, body), clock())
+        except Refused as refused:
+            return refusal(refused)
+        return Response(_SUBSCRIPTIONS.dump_json(found), mimetype="application/json")
+
+    return endpoints

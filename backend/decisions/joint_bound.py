@@ -1,0 +1,254 @@
+"""What no joint plan can beat, and what a place in a half-hour is worth: the Lagrangian dual of the plan.
+
+Give capacity a price in every half-hour and let each job choose alone, paying its J and for the capacity it takes.
+What the jobs pay together, less what all capacity is worth, is no more than the J of any plan that keeps the
+capacities, whatever the prices (weak duality):
+
+    bound(prices) = Σ_jobs min_options (J + Σ power x price) - Σ free capacity x price
+
+So every evaluation is a certificate by itself, and no solver's tolerance enters it. The greatest such bound is that
+of the linear programme in which jobs may be split between their options, and its prices are the capacity duals of
+that programme. It is climbed by subgradients: where more is taken than is free, the price rises (Held and Karp 1971,
+with Polyak's step).
+
+Leaving out is priced in the same way: a job may pay its weight x the price of leaving out instead, and the weight
+that the plan leaves out is given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from decisions.joint_options import RunOptions, edge_totals
+from decisions.joint_pieces import PieceOptions, fill
+from decisions.joint_problem import Assignment, JointProblem
+from decisions.joint_stopwatch import Stopwatch
+from decisions.runs import HOUR_US, Booleans, Floats, Integers
+
+MOST_ROUNDS = 600
+LEFT_OUT_ROUNDS = 100
+# After this many rounds without progress (a share of what is missing) the steps get shorter, by this factor, down to
+# this length.
+PATIENCE = 15
+LEAST_PROGRESS = 1e-5
+SHORTENING = 0.6
+SHORTEST_STEP = 0.003
+# How much of the last direction is kept: it damps the zigzag.
+MOMENTUM = 0.7
+
+# A bound this close to the plan, relatively, is the rounding of floating point.
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """No plan that leaves out as little has a smaller J; and the prices that prove it."""
+
+    objective_gbp: float
+    prices_gbp_per_kw: Floats
+    """Price of a kilowatt of IT power in each half-hour, shape (data centres, half-hours)."""
+    leaving_price: float
+    """Price of leaving out a weight of 1; infinite where nothing is left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """What the jobs choose at some prices."""
+
+    value: float
+    taken_kw: Floats
+    left_out: float
+    """The weight that stays away."""
+
+
+class Relaxation:
+    """The jobs of a problem, each choosing alone."""
+
+    def __init__(self, problem: JointProblem, *, counting_money: bool = True) -> None:
+        """Without money every option's J is 0: what is left is how much must be left out."""
+        self.free_kw: Floats = np.repeat(problem.free_w[:, None] / 1000, problem.half_hours, axis=1)
+        self._weights = np.array(problem.weights, dtype=np.float64)
+        options = problem.options
+        runs = [(number, one) for number, one in enumerate(options) if isinstance(one, RunOptions)]
+        pieces = [(number, one) for number, one in enumerate(options) if isinstance(one, PieceOptions)]
+        self._tables: list[_Table] = []
+        if runs:
+            self._tables.append(_RunTable(runs, counting_money))
+        if pieces:
+            self._tables.append(_PieceTable(pieces, counting_money))
+
+    def reply(self, prices_gbp_per_kw: Floats, leaving_price: float = np.inf, left_out_weight: int = 0) -> Reply:
+        """The bound at these prices, which are 0 or more, on plans that leave out no more weight than this.
+
+        An infinite price of leaving out forbids it.
+        """
+        least = np.empty(len(self._weights))
+        for table in self._tables:
+            least[table.jobs] = table.least(prices_gbp_per_kw)
+        leaving = self._weights * leaving_price
+        stays_away = leaving < least
+        taken_kw = np.zeros_like(self.free_kw)
+        for table in self._tables:
+            table.take(taken_kw, ~stays_away[table.jobs])
+        worth = float((prices_gbp_per_kw * self.free_kw).sum())
+        given_back = leaving_price * left_out_weight if left_out_weight else 0.0
+        value = float(np.minimum(least, leaving).sum()) - given_back - worth
+        return Reply(value, taken_kw, float(self._weights[stays_away].sum()))
+
+    def regrets(self, prices_gbp_per_kw: Floats, leaving_price: float) -> list[Floats]:
+        """How much more each option of each job pays at these prices than the job has to."""
+        regrets: list[Floats] = [np.zeros(0)] * len(self._weights)
+        for table in self._tables:
+            for number, paid in table.paid_by_job(prices_gbp_per_kw):
+                regrets[number] = paid - min(float(paid.min()), float(self._weights[number]) * leaving_price)
+        return regrets
+
+
+class _Table:
+    """Options of several jobs in rows, those of a job together, and the row each job chose last."""
+
+    def __init__(self, jobs: Sequence[int], counts: Sequence[int]) -> None:
+        self.jobs = np.array(jobs, dtype=np.int64)
+        self._begins: Integers = np.cumsum(np.array(counts, dtype=np.int64)) - counts
+        self._job = np.repeat(np.arange(len(counts)), counts)
+        self._chosen: Integers = self._begins
+
+    def least(self, prices_gbp_per_kw: Floats) -> Floats:
+        """What each job pays at least; it chooses the first option for which it does."""
+        paid = self._paid(prices_gbp_per_kw)
+        least: Floats = np.minimum.reduceat(paid, self._begins)
+        rows = np.flatnonzero(paid == least[self._job])
+        self._chosen = rows[np.concatenate(([True], np.diff(self._job[rows]) > 0))]
+        return least
+
+    def paid_by_job(self, prices_gbp_per_kw: Floats) -> Iterator[tuple[int, Floats]]:
+        """Each job's number, and what it would pay for each of its options."""
+        parts = np.split(self._paid(prices_gbp_per_kw), self._begins[1:])
+        yield from zip(self.jobs.tolist(), parts, strict=True)
+
+    def take(self, taken_kw: Floats, coming: Booleans) -> None:
+        """Add the capacity that the choices of the coming jobs take."""
+        raise NotImplementedError
+
+    def _paid(self, prices_gbp_per_kw: Floats) -> Floats:
+        raise NotImplementedError
+
+
+class _RunTable(_Table):
+    """Jobs that do not pause: a row for each place and start."""
+
+    def __init__(self, options: Sequence[tuple[int, RunOptions]], counting_money: bool) -> None:
+        counts = [one.count for _, one in options]
+        super().__init__([number for number, _ in options], counts)
+        self._power_kw = np.repeat([one.power_w / 1000 for _, one in options], counts)
+        self._first_edge = np.concatenate([one.first_edge for _, one in options])
+        self._last_edge = np.concatenate([one.last_edge for _, one in options])
+        self._objective_gbp = np.concatenate([one.objective_gbp for _, one in options]) * counting_money
+
+    def take(self, taken_kw: Floats, coming: Booleans) -> None:
+        rows = self._chosen[coming]
+        sites, half_hours = taken_kw.shape
+        changes = np.zeros(sites * (half_hours + 1))
+        np.add.at(changes, self._first_edge[rows], self._power_kw[rows])
+        np.add.at(changes, self._last_edge[rows], -self._power_kw[rows])
+        taken_kw += np.cumsum(changes.reshape(sites, half_hours + 1), axis=1)[:, :-1]
+
+    def _paid(self, prices_gbp_per_kw: Floats) -> Floats:
+        totals = edge_totals(prices_gbp_per_kw)
+        paid: Floats = totals[self._last_edge] - totals[self._first_edge]
+        paid *= self._power_kw
+        paid += self._objective_gbp
+        return paid
+
+
+class _PieceTable(_Table):
+    """Interruptible jobs: a row for each place.
+
+    Here a job takes only a part of its power in a half-hour that it works a part of, and its price limit is a price
+    on its cost (the one that makes it keep the limit when it is alone). Both can only lower what it pays.
+    """
+
+    def __init__(self, options: Sequence[tuple[int, PieceOptions]], counting_money: bool) -> None:
+        counts = [len(one.sites) for _, one in options]
+        super().__init__([number for number, _ in options], counts)
+        self._sites = np.concatenate([one.sites for _, one in options])
+        self._available_us = np.concatenate([one.available_us for _, one in options])
+        self._need_us = np.repeat([one.need_us for _, one in options], counts)[:, None]
+        power_kw = np.repeat([one.power_w / 1000 for _, one in options], counts)[:, None]
+        # Capacity of a half-hour that an hour of work in it takes.
+        self._kw_per_h = power_kw * HOUR_US / np.maximum(self._available_us, 1)
+        self._rate_gbp_per_h = counting_money * np.concatenate([one.limited_rate_gbp_per_h for _, one in options])
+        self._constant_gbp = counting_money * np.concatenate([one.limited_constant_gbp for _, one in options])
+        self._used_h: Floats = np.zeros(self._available_us.shape)
+
+    def take(self, taken_kw: Floats, coming: Booleans) -> None:
+        rows = self._chosen[coming]
+        np.add.at(taken_kw, self._sites[rows], self._kw_per_h[rows] * self._used_h[rows])
+
+    def _paid(self, prices_gbp_per_kw: Floats) -> Floats:
+        keys = self._rate_gbp_per_h + self._kw_per_h * prices_gbp_per_kw[self._sites]
+        self._used_h = fill(keys, self._available_us, self._need_us) / HOUR_US
+        paid: Floats = self._constant_gbp + (self._used_h * keys).sum(axis=1)
+        return paid
+
+
+def bound_plan(problem: JointProblem, plan: Assignment, stopwatch: Stopwatch) -> Bound:
+    """The greatest bound on the J of plans that leave out no more weight than `plan`, found in the time there is."""
+    dearest_gbp = max((placement.objective_gbp for placement in plan.placements if placement), default=0.0)
+    leaving_price = max(0.0, dearest_gbp) if plan.left_out_weight else np.inf
+    bound = _climb(Relaxation(problem), plan.objective_gbp, leaving_price, plan.left_out_weight, stopwatch)
+    return replace(bound, objective_gbp=min(bound.objective_gbp, plan.objective_gbp))
+
+
+def bound_left_out(problem: JointProblem, plan: Assignment, stopwatch: Stopwatch) -> int:
+    """A weight that every plan leaves out at least."""
+    if plan.left_out_weight == 0:
+        return 0
+    relaxation = Relaxation(problem, counting_money=False)
+    least = _climb(relaxation, float(plan.left_out_weight), 1.0, 0, stopwatch, LEFT_OUT_ROUNDS).objective_gbp
+    # Weights are whole numbers.
+    return min(plan.left_out_weight, max(0, int(np.ceil(least - 1e-6))))
+
+
+def _climb(
+    relaxation: Relaxation,
+    upper: float,
+    leaving_price: float,
+    left_out_weight: int,
+    stopwatch: Stopwatch,
+    most_rounds: int = MOST_ROUNDS,
+) -> Bound:
+    """Subgradient ascent towards `upper`: the greatest bound found.
+
+    Capacity prices move in pounds for the whole of a data centre's free capacity, so that large and small ones move
+    alike. With a weight to leave out its price moves too, as the last element.
+    """
+    free_kw = relaxation.free_kw
+    scale = np.where(free_kw > 0, free_kw, 1.0)
+    point = np.zeros(free_kw.size + 1)
+    point[-1] = leaving_price
+    best, best_point = -np.inf, point
+    direction, step, idle = np.zeros(0), 1.0, 0
+    for _ in range(most_rounds):
+        prices = point[:-1].reshape(free_kw.shape) / scale
+        reply = relaxation.reply(prices, float(point[-1]), left_out_weight)
+        idle = 0 if reply.value > best + LEAST_PROGRESS * (upper - best) else idle + 1
+        if reply.value > best:
+            best, best_point = reply.value, point
+        if upper - best <= ROUNDING * max(1.0, abs(upper)) or step < SHORTEST_STEP or stopwatch.is_over():
+            break
+        if idle >= PATIENCE:
+            point, direction, step, idle = best_point, np.zeros(0), step * SHORTENING, 0
+            continue
+        over = np.where(free_kw > 0, (reply.taken_kw - free_kw) / scale, 0.0)
+        gradient = np.append(over.ravel(), reply.left_out - left_out_weight if left_out_weight else 0.0)
+        gradient[(point <= 0) & (gradient < 0)] = 0.0
+        direction = MOMENTUM * direction + (1 - MOMENTUM) * gradient if len(direction) else gradient
+        length = float(direction @ direction)
+        if length == 0:
+            break
+        point = np.maximum(0.0, point + step * (upper - reply.value) / length * direction)
+    return Bound(best, best_point[:-1].reshape(free_kw.shape) / scale, float(best_point[-1]))

@@ -1,0 +1,135 @@
+"""Endpoints about the broadcast: the events as a stream, and by polling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.parameters import NoParameters
+from decisions.published import PublishedDecisions
+from gateway.feed import BroadcastFeed
+from gateway.pages import bounded_pages
+from gateway.parameters import Sequence
+from ontology import Moment
+from supabase_client import Row
+from web.application import answer, problem_answer
+from web.problems import Problem
+
+TAG = Tag(name="Broadcast", description="Every published event, in order")
+MOST_STREAMS = 4000
+
+
+class StreamQuery(NoParameters):
+    after: Sequence | None = Field(None, description="Begin after this event; `Last-Event-ID` goes before it")
+
+
+class StreamHeaders(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    last_event_id: Sequence | None = Field(
+        None, alias="Last-Event-ID", description="The last event seen: those after it are sent first"
+    )
+
+
+class PollQuery(NoParameters):
+    after: Sequence = Field(0, description="Go on after this: the `next` of the answer before")
+    limit: int = Field(100, ge=1, le=1000, description="How many to answer at most")
+
+
+class BroadcastEvent(BaseModel):
+    """One event."""
+
+    sequence: int = Field(description="Its number: from 1, without gaps", json_schema_extra={"example": 17})
+    type: str = Field(description="What kind of event it is", json_schema_extra={"example": "decision"})
+    job_id: str | None = Field(description="The workload it is about", json_schema_extra={"example": "train-1"})
+    created_at: Moment
+    data: dict[str, Any] = Field(description="For a `decision`, the published output")
+
+
+class EventsPage(BaseModel):
+    """Events in order."""
+
+    events: list[BroadcastEvent] = Field(description="Large ones are answered fewer at a time")
+    next: int = Field(description="Ask again with after= this")
+    oldest: int | None = Field(description="The oldest event that is kept; null before the first")
+    newest: int | None = Field(description="The newest event; null before the first")
+
+
+def broadcast_endpoints(published: PublishedDecisions, feed: BroadcastFeed) -> APIBlueprint:
+    """`/beckn/broadcast…`"""
+    endpoints = APIBlueprint("broadcast", __name__, url_prefix="/beckn/broadcast", abp_tags=[TAG])
+
+    @endpoints.get(
+        "",
+        summary="Every event, as it is published",
+        description=(
+            "Server-sent events: `id` is the event's number, `event` its type, `data` its JSON document. With "
+            "`Last-Event-ID` or `after` the events that follow it are sent first; without, those published from "
+            "now on. A comment line comes at least every 15 seconds."
+        ),
+        responses={
+            200: {
+                "description": "A stream without an end",
+                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            },
+            409: problem_answer("The events are of another database: begin anew"),
+        },
+    )
+    def stream(header: StreamHeaders, query: StreamQuery) -> Response:
+        after = query.after if header.last_event_id is None else header.last_event_id
+        if after is not None:
+            _check_not_ahead(feed, after)
+        if feed.streams >= MOST_STREAMS:
+            raise Problem(503, f"{MOST_STREAMS} streams are open already: poll, or take another gateway")
+        events = Response(feed.stream(after), mimetype="text/event-stream")
+        events.headers["Cache-Control"] = "no-cache, no-transform"
+        events.headers["X-Accel-Buffering"] = "no"  # what a proxy of nginx's needs to hear
+        return events
+
+    @endpoints.get(
+        "/poll",
+        summary="The same events, by cursor",
+        responses={200: EventsPage, 409: problem_answer("The cursor is of another database: begin anew")},
+    )
+    def poll(query: PollQuery) -> Response:
+        held: dict[str, int | None] = {}
+
+        def read(after: int, limit: int) -> tuple[list[Row], int]:
+            page = published.events_after(after, limit)
+            held.update(oldest=page.oldest, newest=page.newest)
+            events = [
+                {
+                    "sequence": event.sequence,
+                    "type": event.event_type,
+                    "job_id": event.job_id,
+                    "created_at": event.created_at,
+                    "data": event.event,
+                }
+                for event in page.events
+            ]
+            return events, page.next
+
+        documents, following = bounded_pages(read, query.after, query.limit)
+        if query.after > (held["newest"] or 0):
+            raise _other_database(query.after, held["newest"])
+        return answer({"events": documents, "next": following, **held})
+
+    return endpoints
+
+
+def _check_not_ahead(feed: BroadcastFeed, after: int) -> None:
+    if feed.is_ahead(after):
+        raise _other_database(after, feed.newest)
+
+
+def _other_database(after: int, newest: int | None) -> Problem:
+    return Problem(
+        409,
+        f"event {after} is not there yet, the newest is {newest or 0}: your place is that of another database, "
+        "so begin anew with after=0",
+        newest=newest or 0,
+    )

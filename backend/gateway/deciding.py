@@ -1,0 +1,206 @@
+"""The deciding half of the gateway: a process of its own beside the one that serves.
+
+Deciding is computing, and in one process with the streams it would hold them up, in threads as in greenlets
+(docs/gateway.md has the figures). The two halves share the database and this pipe: the child writes a line when
+its status changes, and ends in order when its input does, as it does by itself when the parent is killed.
+
+    python -m gateway.deciding          what the parent starts, in backend/
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from decisions.gateway_agent import AgentState
+from decisions.llm import ModelState, ModelStatus
+from decisions.output import Scorer
+from decisions.worker import DecisionWorkers
+from half_hours import utc_now
+from settings import SettingsError, load_settings
+from supabase_client import DatabaseError, open_database
+from web.serving import Stopped, log_to_stderr, stop_on_signals
+
+log = logging.getLogger("gateway.deciding")
+
+BACKEND = Path(__file__).resolve().parent.parent
+STATUS_PERIOD_S = 0.5
+GIVE_BACK_WITHIN_S = 2.0
+STOP_WITHIN_S = 6.0
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 30.0
+
+
+class ModelReport(BaseModel):
+    """The language model, as the decisions of this gateway have found it."""
+
+    name: str = Field(description="As configured")
+    role: Literal["score", "explain"]
+    state: ModelState = Field(description="`refusing`: it is gone, or the key is wrong, until a setting is mended")
+    circuit_open: bool = Field(description="Whether it is left alone for a while after repeated failures")
+    detail: str | None = Field(description="The last failure, while there is one")
+    answering_as: str | None = Field(description="The model version it says it is")
+    answers: int
+    failures: int
+    tokens: dict[str, int] = Field(description="Used since the start")
+
+
+class DecidingStatus(BaseModel):
+    """Who decides."""
+
+    model_config = ConfigDict(frozen=True)
+
+    running: bool = Field(description="Whether workloads are being decided here")
+    scorer: Scorer | None = Field(description="Who sets the scores at present; null while nobody does")
+    detail: str | None = Field(description="Why, or how")
+    model: ModelReport | None = Field(description="Null without GEMINI_API_KEY")
+
+
+NOT_RUNNING = DecidingStatus(running=False, scorer=None, detail=None, model=None)
+
+
+def status_of(workers: DecisionWorkers) -> DecidingStatus:
+    """The status of workers that decide in this process."""
+    state, detail = workers.scorer_in_use()
+    return DecidingStatus(
+        running=True,
+        scorer=Scorer.GEMINI if state is AgentState.MODEL else Scorer.DETERMINISTIC,
+        detail=detail,
+        model=None if workers.judge is None else _report(workers.judge.status()),
+    )
+
+
+def _report(status: ModelStatus) -> ModelReport:
+    return ModelReport(
+        name=status.model,
+        role=status.role,
+        state=status.state,
+        circuit_open=status.state in {ModelState.RESTING, ModelState.REFUSING},
+        detail=status.detail,
+        answering_as=status.answering_as,
+        answers=status.answers,
+        failures=status.failures,
+        tokens=status.usage.to_row(),
+    )
+
+
+class DecidingProcess:
+    """The child, which is started anew when it dies."""
+
+    def __init__(self) -> None:
+        self._status = NOT_RUNNING
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._supervisor = threading.Thread(target=self._supervise, name="deciding", daemon=True)
+
+    def status(self) -> DecidingStatus:
+        return self._status
+
+    def start(self) -> None:
+        self._supervisor.start()
+
+    def ask_to_stop(self) -> None:
+        """Let it give back what it has in hand, and end; without waiting for it."""
+        with self._lock:
+            self._stopping.set()
+            if self._child is not None and self._child.stdin is not None:
+                self._child.stdin.close()
+
+    def stop(self) -> None:
+        """Stop it, and wait until it has ended."""
+        self.ask_to_stop()
+        if not self._supervisor.is_alive():
+            return
+        self._supervisor.join(STOP_WITHIN_S)
+        if self._supervisor.is_alive() and self._child is not None:
+            log.warning("the deciding process does not end and is killed: its leases run out by themselves")
+            self._child.kill()
+            self._supervisor.join()
+
+    def _supervise(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while (child := self._started()) is not None:
+            began = time.monotonic()
+            with child:
+                if child.stdout is not None:
+                    self._follow(child.stdout)
+                self._status = NOT_RUNNING
+                code = child.wait()
+            if self._stopping.is_set():
+                return
+            pause_s = FIRST_PAUSE_S if time.monotonic() - began > LONGEST_PAUSE_S else pause_s
+            log.error("the deciding process ended (status %d) and is started again in %.0f s", code, pause_s)
+            self._stopping.wait(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _started(self) -> subprocess.Popen[bytes] | None:
+        with self._lock:
+            if self._stopping.is_set():
+                return None
+            # In a session of its own: a terminal's Ctrl-C is for the parent, which then ends it in order.
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "gateway.deciding"],
+                cwd=BACKEND,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
+            return self._child
+
+    def _follow(self, lines: IO[bytes]) -> None:
+        for line in lines:
+            self._status = DecidingStatus.model_validate_json(line)
+
+
+def main() -> int:
+    """Decide until the input ends, or SIGTERM; returns the exit status."""
+    log_to_stderr()
+    stop_on_signals()
+    threading.Thread(target=_stop_when_input_ends, name="input", daemon=True).start()
+    try:
+        settings = load_settings()
+        with closing(open_database(settings)) as database:
+            workers = DecisionWorkers.of(settings, database, clock=utc_now)
+            workers.start()
+            try:
+                _report_changes(workers)
+            finally:
+                workers.stop(GIVE_BACK_WITHIN_S)
+    except (SettingsError, DatabaseError) as error:
+        log.error("not deciding: %s", error)  # noqa: TRY400 - one line, not a trace
+        return 1
+    except (Stopped, BrokenPipeError):
+        pass
+    return 0
+
+
+def _stop_when_input_ends() -> None:
+    while os.read(sys.stdin.fileno(), 4096):  # unbuffered: a lock held at the interpreter's end is fatal
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _report_changes(workers: DecisionWorkers) -> None:
+    reported: DecidingStatus | None = None
+    while True:
+        status = status_of(workers)
+        if status != reported:
+            sys.stdout.write(status.model_dump_json() + "\n")
+            sys.stdout.flush()
+            reported = status
+        time.sleep(STATUS_PERIOD_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

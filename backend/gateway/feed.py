@@ -1,0 +1,196 @@
+"""The broadcast events on their way from the database to every stream of this process.
+
+One reader follows the log for all clients: woken by the database's notices, or polling where there are none. Every
+stream has its own place in the backlog and moves on as fast as its client reads. A client that falls behind what is
+kept is dropped, and gets the rest from the database when it comes back with `Last-Event-ID`.
+
+Everything here runs in the server's one thread, in greenlets, on a database that does not block it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator, Iterator
+
+import gevent
+from gevent.event import Event as Signal
+
+from decisions.published import PublishedDecisions
+from gateway.backlog import MOST_EVENTS, Backlog, ReadyEvent
+from supabase_client import Database, DatabaseError, Listener
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "broadcast"
+HEARTBEAT_S = 10.0
+RECONNECT_AFTER_MS = 1000
+NOTHING_NEW = b": nothing new\n\n"
+
+# Read at the start, so that the clients of a restarted process find what they missed.
+EVENTS_AT_START = 64
+PAGE_EVENTS = 16
+
+FASTEST_POLL_S = 0.05
+LONGEST_UNINTERRUPTED_S = 0.5
+PAUSE_AFTER_FAILURE_S = 1.0
+
+
+class BroadcastFeed:
+    """Follows the log and feeds the streams.
+
+    `streams` counts those that are open; `following` is whether the database answered last time.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        poll_seconds: float,
+        backlog_events: int = MOST_EVENTS,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
+        self._database = database
+        self._published = PublishedDecisions(database)
+        self._poll_seconds = poll_seconds
+        self._backlog_events = backlog_events
+        self._heartbeat_s = heartbeat_s
+        self._backlog = self._new_backlog(0)
+        self._news = Signal()
+        self._stopping = Signal()
+        self._follower: gevent.Greenlet | None = None
+        self.following = False
+        self.streams = 0
+
+    @property
+    def newest(self) -> int:
+        """The sequence number of the newest event known here; 0 before the first."""
+        return self._backlog.newest
+
+    def start(self) -> None:
+        """Read the latest events, and follow the log from then on.
+
+        Raises:
+            DatabaseError: the database does not answer.
+        """
+        newest = self._published.events_after(0, 0).newest or 0
+        self._backlog = self._new_backlog(max(0, newest - EVENTS_AT_START))
+        self._read_new()
+        self._follower = gevent.spawn(self._follow)
+
+    def stop(self) -> None:
+        """End every stream, and stop following."""
+        self._stopping.set()
+        self._tell_streams()
+        if self._follower is not None:
+            self._follower.join()
+
+    def is_ahead(self, sequence: int) -> bool:
+        """Whether the log has yet to reach this number: then it is of another log.
+
+        Raises:
+            DatabaseError: the number is above what is known here, and the database does not answer.
+        """
+        return sequence > self.newest and sequence > (self._published.events_after(sequence, 0).newest or 0)
+
+    def stream(self, after: int | None) -> Iterator[bytes]:
+        """Server-sent events that follow `after`, or that are published from now on when it is None."""
+        backlog = self._backlog
+        cursor = backlog.newest if after is None else after
+        self.streams += 1
+        try:
+            yield b"retry: %d\n: the events after %d\n\n" % (RECONNECT_AFTER_MS, cursor)
+            cursor = yield from self._catch_up(backlog, cursor)
+            yield from self._keep_up(backlog, cursor)
+        finally:
+            self.streams -= 1
+
+    def _catch_up(self, backlog: Backlog, cursor: int) -> Generator[bytes, None, int]:
+        """Events from the database, page by page, until the backlog takes over; the last one's number."""
+        while self._goes_on(backlog) and not backlog.reaches_back_to(cursor):
+            try:
+                events = [ReadyEvent.of(event) for event in self._published.events_after(cursor, PAGE_EVENTS).events]
+            except DatabaseError:
+                events = []
+            for event in events:
+                yield event.frame
+                cursor = event.sequence
+            if not events:
+                yield NOTHING_NEW
+                self._stopping.wait(PAUSE_AFTER_FAILURE_S)
+        return cursor
+
+    def _keep_up(self, backlog: Backlog, cursor: int) -> Iterator[bytes]:
+        """Events from the backlog, as they come, until the client falls out of it."""
+        while self._goes_on(backlog):
+            if not backlog.reaches_back_to(cursor):
+                log.info("a stream is dropped: its client has read up to event %d of %d", cursor, backlog.newest)
+                return
+            if events := backlog.chunk_after(cursor):
+                yield b"".join(event.frame for event in events)
+                cursor = events[-1].sequence
+            elif not self._news.wait(self._heartbeat_s):
+                yield NOTHING_NEW
+
+    def _goes_on(self, backlog: Backlog) -> bool:
+        return not self._stopping.is_set() and backlog is self._backlog
+
+    def _follow(self) -> None:
+        while not self._stopping.is_set():
+            self._follow_until_failure()
+            self._stopping.wait(PAUSE_AFTER_FAILURE_S)
+
+    def _follow_until_failure(self) -> None:
+        listener: Listener | None = None
+        pause_s = FASTEST_POLL_S
+        try:
+            listener = self._database.listen([CHANNEL])
+            while not self._stopping.is_set():
+                pause_s = FASTEST_POLL_S if self._read_new() else min(2 * pause_s, self._poll_seconds)
+                if listener is None:
+                    self._stopping.wait(pause_s)
+                else:
+                    self._await_notice(listener)
+        except DatabaseError as error:
+            if self.following:
+                log.warning("the event log cannot be followed, streams wait until it can: %s", error)
+            self.following = False
+        finally:
+            if listener is not None:
+                listener.close()
+
+    def _await_notice(self, listener: Listener) -> None:
+        look_at = time.monotonic() + self._poll_seconds
+        while not self._stopping.is_set() and (remaining_s := look_at - time.monotonic()) > 0:
+            if listener.wait(min(remaining_s, LONGEST_UNINTERRUPTED_S)):
+                return
+
+    def _read_new(self) -> bool:
+        """Read what the log has grown by, page by page; whether it has grown."""
+        grown = False
+        while not self._stopping.is_set():
+            page = self._published.events_after(self.newest, PAGE_EVENTS)
+            if not self.following:
+                log.info("following the event log from %d", page.next)
+                self.following = True
+            if (page.newest or 0) < self.newest:
+                self._start_anew(page.newest or 0)
+            if not page.events:
+                break
+            self._backlog.add([ReadyEvent.of(event) for event in page.events])
+            self._tell_streams()
+            grown = True
+        return grown
+
+    def _start_anew(self, newest: int) -> None:
+        # The database was replaced, by a backup say. Streams end, and their clients hear why when they come back.
+        log.warning("the event log ends at %d, before %d: it is another one now", newest, self.newest)
+        self._backlog = self._new_backlog(newest)
+        self._tell_streams()
+
+    def _new_backlog(self, newest: int) -> Backlog:
+        return Backlog(newest, most_events=self._backlog_events)
+
+    def _tell_streams(self) -> None:
+        news, self._news = self._news, Signal()
+        news.set()

@@ -1,0 +1,104 @@
+"""How the gateway is doing: the database, the queue, who scores, how fresh the signals are."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from decisions.queue import WorkQueue
+from gateway.deciding import DecidingStatus
+from health import STALE_AFTER, read_health
+from ontology import Moment
+from supabase_client import Database
+
+
+class QueueState(BaseModel):
+    """The notifications that are not done."""
+
+    depth: int = Field(description="How many wait, those to be tried again later included")
+    oldest_waiting_seconds: float | None
+    in_flight: int = Field(description="How many are being decided, by any gateway on the database")
+    dead: int = Field(description="How many failed for good: GET /queue/dead")
+
+
+class SignalState(BaseModel):
+    """The grid's signals."""
+
+    newest_fetched_at: Moment | None
+    age_seconds: float | None
+    current_half_hour_known: bool
+    stale: bool = Field(description="Older than two hours, or none for the present half-hour: outputs say so too")
+
+
+class StreamState(BaseModel):
+    """The broadcast, as this process sees it."""
+
+    clients: int = Field(description="Open streams")
+    newest_event: int = Field(description="Number of the newest event; 0 before the first")
+    following: bool = Field(description="Whether the event log could be read last time")
+
+
+class GatewayHealth(BaseModel):
+    """`ok` and `degraded` serve (200). `stopped` shows and takes what it can, but does not decide (503)."""
+
+    state: Literal["ok", "degraded", "stopped"]
+    as_of: Moment
+    version: str
+    reasons: list[str] = Field(description="Why it is not ok")
+    database: Literal["ok"] = "ok"
+    queue: QueueState
+    deciding: DecidingStatus
+    signals: SignalState
+    streams: StreamState
+
+
+def read_gateway_health(
+    database: Database,
+    queue: WorkQueue,
+    deciding: DecidingStatus,
+    streams: StreamState,
+    *,
+    now: datetime,
+    version: str,
+) -> GatewayHealth:
+    """The state of things.
+
+    Raises:
+        DatabaseError: the database does not answer.
+    """
+    waiting = QueueState.model_validate(queue.health(), from_attributes=True)
+    data = read_health(database, now=now, version=version)
+    age_s = data.newest_signal_age_seconds
+    signals = SignalState(
+        newest_fetched_at=data.newest_signal_fetched_at,
+        age_seconds=age_s,
+        current_half_hour_known=data.current_half_hour_known,
+        stale=age_s is None or age_s > STALE_AFTER.total_seconds() or not data.current_half_hour_known,
+    )
+    reasons = _reasons(waiting, deciding, signals)
+    state: Literal["ok", "degraded", "stopped"] = "degraded" if reasons else "ok"
+    return GatewayHealth(
+        state=state if deciding.running else "stopped",
+        as_of=now,
+        version=version,
+        reasons=reasons,
+        queue=waiting,
+        deciding=deciding,
+        signals=signals,
+        streams=streams,
+    )
+
+
+def _reasons(queue: QueueState, deciding: DecidingStatus, signals: SignalState) -> list[str]:
+    reasons = []
+    if not deciding.running:
+        reasons.append("no decisions are made: the deciding process is not running, it is started again")
+    if deciding.model is not None and deciding.model.detail is not None:
+        reasons.append(deciding.model.detail)
+    if signals.stale:
+        reasons.append("the grid's signals are stale: is the API server running?")
+    if queue.dead:
+        reasons.append(f"{queue.dead} notifications are dead: GET /queue/dead says why")
+    return reasons

@@ -1,0 +1,90 @@
+"""The database for a server of greenlets: its calls block, so they run in threads.
+
+The server handles every connection in one thread, in greenlets, and none of them may block it. Nothing is
+monkey-patched: the driver, and the recovery of the embedded server with its locks and subprocesses, run as they
+do everywhere else. Whatever touches the server's own state runs in its one thread, and needs no locks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import gevent
+from gevent.threadpool import ThreadPool
+
+from supabase_client import Database, DatabaseUnreachable, Listener, Order, Row, Where
+
+Answer = TypeVar("Answer")
+
+THREADS = 16  # as many as the pool has connections
+PATIENCE_S = 8.0
+
+
+class ThreadedDatabase:
+    """A `Database` whose calls suspend the greenlet that makes them, and only that one.
+
+    A call that has not answered within `patience_s` raises `DatabaseUnreachable`: a client should hear it while
+    it still listens. What it asked for may still be done.
+    """
+
+    def __init__(self, database: Database, *, threads: int = THREADS, patience_s: float = PATIENCE_S) -> None:
+        self._database = database
+        self._threads = ThreadPool(threads)
+        self._patience_s = patience_s
+
+    def select(
+        self,
+        table: str,
+        *,
+        where: Sequence[Where] = (),
+        order: Order,
+        after: Sequence[Any] | None = None,
+        limit: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> list[Row]:
+        return self._apart(
+            lambda: self._database.select(table, where=where, order=order, after=after, limit=limit, columns=columns)
+        )
+
+    def insert(self, table: str, rows: Sequence[Row]) -> list[Row]:
+        return self._apart(lambda: self._database.insert(table, rows))
+
+    def upsert(self, table: str, rows: Sequence[Row], *, conflict: Sequence[str]) -> list[Row]:
+        return self._apart(lambda: self._database.upsert(table, rows, conflict=conflict))
+
+    def update(self, table: str, values: Row, *, where: Sequence[Where]) -> list[Row]:
+        return self._apart(lambda: self._database.update(table, values, where=where))
+
+    def delete(self, table: str, *, where: Sequence[Where]) -> int:
+        return self._apart(lambda: self._database.delete(table, where=where))
+
+    def call(self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False) -> Any:
+        return self._apart(lambda: self._database.call(function, arguments, repeatable=repeatable))
+
+    def listen(self, channels: Sequence[str]) -> Listener | None:
+        listener = self._apart(lambda: self._database.listen(channels))
+        return None if listener is None else _ThreadedListener(listener, self._threads)
+
+    def close(self) -> None:
+        """End the threads; the database itself is its owner's to close."""
+        self._threads.kill()
+
+    def _apart(self, work: Callable[[], Answer]) -> Answer:
+        too_late = DatabaseUnreachable(f"the database has not answered within {self._patience_s:g} s")
+        with gevent.Timeout(self._patience_s, too_late):
+            answer: Answer = self._threads.apply(work)
+            return answer
+
+
+class _ThreadedListener:
+    def __init__(self, listener: Listener, threads: ThreadPool) -> None:
+        self._listener = listener
+        self._threads = threads
+
+    def wait(self, timeout_s: float) -> list[str]:
+        notified: list[str] = self._threads.apply(self._listener.wait, (timeout_s,))
+        return notified
+
+    def close(self) -> None:
+        self._listener.close()

@@ -1,0 +1,52 @@
+"""A gateway as a process of its own, for tests that kill it.
+
+python tests/beckn_gateway.py <conninfo> <folder of its keys> <port> threaded | patched
+
+`threaded`: a server of greenlets whose database calls run in threads, with deliverers in threads, as in BG.py.
+`patched`: everything in greenlets, by gevent's monkey-patching.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    if sys.argv[4] == "patched":
+        from gevent import monkey
+
+        monkey.patch_all()
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "backend"))
+
+from beckn.gateway_search import gateway_endpoints
+from beckn.messages import Subscriber
+from beckn.participant import Participant
+from beckn.subscribers import Role
+from database.postgres import PostgresDatabase
+from gateway.server import GatewayServer
+from gateway.threads import ThreadedDatabase
+from supabase_client import Database
+from web.application import make_application
+from web.serving import log_to_stderr
+
+
+def main() -> None:
+    """Serve and deliver until killed."""
+    conninfo, folder, port, kind = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    log_to_stderr()
+    database = PostgresDatabase(conninfo)
+    for_requests: Database = ThreadedDatabase(database) if kind == "threaded" else database
+    own = Subscriber("gateway.example", f"http://127.0.0.1:{port}/beckn")
+    gateway = Participant.join(
+        database, own, Role.BG, data_dir=folder, authenticates=True, for_requests=for_requests
+    )
+    app = make_application("gateway", "", "0", api_key=None)
+    app.register_api(gateway_endpoints(for_requests, gateway))
+    gateway.deliverer.start()
+    server = GatewayServer(app, "127.0.0.1", port)
+    server.start()
+    server.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The gateway's serving half on a real port, in a thread of the test's process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import gevent
+from gevent.event import Event as Signal
+
+from BG import create_app
+from decisions.output import Scorer
+from decisions.worker import DecisionWorkers
+from gateway.deciding import DecidingStatus
+from gateway.feed import BroadcastFeed
+from gateway.server import GatewayServer
+from gateway.threads import ThreadedDatabase
+from grid_world import NOW
+from served import Client
+from settings import load_settings
+from supabase_client import Database
+
+DECIDING = DecidingStatus(running=True, scorer=Scorer.DETERMINISTIC, detail="no GEMINI_API_KEY", model=None)
+
+
+@dataclass
+class RunningGateway:
+    """A gateway that serves; `deciding` is what it says about the other half."""
+
+    client: Client
+    port: int
+    feed: BroadcastFeed
+    deciding: DecidingStatus = DECIDING
+
+    def get(self, path: str, **options: Any) -> Any:
+        return self.client.get(path, **options)
+
+    def post(self, path: str, document: Any = None, **options: Any) -> Any:
+        return self.client.post(path, document, **options)
+
+
+@contextmanager
+def running_gateway(
+    database: Database,
+    *,
+    clock: Callable[[], datetime] = lambda: NOW,
+    environ: dict[str, str] | None = None,
+    patience_s: float = 30,
+    **feed_options: Any,
+) -> Iterator[RunningGateway]:
+    """A gateway on this database, until the end of the block; `patience_s` is for clients that do not read."""
+    settings = load_settings(environ or {})
+    ready = threading.Event()
+    running: list[RunningGateway] = []
+    stop: list[Callable[[], None]] = []
+
+    def run() -> None:
+        hub = gevent.get_hub()
+        stopping = Signal()
+        stop.append(lambda: hub.loop.run_callback_threadsafe(stopping.set))
+        threaded = ThreadedDatabase(database)
+        feed = BroadcastFeed(threaded, **{"poll_seconds": 0.5, **feed_options})
+        app = create_app(threaded, settings, feed, lambda: running[0].deciding, clock=clock)
+        server = GatewayServer(app, "127.0.0.1", 0, patience_s=patience_s)
+        feed.start()
+        server.start()
+        running.append(RunningGateway(Client(f"http://127.0.0.1:{server.port}"), server.port, feed))
+        ready.set()
+        stopping.wait()
+        feed.stop()
+        server.stop()
+        threaded.close()
+        hub.destroy(destroy_loop=True)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    if not ready.wait(20):
+        raise TimeoutError("the gateway did not start")
+    try:
+        yield running[0]
+    finally:
+        running[0].client.close()
+        stop[0]()
+        thread.join(20)
+
+
+def workers_on(database: Database, *, clock: Callable[[], datetime] = lambda: NOW) -> DecisionWorkers:
+    """Workers that decide without a model, when the test lets them: `work_once`."""
+    return DecisionWorkers(
+        database,
+        agent_id="gateway:test:1",
+        clock=clock,
+        carbon_price_gbp_per_t=100,
+        judge=None,
+        workers=1,
+        poll_seconds=1,
+    )
