@@ -29,7 +29,7 @@ from gateway.deciding import DecidingProcess, DecidingStatus
 from gateway.feed import BroadcastFeed
 from gateway.health import GatewayHealth, StreamState, read_gateway_health
 from gateway.outputs import output_endpoints
-from gateway.server import GatewayServer, allow_many_connections
+from gateway.server import GatewayServer, allow_many_connections, listen
 from gateway.service import service_endpoints
 from gateway.threads import ThreadedDatabase
 from half_hours import utc_now
@@ -88,20 +88,17 @@ def serve(database: Database, settings: Settings) -> None:
     deciding = DecidingProcess()
     with closing(ThreadedDatabase(database)) as threaded:
         feed = BroadcastFeed(threaded, poll_seconds=settings.bg_poll_seconds)
-        server = GatewayServer(
-            create_app(threaded, settings, feed, deciding.status), settings.bg_host, settings.bg_port
-        )
+        app = create_app(threaded, settings, feed, deciding.status)
         feed.start()
-        try:
-            server.start()
-            deciding.start()
-            log.info("listening on http://%s:%d (documentation: /docs)", settings.bg_host, settings.bg_port)
-            stopping.wait()
-        finally:
-            deciding.ask_to_stop()
-            feed.stop()
-            server.stop()
-            deciding.stop()
+        server = GatewayServer(app, listen(settings.bg_host, settings.bg_port))
+        server.start()
+        deciding.start()
+        log.info("listening on http://%s:%d (documentation: /docs)", settings.bg_host, settings.bg_port)
+        stopping.wait()
+        deciding.ask_to_stop()
+        feed.stop()
+        server.stop()
+        deciding.stop()
 
 
 def main() -> int:

@@ -18,12 +18,14 @@ if __name__ == "__main__":
         monkey.patch_all()
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "backend"))
 
+from gevent.event import Event
+
 from beckn.gateway_search import gateway_endpoints
 from beckn.messages import Subscriber
 from beckn.participant import Participant
 from beckn.subscribers import Role
 from database.postgres import PostgresDatabase
-from gateway.server import GatewayServer
+from gateway.server import GatewayServer, listen
 from gateway.threads import ThreadedDatabase
 from supabase_client import Database
 from web.application import make_application
@@ -37,15 +39,13 @@ def main() -> None:
     database = PostgresDatabase(conninfo)
     for_requests: Database = ThreadedDatabase(database) if kind == "threaded" else database
     own = Subscriber("gateway.example", f"http://127.0.0.1:{port}/beckn")
-    gateway = Participant.join(
-        database, own, Role.BG, data_dir=folder, authenticates=True, for_requests=for_requests
-    )
+    gateway = Participant.join(database, own, Role.BG, data_dir=folder, authenticates=True, for_requests=for_requests)
     app = make_application("gateway", "", "0", api_key=None)
     app.register_api(gateway_endpoints(for_requests, gateway))
     gateway.deliverer.start()
-    server = GatewayServer(app, "127.0.0.1", port)
+    server = GatewayServer(app, listen("127.0.0.1", port))
     server.start()
-    server.wait()
+    Event().wait()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from typing import Any
 from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from beckn.buyer_platform import Buyer, BuyerWorkload, Option, Transaction
+from beckn.buyer_messages import BuyerWorkload, Option, Transaction
+from beckn.buyer_platform import Buyer
 from beckn.keys import MessageSigner, own_key
 from beckn.messages import DOMAIN, Action, Subscriber
 from beckn.network_settings import NetworkSettings, load_network_settings

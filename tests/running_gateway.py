@@ -17,7 +17,7 @@ from decisions.output import Scorer
 from decisions.worker import DecisionWorkers
 from gateway.deciding import DecidingStatus
 from gateway.feed import BroadcastFeed
-from gateway.server import GatewayServer
+from gateway.server import GatewayServer, listen
 from gateway.threads import ThreadedDatabase
 from grid_world import NOW
 from served import Client
@@ -65,10 +65,12 @@ def running_gateway(
         threaded = ThreadedDatabase(database)
         feed = BroadcastFeed(threaded, **{"poll_seconds": 0.5, **feed_options})
         app = create_app(threaded, settings, feed, lambda: running[0].deciding, clock=clock)
-        server = GatewayServer(app, "127.0.0.1", 0, patience_s=patience_s)
+        listener = listen("127.0.0.1", 0)
+        port = listener.getsockname()[1]
+        server = GatewayServer(app, listener, patience_s=patience_s)
         feed.start()
         server.start()
-        running.append(RunningGateway(Client(f"http://127.0.0.1:{server.port}"), server.port, feed))
+        running.append(RunningGateway(Client(f"http://127.0.0.1:{port}"), port, feed))
         ready.set()
         stopping.wait()
         feed.stop()

@@ -55,7 +55,7 @@ class JobAnswer(BaseModel):
     wish: WishAnswer | None = Field(description="Where it would rather be; null where it is there or left out")
     violations: list[output.ConstraintViolation] = Field(description="What stands in its way, when it is left out")
     for_capacity: bool | None = Field(
-        description="When it is left out: whether the other workloads take its place, or its own constraints forbid it"
+        description="When it is left out: whether the other workloads stand in its way; else its own constraints do"
     )
 
 

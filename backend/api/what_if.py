@@ -19,7 +19,8 @@ from grid_model import carbon_index
 from half_hours import HALF_HOUR, half_hour_of, rfc3339
 from supabase_client import Database
 from vocabulary import Policy
-from web.problems import Problem, problem_answer
+from web.application import problem_answer
+from web.problems import Problem
 
 WHAT_IF_JOB_ID = "what-if"
 

@@ -22,7 +22,8 @@ if __name__ == "__main__":  # run by its path, when Python looks for modules bes
 
 from pydantic import ValidationError
 
-from beckn.buyer_platform import Buyer, BuyerWorkload, NotAnswered, Option, Transaction
+from beckn.buyer_messages import BuyerWorkload, Option, Transaction
+from beckn.buyer_platform import Buyer, NotAnswered
 from beckn.keys import KeyUnusable, MessageSigner, own_key
 from beckn.messages import DOMAIN, Tag
 from beckn.network_settings import NetworkSettings, load_network_settings
@@ -72,7 +73,8 @@ def options_table(options: Sequence[Option]) -> str:
     head = ("", "slot", "starts (UTC)", "ends", "score", "gCO2", "kWh", "GBP")
     rows = [head, *(_cells(number, option) for number, option in enumerate(options, start=1))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def order_news(order: Order) -> str:
@@ -93,7 +95,7 @@ def _buy(buyer: Buyer, deal: Transaction, network: NetworkSettings, asked: argpa
     if not options:
         _say(f"no slot: {why or 'the provider gives no reason'}")
         return 0
-    _say(options_table(options))
+    _say(f"{len(options)} slots, best first\n{options_table(options)}")
     if asked.search_only:
         return 0
     if not 1 <= asked.choose <= len(options):

@@ -8,26 +8,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 from uuid import uuid4
 
 from flask import Flask, Response, request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from beckn.answers import ACK, AckAnswer, Error, answered
+from beckn.buyer_messages import Option, Transaction, confirm_message, intent_of, selected_order
 from beckn.context_rules import read_message
 from beckn.keys import MessageSigner
 from beckn.messages import (
     ANY_CITY,
     COMPUTE,
-    COMPUTE_SLOT,
     COUNTRY,
-    CURRENCY,
     DOMAIN,
-    GPU_MINUTE,
     MESSAGE_TTL,
     VERSION,
     Action,
@@ -35,79 +32,37 @@ from beckn.messages import (
     Context,
     ContextLocation,
     Country,
-    Item,
-    PaymentType,
-    Price,
-    Scalar,
     Subscriber,
-    TagGroup,
     Time,
-    TimeRange,
 )
 from beckn.outgoing_calls import Caller, CallFailed, Reach
 from beckn.provider.messages_order import (
-    AcceptedPrice,
-    AcceptedQuote,
     Billing,
-    CancelMessage,
-    ConfirmedMessage,
-    ConfirmedOrder,
-    InitiatedMessage,
-    InitiatedOrder,
-    Intended,
-    Intent,
-    IntentCategory,
-    IntentFulfillment,
-    IntentItem,
-    IntentMessage,
-    MovedFulfillment,
-    MovedStop,
     OnSearch,
     Order,
     OrderCallback,
-    OrderDescriptor,
     OrderFulfillment,
+)
+from beckn.provider.messages_request import (
+    CancelMessage,
+    InitiatedMessage,
+    InitiatedOrder,
+    IntentMessage,
+    MovedFulfillment,
+    MovedStop,
     OrderIdMessage,
-    OrderItem,
-    OrderPayment,
-    OrderStop,
-    ProviderReference,
-    SelectedMeasure,
     SelectedMessage,
-    SelectedOrder,
-    SelectedQuantity,
     UpdatedOrder,
     UpdateMessage,
 )
 from beckn.reception import AUTHORIZATION, Reception
 from beckn.subscribers import Role, Subscribers
-from beckn.values import decimal_text
-from decisions.context import UtcDatetime
 from half_hours import utc_now
-from vocabulary import Urgency, WorkloadType
 
 ANSWER_WITHIN_S = 30.0
 CALLBACKS = tuple(action for action in Action if action.startswith("on_"))
 Callback = OnSearch | OrderCallback
 Message = TypeVar("Message", bound=BaseModel)
-
-
-class BuyerWorkload(BaseModel):
-    """A workload as its file says; what is unknown in it is ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-    job_id: str = Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")
-    workload_type: WorkloadType
-    urgency: Urgency = Urgency.MEDIUM
-    required_gpu_mins: float = Field(gt=0)
-    required_cpu_cores: int | None = Field(None, ge=0)
-    required_memory_gb: float | None = Field(None, ge=0)
-    estimated_energy_kwh: float | None = Field(None, ge=0)
-    carbon_cap_gco2: float | None = Field(None, ge=0)
-    max_price_gbp: float | None = Field(None, ge=0)
-    deadline: UtcDatetime | None = None
-    deferral_window_mins: int | None = Field(None, ge=0)
 
 
 class NotAnswered(Exception):
@@ -116,40 +71,6 @@ class NotAnswered(Exception):
     def __init__(self, message: str, error: Error | None = None) -> None:
         super().__init__(message)
         self.error = error
-
-
-@dataclass(frozen=True)
-class Option:
-    """A slot that a provider offers: which item, of whom, and where to order it."""
-
-    provider: Subscriber
-    operator_id: str
-    item: Item
-
-    def tag(self, group: str, code: str) -> str | None:
-        """The value of a tag."""
-        return next(
-            (
-                tag.value
-                for tags in self.item.tags
-                if tags.descriptor.code == group
-                for tag in tags.list
-                if tag.descriptor.code == code
-            ),
-            None,
-        )
-
-    @property
-    def rank(self) -> int:
-        return int(self.tag("suitability", "rank") or 10**6)
-
-
-@dataclass
-class Transaction:
-    """One deal: a workload, and the id that all its messages share."""
-
-    workload: BuyerWorkload
-    transaction_id: str = field(default_factory=lambda: str(uuid4()))
 
 
 class Mailbox:
@@ -234,16 +155,16 @@ class Buyer:
 
     def search(self, deal: Transaction, url: str, *, page: int | None = None) -> str:
         """Search at a gateway or provider; the message id that answers will have."""
-        intent = _intent(deal.workload, self._clock(), page)
+        intent = intent_of(deal.workload, self._clock(), page)
         return self.send(deal, Action.SEARCH, IntentMessage(intent=intent), url, provider=None)
 
     def select(self, deal: Transaction, option: Option) -> Order:
         """The quote for a slot."""
-        return self._ask(deal, Action.SELECT, SelectedMessage(order=_selected(deal, option)), option.provider)
+        return self._ask(deal, Action.SELECT, SelectedMessage(order=selected_order(deal, option)), option.provider)
 
     def init(self, deal: Transaction, option: Option, billing: Billing) -> Order:
         """The draft of the order."""
-        selected = _selected(deal, option)
+        selected = selected_order(deal, option)
         order = InitiatedOrder(
             provider=selected.provider,
             items=selected.items,
@@ -372,77 +293,6 @@ class Buyer:
         model: type[Callback] = OnSearch if action is Action.ON_SEARCH else OrderCallback
         self.mailbox.put(message.sender, read_message(model, message.body))
         return ACK
-
-
-def confirm_message(draft: Order) -> ConfirmedMessage:
-    """What confirms a draft: the draft itself."""
-    price = draft.quote.price
-    return ConfirmedMessage(
-        order=ConfirmedOrder(
-            provider=draft.provider,
-            items=draft.items,
-            billing=draft.billing or Billing(name="not stated"),
-            fulfillments=draft.fulfillments,
-            quote=AcceptedQuote(id=draft.quote.id, price=AcceptedPrice(currency="GBP", value=price.value or "0")),
-            payments=draft.payments or (OrderPayment(type=PaymentType.POST_FULFILLMENT),),
-            tags=draft.tags,
-        )
-    )
-
-
-def _intent(workload: BuyerWorkload, now: datetime, page: int | None) -> Intent:
-    window = workload.deferral_window_mins
-    latest = None if window is None else now + timedelta(minutes=window)
-    stops = [OrderStop(type="start", time=Time(range=TimeRange(start=now, end=latest)))]
-    if workload.deadline:
-        stops.append(OrderStop(type="end", time=Time(timestamp=workload.deadline)))
-    paging = TagGroup.known("paging", {"page": page})
-    most = workload.max_price_gbp
-    return Intent(
-        category=IntentCategory(descriptor=OrderDescriptor(code=COMPUTE_SLOT)),
-        item=IntentItem(
-            descriptor=Intended(code=workload.workload_type),
-            quantity=_quantity(workload),
-            price=None if most is None else Price(currency=CURRENCY, maximum_value=decimal_text(most)),
-        ),
-        fulfillment=IntentFulfillment(type=COMPUTE, stops=tuple(stops)),
-        tags=(*_requirements(workload), *((paging,) if paging else ())) or None,
-    )
-
-
-def _requirements(workload: BuyerWorkload) -> tuple[TagGroup, ...]:
-    window = workload.deferral_window_mins
-    groups = (
-        TagGroup.known(
-            "workload-requirements",
-            {
-                "job-id": workload.job_id,
-                "workload-type": workload.workload_type,
-                "urgency": workload.urgency,
-                "cpu-cores": workload.required_cpu_cores,
-                "memory-gb": workload.required_memory_gb,
-                "estimated-energy-kwh": workload.estimated_energy_kwh,
-                "max-price-gbp": workload.max_price_gbp,
-                "deadline": workload.deadline,
-                "deferral-window": None if window is None else f"PT{window}M",
-            },
-        ),
-        TagGroup.known("energy-constraints", {"max-carbon-intensity-gco2-per-kwh": workload.carbon_cap_gco2}),
-    )
-    return tuple(group for group in groups if group)
-
-
-def _quantity(workload: BuyerWorkload) -> SelectedQuantity:
-    measure = Scalar(unit=GPU_MINUTE, value=decimal_text(workload.required_gpu_mins))
-    return SelectedQuantity(selected=SelectedMeasure(measure=measure))
-
-
-def _selected(deal: Transaction, option: Option) -> SelectedOrder:
-    return SelectedOrder(
-        provider=ProviderReference(id=option.operator_id),
-        items=(OrderItem(id=option.item.id, quantity=_quantity(deal.workload)),),
-        tags=_requirements(deal.workload) or None,
-    )
 
 
 def _told(error: Error | None) -> str:

@@ -16,12 +16,16 @@ from pydantic import Field
 from api.parameters import NoParameters
 from beckn.answers import AckAnswer, answered
 from beckn.dead_letters import DeadLetters, dead_letters
+from beckn.endpoint_description import takes_message
 from beckn.messages import Action
 from beckn.participant import Participant
 from supabase_client import Database
 from web.application import answer
 
 TAG = Tag(name="Network", description="Beckn 1.1: messages between buyers' and providers' platforms")
+OPEN_ENDPOINTS = ("beckn_network.search", "beckn_network.on_search")
+"""Endpoints whose signatures are their proof: they need no PYLON_API_KEY."""
+
 _RESPONSES: dict[Any, Any] = {200: AckAnswer, 400: AckAnswer, 401: AckAnswer}
 
 
@@ -39,6 +43,7 @@ def gateway_endpoints(database: Database, gateway: Participant) -> APIBlueprint:
         description="A signed Beckn 1.1 search. It is acknowledged when it is stored, and goes to every provider of "
         "its domain; they answer with on_search to the buyer's registered URL.",
         responses=_RESPONSES,
+        openapi_extensions=takes_message(Action.SEARCH),
     )
     def search() -> Response:
         return answered(lambda: _relay(Action.SEARCH))
@@ -48,6 +53,7 @@ def gateway_endpoints(database: Database, gateway: Participant) -> APIBlueprint:
         summary="Answer a search through the gateway",
         description="A signed Beckn 1.1 on_search, passed on to the registered URL of the buyer it names.",
         responses=_RESPONSES,
+        openapi_extensions=takes_message(Action.ON_SEARCH),
     )
     def on_search() -> Response:
         return answered(lambda: _relay(Action.ON_SEARCH))

@@ -24,6 +24,10 @@ from vocabulary import Word
 
 UtcDatetime = Annotated[AwareDatetime, AfterValidator(as_utc)]
 
+# Longer than a call may take (outgoing_calls.WHOLE_CALL_S), and much shorter than a message's usual ttl: what a
+# killed process had in hand is delivered by another in time.
+LEASE_SECONDS = 7.0
+
 
 @dataclass(frozen=True)
 class OutgoingMessage:
@@ -119,7 +123,7 @@ class Outbox:
         sender: str,
         *,
         worker: str = "worker",
-        lease_seconds: float = 10.0,
+        lease_seconds: float = LEASE_SECONDS,
         first_retry_seconds: float = 0.5,
         most_at_once_per_recipient: int = 4,
     ) -> None:

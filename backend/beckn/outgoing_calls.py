@@ -24,8 +24,8 @@ from urllib.parse import SplitResult, urlsplit
 from version import VERSION
 from vocabulary import Word
 
-CONNECT_TIMEOUT_S = 3.0
-WHOLE_CALL_S = 8.0
+CONNECT_TIMEOUT_S = 2.0
+WHOLE_CALL_S = 5.0
 LONGEST_ANSWER_BYTES = 64 * 1024
 
 USER_AGENT = f"PylonDEG/{VERSION} (Beckn 1.1)"

@@ -8,15 +8,35 @@ from datetime import datetime
 from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
-from pydantic import TypeAdapter
+from pydantic import RootModel
 
 from beckn.answers import AckAnswer, Refused, refusal
 from beckn.context_rules import read_message
+from beckn.messages import DOMAIN
 from beckn.reception import AUTHORIZATION, Reception
 from beckn.subscribers import Registry, Subscription, SubscriptionQuery
 
 TAG = Tag(name="Registry", description="The platforms of the network and their keys")
-_SUBSCRIPTIONS = TypeAdapter(list[Subscription])
+OPEN_ENDPOINTS = ("registry.lookup",)
+"""Endpoints whose signatures are their proof: they need no PYLON_API_KEY."""
+
+_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {name: {} for name in SubscriptionQuery.model_fields},
+            },
+            "example": {"type": "BPP", "domain": DOMAIN},
+        }
+    },
+}
+
+
+class Subscriptions(RootModel[list[Subscription]]):
+    """Subscriptions, by their platforms' ids."""
 
 
 def registry_endpoints(
@@ -30,7 +50,8 @@ def registry_endpoints(
         summary="The subscribers that are like the one in the body",
         description="Signed like every message of the network, by any subscriber. A field that is left out may be "
         "anything; without a status, only subscriptions that hold are answered.",
-        responses={400: AckAnswer, 401: AckAnswer},
+        responses={200: Subscriptions, 400: AckAnswer, 401: AckAnswer},
+        openapi_extensions={"requestBody": _BODY},
     )
     def lookup() -> Response:
         body = request.get_data()
@@ -40,6 +61,6 @@ def registry_endpoints(
             found = registry.lookup(read_message(SubscriptionQuery, body), clock())
         except Refused as refused:
             return refusal(refused)
-        return Response(_SUBSCRIPTIONS.dump_json(found), mimetype="application/json")
+        return Response(Subscriptions(found).model_dump_json(), mimetype="application/json")
 
     return endpoints

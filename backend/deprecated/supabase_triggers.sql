@@ -1635,6 +1635,18 @@ begin
         given.quote_id, given.bpp_id, given.bap_id, given.transaction_id, given.dc_id, given.item_id, given.starts_at,
         given.ends_at, given.it_power_kw, given.price_gbp, given.terms, given.expires_at)
     on conflict (quote_id) do nothing;
+
+    -- Quotes that nobody took go a day after their end, a few at a time and never waited for.
+    delete from public.beckn_quotes q
+    where q.quote_id in (
+        select old.quote_id
+        from public.beckn_quotes old
+        where old.expires_at < clock_timestamp() - interval '1 day'
+            and not exists (select from public.beckn_orders o where o.quote_id = old.quote_id)
+        limit 20
+        for update skip locked)
+        and q.quote_id <> given.quote_id;
+
     return (select to_json(q) from public.beckn_quotes q where q.quote_id = given.quote_id);
 end
 $$;

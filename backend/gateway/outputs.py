@@ -38,7 +38,9 @@ class NewestOutput(BaseModel):
 class Acknowledged(BaseModel):
     """A consumer has seen a task's outputs."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"task_id": "train-1", "consumer": "bpp", "sequence": 17}})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"task_id": "train-1", "consumer": "bpp", "sequence": 17}}
+    )
 
     task_id: TaskId
     consumer: Consumer = DEFAULT_CONSUMER

@@ -11,6 +11,7 @@ import resource
 import socket
 from typing import TYPE_CHECKING, Any
 
+import gevent.socket
 from gevent.pywsgi import LoggingLogAdapter, WSGIHandler, WSGIServer
 
 from web.serving import CannotListen
@@ -42,40 +43,40 @@ class _Handler(WSGIHandler):  # type: ignore[misc] # gevent has no types
 
 
 class GatewayServer:
-    """Serves `application` from `start` to `stop`."""
+    """Serves `application` on a listening socket, which is the server's from then on, from `start` to `stop`."""
 
     def __init__(
-        self, application: WSGIApplication, host: str, port: int, *, patience_s: float = PATIENCE_S
+        self, application: WSGIApplication, listener: gevent.socket.socket, *, patience_s: float = PATIENCE_S
     ) -> None:
-        self._address = f"{host}:{port}"
         self._server = WSGIServer(
-            (host.strip("[]"), port),
+            listener,
             application,
-            backlog=WAITING_CONNECTIONS,
             log=None,
             error_log=LoggingLogAdapter(log, logging.WARNING),
             handler_class=_Handler,
         )
         self._server.patience_s = patience_s
 
-    @property
-    def port(self) -> int:
-        return int(self._server.server_port)
-
     def start(self) -> None:
-        """Listen, and answer from now on.
-
-        Raises:
-            CannotListen: the port is taken or the address is not this machine's.
-        """
-        try:
-            self._server.start()
-        except OSError as error:
-            raise CannotListen(f"cannot listen on {self._address}: {error.strerror}") from None
+        self._server.start()
 
     def stop(self) -> None:
         """Take no more connections; requests that are being answered get a second."""
         self._server.stop(END_WITHIN_S)
+
+
+def listen(host: str, port: int) -> gevent.socket.socket:
+    """A socket on which connections may wait for a server.
+
+    Raises:
+        CannotListen: the port is taken or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host.strip("[]"), port), family=family, backlog=WAITING_CONNECTIONS)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    return gevent.socket.socket(family, socket.SOCK_STREAM, fileno=listener.detach())
 
 
 def allow_many_connections() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from api_server import create_app
 from database.postgres import PostgresDatabase
+from database.postgrest import SupabaseDatabase
 from grid_world import NOW, store_grid
 from served import Client, served
 from settings import load_settings
@@ -69,7 +70,7 @@ def test_signals_are_not_stale_before_the_next_run_is_due(
 
 
 def test_a_database_that_is_away_is_503_and_the_rest_goes_on() -> None:
-    away = PostgresDatabase("postgresql://127.0.0.1:9/none", max_connections=1)
+    away = SupabaseDatabase("http://127.0.0.1:9", "a-key")
     with served(create_app(away, load_settings({}), clock=lambda: NOW)) as api:
         health = api.get("/health")
         assert (health.status_code, health.headers["Content-Type"]) == (503, "application/problem+json")

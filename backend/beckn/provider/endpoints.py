@@ -13,7 +13,7 @@ from beckn.answers import AckAnswer, answered
 from beckn.messages import Action
 from beckn.participant import Participant
 from beckn.provider.answering import checked_request
-from beckn.provider.messages_order import REQUESTS
+from beckn.provider.messages_request import REQUESTS
 
 TAG = Tag(name="Orders", description="Beckn 1.1: search, order, follow and cancel compute slots")
 

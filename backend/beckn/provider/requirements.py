@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from beckn.answers import Refused
 from beckn.context_rules import Text
 from beckn.messages import Tag, TagGroup
-from beckn.provider.messages_order import InitiatedOrder, Intent, OrderItem, OrderStop, SelectedOrder
+from beckn.provider.messages_order import OrderItem, OrderStop
+from beckn.provider.messages_request import InitiatedOrder, Intent, SelectedOrder
 from beckn.values import Duration, Timestamp
 from decisions.context import Task
 from vocabulary import Urgency, WorkloadType
@@ -26,6 +27,7 @@ from vocabulary import Urgency, WorkloadType
 REQUIREMENT_GROUPS = frozenset({"workload-requirements", "energy-constraints"})
 MOST_ON_A_PAGE = 50
 USUALLY_ON_A_PAGE = 20
+LONGEST_WINDOW = timedelta(days=365)
 
 _MINUTE = timedelta(minutes=1)
 _Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
@@ -45,7 +47,7 @@ class Requirements(BaseModel):
     estimated_energy_kwh: _Amount | None = None
     max_price_gbp: _Amount | None = None
     max_carbon_intensity_gco2_per_kwh: _Amount | None = None
-    deferral_window: Duration | None = None
+    deferral_window: Annotated[Duration, Field(ge=timedelta(0), le=LONGEST_WINDOW)] | None = None
     deadline: Timestamp | None = None
 
 

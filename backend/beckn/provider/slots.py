@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import overload
 
 import numpy as np
 
@@ -104,9 +105,17 @@ class Bookings:
         for booking in bookings:
             self._of_centre[booking.dc_id].append(booking)
 
+    def are_at(self, dc_id: str) -> bool:
+        """Whether any order holds anything there."""
+        return dc_id in self._of_centre
+
     def most_kw(self, dc_id: str, start: datetime, end: datetime) -> float:
         """The most IT power that is held at any moment of [start, end)."""
-        held = [booking for booking in self._of_centre[dc_id] if booking.starts_at < end and booking.ends_at > start]
+        held = [
+            booking
+            for booking in self._of_centre.get(dc_id, ())
+            if booking.starts_at < end and booking.ends_at > start
+        ]
         moments = [start, *(booking.starts_at for booking in held if booking.starts_at > start)]
         return max(
             sum(booking.it_power_kw for booking in held if booking.starts_at <= moment < booking.ends_at)
@@ -122,19 +131,45 @@ class Bookings:
 NO_BOOKINGS = Bookings(())
 
 
+@dataclass(frozen=True, eq=False)
+class PossibleRuns(Sequence[SlotRun]):
+    """Runs in their order, each worked out when it is looked at."""
+
+    _evaluation: Evaluation
+    _places: Sequence[tuple[int, int]]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> SlotRun: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[SlotRun]: ...
+    def __getitem__(self, index: int | slice) -> SlotRun | Sequence[SlotRun]:
+        if isinstance(index, slice):
+            return [_slot_run(self._evaluation, *place) for place in self._places[index]]
+        return _slot_run(self._evaluation, *self._places[index])
+
+
 def possible_runs(
     wanted: Wanted, grid: GridContext, bookings: Bookings, *, now: datetime, carbon_price_gbp_per_t: float
-) -> list[SlotRun]:
+) -> Sequence[SlotRun]:
     """Every run that breaks no constraint and finds room, best first: least J, then carbon, then earliest."""
-    evaluation = _evaluation(wanted.task, grid, sorted(grid.data_centres, key=_dc_id), now, carbon_price_gbp_per_t)
+    centres = sorted(grid.data_centres, key=_dc_id)
+    evaluation = _evaluation(wanted.task, grid, centres, now, carbon_price_gbp_per_t)
     starts_us = evaluation.runs.starts_us
     allowed = evaluation.feasible & (starts_us >= (wanted.earliest - evaluation.runs.origin) // MICROSECOND)
+    for site, centre in enumerate(centres):
+        if bookings.are_at(centre.dc_id):
+            for run in np.flatnonzero(allowed[site]):
+                start = evaluation.runs.start(int(run))
+                end = finish(start, evaluation.load.duration)
+                allowed[site, run] = bookings.leave_room(centre, start, end, evaluation.load.it_power_kw)
     sites, starts = np.nonzero(allowed)
     ranked = np.lexsort(
         (sites, starts_us[starts], evaluation.carbon_share[sites, starts], evaluation.position[sites, starts])
     )
-    runs = (_slot_run(evaluation, int(sites[each]), int(starts[each])) for each in ranked)
-    return [run for run in runs if bookings.leave_room(run.centre, run.start, run.end, run.load.it_power_kw)]
+    return PossibleRuns(evaluation, list(zip(sites[ranked].tolist(), starts[ranked].tolist(), strict=True)))
 
 
 def run_at(

@@ -1,0 +1,278 @@
+"""Whatever the provider's platform is sent: a faulty message is refused with the path of its fault, never a 5xx."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beckn.buyer_messages import Transaction
+from beckn.buyer_platform import Buyer
+from beckn.inbox import Inbox
+from beckn.messages import Action
+from beckn.provider.answering import Provider
+from beckn_orders import Market, a_workload, market, store_market
+from database.embedded import EmbeddedPostgres
+from database.postgres import PostgresDatabase
+from half_hours import utc_now
+from new_database import new_database
+from supabase_client import Order as By
+
+Json = dict[str, Any]
+
+_CONTEXT = (
+    "context.domain",
+    "context.location",
+    "context.location.country",
+    "context.location.country.code",
+    "context.action",
+    "context.version",
+    "context.bap_id",
+    "context.bap_uri",
+    "context.transaction_id",
+    "context.message_id",
+    "context.timestamp",
+    "context.ttl",
+)
+_PROVIDER = ("context.bpp_id", "context.bpp_uri")
+_ITEM = (
+    "message.order",
+    "message.order.provider",
+    "message.order.provider.id",
+    "message.order.items",
+    "message.order.items[0].id",
+    "message.order.items[0].quantity",
+    "message.order.items[0].quantity.selected",
+    "message.order.items[0].quantity.selected.measure",
+    "message.order.items[0].quantity.selected.measure.unit",
+    "message.order.items[0].quantity.selected.measure.value",
+)
+_INIT = (*_ITEM, "message.order.billing", "message.order.billing.name", "message.order.fulfillments")
+REQUIRED: dict[Action, tuple[str, ...]] = {
+    Action.SEARCH: (*_CONTEXT, "message", "message.intent", "message.intent.fulfillment"),
+    Action.SELECT: (*_CONTEXT, *_PROVIDER, "message", *_ITEM),
+    Action.INIT: (*_CONTEXT, *_PROVIDER, "message", *_INIT),
+    Action.CONFIRM: (
+        *_CONTEXT,
+        *_PROVIDER,
+        "message",
+        *_INIT,
+        "message.order.quote",
+        "message.order.quote.id",
+        "message.order.quote.price",
+        "message.order.quote.price.currency",
+        "message.order.quote.price.value",
+        "message.order.payments",
+        "message.order.payments[0].type",
+    ),
+    Action.STATUS: (*_CONTEXT, *_PROVIDER, "message", "message.order_id"),
+    Action.UPDATE: (
+        *_CONTEXT,
+        *_PROVIDER,
+        "message",
+        "message.update_target",
+        "message.order",
+        "message.order.id",
+        "message.order.fulfillments",
+        "message.order.fulfillments[0].stops",
+        "message.order.fulfillments[0].stops[0].type",
+        "message.order.fulfillments[0].stops[0].time",
+    ),
+    Action.CANCEL: (*_CONTEXT, *_PROVIDER, "message", "message.order_id"),
+}
+MAY_BE_EMPTY = {"message.intent.fulfillment"}
+WRONG_VALUES: tuple[Any, ...] = (None, 7, True, [], {}, [[]], "")
+
+
+@dataclass
+class Shelf:
+    """A market, a buyer, and one valid message of every action."""
+
+    shop: Market
+    buyer: Buyer
+    messages: dict[Action, Json]
+
+    def post(self, action: Action, document: Any) -> requests.Response:
+        """The answer to a signed message."""
+        body = json.dumps(document).encode()
+        now = utc_now()
+        signature = self.buyer._signer.authorization(body, now=now, expires=now.replace(year=now.year + 1))
+        headers = {"Authorization": signature, "Content-Type": "application/json"}
+        return requests.post(f"{self.shop.provider.url}/{action}", data=body, headers=headers, timeout=30)
+
+    def answer_everything(self) -> None:
+        """Work on all that was acknowledged: every message comes to a callback, at the first attempt."""
+        provider = Provider(self.shop.database, self.shop.provider, carbon_price_gbp_per_t=100, clock=utc_now)
+        inbox = Inbox(self.shop.database, self.shop.provider.subscriber_id)
+        while claims := inbox.claim(50).claimed:
+            for claim in claims:
+                (callback,) = provider.handle(claim)
+                assert callback.context.message_id == str(claim.message_id)
+                assert inbox.finish(claim.lease, [callback])
+
+    def fresh(self, action: Action) -> Json:
+        """A valid message that was not sent before."""
+        document = copy.deepcopy(self.messages[action])
+        document["context"]["message_id"] = str(uuid4())
+        return document
+
+
+@pytest.fixture(scope="module")
+def shelf(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+    with new_database(postgres_server) as conninfo:
+        database = PostgresDatabase(conninfo)
+        store_market(database, utc_now())
+        with market(database, tmp_path_factory.mktemp("shelf")) as shop:
+            buyer, deal = shop.buyer(), Transaction(a_workload())
+            option, order = shop.ordered(buyer, deal, choose=4)
+            assert order.id
+            assert option.item.time
+            assert option.item.time.range
+            assert option.item.time.range.start
+            buyer.status(deal, shop.provider, order.id)
+            buyer.update(deal, shop.provider, order.id, option.item.time.range.start)
+            buyer.cancel(deal, shop.provider, order.id, "DONE")
+            rows = database.select("beckn_inbox", order=By(("inbox_id",)))
+            shop.platform.workers.stop()
+            messages = {Action(row["action"]): json.loads(row["body"]) for row in rows}
+            for message in messages.values():
+                message["context"]["ttl"] = "PT12H"
+            yield Shelf(shop, buyer, messages)
+        database.close()
+
+
+def steps(path: str) -> list[str | int]:
+    """A path as the keys and places it leads through."""
+    parts: list[str | int] = []
+    for name in path.split("."):
+        key, _, place = name.partition("[")
+        parts.append(key)
+        if place:
+            parts.append(int(place.rstrip("]")))
+    return parts
+
+
+def changed(document: Json, path: list[str | int], change: Any) -> Json:
+    """The document without what is at `path`, or with `change` there."""
+    node: Any = document
+    for part in path[:-1]:
+        node = node[part]
+    if change is ...:
+        del node[path[-1]]
+    else:
+        node[path[-1]] = change
+    return document
+
+
+def places(node: Any, before: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where everything in a document is."""
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, child in children:
+        yield (*before, key)
+        yield from places(child, (*before, key))
+
+
+@pytest.mark.parametrize("action", REQUIRED, ids=str)
+def test_any_required_field_removed_or_mistyped_is_refused_with_its_path(shelf: Shelf, action: Action) -> None:
+    for path in REQUIRED[action]:
+        for wrong in (..., *WRONG_VALUES):
+            if wrong == {} and path in MAY_BE_EMPTY:
+                continue
+            answer = shelf.post(action, changed(shelf.fresh(action), steps(path), wrong))
+            assert answer.status_code == 400, (path, wrong, answer.text)
+            document = answer.json()
+            assert document["message"]["ack"]["status"] == "NACK"
+            named = document["error"]["paths"].split("; ")
+            assert any(each.startswith(path) for each in named), (path, wrong, document)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+telling = st.sampled_from(
+    [
+        "\x00",
+        "0",
+        "-1",
+        "1e9",
+        "9" * 400,
+        "P99999999999D",
+        "PT1S",
+        "9999-12-31T23:59:59Z",
+        "0001-01-01T00:00:00Z",
+        "é",
+    ]
+)
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_message_is_refused_or_answered_and_never_a_5xx(shelf: Shelf, data: st.DataObject) -> None:
+    action = data.draw(st.sampled_from(sorted(shelf.messages)))
+    document = shelf.fresh(action)
+    place = data.draw(st.sampled_from(sorted(places(document), key=str)))
+    answer = shelf.post(action, changed(document, list(place), data.draw(anything | telling)))
+    assert answer.status_code in {200, 400, 401}, answer.text
+    assert answer.json()["message"]["ack"]["status"] == ("ACK" if answer.status_code == 200 else "NACK")
+    shelf.answer_everything()
+
+
+@pytest.mark.parametrize("start", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2026-11-22T08:00:00.000001Z"])
+def test_an_update_to_any_time_is_answered(shelf: Shelf, start: str) -> None:
+    document = shelf.fresh(Action.UPDATE)
+    document["message"]["order"]["fulfillments"][0]["stops"][0]["time"] = {"timestamp": start}
+    assert shelf.post(Action.UPDATE, document).status_code == 200
+    shelf.answer_everything()
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("urgency", "SOMETIMES"),
+        ("cpu-cores", "many"),
+        ("memory-gb", "-1"),
+        ("deferral-window", "4 hours"),
+        ("deadline", "tomorrow"),
+        ("estimated-energy-kwh", "nan"),
+    ],
+)
+def test_a_wrong_tag_is_named(shelf: Shelf, code: str, value: str) -> None:
+    document = shelf.fresh(Action.SELECT)
+    document["message"]["order"]["tags"] = [
+        {"descriptor": {"code": "workload-requirements"}, "list": [{"descriptor": {"code": code}, "value": value}]}
+    ]
+    answer = shelf.post(Action.SELECT, document)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["paths"] == "message.order.tags[0].list[0].value"
+
+
+def test_the_same_message_again_gets_the_same_answer_and_another_body_a_nack(shelf: Shelf) -> None:
+    document = shelf.fresh(Action.STATUS)
+    assert [shelf.post(Action.STATUS, document).status_code for _ in range(3)] == [200] * 3
+    document["message"]["order_id"] = "another"
+    answer = shelf.post(Action.STATUS, document)
+    assert (answer.status_code, answer.json()["error"]["paths"]) == (400, "context.message_id")
+
+
+def test_what_is_not_signed_is_not_taken(shelf: Shelf) -> None:
+    body = json.dumps(shelf.fresh(Action.CANCEL)).encode()
+    answer = requests.post(f"{shelf.shop.provider.url}/cancel", data=body, timeout=30)
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith('Signature realm="')
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"context": 1}', b"[" * 100_000])
+def test_what_is_no_message_is_refused(shelf: Shelf, body: bytes) -> None:
+    answer = requests.post(f"{shelf.shop.provider.url}/select", data=body, timeout=30)
+    assert answer.status_code == 400
+    assert answer.json()["message"]["ack"]["status"] == "NACK"

@@ -1,0 +1,96 @@
+"""Slots: which runs can be had, in which order, and how much power orders leave."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beckn.grid_reading import GridContext
+from beckn.provider.requirements import Wanted
+from beckn.provider.slots import NO_BOOKINGS, Booking, Bookings, Slot, possible_runs
+from decision_contexts import NOON, centre, context_json, random_context, task
+from decisions.context import DataCentre, Task
+from decisions.scoring import decide
+from half_hours import HALF_HOUR
+
+CENTRE = DataCentre.model_validate(centre(total_capacity_mw=0.01, current_load_percentage=0))
+
+
+def a_grid(**parts: object) -> GridContext:
+    defaults = {"task": task(), "price": [100.0] * 6, "carbon": {13: [200.0] * 6}, "centres": [centre()]}
+    return GridContext.model_validate(context_json(**{**defaults, **parts}))  # type: ignore[arg-type]
+
+
+def a_wish(earliest: datetime = NOON, **facts: object) -> Wanted:
+    wish = task(**{"deferral_window_mins": 180, "created_at": NOON.isoformat(), **facts})
+    return Wanted(Task.model_validate(wish), earliest, ())
+
+
+def test_an_item_id_is_read_back() -> None:
+    slot = Slot("DC:1", NOON)
+    assert slot.item_id == "DC:1:gpu-slot:20261122T1200Z"
+    assert Slot.parse(slot.item_id) == slot
+
+
+@pytest.mark.parametrize(
+    "item_id", ["", "DC-001", "DC-001:gpu-slot:20261122T1215Z", "DC-001:gpu-slot:20261322T1200Z", ":gpu-slot:1"]
+)
+def test_what_is_no_slot_is_refused(item_id: str) -> None:
+    with pytest.raises(ValueError):
+        Slot.parse(item_id)
+
+
+@given(st.integers(0, 10**6))
+def test_the_best_slot_is_the_one_the_scorer_decides_for(seed: int) -> None:
+    context = random_context(seed)
+    grid = GridContext.model_validate(context.model_dump())
+    runs = possible_runs(
+        Wanted(context.task, context.as_of, ()), grid, NO_BOOKINGS, now=context.as_of, carbon_price_gbp_per_t=100
+    )
+    chosen = decide(context).chosen
+    if chosen is None or chosen.recommended is None:
+        assert len(runs) == 0
+        return
+    first = runs[0]
+    assert (first.centre.dc_id, first.start) == (chosen.centre.dc_id, chosen.recommended.start)
+    assert first.score == pytest.approx(chosen.score)
+    assert first.cost_gbp == pytest.approx(chosen.recommended.cost_gbp)
+    assert first.carbon_gco2 == pytest.approx(chosen.recommended.carbon_gco2)
+    assert [run.score for run in runs] == sorted((run.score for run in runs), reverse=True)
+
+
+def test_a_run_starts_no_earlier_than_asked() -> None:
+    wish = a_wish(NOON + HALF_HOUR)
+    runs = possible_runs(wish, a_grid(), NO_BOOKINGS, now=NOON, carbon_price_gbp_per_t=100)
+    assert min(run.start for run in runs) == NOON + HALF_HOUR
+
+
+def test_a_slot_that_orders_fill_is_not_offered() -> None:
+    grid = a_grid(centres=[centre(total_capacity_mw=0.001, current_load_percentage=0)])
+    taken = Bookings([Booking("DC-001", NOON, NOON + HALF_HOUR, 0.5)])
+    runs = possible_runs(a_wish(), grid, taken, now=NOON, carbon_price_gbp_per_t=100)
+    assert min(run.start for run in runs) == NOON + HALF_HOUR
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.integers(1, 10), st.integers(1, 5)), max_size=12),
+    st.integers(0, 20),
+    st.integers(1, 10),
+)
+def test_orders_hold_the_most_they_ever_draw_together(
+    orders: list[tuple[int, int, int]], start: int, length: int
+) -> None:
+    def at(minute: int) -> datetime:
+        return NOON + timedelta(minutes=minute)
+
+    bookings = Bookings(Booking("DC-001", at(begin), at(begin + lasts), kw) for begin, lasts, kw in orders)
+    by_minute = [
+        sum(kw for begin, lasts, kw in orders if begin <= minute < begin + lasts)
+        for minute in range(start, start + length)
+    ]
+    assert bookings.most_kw("DC-001", at(start), at(start + length)) == max(by_minute)
+    assert bookings.leave_room(CENTRE, at(start), at(start + length), 10 - max(by_minute))
+    assert not bookings.leave_room(CENTRE, at(start), at(start + length), 10.001 - max(by_minute))

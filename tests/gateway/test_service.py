@@ -1,0 +1,79 @@
+"""What the gateway says about itself."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from database.postgres import PostgresDatabase
+from decisions.llm import ModelState
+from gateway.deciding import NOT_RUNNING, DecidingStatus, ModelReport
+from grid_world import NOW, store_world, submit, workload
+from running_gateway import DECIDING, running_gateway
+from supabase_client import Database
+
+GONE = ModelReport(
+    name="gemini-old",
+    role="score",
+    state=ModelState.REFUSING,
+    circuit_open=True,
+    detail="the model gemini-old does not exist any more (404): set GEMINI_MODEL to a current one",
+    answering_as=None,
+    answers=0,
+    failures=1,
+    tokens={},
+)
+
+
+def test_the_root_names_every_endpoint(postgres: PostgresDatabase) -> None:
+    with running_gateway(postgres) as gateway:
+        service = gateway.get("/").json()
+        assert service["service"] == "pylon-deg gateway"
+        assert service["deciding"]["scorer"] == "deterministic"
+        assert {"GET /beckn/broadcast", "POST /beckn/llm-output/acknowledge"} < set(service["endpoints"])
+        assert gateway.get("/docs").status_code == 200
+        for endpoint in service["endpoints"]:
+            method, _, path = endpoint.partition(" ")
+            other = {"GET": "POST", "POST": "GET"}[method]
+            answer = gateway.client.request(other, path.replace("<", "a").replace(">", "b"))
+            if f"{other} {path}" not in service["endpoints"]:
+                assert (answer.status_code, answer.headers["Content-Type"]) == (405, "application/problem+json")
+
+
+def test_health_tells_the_queue_the_scorer_the_signals_and_the_streams(database: Database) -> None:
+    now = NOW
+    with running_gateway(database, clock=lambda: now) as gateway:
+        unknown = gateway.get("/health")
+        assert (unknown.status_code, unknown.json()["state"]) == (200, "degraded")
+        assert unknown.json()["signals"]["stale"]
+
+        store_world(database)
+        submit(database, workload("first"))
+        well = gateway.get("/health")
+        assert (well.status_code, well.json()["state"], well.json()["reasons"]) == (200, "ok", [])
+        assert well.json()["queue"]["depth"] == 1
+        assert well.json()["queue"]["oldest_waiting_seconds"] >= 0
+        assert well.json()["signals"] == {
+            "newest_fetched_at": "2026-11-22T08:04:11Z",
+            "age_seconds": 0,
+            "current_half_hour_known": True,
+            "stale": False,
+        }
+        assert well.json()["streams"] == {"clients": 0, "newest_event": 0, "following": True}
+
+        now = NOW + timedelta(hours=2, minutes=1)
+        stale = gateway.get("/health")
+        assert (stale.status_code, stale.json()["state"]) == (200, "degraded")
+        assert "stale" in stale.json()["reasons"][0]
+        now = NOW
+
+        gateway.deciding = DecidingStatus(**{**dict(DECIDING), "detail": GONE.detail, "model": GONE})
+        gone = gateway.get("/health")
+        assert (gone.status_code, gone.json()["state"]) == (200, "degraded")
+        assert gone.json()["reasons"] == [GONE.detail]
+        assert gone.json()["deciding"]["model"]["circuit_open"] is True
+
+        gateway.deciding = NOT_RUNNING
+        stopped = gateway.get("/health")
+        assert (stopped.status_code, stopped.headers["Content-Type"]) == (503, "application/problem+json")
+        assert (stopped.json()["state"], stopped.json()["deciding"]["running"]) == ("stopped", False)
+        assert stopped.json()["queue"]["depth"] == 1

@@ -1,0 +1,200 @@
+"""Three gateways, a model that is slow and fails, kills, pauses and a database that dies: every effect exactly once.
+
+It sends signals to processes that it started, and ends by itself.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from database.embedded_database import EmbeddedDatabase
+from database.schema import install_schema
+from decisions.worker import LEASE_SECONDS
+from grid_world import store_world, workload
+from half_hours import utc_now
+from model_server import HTML, ModelRequest, ModelServer, Reply, answer, error, judgements
+from server_process import ServerProcess, free_port, postgres_of
+from sse_reader import SseReader
+from supabase_client import Order, Row
+
+WORKLOADS = 300
+GATEWAYS = 3
+TROUBLE_S = 35.0
+PAUSE_S = LEASE_SECONDS + 3
+DEADLINE_S = 150.0
+
+
+def slow_and_failing(chance: random.Random) -> Callable[[ModelRequest], Reply]:
+    """A good answer after a while, or one of the bad ones."""
+
+    def reply(request: ModelRequest) -> Reply:
+        wait_s = chance.uniform(0.02, 0.8)
+        good = answer(judgements(dict.fromkeys(request.dc_ids, 60)), wait_s=wait_s)
+        bad = [
+            error(500),
+            error(429, "RESOURCE_EXHAUSTED", retry_delay="0.2s"),
+            answer("not JSON", wait_s=wait_s),
+            answer(judgements({}), wait_s=wait_s),
+            HTML,
+            Reply(hang_up=True),
+        ]
+        return chance.choice(bad) if chance.random() < 0.3 else good
+
+    return reply
+
+
+@dataclass
+class Fleet:
+    """Gateways on fixed ports, each started again when it was killed."""
+
+    log_dir: Path
+    settings: dict[str, str]
+    ports: list[int] = field(default_factory=lambda: [free_port() for _ in range(GATEWAYS)])
+    running: dict[int, ServerProcess] = field(default_factory=dict)
+    paused: int | None = None
+    kills: int = 0
+
+    def start(self, port: int) -> None:
+        settings = {**self.settings, "BG_PORT": str(port)}
+        self.running[port] = ServerProcess("BG.py", self.log_dir / f"{port}.log", settings, port=port)
+
+    def kill(self, port: int, which: str) -> None:
+        """SIGKILL to the serving half, the deciding half, or both at once."""
+        halves = _halves(self.running[port])
+        for process in {"serving": halves[:1], "deciding": halves[1:], "both": halves}[which]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.kills += 1
+        if which != "deciding":
+            self.running[port].process.wait(timeout=30)
+            self.start(port)
+
+    def pause(self, port: int) -> threading.Timer:
+        """SIGSTOP to both halves, and SIGCONT when their leases have run out."""
+        halves = _halves(self.running[port])
+        for process in halves:
+            process.suspend()
+        self.paused = port
+
+        def go_on() -> None:
+            for process in halves:
+                process.resume()
+            self.paused = None
+
+        timer = threading.Timer(PAUSE_S, go_on)
+        timer.start()
+        return timer
+
+    def end(self) -> None:
+        for server in self.running.values():
+            server.process.send_signal(signal.SIGTERM)
+        for server in self.running.values():
+            assert server.process.wait(timeout=60) == 0
+
+
+def _halves(server: ServerProcess) -> list[psutil.Process]:
+    serving = psutil.Process(server.process.pid)
+    return [serving, *serving.children()]
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A data directory that the embedded server's own account can reach when the tests run as root."""
+    with tempfile.TemporaryDirectory(prefix="pylon-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder) / "data"
+        assert postgres_of(Path(folder) / "data") is None
+
+
+def in_order(database: EmbeddedDatabase, table: str, column: str) -> list[Row]:
+    return database.select(table, order=Order((column,)))
+
+
+@pytest.mark.chaos
+def test_every_workload_becomes_one_decision_that_every_reader_sees_once(data_dir: Path, tmp_path: Path) -> None:
+    chance = random.Random(1)
+    database = EmbeddedDatabase(data_dir)
+    install_schema(database)
+    store_world(database, utc_now(), data_centres=4)
+    with ExitStack() as stack:
+        model = stack.enter_context(ModelServer(then=slow_and_failing(chance)))
+        fleet = Fleet(
+            tmp_path,
+            {
+                "PYLON_DATA_DIR": str(data_dir),
+                "GEMINI_API_KEY": "a-key",
+                "GEMINI_BASE_URL": model.url,
+                "BG_POLL_SECONDS": "0.5",
+            },
+        )
+        for port in fleet.ports:
+            fleet.start(port)
+        stack.callback(fleet.end)
+        readers = [
+            stack.enter_context(
+                # As EventSource would: back to whichever gateway answers; one that is silent for long is given up.
+                SseReader(
+                    lambda: chance.choice(fleet.ports), path="/beckn/broadcast?after=0", retries=True, silence_s=12
+                )
+            )
+            for _ in range(GATEWAYS)
+        ]
+        _make_trouble(fleet, database, data_dir, chance)
+        until = time.monotonic() + DEADLINE_S - TROUBLE_S
+        for reader in readers:
+            reader.wait_for(WORKLOADS, timeout_s=max(1, until - time.monotonic()))
+        time.sleep(1)  # for what should not come
+
+    everything = list(range(1, WORKLOADS + 1))
+    decisions = in_order(database, "orchestration_decisions", "sequence")
+    assert [decision["sequence"] for decision in decisions] == everything
+    assert sorted(decision["job_id"] for decision in decisions) == sorted(f"job-{n}" for n in range(WORKLOADS))
+    assert [event["sequence"] for event in in_order(database, "broadcast_log", "sequence")] == everything
+    for reader in readers:
+        assert reader.ids == everything
+        assert [event.data["_metadata"]["sequence"] for event in reader.events] == everything
+        assert [event.data["task"]["job_id"] for event in reader.events] == [each["job_id"] for each in decisions]
+    notifications = in_order(database, "workload_notifications", "notification_id")
+    assert {notification["state"] for notification in notifications} == {"done"}
+    # And there was trouble: leases were lost, the model was asked and failed.
+    assert fleet.kills >= 15
+    assert max(notification["attempts"] for notification in notifications) > 1
+    assert {decision["scorer"] for decision in decisions} == {"gemini", "deterministic"}
+    database.close()
+
+
+def _make_trouble(fleet: Fleet, database: EmbeddedDatabase, data_dir: Path, chance: random.Random) -> None:
+    began = time.monotonic()
+    submitted = 0
+    timer: threading.Timer | None = None
+    database_killed = False
+    while (elapsed := time.monotonic() - began) < TROUBLE_S:
+        while submitted < min(WORKLOADS, WORKLOADS * elapsed / (0.8 * TROUBLE_S)):
+            # Repeated by itself should the database die meanwhile, and then nothing is stored twice.
+            rows = [workload(f"job-{submitted + number}") for number in range(10)]
+            database.upsert("compute_workloads", rows, conflict=["job_id"])
+            submitted += 10
+        if timer is None and elapsed > 8:
+            timer = fleet.pause(chance.choice(fleet.ports))
+        if not database_killed and elapsed > 18 and (server := postgres_of(data_dir)) is not None:
+            server.kill()
+            database_killed = True
+        if elapsed > 5:
+            port = chance.choice([port for port in fleet.ports if port != fleet.paused])
+            fleet.kill(port, chance.choice(["serving", "deciding", "both"]))
+        time.sleep(1)
+    if timer is not None:
+        timer.join()
+    assert database_killed
+    assert submitted == WORKLOADS
