@@ -11,9 +11,13 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
+from pydantic import AwareDatetime, TypeAdapter
+
 UTC = timezone.utc
 HALF_HOUR = timedelta(minutes=30)
 LONDON = ZoneInfo("Europe/London")
+
+_RFC3339: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 
 def utc_now() -> datetime:
@@ -58,6 +62,18 @@ def half_hours(start: datetime, end: datetime) -> Iterator[datetime]:
 def rfc3339(moment: datetime) -> str:
     """`moment` as RFC 3339 in UTC with `Z`, with fractions of a second only when there are any."""
     return as_utc(moment).isoformat().replace("+00:00", "Z")
+
+
+def from_rfc3339(text: str) -> datetime:
+    """The moment that a database or an API wrote as RFC 3339, in UTC.
+
+    Python 3.10's `fromisoformat` takes no `Z`, and three or six decimals of a second only; PostgreSQL leaves out
+    zeros at the end.
+
+    Raises:
+        ValueError: `text` is no such time.
+    """
+    return as_utc(_RFC3339.validate_python(text))
 
 
 def settlement_date(start: datetime) -> date:

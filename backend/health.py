@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from half_hours import from_rfc3339
 from ontology import Moment
 from pipeline_sources import SourceState
 from supabase_client import Database
@@ -66,7 +67,7 @@ def read_health(database: Database, *, now: datetime, version: str, stale_after:
         DatabaseError: the database does not answer.
     """
     found = database.call("system_health", {"p_now": now}, repeatable=True)
-    newest = None if found["newest_fetch"] is None else datetime.fromisoformat(found["newest_fetch"])
+    newest = None if found["newest_fetch"] is None else from_rfc3339(found["newest_fetch"])
     last_run: dict[str, Any] | None = found["last_run"]
     sources = {} if last_run is None else last_run["sources"]
     known = found["current_signal"] is not None

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from half_hours import from_rfc3339
 from ontology import LINK_TYPES, OBJECT_TYPES, LinkType, ObjectType, links_of, parse_key
 from supabase_client import Database, Order, Where
 
@@ -133,7 +134,7 @@ def read_live_state(database: Database, now: datetime, type_names: list[str]) ->
     updated = document["last_updated"]
     return LiveState(
         as_of=now,
-        last_updated=None if updated is None else datetime.fromisoformat(updated),
+        last_updated=None if updated is None else from_rfc3339(updated),
         pipeline_running=document["pipeline_running"],
         objects={name: read_rows(OBJECT_TYPES[name], document[name]) for name in type_names},
     )

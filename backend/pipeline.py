@@ -28,7 +28,7 @@ from pydantic import TypeAdapter
 from backfill import backfill
 from decisions.queue import reconsider_deferred
 from grid_rows import REAL_SOURCES, GridRows, Known, complete_rows
-from half_hours import half_hour_of, rfc3339, utc_now
+from half_hours import from_rfc3339, half_hour_of, rfc3339, utc_now
 from pipeline_sources import FetchOutcome, SourceState, Upstreams, fetch_all, offline_outcome
 from settings import Settings, SettingsError, load_settings
 from supabase_client import Database, DatabaseError, open_database
@@ -84,7 +84,7 @@ def run_once(
         claim = _claim(database, report.slot, again=again)
     if not claim["claimed"]:
         if claim["state"] == "running":
-            report.taken_until = datetime.fromisoformat(claim["lease_until"])
+            report.taken_until = from_rfc3339(claim["lease_until"])
         return report
     try:
         _run_claimed(database, settings, upstreams, now, report, claim["lease_token"])
@@ -160,14 +160,14 @@ def _known(stored: Mapping[str, Any]) -> Known:
         ("wholesale_price_gbp_mwh", "price_source", known.price_gbp_per_mwh),
     )
     for row in stored["national"]:
-        start = datetime.fromisoformat(row["timestamp"])
+        start = from_rfc3339(row["timestamp"])
         for column, source, values in kinds:
             if row[column] is not None and row[source] in REAL_SOURCES:
                 values[start] = row[column]
     regional: Any = known.regional_gco2_per_kwh
     for row in stored["regional"]:
         if row["carbon_intensity_forecast"] is not None and row["carbon_source"] in REAL_SOURCES:
-            start = datetime.fromisoformat(row["timestamp"])
+            start = from_rfc3339(row["timestamp"])
             regional.setdefault(row["region_id"], {})[start] = row["carbon_intensity_forecast"]
     return known
 

@@ -15,9 +15,11 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from beckn.buyer_messages import BuyerWorkload, Option, Transaction
 from beckn.buyer_platform import Buyer
+from beckn.gateway_search import gateway_endpoints
 from beckn.keys import MessageSigner, own_key
 from beckn.messages import DOMAIN, Action, Subscriber
 from beckn.network_settings import NetworkSettings, load_network_settings
+from beckn.participant import Participant
 from beckn.provider.messages_order import Billing, Order
 from beckn.subscribers import Registry, Role
 from BPP import ProviderPlatform
@@ -27,6 +29,8 @@ from server_process import free_port
 from settings import Settings, load_settings
 from supabase_client import Database, Row, Where
 from supabase_client import Order as By
+from version import VERSION
+from web.application import make_application
 
 BILLING = Billing(name="Test tenant", email="ops@tenant.example")
 
@@ -97,6 +101,20 @@ class Market:
         if listens:
             self.stack.enter_context(buyer.listening("127.0.0.1", port))
         return buyer
+
+    def gateway_url(self) -> str:
+        """A gateway that passes searches on until the end of the test."""
+        port = free_port()
+        own = Subscriber("gateway.example", f"http://127.0.0.1:{port}/beckn")
+        gateway = Participant.join(
+            self.database, own, Role.BG, data_dir=self.settings.pylon_data_dir, authenticates=True, clock=self.clock
+        )
+        app = make_application("Gateway", "", VERSION, api_key=None)
+        app.register_api(gateway_endpoints(self.database, gateway))
+        self.stack.enter_context(_served(app, port))
+        gateway.deliverer.start()
+        self.stack.callback(gateway.deliverer.stop)
+        return own.url
 
     def options(self, buyer: Buyer, deal: Transaction, page: int | None = None) -> list[Option]:
         options, _ = buyer.options(buyer.search(deal, self.provider.url, page=page))

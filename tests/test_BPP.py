@@ -29,7 +29,7 @@ from half_hours import utc_now
 from new_database import as_url
 from server_process import BACKEND, ServerProcess, free_port
 from supabase_client import Order as By
-from supabase_client import Where
+from supabase_client import SchemaMissing, Where
 
 
 @pytest.fixture
@@ -76,6 +76,17 @@ def test_a_workload_goes_from_search_to_completed(shop: Market) -> None:
     assert row["actual_energy_kwh"] == pytest.approx(1.152 / 60)
     assert row["actual_cost_gbp"] == pytest.approx(1.152 / 60 * 0.08)
     assert buyer.status(deal, shop.provider, order.id or "").status is OrderStatus.COMPLETE
+
+
+def test_a_search_comes_through_the_gateway_and_is_answered_directly(shop: Market) -> None:
+    buyer, deal = shop.buyer(), Transaction(a_workload())
+    options, _ = buyer.options(buyer.search(deal, shop.gateway_url()))
+    assert options[0].provider == shop.provider
+    assert buyer.select(deal, options[0]).quote.price.value
+    sent = outbox(shop.database, Action.ON_SEARCH)
+    assert [(row["sender"], row["recipient"]) for row in sent] == [
+        (shop.provider.subscriber_id, buyer.own.subscriber_id)
+    ]
 
 
 def test_an_order_asks_for_no_decision(shop: Market) -> None:
@@ -240,6 +251,19 @@ def test_a_spike_defers_an_order_and_says_why(shop: Market) -> None:
     assert running is not None
     assert state_of(running) is FulfillmentStateCode.RUNNING
     assert order.id == running.id
+
+
+def test_a_fault_of_ours_is_tried_again_and_then_told(postgres: PostgresDatabase, tmp_path: Path) -> None:
+    with market(postgres, tmp_path, start=False) as shop:
+        buyer, deal = shop.buyer(), Transaction(a_workload())
+        buyer.search(deal, shop.provider.url)
+        (claim,) = Inbox(postgres, shop.provider.subscriber_id).claim(1).claimed
+        postgres.run_script("drop function public.grid_context(timestamptz)")
+        provider = Provider(postgres, shop.provider, carbon_price_gbp_per_t=100, clock=shop.clock)
+        with pytest.raises(SchemaMissing):
+            provider.handle(claim)
+        (callback,) = provider.handle(claim.model_copy(update={"attempt": 4}))
+        assert json.loads(callback.body)["error"]["code"] == "40000"
 
 
 def provider_process(conninfo: str, folder: Path, port: int, **environment: str) -> ServerProcess:

@@ -18,7 +18,7 @@ from grid_upstreams import (
     price_gbp_per_mwh,
     regional_gco2_per_kwh,
 )
-from half_hours import HALF_HOUR, UTC, half_hours
+from half_hours import HALF_HOUR, UTC, from_rfc3339, half_hours
 from pipeline_sources import Upstreams
 from supabase_client import Database, Order, Row, Where
 
@@ -39,12 +39,12 @@ def load(database: Database, server: GridUpstreams, span: timedelta) -> int:
 
 def national(database: Database) -> dict[datetime, Row]:
     found = database.select("grid_signals", order=Order(("timestamp",)))
-    return {datetime.fromisoformat(row["timestamp"]): row for row in found}
+    return {from_rfc3339(row["timestamp"]): row for row in found}
 
 
 def regional(database: Database) -> dict[tuple[int, datetime], Row]:
     found = database.select("regional_grid_signals", order=Order(("region_id", "timestamp")))
-    return {(row["region_id"], datetime.fromisoformat(row["timestamp"])): row for row in found}
+    return {(row["region_id"], from_rfc3339(row["timestamp"])): row for row in found}
 
 
 def test_every_half_hour_of_the_span_has_what_the_sources_say(database: Database, upstream: GridUpstreams) -> None:

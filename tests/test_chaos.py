@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from database.embedded_database import EmbeddedDatabase
 from database.schema import install_schema
@@ -31,8 +32,9 @@ from supabase_client import Order, Row
 WORKLOADS = 300
 GATEWAYS = 3
 TROUBLE_S = 35.0
+FEWEST_KILLS = 5
 PAUSE_S = LEASE_SECONDS + 3
-DEADLINE_S = 150.0
+SETTLED_WITHIN_S = 60.0
 
 
 def slow_and_failing(chance: random.Random) -> Callable[[ModelRequest], Reply]:
@@ -80,6 +82,10 @@ class Fleet:
             self.running[port].process.wait(timeout=30)
             self.start(port)
 
+    def at_work(self) -> list[int]:
+        """The gateways that serve and decide just now."""
+        return [port for port in self.ports if port != self.paused and _is_at_work(port)]
+
     def pause(self, port: int) -> threading.Timer:
         """SIGSTOP to both halves, and SIGCONT when their leases have run out."""
         halves = _halves(self.running[port])
@@ -101,6 +107,14 @@ class Fleet:
             server.process.send_signal(signal.SIGTERM)
         for server in self.running.values():
             assert server.process.wait(timeout=60) == 0
+
+
+def _is_at_work(port: int) -> bool:
+    try:
+        answer = requests.get(f"http://127.0.0.1:{port}/", timeout=0.5).json()
+    except requests.RequestException:
+        return False
+    return bool(answer["deciding"]["running"])
 
 
 def _halves(server: ServerProcess) -> list[psutil.Process]:
@@ -141,6 +155,7 @@ def test_every_workload_becomes_one_decision_that_every_reader_sees_once(data_di
         for port in fleet.ports:
             fleet.start(port)
         stack.callback(fleet.end)
+        _wait_until(lambda: len(fleet.at_work()) == GATEWAYS)
         readers = [
             stack.enter_context(
                 # As EventSource would: back to whichever gateway answers; one that is silent for long is given up.
@@ -151,7 +166,7 @@ def test_every_workload_becomes_one_decision_that_every_reader_sees_once(data_di
             for _ in range(GATEWAYS)
         ]
         _make_trouble(fleet, database, data_dir, chance)
-        until = time.monotonic() + DEADLINE_S - TROUBLE_S
+        until = time.monotonic() + SETTLED_WITHIN_S
         for reader in readers:
             reader.wait_for(WORKLOADS, timeout_s=max(1, until - time.monotonic()))
         time.sleep(1)  # for what should not come
@@ -168,10 +183,17 @@ def test_every_workload_becomes_one_decision_that_every_reader_sees_once(data_di
     notifications = in_order(database, "workload_notifications", "notification_id")
     assert {notification["state"] for notification in notifications} == {"done"}
     # And there was trouble: leases were lost, the model was asked and failed.
-    assert fleet.kills >= 15
+    assert fleet.kills >= FEWEST_KILLS
     assert max(notification["attempts"] for notification in notifications) > 1
     assert {decision["scorer"] for decision in decisions} == {"gemini", "deterministic"}
     database.close()
+
+
+def _wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def _make_trouble(fleet: Fleet, database: EmbeddedDatabase, data_dir: Path, chance: random.Random) -> None:
@@ -179,20 +201,22 @@ def _make_trouble(fleet: Fleet, database: EmbeddedDatabase, data_dir: Path, chan
     submitted = 0
     timer: threading.Timer | None = None
     database_killed = False
-    while (elapsed := time.monotonic() - began) < TROUBLE_S:
+    while (elapsed := time.monotonic() - began) < TROUBLE_S or (
+        fleet.kills < FEWEST_KILLS and elapsed < 2 * TROUBLE_S
+    ):
         while submitted < min(WORKLOADS, WORKLOADS * elapsed / (0.8 * TROUBLE_S)):
             # Repeated by itself should the database die meanwhile, and then nothing is stored twice.
             rows = [workload(f"job-{submitted + number}") for number in range(10)]
             database.upsert("compute_workloads", rows, conflict=["job_id"])
             submitted += 10
-        if timer is None and elapsed > 8:
-            timer = fleet.pause(chance.choice(fleet.ports))
+        at_work = fleet.at_work()
+        if timer is None and elapsed > 8 and at_work:
+            timer = fleet.pause(at_work.pop())
         if not database_killed and elapsed > 18 and (server := postgres_of(data_dir)) is not None:
             server.kill()
             database_killed = True
-        if elapsed > 5:
-            port = chance.choice([port for port in fleet.ports if port != fleet.paused])
-            fleet.kill(port, chance.choice(["serving", "deciding", "both"]))
+        if len(at_work) > 1:  # one goes on, so that there is something to disturb
+            fleet.kill(chance.choice(at_work), chance.choice(["serving", "deciding", "both"]))
         time.sleep(1)
     if timer is not None:
         timer.join()

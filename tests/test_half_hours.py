@@ -13,6 +13,7 @@ from half_hours import (
     HALF_HOUR,
     UTC,
     as_utc,
+    from_rfc3339,
     half_hour_of,
     half_hours,
     is_half_hour,
@@ -114,4 +115,19 @@ def test_rfc3339_shows_fractions_of_a_second_only_where_there_are_any() -> None:
 
 @given(MOMENTS)
 def test_rfc3339_loses_nothing(moment: datetime) -> None:
-    assert datetime.fromisoformat(rfc3339(moment).replace("Z", "+00:00")) == moment
+    assert from_rfc3339(rfc3339(moment)) == moment
+
+
+@pytest.mark.parametrize("decimals", ["", ".2", ".25", ".250", ".2500", ".25000", ".250000"])
+@pytest.mark.parametrize("zone", ["Z", "+00:00", "+05:30"])
+def test_rfc3339_is_read_with_any_number_of_decimals(decimals: str, zone: str) -> None:
+    moment = from_rfc3339(f"2026-11-22T08:14:05{decimals}{zone}")
+    assert moment.tzinfo is UTC
+    assert moment.microsecond == {"": 0, ".2": 200_000}.get(decimals, 250_000)
+    assert moment.hour == (2 if zone == "+05:30" else 8)
+
+
+@pytest.mark.parametrize("text", ["", "today", "2026-11-22T08:14:05", "0001-01-01T00:00:00+14:00"])
+def test_other_text_is_no_moment(text: str) -> None:
+    with pytest.raises(ValueError):
+        from_rfc3339(text)

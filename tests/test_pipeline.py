@@ -27,7 +27,7 @@ from grid_upstreams import (
     price_gbp_per_mwh,
     regional_gco2_per_kwh,
 )
-from half_hours import HALF_HOUR, UTC, settlement_period
+from half_hours import HALF_HOUR, UTC, from_rfc3339, settlement_period
 from new_database import as_url
 from pipeline import RunReport, run_once
 from pipeline_sources import Upstreams
@@ -64,12 +64,12 @@ def rows(database: Database, table: str, *key: str, where: tuple[Where, ...] = (
 
 
 def signals(database: Database) -> dict[datetime, Row]:
-    return {datetime.fromisoformat(row["timestamp"]): row for row in rows(database, "grid_signals", "timestamp")}
+    return {from_rfc3339(row["timestamp"]): row for row in rows(database, "grid_signals", "timestamp")}
 
 
 def regional_signals(database: Database) -> dict[tuple[int, datetime], Row]:
     found = rows(database, "regional_grid_signals", "region_id", "timestamp")
-    return {(row["region_id"], datetime.fromisoformat(row["timestamp"])): row for row in found}
+    return {(row["region_id"], from_rfc3339(row["timestamp"])): row for row in found}
 
 
 def the_run(database: Database, slot: datetime = SLOT) -> Row:
@@ -127,7 +127,7 @@ def test_a_run_stores_what_the_sources_say_and_names_them(database: Database, up
     assert len(centres) == 8
     for centre in centres:
         assert centre["current_carbon_intensity_gco2"] == regional_gco2_per_kwh(centre["region_id"], SLOT)
-        assert datetime.fromisoformat(centre["carbon_intensity_timestamp"]) == SLOT
+        assert from_rfc3339(centre["carbon_intensity_timestamp"]) == SLOT
     record = the_run(database)
     assert (record["state"], record["error"], record["counts"]["workloads"]) == ("succeeded", None, 3)
     assert record["sources"].keys() == report.sources.keys()
@@ -267,7 +267,7 @@ def test_the_slot_of_a_process_that_lives_is_left_alone(postgres: PostgresDataba
     claim(postgres, f"{socket.gethostname()}:{os.getppid()}:0a1b2c3d")
     report = run_offline(postgres)
     assert report.state == "taken"
-    assert report.taken_until == datetime.fromisoformat(the_run(postgres)["lease_until"])
+    assert report.taken_until == from_rfc3339(the_run(postgres)["lease_until"])
     assert signals(postgres) == {}
 
 

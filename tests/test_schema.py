@@ -17,7 +17,7 @@ from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from database.schema import SQL_FILES, install_schema
 from grid_world import NOW, data_centre, store_data_centres, store_grid, submit, workload
-from half_hours import HALF_HOUR, UTC, half_hour_of, utc_now
+from half_hours import HALF_HOUR, UTC, from_rfc3339, half_hour_of, utc_now
 from linked_world import AGENT, decision, store_linked_world
 from new_database import new_database
 from supabase_client import Database, DatabaseError, Order, Row, RowRefused, Where
@@ -244,7 +244,7 @@ def test_zeros_and_negative_prices_are_values(postgres: PostgresDatabase) -> Non
 def test_a_row_is_as_old_as_its_oldest_figure(postgres: PostgresDatabase) -> None:
     times = {"carbon_fetched_at": NOW, "demand_fetched_at": NOW - timedelta(hours=3), "price_fetched_at": None}
     (stored,) = postgres.insert("grid_signals", [SIGNAL | times])
-    assert datetime.fromisoformat(stored["fetched_at"]) == NOW - timedelta(hours=3)
+    assert from_rfc3339(stored["fetched_at"]) == NOW - timedelta(hours=3)
 
 
 def test_updated_at_moves_with_a_change_and_only_then(postgres: PostgresDatabase) -> None:
@@ -535,7 +535,7 @@ def test_the_views_show_the_present(database: Database) -> None:
     now = utc_now()
     store_linked_world(database, now)
     (state,) = database.select("current_system_state", order=Order(("as_of",)))
-    assert datetime.fromisoformat(state["timestamp"]) == half_hour_of(now)
+    assert from_rfc3339(state["timestamp"]) == half_hour_of(now)
     assert (state["carbon_intensity_forecast"], state["wholesale_price_gbp_mwh"]) == (150, 80)
     assert (state["data_centres_active"], state["workloads_waiting"]) == (2, 2)
     ranking = database.select("regional_carbon_ranking", order=Order(("rank", "region_id")))

@@ -84,8 +84,7 @@ def own_key(data_dir: Path, subscriber_id: str) -> OwnKey:
 
 def _make(file: Path) -> None:
     content = _KeyFile(key_id=str(uuid4()), secret=SigningKey.generate().secret())
-    # Written whole under another name, which mkstemp lets nobody else read, then linked: whoever looks finds all of
-    # it.
+    # Written whole under another name, which mkstemp lets nobody else read, then linked: it is never seen half made.
     descriptor, draft = tempfile.mkstemp(dir=file.parent, prefix=".new-")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as opened:

@@ -120,7 +120,9 @@ class Reception:
             raise SignatureRefused(
                 SignatureProblem.WRONG_SIGNER, f"{signature.subscriber_id} signed a message of {sender}"
             )
-        found = self._subscribers.find(signature.subscriber_id, signature.key_id)
+        # The transaction that stores a message looks at its sender's key once more; nothing does at others.
+        fresh = sender is None
+        found = self._subscribers.find(signature.subscriber_id, signature.key_id, fresh=fresh)
         if found is None or (role is not None and found.type is not role):
             raise SignatureRefused(
                 SignatureProblem.UNKNOWN_KEY,

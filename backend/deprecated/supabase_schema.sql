@@ -597,8 +597,12 @@ select
     g.carbon_source,
     g.fetched_at
 from public.regions r
-left join public.regional_grid_signals g
-    on g.region_id = r.region_id and g.timestamp = public.half_hour_of(now())
+-- One look-up a region, by the limit: as a plain join the planner may prefer to read more the longer the history is.
+left join lateral (
+    select s.*
+    from public.regional_grid_signals s
+    where s.region_id = r.region_id and s.timestamp = public.half_hour_of(now())
+    limit 1) as g on true
 where not r.is_aggregate
 order by rank, r.region_id;
 
@@ -784,13 +788,15 @@ as $$
                 limit p_limit) as page))
 $$;
 
+-- In plpgsql, whose plans are kept: planning would take longer than the reads, and the longer the history the more.
 create or replace function public.system_health(p_now timestamptz)
 returns json
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-    select json_build_object(
+begin
+    return json_build_object(
         'last_run', (
             select to_json(r) from public.pipeline_runs r where r.finished_at is not null order by r.finished_at desc limit 1),
         'running', (
@@ -801,7 +807,8 @@ as $$
         'newest_fetch', (
             select max(g.fetched_at) from public.grid_signals g
             where g.timestamp >= public.half_hour_of(p_now)
-                and g.timestamp < public.half_hour_of(p_now) + interval '48 hours'))
+                and g.timestamp < public.half_hour_of(p_now) + interval '48 hours'));
+end
 $$;
 
 -- What is already known around the present, for filling the gaps the sources leave: national figures of the last

@@ -166,6 +166,7 @@ class DecidingProcess:
 def main() -> int:
     """Decide until the input ends, or SIGTERM; returns the exit status."""
     log_to_stderr()
+    logging.getLogger("google_genai").setLevel(logging.WARNING)
     stop_on_signals()
     threading.Thread(target=_stop_when_input_ends, name="input", daemon=True).start()
     try:

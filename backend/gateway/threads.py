@@ -8,12 +8,12 @@ do everywhere else. Whatever touches the server's own state runs in its one thre
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import gevent
 from gevent.threadpool import ThreadPool
 
-from supabase_client import Database, DatabaseUnreachable, Listener, Order, Row, Where
+from supabase_client import Database, DatabaseError, DatabaseUnreachable, Listener, Order, Row, Where
 
 Answer = TypeVar("Answer")
 
@@ -43,38 +43,37 @@ class ThreadedDatabase:
         limit: int | None = None,
         columns: Sequence[str] | None = None,
     ) -> list[Row]:
-        return self._apart(
+        return self._run(
             lambda: self._database.select(table, where=where, order=order, after=after, limit=limit, columns=columns)
         )
 
     def insert(self, table: str, rows: Sequence[Row]) -> list[Row]:
-        return self._apart(lambda: self._database.insert(table, rows))
+        return self._run(lambda: self._database.insert(table, rows))
 
     def upsert(self, table: str, rows: Sequence[Row], *, conflict: Sequence[str]) -> list[Row]:
-        return self._apart(lambda: self._database.upsert(table, rows, conflict=conflict))
+        return self._run(lambda: self._database.upsert(table, rows, conflict=conflict))
 
     def update(self, table: str, values: Row, *, where: Sequence[Where]) -> list[Row]:
-        return self._apart(lambda: self._database.update(table, values, where=where))
+        return self._run(lambda: self._database.update(table, values, where=where))
 
     def delete(self, table: str, *, where: Sequence[Where]) -> int:
-        return self._apart(lambda: self._database.delete(table, where=where))
+        return self._run(lambda: self._database.delete(table, where=where))
 
     def call(self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False) -> Any:
-        return self._apart(lambda: self._database.call(function, arguments, repeatable=repeatable))
+        return self._run(lambda: self._database.call(function, arguments, repeatable=repeatable))
 
     def listen(self, channels: Sequence[str]) -> Listener | None:
-        listener = self._apart(lambda: self._database.listen(channels))
+        listener = self._run(lambda: self._database.listen(channels))
         return None if listener is None else _ThreadedListener(listener, self._threads)
 
     def close(self) -> None:
         """End the threads; the database itself is its owner's to close."""
         self._threads.kill()
 
-    def _apart(self, work: Callable[[], Answer]) -> Answer:
+    def _run(self, work: Callable[[], Answer]) -> Answer:
         too_late = DatabaseUnreachable(f"the database has not answered within {self._patience_s:g} s")
         with gevent.Timeout(self._patience_s, too_late):
-            answer: Answer = self._threads.apply(work)
-            return answer
+            return _apart(self._threads, work)
 
 
 class _ThreadedListener:
@@ -83,8 +82,23 @@ class _ThreadedListener:
         self._threads = threads
 
     def wait(self, timeout_s: float) -> list[str]:
-        notified: list[str] = self._threads.apply(self._listener.wait, (timeout_s,))
-        return notified
+        return _apart(self._threads, lambda: self._listener.wait(timeout_s))
 
     def close(self) -> None:
         self._listener.close()
+
+
+def _apart(threads: ThreadPool, work: Callable[[], Answer]) -> Answer:
+    """What `work` returns or raises, in one of the threads."""
+
+    def outcome() -> tuple[Answer, None] | tuple[None, DatabaseError]:
+        # Carried over as a value: one that is raised in a thread is also written to the log, trace and all.
+        try:
+            return work(), None
+        except DatabaseError as error:
+            return None, error
+
+    answer, error = threads.apply(outcome)
+    if error is not None:
+        raise error
+    return cast(Answer, answer)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 
 from beckn.answers import AckAnswer, answered
+from beckn.endpoint_description import takes_message
 from beckn.messages import Action
 from beckn.participant import Participant
 from beckn.provider.answering import checked_request
@@ -27,7 +29,7 @@ _SUMMARIES = {
     Action.CANCEL: "Cancel an order that has not started",
 }
 
-_RESPONSES: dict[int | str, object] = {200: AckAnswer, 400: AckAnswer, 401: AckAnswer}
+_RESPONSES: dict[Any, Any] = {200: AckAnswer, 400: AckAnswer, 401: AckAnswer}
 
 
 def provider_endpoints(
@@ -52,7 +54,8 @@ def provider_endpoints(
             f"/{action}",
             summary=_SUMMARIES[action],
             description=f"A signed Beckn 1.1 {action}; on_{action} goes to the buyer's registered URL.",
-            responses=_RESPONSES,  # type: ignore[arg-type]
+            responses=_RESPONSES,
+            openapi_extensions=takes_message(action),
         )(endpoint)
 
     for action in REQUESTS:
