@@ -16,6 +16,11 @@ import gevent
 from flask_openapi3.openapi import OpenAPI
 from gevent.event import Event as Signal
 
+from beckn import gateway_search, registry_lookup
+from beckn.keys import KeyUnusable
+from beckn.network_settings import NetworkSettings, load_network_settings
+from beckn.participant import Participant
+from beckn.subscribers import Role, SubscriptionRefused
 from decisions.gateway_agent import gateway_agent_id
 from decisions.published import PublishedDecisions
 from decisions.queue import WorkQueue
@@ -52,8 +57,15 @@ def create_app(
     deciding: Callable[[], DecidingStatus],
     *,
     clock: Callable[[], datetime] = utc_now,
+    beckn: Participant | None = None,
+    authenticates: bool = True,
 ) -> OpenAPI:
-    """The gateway's endpoints over an open database. Starts nothing; `deciding` is only reported on."""
+    """The gateway's endpoints over an open database. Starts nothing; `deciding` is only reported on.
+
+    Args:
+        beckn: the gateway as it joined the Beckn network; without it there is no search and no registry.
+        authenticates: whether messages of that network are signed.
+    """
     published = PublishedDecisions(database)
     queue = WorkQueue(database, gateway_agent_id(settings.bg_port), lease_seconds=LEASE_SECONDS)
     outputs = NewestOutputs(published)
@@ -62,7 +74,14 @@ def create_app(
         streams = StreamState(clients=feed.streams, newest_event=feed.newest, following=feed.following)
         return read_gateway_health(database, queue, deciding(), streams, now=clock(), version=VERSION)
 
-    app = make_application("Pylon DEG gateway", DESCRIPTION, VERSION, api_key=settings.pylon_api_key)
+    app = make_application(
+        "Pylon DEG gateway",
+        DESCRIPTION,
+        VERSION,
+        api_key=settings.pylon_api_key,
+        # Signed by those who send them.
+        open_endpoints=[*gateway_search.OPEN_ENDPOINTS, *registry_lookup.OPEN_ENDPOINTS],
+    )
     ready = ReadyAnswers(app.wsgi_app, outputs)
     app.register_api(service_endpoints(clock, deciding, read_health))
     app.register_api(catalogue_endpoints(database, clock))
@@ -70,16 +89,24 @@ def create_app(
     app.register_api(context_endpoints(published))
     app.register_api(output_endpoints(published, outputs, ready))
     app.register_api(dead_notification_endpoints(database, queue))
+    if beckn is not None:
+        app.register_api(gateway_search.gateway_endpoints(database, beckn))
+        app.register_api(
+            registry_lookup.registry_endpoints(
+                beckn.registry, beckn.reception, authenticates=authenticates, clock=clock
+            )
+        )
     app.wsgi_app = ready  # type: ignore[method-assign]
     return app
 
 
-def serve(database: Database, settings: Settings) -> None:
-    """Decide and serve until Ctrl-C or SIGTERM.
+def serve(database: Database, settings: Settings, network: NetworkSettings) -> None:
+    """Decide, relay and serve until Ctrl-C or SIGTERM.
 
     Raises:
         CannotListen: the port is taken.
         DatabaseError: the database does not answer.
+        KeyUnusable, SubscriptionRefused: the gateway cannot join the Beckn network.
     """
     stopping = Signal()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -88,16 +115,26 @@ def serve(database: Database, settings: Settings) -> None:
     deciding = DecidingProcess()
     with closing(ThreadedDatabase(database)) as threaded:
         feed = BroadcastFeed(threaded, poll_seconds=settings.bg_poll_seconds)
-        app = create_app(threaded, settings, feed, deciding.status)
+        beckn = Participant.join(
+            database,
+            network.gateway,
+            Role.BG,
+            data_dir=settings.pylon_data_dir,
+            authenticates=network.authenticates,
+            for_requests=threaded,
+        )
+        app = create_app(threaded, settings, feed, deciding.status, beckn=beckn, authenticates=network.authenticates)
         feed.start()
         server = GatewayServer(app, listen(settings.bg_host, settings.bg_port))
         server.start()
         deciding.start()
+        beckn.deliverer.start()
         log.info("listening on http://%s:%d (documentation: /docs)", settings.bg_host, settings.bg_port)
         stopping.wait()
         deciding.ask_to_stop()
         feed.stop()
         server.stop()
+        beckn.deliverer.stop()
         deciding.stop()
 
 
@@ -107,10 +144,11 @@ def main() -> int:
     stop_on_signals()
     try:
         settings = load_settings()
+        network = load_network_settings(settings)
         check_port(settings.bg_host, settings.bg_port)
         with closing(open_database(settings)) as database:
-            serve(database, settings)
-    except (SettingsError, CannotListen, DatabaseError) as error:
+            serve(database, settings, network)
+    except (SettingsError, CannotListen, DatabaseError, KeyUnusable, SubscriptionRefused) as error:
         log.error("not started: %s", error)  # noqa: TRY400 - one line, not a trace
         return 1
     except Stopped:

@@ -23,6 +23,7 @@ from machine import machine
 from supabase_client import Database, Order
 
 BATCH = 500
+FEWEST_JOBS = 96  # some batches for every worker
 PEER = Path(__file__).with_name("empty_jobs.py")
 
 
@@ -46,7 +47,7 @@ def main() -> None:
     print("|---|---|---|---|")
     for data_centres in options.data_centres:
         with world(data_centres=data_centres) as database:
-            rate, _ = _drain(database, max(20, min(options.jobs, 20_000 // data_centres)))
+            rate, _ = _drain(database, max(FEWEST_JOBS, min(options.jobs, 40_000 // data_centres)))
         print(f"| {data_centres} | {rate:.1f} | {1000 / rate:.2f} | {1e6 / rate / data_centres:.0f} |", flush=True)
 
 

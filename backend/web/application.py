@@ -135,7 +135,7 @@ def _finished(document: dict[str, Any], *, guarded: bool) -> dict[str, Any]:
             if any(parameter["in"] == "path" for parameter in operation.get("parameters", ())):
                 answers["404"] = problem_answer("There is no such thing; the answer lists what there is")
             if method != "get":
-                answers["400"] = problem_answer("The body is not JSON")
+                answers.setdefault("400", problem_answer("The body is not JSON"))
                 answers["413"] = problem_answer("The body is larger than 1 MiB")
                 answers["415"] = problem_answer("The body is not application/json")
             if not guarded:
