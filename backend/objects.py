@@ -1,17 +1,15 @@
-"""Reads objects of the ontology: one, a page, a step along a link, and the live state of all of them."""
+"""Reads objects of the ontology: one, a page, and a step along a link."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from half_hours import from_rfc3339
-from ontology import LINK_TYPES, OBJECT_TYPES, LinkType, ObjectType, links_of, parse_key
+from ontology import LinkType, ObjectType, links_of, parse_key
 from supabase_client import Database, Order, Where
 
 
@@ -29,28 +27,6 @@ class Page:
 
     objects: list[ObjectType]
     next: str | None
-
-
-@dataclass(frozen=True)
-class LiveState:
-    """Every object of the present world by type, and when the pipeline last finished and whether it runs now."""
-
-    as_of: datetime
-    last_updated: datetime | None
-    pipeline_running: bool
-    objects: dict[str, list[ObjectType]]
-
-    def links(self) -> Iterator[dict[str, str]]:
-        """Every link that begins at one of the objects: `{"source", "target", "rel"}`, ends as Type/id."""
-        for link in LINK_TYPES:
-            for source in self.objects.get(link.source.__name__, ()):
-                target = link.target_id(source)
-                if target is not None:
-                    yield {
-                        "source": f"{link.source.__name__}/{source.id}",
-                        "target": f"{link.target.__name__}/{target}",
-                        "rel": link.rel,
-                    }
 
 
 def read_page(
@@ -128,25 +104,18 @@ def follow_link(
     return found, None
 
 
-def read_live_state(database: Database, now: datetime, type_names: list[str]) -> LiveState:
-    """The present state of the named object types, in one call to the database."""
-    document = database.call("live_state", {"p_now": now, "p_types": type_names}, repeatable=True)
-    updated = document["last_updated"]
-    return LiveState(
-        as_of=now,
-        last_updated=None if updated is None else from_rfc3339(updated),
-        pipeline_running=document["pipeline_running"],
-        objects={name: read_rows(OBJECT_TYPES[name], document[name]) for name in type_names},
-    )
-
-
 def read_rows(object_type: type[ObjectType], rows: list[dict[str, Any]]) -> list[ObjectType]:
     """Typed objects of rows as the database answers them."""
-    return _reader(object_type).validate_python(rows)
+    return _adapter(object_type).validate_python(rows)
+
+
+def write_objects(object_type: type[ObjectType], objects: list[ObjectType]) -> bytes:
+    """Objects as a JSON list."""
+    return _adapter(object_type).dump_json(objects)
 
 
 @lru_cache
-def _reader(object_type: type[ObjectType]) -> TypeAdapter[list[ObjectType]]:
+def _adapter(object_type: type[ObjectType]) -> TypeAdapter[list[ObjectType]]:
     return TypeAdapter(list[object_type])  # type: ignore[valid-type]
 
 

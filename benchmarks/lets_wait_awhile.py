@@ -1,11 +1,11 @@
 """The published experiments of "Let's Wait Awhile" (Wiesner et al., Middleware '21) on Great Britain in 2020.
 
-    python benchmarks/lets_wait_awhile.py --data gb_ci.csv [other_region.csv …]
+    make bench NAME=lets_wait_awhile ARGS="--data gb_ci.csv [other_region.csv …]"
 
-The first file is Great Britain's carbon intensity as the authors publish it (`Time`, `Carbon Intensity`); its rows off
-the half-hour are left away. Each table stands three times: as published; as reproduced by the published recipe; and
-strictly, with the start chosen by this project's scorer. With further files, of other regions in the same form, the
-same jobs are then placed over the regions too. Takes a few minutes.
+The first file is Great Britain's carbon intensity as the authors publish it (`Time`, `Carbon Intensity`); its rows
+off the half-hour are left away. Each table stands three times: as published; as reproduced by the published recipe;
+and strictly, with the start chosen by this project's scorer. With further files, of other regions in the same form,
+the same jobs are then placed over the regions too. Takes some minutes.
 
 Where the recipe is not strict:
 - A job may end 30 minutes after its deadline. So may one that must not be shifted, which is what savings are counted
@@ -269,7 +269,9 @@ def _saving_strictly(
         noisy = np.array(forecast)
         total = 0.0
         for job, until in zip(jobs, untils, strict=True):
-            if pausing:
+            if until == job.end and len(regions) == 1:
+                total += float(regions[0][job.start : until].sum())
+            elif pausing:
                 region, used = _pieces(noisy, job.start, job.half_hours, until)
                 total += float(regions[region][job.start : until][used].sum())
             else:
@@ -283,9 +285,8 @@ def _run(forecast: Floats, start: int, half_hours: int, until: int) -> tuple[int
     """The region and first half-hour that the scorer chooses."""
     evaluation = _evaluate(forecast[:, start:until], half_hours)
     best = enumerate(evaluation.best_runs(evaluation.feasible))
-    site, run = min(
-        (candidate for candidate in best if candidate[1] != NO_RUN), key=lambda one: evaluation.rank(*one)
-    )
+    possible = [candidate for candidate in best if candidate[1] != NO_RUN]
+    site, run = min(possible, key=lambda candidate: evaluation.rank(*candidate))
     return site, start + run
 
 

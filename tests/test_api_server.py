@@ -196,14 +196,13 @@ def test_a_slot_abandoned_by_a_killed_server_is_taken_over_at_once(start_server:
     successor.wait_for(lambda: first_run_done(successor))
 
 
-def test_a_serving_process_that_dies_is_started_anew(start_server: StartServer) -> None:
-    server = start_server()
-    server.wait_for(lambda: first_run_done(server))
-    serving = [child for child in psutil.Process(server.process.pid).children() if child.num_threads() > 1]
+def test_a_serving_process_that_dies_is_started_anew(running: ServerProcess) -> None:
+    serving = [child for child in psutil.Process(running.process.pid).children() if child.num_threads() > 1]
+    assert serving
     for child in serving:
         child.kill()
-    server.wait_until_serving()
-    assert server.get("/api/v1/grid/regional").status_code == 200
+    running.wait_until_serving()
+    assert running.get("/api/v1/grid/regional").status_code == 200
 
 
 def test_servers_share_the_embedded_database_and_one_that_is_killed_takes_nothing_with_it(

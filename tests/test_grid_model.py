@@ -51,9 +51,7 @@ class TestGridStress:
         ("demand_mw", "score"),
         [(10_000, 0.0), (16_000, 0.0), (30_500, 0.5), (45_000, 1.0), (52_000, 1.0)],
     )
-    def test_is_linear_between_the_lowest_and_the_highest_demand(
-        self, demand_mw: float, score: float
-    ) -> None:
+    def test_is_linear_between_the_lowest_and_the_highest_demand(self, demand_mw: float, score: float) -> None:
         assert grid_stress_score(demand_mw) == score
 
     def test_of_unknown_demand_is_unknown(self) -> None:
@@ -99,9 +97,7 @@ class TestIntensityFromMix:
             ({Fuel.BIOMASS: 39.5, Fuel.GAS: 57.3, Fuel.WIND: 3.1}, 273),
         ],
     )
-    def test_meets_published_rows_within_2_g(
-        self, mix: dict[Fuel, float], published_gco2_per_kwh: float
-    ) -> None:
+    def test_meets_published_rows_within_2_g(self, mix: dict[Fuel, float], published_gco2_per_kwh: float) -> None:
         assert intensity_from_mix(mix) == pytest.approx(published_gco2_per_kwh, abs=2)
 
     def test_counts_coal_and_other_fuels(self) -> None:
@@ -175,9 +171,7 @@ class TestAnchoredDemand:
             assert anchored_demand(known, [beside])[beside].demand_mw == pytest.approx(demand_mw, abs=1)
 
     @given(somewhere(demands_mw))
-    def test_scales_the_curve_no_further_than_the_known_figures_do(
-        self, known: dict[datetime, float]
-    ) -> None:
+    def test_scales_the_curve_no_further_than_the_known_figures_do(self, known: dict[datetime, float]) -> None:
         scales = [demand_mw / modelled_demand_mw(start) for start, demand_mw in known.items()]
         asked = following(SUNDAY_MORNING - DAY, 192)
         for start, estimate in anchored_demand(known, asked).items():
@@ -187,9 +181,7 @@ class TestAnchoredDemand:
     def test_decays_back_to_the_curve(self) -> None:
         known = {SUNDAY_MORNING: 1.3 * modelled_demand_mw(SUNDAY_MORNING)}
         asked = [SUNDAY_MORNING + timedelta(hours=hours) for hours in (1, 24, 96, 160)]
-        scales = [
-            e.demand_mw / modelled_demand_mw(start) for start, e in anchored_demand(known, asked).items()
-        ]
+        scales = [e.demand_mw / modelled_demand_mw(start) for start, e in anchored_demand(known, asked).items()]
         assert scales == sorted(scales, reverse=True)
         assert scales[0] == pytest.approx(1.3, abs=0.01)
         assert scales[-1] == pytest.approx(1.0, abs=0.02)
@@ -252,8 +244,7 @@ class TestAnchoredPrice:
     def test_follows_the_forecast_demand(self) -> None:
         known = series([80.0] * 48, SUNDAY_MORNING - DAY)
         slack, tight = (
-            anchored_price(known, [SUNDAY_MORNING], {SUNDAY_MORNING: demand_mw})
-            for demand_mw in (20_000, 42_000)
+            anchored_price(known, [SUNDAY_MORNING], {SUNDAY_MORNING: demand_mw}) for demand_mw in (20_000, 42_000)
         )
         assert slack[SUNDAY_MORNING].price_gbp_per_mwh + 30 < tight[SUNDAY_MORNING].price_gbp_per_mwh
 
@@ -297,9 +288,7 @@ class TestAnchoredCarbon:
         today_so_far = [gco2 + 50 for gco2 in yesterday[:29]]
         known = series(yesterday + today_so_far, SUNDAY_MORNING - DAY)
         rest = anchored_carbon(known, following(SUNDAY_MORNING, 48))
-        above_yesterday = [
-            estimate.intensity_gco2_per_kwh - known[start - DAY] for start, estimate in rest.items()
-        ]
+        above_yesterday = [estimate.intensity_gco2_per_kwh - known[start - DAY] for start, estimate in rest.items()]
         assert len(rest) == 48 - 29
         assert above_yesterday[0] == pytest.approx(48, abs=1)
         assert above_yesterday == sorted(above_yesterday, reverse=True)

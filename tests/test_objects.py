@@ -10,10 +10,10 @@ import pytest
 from database.postgres import PostgresDatabase
 from grid_world import NOW, data_centre, store_data_centres, store_grid, submit, workload
 from half_hours import half_hour_of
-from linked_world import AGENT, OPERATOR, decision, store_linked_world
-from objects import ObjectNotFound, follow_link, read_live_state, read_one, read_page, read_rows
+from linked_world import AGENT, OPERATOR, store_linked_world
+from objects import ObjectNotFound, follow_link, read_one, read_page, read_rows
 from ontology import LINK_TYPES, OBJECT_TYPES, ComputeWorkload, DataCentre, ObjectType, OrchestrationDecision, Region
-from supabase_client import Database, Order, Where
+from supabase_client import Database, Order
 
 ALL_TYPES = list(OBJECT_TYPES)
 
@@ -161,76 +161,3 @@ def test_a_target_that_is_gone_by_now_leads_nowhere(postgres: PostgresDatabase) 
     (centre,) = all_objects(postgres, DataCentre)
     moved = centre.model_copy(update={"operator": "OP-GONE"})
     assert follow_link(postgres, moved, "OPERATED_BY", limit=5) == ([], None)
-
-
-def test_the_live_state_is_the_present_world_and_its_links(database: Database) -> None:
-    store_linked_world(database)
-    state = read_live_state(database, NOW, ALL_TYPES)
-    counts = {name: len(found) for name, found in state.objects.items()}
-    assert counts == {
-        "Operator": 1,
-        "Region": 17,
-        "GridSignal": 96,
-        "RegionalGridSignal": 17 * 96,
-        "GenerationMix": 18 * 6,
-        "DataCentre": 2,
-        "ComputeWorkload": 2,
-        "Agent": 1,
-        "AgentState": 1,
-        "OrchestrationDecision": 1,
-        "StorageAsset": 1,
-    }
-    there = {f"{name}/{one.id}" for name, found in state.objects.items() for one in found}
-    links = list(state.links())
-    assert {link["rel"] for link in links} == {link.rel for link in LINK_TYPES}
-    for link in links:
-        assert link["source"] in there
-        assert link["target"] in there
-    assert (state.last_updated, state.pipeline_running) == (None, False)
-
-
-def test_the_live_state_narrows_to_the_types_that_are_named(postgres: PostgresDatabase) -> None:
-    store_linked_world(postgres)
-    state = read_live_state(postgres, NOW, ["DataCentre", "Region"])
-    assert list(state.objects) == ["DataCentre", "Region"]
-    assert {link["rel"] for link in state.links()} == {"OPERATED_BY", "LOCATED_IN"}
-
-
-def test_the_live_state_is_bounded_and_leaves_out_what_is_over(postgres: PostgresDatabase) -> None:
-    store_grid(postgres, NOW - timedelta(days=1), regions=(1,))
-    store_grid(postgres, NOW + timedelta(days=1), regions=(1,))
-    store_data_centres(postgres, [data_centre(1), data_centre(2, status="OFFLINE")])
-    submit(postgres, *(workload(f"job-{number:03d}") for number in range(110)))
-    postgres.update("compute_workloads", {"status": "COMPLETED"}, where=[Where("job_id", "job-109")])
-    postgres.insert("agents", [{"agent_id": AGENT, "name": "Gateway", "agent_type": "gateway"}])
-    postgres.insert("agent_states", [{"agent_id": AGENT, "state": f"S{number}"} for number in range(110)])
-    postgres.insert("orchestration_decisions", [decision(f"job-{number:03d}", number + 1) for number in range(105)])
-    state = read_live_state(postgres, NOW, ALL_TYPES)
-    assert len(state.objects["RegionalGridSignal"]) == 96
-    slots = [one.model_dump()["timestamp"] for one in state.objects["GridSignal"]]
-    assert (slots[0], len(slots)) == (half_hour_of(NOW), 96)
-    assert [one.id for one in state.objects["DataCentre"]] == ["DC-001"]
-    jobs = [one.id for one in state.objects["ComputeWorkload"]]
-    assert (len(jobs), "job-109" in jobs) == (100, False)
-    assert len(state.objects["AgentState"]) == len(state.objects["OrchestrationDecision"]) == 100
-
-
-def test_the_live_state_says_when_the_pipeline_ran_and_whether_it_runs(postgres: PostgresDatabase) -> None:
-    claim = postgres.call(
-        "claim_pipeline_slot", {"p_slot": half_hour_of(NOW), "p_owner": "here:1:x", "p_lease_seconds": 60}
-    )
-    assert read_live_state(postgres, NOW, []).pipeline_running
-    postgres.call(
-        "finish_pipeline_run",
-        {
-            "p_slot": half_hour_of(NOW),
-            "p_lease_token": claim["lease_token"],
-            "p_state": "succeeded",
-            "p_sources": {},
-            "p_counts": {},
-            "p_stages_ms": {},
-        },
-    )
-    state = read_live_state(postgres, NOW, [])
-    assert state.last_updated is not None
-    assert not state.pipeline_running

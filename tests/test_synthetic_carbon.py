@@ -35,9 +35,7 @@ def tenths(mix: SyntheticFigures) -> list[int]:
 
 
 @given(half_hour_starts, seeds)
-def test_every_mix_has_the_nine_fuels_and_sums_to_exactly_100_with_one_decimal(
-    start: datetime, seed: int
-) -> None:
+def test_every_mix_has_the_nine_fuels_and_sums_to_exactly_100_with_one_decimal(start: datetime, seed: int) -> None:
     carbon = synthetic_carbon(start, seed)
     assert sorted(carbon.regions) == list(range(1, 18))
     for figures in (carbon.national, *carbon.regions.values()):
@@ -66,9 +64,7 @@ def test_a_country_and_the_nation_lie_between_their_members(start: datetime, see
 
 
 def test_the_countries_are_made_of_all_fourteen_licence_areas() -> None:
-    assert sorted(member for members in AGGREGATE_MEMBERS.values() for member in members) == list(
-        range(1, 15)
-    )
+    assert sorted(member for members in AGGREGATE_MEMBERS.values() for member in members) == list(range(1, 15))
 
 
 @given(half_hour_starts, seeds)
@@ -117,11 +113,7 @@ def test_burns_no_coal(fortnight: list[SyntheticCarbon]) -> None:
     assert {figures.mix[Fuel.COAL] for carbon in fortnight for figures in carbon.regions.values()} == {0.0}
 
 
-@given(
-    st.dictionaries(st.sampled_from(Fuel), st.floats(0, 1e6), min_size=1).filter(
-        lambda s: sum(s.values()) > 1e-3
-    )
-)
+@given(st.dictionaries(st.sampled_from(Fuel), st.floats(0, 1e6), min_size=1).filter(lambda s: sum(s.values()) > 1e-3))
 def test_rounding_to_tenths_sums_to_100_and_moves_no_fuel_by_a_tenth(shares: dict[Fuel, float]) -> None:
     rounded = to_tenths(shares)
     total = sum(shares.values())

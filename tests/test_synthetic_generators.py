@@ -98,15 +98,11 @@ class TestDataCentres:
             assert 0.15 * dc.total_capacity_mw < gpu_mw < 0.65 * dc.total_capacity_mw
 
     @given(seeds, moments, moments)
-    def test_differ_between_moments_in_nothing_but_load(
-        self, seed: int, one: datetime, other: datetime
-    ) -> None:
+    def test_differ_between_moments_in_nothing_but_load(self, seed: int, one: datetime, other: datetime) -> None:
         for before, after in zip(
             data_centres(12, at=one, seed=seed), data_centres(12, at=other, seed=seed), strict=True
         ):
-            assert after == before.model_copy(
-                update={"current_load_percentage": after.current_load_percentage}
-            )
+            assert after == before.model_copy(update={"current_load_percentage": after.current_load_percentage})
 
     @given(seeds, moments)
     def test_have_a_load_without_jumps(self, seed: int, at: datetime) -> None:
@@ -121,8 +117,7 @@ class TestDataCentres:
         monday = datetime(2026, 11, 23, tzinfo=UTC)
         for number in range(8):
             loads = [
-                data_centres(at=monday + n * HALF_HOUR, seed=1)[number].current_load_percentage
-                for n in range(7 * 48)
+                data_centres(at=monday + n * HALF_HOUR, seed=1)[number].current_load_percentage for n in range(7 * 48)
             ]
             wednesday, sunday = loads[2 * 48 : 3 * 48], loads[6 * 48 :]
             assert max(wednesday) - min(wednesday) > 5
@@ -190,9 +185,7 @@ class TestWorkloads:
         assert workloads_of_slot(AT + timedelta(minutes=29)) == workloads_of_slot(AT)
 
     @given(moments, seeds, st.integers(0, 20), st.integers(0, 20))
-    def test_of_a_shorter_list_begin_the_longer_one(
-        self, slot: datetime, seed: int, one: int, other: int
-    ) -> None:
+    def test_of_a_shorter_list_begin_the_longer_one(self, slot: datetime, seed: int, one: int, other: int) -> None:
         shorter, longer = sorted((one, other))
         assert workloads_of_slot(slot, longer, seed)[:shorter] == workloads_of_slot(slot, shorter, seed)
 
@@ -203,9 +196,7 @@ class TestWorkloads:
         assert asked(AT, 1) != asked(AT, 2)
         assert asked(AT, 1) != asked(AT + HALF_HOUR, 1)
 
-    def test_come_in_every_type_with_every_urgency(
-        self, two_weeks_of_workloads: list[SyntheticWorkload]
-    ) -> None:
+    def test_come_in_every_type_with_every_urgency(self, two_weeks_of_workloads: list[SyntheticWorkload]) -> None:
         seen = {(workload.workload_type, workload.urgency) for workload in two_weeks_of_workloads}
         assert seen == {(kind, urgency) for kind in WorkloadType for urgency in Urgency}
 

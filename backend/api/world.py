@@ -9,10 +9,12 @@ from typing import Any
 from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
+from orjson import Fragment
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.parameters import NoParameters, Paged, PlainText
-from objects import ObjectNotFound, follow_link, read_live_state, read_one, read_page
+from live_state import LiveStateReader
+from objects import ObjectNotFound, follow_link, read_one, read_page
 from ontology import LINK_TYPES, OBJECT_TYPES, Moment, ObjectType, links_of, parse_property
 from ontology_document import OntologyDocument, ontology_document
 from supabase_client import Database
@@ -115,17 +117,18 @@ class LinkedPage(BaseModel):
 def world_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlueprint:
     """`/api/v1/live-state`, `/api/v1/ontology` and `/api/v1/objects/…`"""
     endpoints = APIBlueprint("world", __name__, url_prefix="/api/v1", abp_tags=[TAG])
+    live_states = LiveStateReader(database)
 
     @endpoints.get("/live-state", summary="The present world", responses={200: LiveStateAnswer})
     def live_state(query: LiveStateQuery) -> Response:
-        state = read_live_state(database, clock(), _named_types(query.objects))
+        state = live_states.read(clock(), _named_types(query.objects))
         return answer(
             {
                 "as_of": state.as_of,
                 "last_updated": state.last_updated,
                 "pipeline_running": state.pipeline_running,
-                "objects": state.objects,
-                "links": list(state.links()),
+                "objects": {name: Fragment(part.json) for name, part in state.parts.items()},
+                "links": Fragment(state.links_json()),
             }
         )
 

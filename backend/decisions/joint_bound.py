@@ -22,11 +22,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from decisions.joint_options import RunOptions, edge_totals
-from decisions.joint_pieces import PieceOptions, fill
+from decisions.joint_options import RunOptions
+from decisions.joint_pieces import PieceOptions
 from decisions.joint_problem import Assignment, JointProblem
+from decisions.joint_rows import PieceRows, Rows, RunRows
 from decisions.joint_stopwatch import Stopwatch
-from decisions.runs import HOUR_US, Booleans, Floats, Integers
+from decisions.runs import Booleans, Floats, Integers
 
 MOST_ROUNDS = 600
 LEFT_OUT_ROUNDS = 100
@@ -38,6 +39,9 @@ SHORTENING = 0.6
 SHORTEST_STEP = 0.003
 # How much of the last direction is kept: it damps the zigzag.
 MOMENTUM = 0.7
+
+# How far beyond its best option a job looks at least.
+LEAST_REACH_GBP = 1e-9
 
 # A bound this close to the plan, relatively, is the rounding of floating point.
 ROUNDING = 1e-9
@@ -74,11 +78,16 @@ class Relaxation:
         options = problem.options
         runs = [(number, one) for number, one in enumerate(options) if isinstance(one, RunOptions)]
         pieces = [(number, one) for number, one in enumerate(options) if isinstance(one, PieceOptions)]
+        no_prices = np.zeros_like(self.free_kw)
         self._tables: list[_Table] = []
         if runs:
-            self._tables.append(_RunTable(runs, counting_money))
+            run_rows = RunRows.of([one for _, one in runs], counting_money)
+            counts = [one.count for _, one in runs]
+            self._tables.append(_Table([number for number, _ in runs], counts, run_rows, no_prices))
         if pieces:
-            self._tables.append(_PieceTable(pieces, counting_money))
+            piece_rows = PieceRows.of([one for _, one in pieces], counting_money)
+            counts = [len(one.sites) for _, one in pieces]
+            self._tables.append(_Table([number for number, _ in pieces], counts, piece_rows, no_prices))
 
     def reply(self, prices_gbp_per_kw: Floats, leaving_price: float = np.inf, left_out_weight: int = 0) -> Reply:
         """The bound at these prices, which are 0 or more, on plans that leave out no more weight than this.
@@ -92,7 +101,7 @@ class Relaxation:
         stays_away = leaving < least
         taken_kw = np.zeros_like(self.free_kw)
         for table in self._tables:
-            table.take(taken_kw, ~stays_away[table.jobs])
+            table.take(taken_kw, ~stays_away[table.jobs], prices_gbp_per_kw)
         worth = float((prices_gbp_per_kw * self.free_kw).sum())
         given_back = leaving_price * left_out_weight if left_out_weight else 0.0
         value = float(np.minimum(least, leaving).sum()) - given_back - worth
@@ -108,91 +117,48 @@ class Relaxation:
 
 
 class _Table:
-    """Options of several jobs in rows, those of a job together, and the row each job chose last."""
+    """Options of several jobs, those of a job together, and what each job chose last.
 
-    def __init__(self, jobs: Sequence[int], counts: Sequence[int]) -> None:
+    Only the options near to each job's best are looked at: those that without prices would cost no more than some
+    reach. Prices are 0 or more, so while the least that a job pays is within its reach, none further off costs less.
+    """
+
+    def __init__(self, jobs: Sequence[int], counts: Sequence[int], rows: Rows, no_prices: Floats) -> None:
         self.jobs = np.array(jobs, dtype=np.int64)
+        self._rows = rows
+        self._job: Integers = np.repeat(np.arange(len(counts)), counts)
         self._begins: Integers = np.cumsum(np.array(counts, dtype=np.int64)) - counts
-        self._job = np.repeat(np.arange(len(counts)), counts)
-        self._chosen: Integers = self._begins
+        self._unpriced = rows.paid(no_prices)
+        self._best_unpriced: Floats = np.minimum.reduceat(self._unpriced, self._begins)
+        self._widen(self._best_unpriced)
 
     def least(self, prices_gbp_per_kw: Floats) -> Floats:
         """What each job pays at least; it chooses the first option for which it does."""
-        paid = self._paid(prices_gbp_per_kw)
-        least: Floats = np.minimum.reduceat(paid, self._begins)
-        rows = np.flatnonzero(paid == least[self._job])
-        self._chosen = rows[np.concatenate(([True], np.diff(self._job[rows]) > 0))]
+        while True:
+            paid = self._near.paid(prices_gbp_per_kw)
+            least: Floats = np.minimum.reduceat(paid, self._near_begins)
+            if (least <= self._reach).all():
+                break
+            self._widen(least)
+        rows = np.flatnonzero(paid == least[self._near_job])
+        self._chosen = rows[np.concatenate(([True], np.diff(self._near_job[rows]) > 0))]
         return least
+
+    def take(self, taken_kw: Floats, coming: Booleans, prices_gbp_per_kw: Floats) -> None:
+        """Add the capacity that the coming jobs take with what they chose at these prices."""
+        self._near.take(taken_kw, self._chosen[coming], prices_gbp_per_kw)
 
     def paid_by_job(self, prices_gbp_per_kw: Floats) -> Iterator[tuple[int, Floats]]:
         """Each job's number, and what it would pay for each of its options."""
-        parts = np.split(self._paid(prices_gbp_per_kw), self._begins[1:])
+        parts = np.split(self._rows.paid(prices_gbp_per_kw), self._begins[1:])
         yield from zip(self.jobs.tolist(), parts, strict=True)
 
-    def take(self, taken_kw: Floats, coming: Booleans) -> None:
-        """Add the capacity that the choices of the coming jobs take."""
-        raise NotImplementedError
-
-    def _paid(self, prices_gbp_per_kw: Floats) -> Floats:
-        raise NotImplementedError
-
-
-class _RunTable(_Table):
-    """Jobs that do not pause: a row for each place and start."""
-
-    def __init__(self, options: Sequence[tuple[int, RunOptions]], counting_money: bool) -> None:
-        counts = [one.count for _, one in options]
-        super().__init__([number for number, _ in options], counts)
-        self._power_kw = np.repeat([one.power_w / 1000 for _, one in options], counts)
-        self._first_edge = np.concatenate([one.first_edge for _, one in options])
-        self._last_edge = np.concatenate([one.last_edge for _, one in options])
-        self._objective_gbp = np.concatenate([one.objective_gbp for _, one in options]) * counting_money
-
-    def take(self, taken_kw: Floats, coming: Booleans) -> None:
-        rows = self._chosen[coming]
-        sites, half_hours = taken_kw.shape
-        changes = np.zeros(sites * (half_hours + 1))
-        np.add.at(changes, self._first_edge[rows], self._power_kw[rows])
-        np.add.at(changes, self._last_edge[rows], -self._power_kw[rows])
-        taken_kw += np.cumsum(changes.reshape(sites, half_hours + 1), axis=1)[:, :-1]
-
-    def _paid(self, prices_gbp_per_kw: Floats) -> Floats:
-        totals = edge_totals(prices_gbp_per_kw)
-        paid: Floats = totals[self._last_edge] - totals[self._first_edge]
-        paid *= self._power_kw
-        paid += self._objective_gbp
-        return paid
-
-
-class _PieceTable(_Table):
-    """Interruptible jobs: a row for each place.
-
-    Here a job takes only a part of its power in a half-hour that it works a part of, and its price limit is a price
-    on its cost (the one that makes it keep the limit when it is alone). Both can only lower what it pays.
-    """
-
-    def __init__(self, options: Sequence[tuple[int, PieceOptions]], counting_money: bool) -> None:
-        counts = [len(one.sites) for _, one in options]
-        super().__init__([number for number, _ in options], counts)
-        self._sites = np.concatenate([one.sites for _, one in options])
-        self._available_us = np.concatenate([one.available_us for _, one in options])
-        self._need_us = np.repeat([one.need_us for _, one in options], counts)[:, None]
-        power_kw = np.repeat([one.power_w / 1000 for _, one in options], counts)[:, None]
-        # Capacity of a half-hour that an hour of work in it takes.
-        self._kw_per_h = power_kw * HOUR_US / np.maximum(self._available_us, 1)
-        self._rate_gbp_per_h = counting_money * np.concatenate([one.limited_rate_gbp_per_h for _, one in options])
-        self._constant_gbp = counting_money * np.concatenate([one.limited_constant_gbp for _, one in options])
-        self._used_h: Floats = np.zeros(self._available_us.shape)
-
-    def take(self, taken_kw: Floats, coming: Booleans) -> None:
-        rows = self._chosen[coming]
-        np.add.at(taken_kw, self._sites[rows], self._kw_per_h[rows] * self._used_h[rows])
-
-    def _paid(self, prices_gbp_per_kw: Floats) -> Floats:
-        keys = self._rate_gbp_per_h + self._kw_per_h * prices_gbp_per_kw[self._sites]
-        self._used_h = fill(keys, self._available_us, self._need_us) / HOUR_US
-        paid: Floats = self._constant_gbp + (self._used_h * keys).sum(axis=1)
-        return paid
+    def _widen(self, least: Floats) -> None:
+        self._reach = self._best_unpriced + 2 * (least - self._best_unpriced) + LEAST_REACH_GBP
+        near = self._unpriced <= self._reach[self._job]
+        self._near = self._rows.some(near)
+        self._near_job = self._job[near]
+        self._near_begins = np.flatnonzero(np.concatenate(([True], np.diff(self._near_job) > 0)))
 
 
 def bound_plan(problem: JointProblem, plan: Assignment, stopwatch: Stopwatch) -> Bound:

@@ -211,15 +211,16 @@ def available_time_us(evaluation: Evaluation) -> Integers:
 
 
 def fill(keys: Floats, available_us: Integers, need_us: int | Integers) -> Integers:
-    """The need put into the half-hours of least key, along the last axis; less than the need where it exceeds them.
+    """The need put into the half-hours of least key, by row if there are rows; less where it exceeds them all.
 
     Ties go to the earlier half-hour.
     """
     order = np.argsort(np.where(available_us > 0, keys, np.inf), axis=-1, kind="stable")
-    in_order_us = np.take_along_axis(available_us, order, axis=-1)
+    rows = np.arange(available_us.shape[0])[:, None] if available_us.ndim == 2 else ...
+    in_order_us = available_us[rows, order]
     taken_before_us = np.cumsum(in_order_us, axis=-1) - in_order_us
     used_us = np.empty_like(available_us)
-    np.put_along_axis(used_us, order, np.clip(need_us - taken_before_us, 0, in_order_us), axis=-1)
+    used_us[rows, order] = np.clip(need_us - taken_before_us, 0, in_order_us)
     return used_us
 
 

@@ -12,6 +12,7 @@ from decisions.joint_stopwatch import Stopwatch
 from decisions.runs import Floats
 
 MOST_ROUNDS = 6000
+ROUNDS_PER_JOB = 100
 # How many jobs a round takes out at most.
 MOST_MOVED = 16
 # A round may end this much worse than it began, as a share of the mean J, at first; then less and less.
@@ -117,10 +118,11 @@ class _Search:
 
     def run(self, stopwatch: Stopwatch, good_enough: Callable[[Assignment], bool]) -> Assignment:
         first_gbp = FIRST_TEMPERATURE * float(np.abs(self._alone_gbp).mean())
-        for number in range(MOST_ROUNDS):
+        rounds = min(MOST_ROUNDS, ROUNDS_PER_JOB * len(self._alone))
+        for number in range(rounds):
             if good_enough(self._best) or stopwatch.is_over():
                 break
-            self._round(first_gbp * (1 - number / MOST_ROUNDS))
+            self._round(first_gbp * (1 - number / rounds))
         return self._best
 
     def _round(self, temperature_gbp: float) -> None:

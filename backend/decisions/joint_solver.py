@@ -27,7 +27,7 @@ from vocabulary import Word
 # Shares of the time left that each step may take.
 LEFT_OUT_SHARE = 0.2
 BOUND_SHARE = 0.4
-EXACT_SHARE = 0.4
+EXACT_SHARE = 0.8
 
 
 class Method(Word):

@@ -129,7 +129,9 @@ class BroadcastFeed:
             if events := backlog.chunk_after(cursor):
                 yield b"".join(event.frame for event in events)
                 cursor = events[-1].sequence
-            elif not self._news.wait(self._heartbeat_s):
+            elif self._news.wait(self._heartbeat_s):
+                gevent.sleep(0)  # all streams wake at once; requests that have come meanwhile go between them
+            else:
                 yield NOTHING_NEW
 
     def _goes_on(self, backlog: Backlog) -> bool:

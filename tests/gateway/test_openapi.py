@@ -130,4 +130,4 @@ def test_the_live_gateway_keeps_to_its_description_whatever_it_is_sent(
         timeout=150,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "No issues found" in run.stdout
+    assert " passed" in run.stdout
