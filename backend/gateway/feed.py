@@ -9,6 +9,7 @@ Everything here runs in the server's one thread, in greenlets, on a database tha
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Generator, Iterator
@@ -30,6 +31,7 @@ NOTHING_NEW = b": nothing new\n\n"
 # Read at the start, so that the clients of a restarted process find what they missed.
 EVENTS_AT_START = 64
 PAGE_EVENTS = 16
+BELLS = 32
 
 FASTEST_POLL_S = 0.05
 LONGEST_UNINTERRUPTED_S = 0.5
@@ -56,9 +58,12 @@ class BroadcastFeed:
         self._backlog_events = backlog_events
         self._heartbeat_s = heartbeat_s
         self._backlog = self._new_backlog(0)
+        # Rung one after the other, with short requests in between: one for all would hold them up.
+        self._bells = [Signal() for _ in range(BELLS)]
+        self._next_bell = itertools.cycle(range(BELLS))
         self._news = Signal()
         self._stopping = Signal()
-        self._follower: gevent.Greenlet | None = None
+        self._greenlets: list[gevent.Greenlet] = []
         self.following = False
         self.streams = 0
 
@@ -76,14 +81,13 @@ class BroadcastFeed:
         newest = self._published.events_after(0, 0).newest or 0
         self._backlog = self._new_backlog(max(0, newest - EVENTS_AT_START))
         self._read_new()
-        self._follower = gevent.spawn(self._follow)
+        self._greenlets = [gevent.spawn(self._follow), gevent.spawn(self._ring)]
 
     def stop(self) -> None:
         """End every stream, and stop following."""
         self._stopping.set()
-        self._tell_streams()
-        if self._follower is not None:
-            self._follower.join()
+        self._news.set()
+        gevent.joinall(self._greenlets)
 
     def is_ahead(self, sequence: int) -> bool:
         """Whether the log has yet to reach this number: then it is of another log.
@@ -122,6 +126,7 @@ class BroadcastFeed:
 
     def _keep_up(self, backlog: Backlog, cursor: int) -> Iterator[bytes]:
         """Events from the backlog, as they come, until the client falls out of it."""
+        bell = next(self._next_bell)
         while self._goes_on(backlog):
             if not backlog.reaches_back_to(cursor):
                 log.info("a stream is dropped: its client has read up to event %d of %d", cursor, backlog.newest)
@@ -129,13 +134,23 @@ class BroadcastFeed:
             if events := backlog.chunk_after(cursor):
                 yield b"".join(event.frame for event in events)
                 cursor = events[-1].sequence
-            elif self._news.wait(self._heartbeat_s):
-                gevent.sleep(0)  # all streams wake at once; requests that have come meanwhile go between them
             else:
-                yield NOTHING_NEW
+                self._bells[bell].wait()
+                if backlog.newest <= cursor:
+                    yield NOTHING_NEW
 
     def _goes_on(self, backlog: Backlog) -> bool:
         return not self._stopping.is_set() and backlog is self._backlog
+
+    def _ring(self) -> None:
+        """Wake the streams when there is news, and now and then without any."""
+        while not self._stopping.is_set():
+            self._news.wait(self._heartbeat_s)
+            self._news.clear()
+            for place, bell in enumerate(self._bells):
+                self._bells[place] = Signal()
+                bell.set()
+                gevent.sleep(0)
 
     def _follow(self) -> None:
         while not self._stopping.is_set():
@@ -180,7 +195,7 @@ class BroadcastFeed:
             if not page.events:
                 break
             self._backlog.add([ReadyEvent.of(event) for event in page.events])
-            self._tell_streams()
+            self._news.set()
             grown = True
         return grown
 
@@ -188,11 +203,8 @@ class BroadcastFeed:
         # The database was replaced, by a backup say. Streams end, and their clients hear why when they come back.
         log.warning("the event log ends at %d, before %d: it is another one now", newest, self.newest)
         self._backlog = self._new_backlog(newest)
-        self._tell_streams()
+        self._news.set()
 
     def _new_backlog(self, newest: int) -> Backlog:
         return Backlog(newest, most_events=self._backlog_events)
 
-    def _tell_streams(self) -> None:
-        news, self._news = self._news, Signal()
-        news.set()
