@@ -34,7 +34,7 @@ from beckn.provider.stored_orders import (
 from beckn.queue_threads import QueueThreads, Round
 from decisions.context import DataCentre
 from decisions.feasibility import Constraint
-from half_hours import HALF_HOUR, half_hour_of, rfc3339
+from half_hours import HALF_HOUR, from_rfc3339, half_hour_of, rfc3339
 from supabase_client import Database, DatabaseError, Order, Where
 from vocabulary import Urgency, WorkloadStatus
 
@@ -298,7 +298,7 @@ class Executor:
         prices = {row["timestamp"]: row["wholesale_price_gbp_mwh"] for row in national}
         intensities = {row["timestamp"]: row["carbon_intensity_forecast"] for row in regional}
         return [
-            UsedHalfHour(datetime.fromisoformat(moment), intensities.get(moment), prices.get(moment))
+            UsedHalfHour(from_rfc3339(moment), intensities.get(moment), prices.get(moment))
             for moment in sorted(prices.keys() | intensities.keys())
         ]
 

@@ -31,6 +31,7 @@ from decisions.runs import Booleans, Floats, Integers
 
 MOST_ROUNDS = 600
 LEFT_OUT_ROUNDS = 100
+UNIFORM_PRICES = np.linspace(0, 1, 17)
 # After this many rounds without progress (a share of what is missing) the steps get shorter, by this factor, down to
 # this length.
 PATIENCE = 15
@@ -161,11 +162,16 @@ class _Table:
         self._near_begins = np.flatnonzero(np.concatenate(([True], np.diff(self._near_job) > 0)))
 
 
-def bound_plan(problem: JointProblem, plan: Assignment, stopwatch: Stopwatch) -> Bound:
-    """The greatest bound on the J of plans that leave out no more weight than `plan`, found in the time there is."""
-    dearest_gbp = max((placement.objective_gbp for placement in plan.placements if placement), default=0.0)
-    leaving_price = max(0.0, dearest_gbp) if plan.left_out_weight else np.inf
-    bound = _climb(Relaxation(problem), plan.objective_gbp, leaving_price, plan.left_out_weight, stopwatch)
+def bound_plan(problem: JointProblem, plan: Assignment, stopwatch: Stopwatch, start: Bound | None = None) -> Bound:
+    """The greatest bound on the J of plans that leave out no more weight than `plan`, found in the time there is.
+
+    `start` is a bound that was found for another plan: its prices are where the search begins.
+    """
+    if start is None:
+        dearest_gbp = max((placement.objective_gbp for placement in plan.placements if placement), default=0.0)
+        leaving_price = max(0.0, dearest_gbp) if plan.left_out_weight else np.inf
+        start = Bound(-np.inf, np.zeros((len(problem.sites), problem.half_hours)), leaving_price)
+    bound = _climb(Relaxation(problem), plan.objective_gbp, plan.left_out_weight, start, stopwatch)
     return replace(bound, objective_gbp=min(bound.objective_gbp, plan.objective_gbp))
 
 
@@ -174,16 +180,31 @@ def bound_left_out(problem: JointProblem, plan: Assignment, stopwatch: Stopwatch
     if plan.left_out_weight == 0:
         return 0
     relaxation = Relaxation(problem, counting_money=False)
-    least = _climb(relaxation, float(plan.left_out_weight), 1.0, 0, stopwatch, LEFT_OUT_ROUNDS).objective_gbp
+    start = _best_uniform_price(problem, relaxation)
+    upper = float(plan.left_out_weight)
+    least = _climb(relaxation, upper, 0, start, stopwatch, LEFT_OUT_ROUNDS).objective_gbp
     # Weights are whole numbers.
     return min(plan.left_out_weight, max(0, int(np.ceil(least - 1e-6))))
+
+
+def _best_uniform_price(problem: JointProblem, relaxation: Relaxation) -> Bound:
+    """The best bound on the weight left out with one price for all capacity: a fractional knapsack's.
+
+    The price is one at which some job is as well left out as it pays for its work.
+    """
+    work_kwh = np.array([options.work_kwh for options in problem.options])
+    weight_per_kwh = np.array(problem.weights) / np.maximum(work_kwh, 1e-9)
+    prices = [np.full(relaxation.free_kw.shape, price / 2) for price in np.quantile(weight_per_kwh, UNIFORM_PRICES)]
+    values = [relaxation.reply(price, 1.0).value for price in prices]
+    best = int(np.argmax(values))
+    return Bound(values[best], prices[best], 1.0)
 
 
 def _climb(
     relaxation: Relaxation,
     upper: float,
-    leaving_price: float,
     left_out_weight: int,
+    start: Bound,
     stopwatch: Stopwatch,
     most_rounds: int = MOST_ROUNDS,
 ) -> Bound:
@@ -194,8 +215,7 @@ def _climb(
     """
     free_kw = relaxation.free_kw
     scale = np.where(free_kw > 0, free_kw, 1.0)
-    point = np.zeros(free_kw.size + 1)
-    point[-1] = leaving_price
+    point = np.append((start.prices_gbp_per_kw * scale).ravel(), start.leaving_price)
     best, best_point = -np.inf, point
     direction, step, idle = np.zeros(0), 1.0, 0
     for _ in range(most_rounds):

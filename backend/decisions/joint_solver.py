@@ -28,6 +28,7 @@ from vocabulary import Word
 LEFT_OUT_SHARE = 0.2
 BOUND_SHARE = 0.4
 EXACT_SHARE = 0.8
+SEARCH_SHARE = 0.8
 
 
 class Method(Word):
@@ -62,9 +63,10 @@ def solve(problem: JointProblem, stopwatch: Stopwatch) -> Solved:
     solved = _exactly(problem, solved, stopwatch.part(EXACT_SHARE))
     if solved.method is Method.EXACT:
         return solved
-    better = improve(problem, solved.plan, stopwatch, partial(_is_the_best, solved))
+    better = improve(problem, solved.plan, stopwatch.part(SEARCH_SHARE), partial(_is_the_best, solved))
     if better.left_out_weight < solved.plan.left_out_weight:
-        solved = replace(solved, bound=bound_plan(problem, better, stopwatch))
+        part = stopwatch.part(BOUND_SHARE)
+        solved = replace(solved, bound=bound_plan(problem, better, part, start=solved.bound))
     return _exactly(problem, _with(solved, better), stopwatch)
 
 

@@ -27,7 +27,7 @@ class StreamQuery(NoParameters):
     after: Sequence | None = Field(None, description="Begin after this event; `Last-Event-ID` goes before it")
 
 
-class StreamHeaders(BaseModel):
+class StreamHeaders(NoParameters):
     model_config = ConfigDict(extra="ignore")
 
     last_event_id: Sequence | None = Field(

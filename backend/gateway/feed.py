@@ -144,9 +144,11 @@ class BroadcastFeed:
 
     def _ring(self) -> None:
         """Wake the streams when there is news, and now and then without any."""
-        while not self._stopping.is_set():
+        stopping = False
+        while not stopping:
             self._news.wait(self._heartbeat_s)
             self._news.clear()
+            stopping = self._stopping.is_set()  # seen before the round, so that every stream is woken after it
             for place, bell in enumerate(self._bells):
                 self._bells[place] = Signal()
                 bell.set()

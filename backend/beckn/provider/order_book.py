@@ -27,6 +27,7 @@ from beckn.provider.stored_orders import (
     StoredQuote,
     read_stored,
 )
+from half_hours import from_rfc3339
 from supabase_client import Database, Order, Row, Where
 from vocabulary import Word, WorkloadStatus
 
@@ -152,8 +153,8 @@ class OrderBook:
         return Bookings(
             Booking(
                 row["dc_id"],
-                datetime.fromisoformat(row["starts_at"]),
-                datetime.fromisoformat(row["ends_at"]),
+                from_rfc3339(row["starts_at"]),
+                from_rfc3339(row["ends_at"]),
                 row["it_power_kw"],
             )
             for row in rows
@@ -267,7 +268,7 @@ class OrderBook:
         next_due = answer["next_due_at"]
         return DueOrders(
             tuple(read_stored(StoredOrder, row) for row in answer["claimed"]),
-            datetime.fromisoformat(next_due) if next_due else None,
+            from_rfc3339(next_due) if next_due else None,
         )
 
     def _quotes(self, bap_id: str, transaction_id: str, condition: Where) -> list[Row]:
