@@ -19,7 +19,6 @@ import requests
 
 from database.embedded_database import EmbeddedDatabase
 from database.postgres import PostgresDatabase
-from database.schema import install_schema
 from grid_world import store_world, submit, workload
 from half_hours import utc_now
 from model_server import ModelServer, answer
@@ -192,34 +191,6 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(start_gateway: StartGat
             assert len(lines) == 1, gateway.log
             assert "not started: " in lines[0]
             assert expected in lines[0]
-
-
-def test_streams_outlive_a_database_that_is_away_for_ten_seconds(data_dir: Path, tmp_path: Path) -> None:
-    database = EmbeddedDatabase(data_dir)
-    install_schema(database)
-    store_world(database, utc_now())
-    with gateways(tmp_path, {"PYLON_DATA_DIR": str(data_dir)}) as start:
-        gateway = start()
-        gateway.wait_for(lambda: decides(gateway))
-        with SseReader(port_of(gateway)) as early, SseReader(port_of(gateway)) as idle:
-            submit(database, workload("before"))
-            early.wait_for(1)
-            comments = idle.comments
-            with _stopped(data_dir):
-                began = time.monotonic()
-                health = gateway.get("/health", timeout_s=20)
-                assert (health.status_code, health.headers["Retry-After"]) == (503, "2")
-                with SseReader(port_of(gateway)) as late:  # connects while the database is away
-                    time.sleep(max(0, began + 10 - time.monotonic()))
-                    assert [reader.ended for reader in (early, idle, late)] == [False] * 3
-                    idle.wait_until(lambda: idle.comments > comments)
-            submit(database, workload("after"))
-            for reader in (early, idle):
-                reader.wait_for(2, timeout_s=60)
-                assert reader.ids == [1, 2]
-                assert reader.connections == 1
-        gateway.wait_for(lambda: decides(gateway))
-    database.close()
 
 
 @contextmanager

@@ -75,6 +75,9 @@ class ComparisonAnswer(BaseModel):
     without_plan: TotalsAnswer
     plan: TotalsAnswer
     breaking_constraints: int = Field(description="How many workloads would break a constraint of their own")
+    overfull_half_hours: int = Field(
+        description="In how many half-hours of data centres they would take more power than is free"
+    )
     not_run: int = Field(description="How many would run nowhere: no room, or an unknown signal")
 
 
@@ -230,6 +233,7 @@ def _comparison(comparison: Comparison) -> ComparisonAnswer:
         without_plan=_totals(comparison.baseline),
         plan=_totals(comparison.plan),
         breaking_constraints=comparison.breaking,
+        overfull_half_hours=comparison.overfull,
         not_run=comparison.not_run,
     )
 

@@ -23,6 +23,8 @@ class Baseline:
     outcomes: dict[int, Outcome]
     breaking: int
     """How many of them break a constraint of their own."""
+    overfull: int
+    """In how many half-hours of data centres they take more power than is free."""
 
 
 def home_of(task: Task, sites: Sites) -> int | None:
@@ -72,9 +74,14 @@ def _greenest_with_room(problem: JointProblem) -> Iterable[tuple[int, int]]:
 
 def _baseline(problem: JointProblem, places: Iterable[tuple[int, int]]) -> Baseline:
     runs = [(number, site) for number, site in places if _is_known(problem.posed[number], site)]
+    free_w = problem.free_at_all_times()
+    for number, site in runs:
+        candidates = problem.posed[number].candidates
+        free_w[site, candidates.runs.covered(NOW)] -= whole_watts(candidates.load.it_power_kw)
     return Baseline(
         outcomes={number: run_outcome(problem.posed[number].candidates, site, NOW) for number, site in runs},
         breaking=sum(not problem.posed[number].allowed_now[site] for number, site in runs),
+        overfull=int((free_w < 0).sum()),
     )
 
 

@@ -90,6 +90,8 @@ class Comparison:
     plan: Totals
     breaking: int
     """How many of all the baseline's runs break a constraint of their own job."""
+    overfull: int
+    """In how many half-hours of data centres they take more power than is free: the price of not planning."""
     not_run: int
     """How many jobs of all the baseline runs nowhere: no data centre, no room, or an unknown signal."""
 
@@ -253,6 +255,7 @@ def _compare(placed: dict[int, Outcome], baseline: Baseline, jobs: int) -> Compa
         baseline=Totals.of(baseline.outcomes[number] for number in both),
         plan=Totals.of(placed[number] for number in both),
         breaking=baseline.breaking,
+        overfull=baseline.overfull,
         not_run=jobs - len(baseline.outcomes),
     )
 

@@ -162,7 +162,8 @@ class PieceOptions:
         carbon_g = _sum_known(energy_kwh, signals.carbon_gco2_per_kwh[candidates.sites.rows[site]])
         energy_part, carbon_part = terms.weights.energy * cost_gbp, terms.gbp_per_g * carbon_g
         stress_part = terms.weights.grid_stress * stress_gbp
-        delay_part = placement.objective_gbp - energy_part - carbon_part - stress_part
+        # What is left of J; no work is done sooner than from now on, so less than 0 is rounding.
+        delay_part = max(0.0, placement.objective_gbp - energy_part - carbon_part - stress_part)
         return Outcome(
             stretches=tuple(_stretches(candidates, placement.used_us)),
             energy_kwh=candidates.load.it_energy_kwh * candidates.sites.centres[site].pue,

@@ -28,7 +28,7 @@ from vocabulary import Word
 LEFT_OUT_SHARE = 0.2
 BOUND_SHARE = 0.4
 EXACT_SHARE = 0.8
-SEARCH_SHARE = 0.8
+SEARCH_SHARE = 0.9
 
 
 class Method(Word):

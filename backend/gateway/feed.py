@@ -209,4 +209,3 @@ class BroadcastFeed:
 
     def _new_backlog(self, newest: int) -> Backlog:
         return Backlog(newest, most_events=self._backlog_events)
-
