@@ -42,7 +42,7 @@ from settings import Settings, SettingsError, load_settings
 from supabase_client import Database, DatabaseError, open_database
 from version import VERSION
 from web.application import make_application
-from web.serving import CannotListen, Stopped, check_port, log_to_stderr, stop_on_signals
+from web.serving import CannotListen, check_port, run_until_stopped
 
 log = logging.getLogger("BG")
 
@@ -138,23 +138,19 @@ def serve(database: Database, settings: Settings, network: NetworkSettings) -> N
         deciding.stop()
 
 
+def _run() -> None:
+    """The gateway over the database of the settings."""
+    settings = load_settings()
+    network = load_network_settings(settings)
+    check_port(settings.bg_host, settings.bg_port)
+    with closing(open_database(settings)) as database:
+        serve(database, settings, network)
+
+
 def main() -> int:
     """Run until Ctrl-C or SIGTERM; returns the exit status."""
-    log_to_stderr()
-    stop_on_signals()
-    try:
-        settings = load_settings()
-        network = load_network_settings(settings)
-        check_port(settings.bg_host, settings.bg_port)
-        with closing(open_database(settings)) as database:
-            serve(database, settings, network)
-    except (SettingsError, CannotListen, DatabaseError, KeyUnusable, SubscriptionRefused) as error:
-        log.error("not started: %s", error)  # noqa: TRY400 - one line, not a trace
-        return 1
-    except Stopped:
-        pass
-    log.info("stopped")
-    return 0
+    refusals = (SettingsError, CannotListen, DatabaseError, KeyUnusable, SubscriptionRefused)
+    return run_until_stopped("BG", _run, refusals)
 
 
 if __name__ == "__main__":

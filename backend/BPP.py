@@ -30,7 +30,7 @@ from settings import Settings, SettingsError, is_loopback, load_settings
 from supabase_client import Database, DatabaseError, open_database
 from version import VERSION
 from web.application import make_application
-from web.serving import CannotListen, Stopped, check_port, end_with_parent, log_to_stderr, serve, stop_on_signals
+from web.serving import CannotListen, check_port, end_with_parent, log_to_stderr, run_until_stopped, serve
 
 log = logging.getLogger("BPP")
 
@@ -123,26 +123,22 @@ def _check_host(settings: Settings, network: NetworkSettings) -> None:
         )
 
 
+def _run() -> None:
+    """The process that watches over the serving one."""
+    settings = load_settings()
+    network = load_network_settings(settings)
+    _check_host(settings, network)
+    check_port(network.bpp_host, network.bpp_port)
+    # Opened here too: a wrong setting is told once, and the embedded database outlives its last user.
+    with closing(open_database(settings)) as database:
+        ProviderPlatform(database, settings, network)
+        serve("BPP:application", network.bpp_host, network.bpp_port)
+
+
 def main() -> int:
     """Run until Ctrl-C or SIGTERM; returns the exit status."""
-    log_to_stderr()
-    stop_on_signals()
-    try:
-        settings = load_settings()
-        network = load_network_settings(settings)
-        _check_host(settings, network)
-        check_port(network.bpp_host, network.bpp_port)
-        # Opened here too: a wrong setting is told once, and the embedded database outlives its last user.
-        with closing(open_database(settings)) as database:
-            ProviderPlatform(database, settings, network)
-            serve("BPP:application", network.bpp_host, network.bpp_port)
-    except (SettingsError, CannotListen, DatabaseError, KeyUnusable, SubscriptionRefused) as error:
-        log.error("not started: %s", error)  # noqa: TRY400 - one line, not a trace
-        return 1
-    except Stopped:
-        pass
-    log.info("stopped")
-    return 0
+    refusals = (SettingsError, CannotListen, DatabaseError, KeyUnusable, SubscriptionRefused)
+    return run_until_stopped("BPP", _run, refusals)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from settings import Settings, SettingsError, load_settings
 from supabase_client import Database, DatabaseError, open_database
 from version import VERSION
 from web.application import make_application
-from web.serving import CannotListen, Stopped, check_port, end_with_parent, log_to_stderr, serve, stop_on_signals
+from web.serving import CannotListen, check_port, end_with_parent, log_to_stderr, run_until_stopped, serve
 
 log = logging.getLogger("api_server")
 
@@ -94,23 +94,18 @@ def application() -> OpenAPI:
     return app
 
 
+def _run() -> None:
+    """The process that watches over the serving one."""
+    settings = load_settings()
+    check_port(settings.api_host, settings.api_port)
+    # Opened here too: a wrong setting is told once, and the embedded database outlives its last user.
+    with closing(open_database(settings)):
+        serve("api_server:application", settings.api_host, settings.api_port)
+
+
 def main() -> int:
     """Run until Ctrl-C or SIGTERM; returns the exit status."""
-    log_to_stderr()
-    stop_on_signals()
-    try:
-        settings = load_settings()
-        check_port(settings.api_host, settings.api_port)
-        # Opened here too: a wrong setting is told once, and the embedded database outlives its last user.
-        with closing(open_database(settings)):
-            serve("api_server:application", settings.api_host, settings.api_port)
-    except (SettingsError, CannotListen, DatabaseError) as error:
-        log.error("not started: %s", error)  # noqa: TRY400 - one line, not a trace
-        return 1
-    except Stopped:
-        pass
-    log.info("stopped")
-    return 0
+    return run_until_stopped("api_server", _run, (SettingsError, CannotListen, DatabaseError))
 
 
 if __name__ == "__main__":

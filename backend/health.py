@@ -72,7 +72,13 @@ def read_health(database: Database, *, now: datetime, version: str, stale_after:
     sources = {} if last_run is None else last_run["sources"]
     known = found["current_signal"] is not None
     return Health(
-        state=_state(known, last_run, None if newest is None else now - newest, stale_after),
+        state=_state(
+            known,
+            last_run,
+            None if newest is None else now - newest,
+            running=found["running"] is not None,
+            stale_after=stale_after,
+        ),
         as_of=now,
         version=version,
         last_run=None if last_run is None else LastRun.model_validate(last_run),
@@ -85,9 +91,9 @@ def read_health(database: Database, *, now: datetime, version: str, stale_after:
 
 
 def _state(
-    known: bool, last_run: Mapping[str, Any] | None, age: timedelta | None, stale_after: timedelta
+    known: bool, last_run: Mapping[str, Any] | None, age: timedelta | None, *, running: bool, stale_after: timedelta
 ) -> Literal["ok", "degraded", "starting", "stale"]:
-    if age is None and last_run is None:
+    if last_run is None and (age is None or running):
         return "starting"
     if age is None or not known or age > stale_after:
         return "stale"

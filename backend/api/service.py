@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from flask import Response, current_app
+from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
@@ -15,7 +15,7 @@ from health import OVERDUE, Health, read_health
 from ontology import Moment
 from supabase_client import Database, DatabaseUnreachable
 from version import VERSION
-from web.application import answer
+from web.application import answer, endpoint_list
 from web.problems import problem
 
 TAG = Tag(name="Service", description="The server itself")
@@ -57,7 +57,7 @@ def service_endpoints(
                 version=VERSION,
                 as_of=clock(),
                 scheduler=scheduler(),
-                endpoints=_endpoints(),
+                endpoints=endpoint_list(),
                 documentation="/docs",
             )
         )
@@ -73,12 +73,3 @@ def service_endpoints(
         return problem(503, found.explanation(), **found.model_dump(mode="json"))
 
     return endpoints
-
-
-def _endpoints() -> list[str]:
-    return sorted(
-        f"{method} {rule.rule}"
-        for rule in current_app.url_map.iter_rules()
-        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if not rule.rule.startswith("/docs/")
-    )

@@ -115,8 +115,8 @@ class _Connection(http.client.HTTPConnection):
         super().close()
 
     def check_time(self) -> None:
-        """Raise CallFailed if the call was cut off."""
-        if self._cut:
+        """Raise CallFailed if the call was cut off, or its time is over."""
+        if self._cut or time.monotonic() >= self._deadline:
             raise CallFailed(f"no whole answer within {self._caller.whole_call_s:g} s")
 
     def _connected(self) -> socket.socket:

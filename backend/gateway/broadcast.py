@@ -82,7 +82,7 @@ def broadcast_endpoints(published: PublishedDecisions, feed: BroadcastFeed) -> A
     def stream(header: StreamHeaders, query: StreamQuery) -> Response:
         after = query.after if header.last_event_id is None else header.last_event_id
         if after is not None:
-            _check_not_ahead(feed, after)
+            _check_not_ahead(published, feed, after)
         if feed.streams >= MOST_STREAMS:
             raise Problem(503, f"{MOST_STREAMS} streams are open already: poll, or take another gateway")
         events = Response(feed.stream(after), mimetype="text/event-stream")
@@ -121,9 +121,12 @@ def broadcast_endpoints(published: PublishedDecisions, feed: BroadcastFeed) -> A
     return endpoints
 
 
-def _check_not_ahead(feed: BroadcastFeed, after: int) -> None:
-    if feed.is_ahead(after):
-        raise _other_database(after, feed.newest)
+def _check_not_ahead(published: PublishedDecisions, feed: BroadcastFeed, after: int) -> None:
+    if after <= feed.newest:
+        return
+    newest = published.events_after(after, 0).newest  # the feed may be a moment behind
+    if after > (newest or 0):
+        raise _other_database(after, newest)
 
 
 def _other_database(after: int, newest: int | None) -> Problem:

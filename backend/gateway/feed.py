@@ -89,14 +89,6 @@ class BroadcastFeed:
         self._news.set()
         gevent.joinall(self._greenlets)
 
-    def is_ahead(self, sequence: int) -> bool:
-        """Whether the log has yet to reach this number: then it is of another log.
-
-        Raises:
-            DatabaseError: the number is above what is known here, and the database does not answer.
-        """
-        return sequence > self.newest and sequence > (self._published.events_after(sequence, 0).newest or 0)
-
     def stream(self, after: int | None) -> Iterator[bytes]:
         """Server-sent events that follow `after`, or that are published from now on when it is None."""
         backlog = self._backlog

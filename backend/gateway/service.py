@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from flask import Response, current_app
+from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel
@@ -15,7 +15,7 @@ from gateway.deciding import DecidingStatus
 from gateway.health import GatewayHealth
 from ontology import Moment
 from version import VERSION
-from web.application import answer
+from web.application import answer, endpoint_list
 from web.problems import problem
 
 TAG = Tag(name="Service", description="The gateway itself")
@@ -48,7 +48,7 @@ def service_endpoints(
                 version=VERSION,
                 as_of=clock(),
                 deciding=deciding(),
-                endpoints=_endpoints(),
+                endpoints=endpoint_list(),
                 documentation="/docs",
             )
         )
@@ -61,12 +61,3 @@ def service_endpoints(
         return problem(503, found.reasons[0], **found.model_dump(mode="json"))
 
     return endpoints
-
-
-def _endpoints() -> list[str]:
-    return sorted(
-        f"{method} {rule.rule}"
-        for rule in current_app.url_map.iter_rules()
-        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if not rule.rule.startswith("/docs/")
-    )

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 import orjson
-from flask import Response, render_template_string, request, send_from_directory
+from flask import Response, current_app, render_template_string, request, send_from_directory
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel, SecretStr
@@ -77,6 +77,16 @@ def problem_answer(description: str) -> dict[str, Any]:
     """A problem among an endpoint's `responses`, for the description."""
     schema = {"$ref": "#/components/schemas/ProblemDocument"}
     return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
+
+
+def endpoint_list() -> list[str]:
+    """The running application's endpoints, as "METHOD /path", sorted."""
+    return sorted(
+        f"{method} {rule.rule}"
+        for rule in current_app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if not rule.rule.startswith("/docs/")
+    )
 
 
 def answer(document: Any, status: int = 200) -> Response:

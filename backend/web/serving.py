@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
@@ -53,6 +54,26 @@ def check_port(host: str, port: int) -> None:
             probe.listen(1)
         except OSError as error:
             raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+def run_until_stopped(name: str, run: Callable[[], None], refusals: tuple[type[Exception], ...]) -> int:
+    """Run a server process, with its log, until Ctrl-C or SIGTERM; returns its exit status.
+
+    Args:
+        refusals: what `run` raises when it cannot start; one line then says why, and the status is 1.
+    """
+    log_to_stderr()
+    stop_on_signals()
+    log = logging.getLogger(name)
+    try:
+        run()
+    except refusals as error:
+        log.error("not started: %s", error)  # noqa: TRY400 - one line, not a trace
+        return 1
+    except Stopped:
+        pass
+    log.info("stopped")
+    return 0
 
 
 def stop_on_signals() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from flask import Response, current_app
+from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
@@ -17,7 +17,7 @@ from beckn.network_settings import NetworkSettings
 from ontology import Moment
 from supabase_client import Database
 from version import VERSION
-from web.application import answer
+from web.application import answer, endpoint_list
 
 TAG = Tag(name="Service", description="The platform itself")
 
@@ -62,7 +62,7 @@ def provider_service_endpoints(
                 as_of=clock(),
                 subscriber_id=network.beckn_bpp_id,
                 url=network.beckn_bpp_url,
-                endpoints=_endpoints(),
+                endpoints=endpoint_list(),
                 documentation="/docs",
             )
         )
@@ -77,12 +77,3 @@ def provider_service_endpoints(
         return answer(dead_letters(database, query.limit))
 
     return endpoints
-
-
-def _endpoints() -> list[str]:
-    return sorted(
-        f"{method} {rule.rule}"
-        for rule in current_app.url_map.iter_rules()
-        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if not rule.rule.startswith("/docs/")
-    )
