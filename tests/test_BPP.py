@@ -253,6 +253,7 @@ def test_a_spike_defers_an_order_and_says_why(shop: Market) -> None:
     assert order.id == running.id
 
 
+@pytest.mark.own_database
 def test_a_fault_of_ours_is_tried_again_and_then_told(postgres: PostgresDatabase, tmp_path: Path) -> None:
     with market(postgres, tmp_path, start=False) as shop:
         buyer, deal = shop.buyer(), Transaction(a_workload())

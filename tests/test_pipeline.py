@@ -293,6 +293,7 @@ def test_a_run_that_lost_its_slot_stores_nothing(postgres: PostgresDatabase) -> 
     assert (the_run(postgres)["state"], the_run(postgres)["owner"]) == ("running", "elsewhere:1:0a1b2c3d")
 
 
+@pytest.mark.own_database
 def test_a_run_that_could_not_be_stored_says_why_and_is_made_again(
     postgres: PostgresDatabase, upstream: GridUpstreams
 ) -> None:

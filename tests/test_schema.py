@@ -115,6 +115,7 @@ def test_running_the_files_again_changes_nothing_and_loses_nothing(
     assert (structure(connection), content(connection)) == before
 
 
+@pytest.mark.own_database
 def test_the_program_runs_the_files_once_and_again_when_they_have_changed(
     postgres: PostgresDatabase, connection: psycopg.Connection[dict[str, Any]]
 ) -> None:

@@ -260,6 +260,7 @@ def test_a_stale_grid_is_said_in_the_output(postgres: PostgresDatabase) -> None:
     assert {signal.freshness for signal in output.decision.signals} == {"stale"}
 
 
+@pytest.mark.own_database
 def test_a_poisonous_workload_fails_alone(postgres: PostgresDatabase, caplog: pytest.LogCaptureFixture) -> None:
     store_world(postgres)
     submit(postgres, workload("job-1"), workload("job-2"))
@@ -481,6 +482,7 @@ def test_stopping_gives_back_what_the_model_still_thinks_about(
     assert decisions(postgres)[0]["scorer"] == "gemini"
 
 
+@pytest.mark.own_database
 def test_a_database_that_goes_away_and_comes_back_is_waited_for(
     postgres: PostgresDatabase,
     conninfo: str,
