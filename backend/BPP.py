@@ -26,7 +26,7 @@ from beckn.provider.endpoints import provider_endpoint_names, provider_endpoints
 from beckn.provider.service import provider_service_endpoints
 from beckn.subscribers import Role, SubscriptionRefused
 from half_hours import utc_now
-from settings import Settings, SettingsError, is_loopback, load_settings
+from settings import Settings, SettingsError, load_settings
 from supabase_client import Database, DatabaseError, open_database
 from version import VERSION
 from web.application import make_application
@@ -116,18 +116,10 @@ def application() -> OpenAPI:
     return platform.app
 
 
-def _check_host(settings: Settings, network: NetworkSettings) -> None:
-    if not is_loopback(network.bpp_host) and settings.pylon_api_key is None:
-        raise SettingsError(
-            f"BPP_HOST={network.bpp_host} is reachable from other machines: set PYLON_API_KEY too, or take 127.0.0.1"
-        )
-
-
 def _run() -> None:
     """The process that watches over the serving one."""
     settings = load_settings()
     network = load_network_settings(settings)
-    _check_host(settings, network)
     check_port(network.bpp_host, network.bpp_port)
     # Opened here too: a wrong setting is told once, and the embedded database outlives its last user.
     with closing(open_database(settings)) as database:
@@ -137,8 +129,9 @@ def _run() -> None:
 
 def main() -> int:
     """Run until Ctrl-C or SIGTERM; returns the exit status."""
-    refusals = (SettingsError, CannotListen, DatabaseError, KeyUnusable, SubscriptionRefused)
-    return run_until_stopped("BPP", _run, refusals)
+    return run_until_stopped(
+        "BPP", _run, (SettingsError, CannotListen, DatabaseError, KeyUnusable, SubscriptionRefused)
+    )
 
 
 if __name__ == "__main__":

@@ -11,60 +11,64 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 ROOT = Path(__file__).resolve().parent.parent
 DOTENV_FILES = (ROOT / ".env", ROOT / "backend" / ".env")
 OWN_RULE = "setting"  # the type of the errors whose message says itself what the setting takes
 
+Model = TypeVar("Model", bound=BaseModel)
+
 
 class SettingsError(Exception):
     """A setting is wrong or missing; the message says which, and what it takes."""
 
 
-def _refused(what_it_takes: str) -> PydanticCustomError:
+def refused(what_it_takes: str) -> PydanticCustomError:
+    """What a setting's own rule raises: "takes …"."""
     return PydanticCustomError(OWN_RULE, what_it_takes)
 
 
 def _http_url(value: str) -> str:
-    refused = _refused("takes a URL such as https://example.org/path")
+    no_url = refused("takes a URL such as https://example.org/path")
     try:
         url = urlsplit(value)
         whole = url.scheme in {"http", "https"} and url.hostname and url.port != 0
     except ValueError:
-        raise refused from None
+        raise no_url from None
     if not whole or " " in value:
-        raise refused
+        raise no_url
     return value.rstrip("/")
 
 
 def _postgres_url(value: SecretStr) -> SecretStr:
-    refused = _refused("takes a URL such as postgresql://user:password@host:5432/name")
+    no_url = refused("takes a URL such as postgresql://user:password@host:5432/name")
     if not value.get_secret_value().startswith(("postgres://", "postgresql://")):
-        raise refused
+        raise no_url
     try:
         conninfo_to_dict(value.get_secret_value())
     except ProgrammingError:
-        raise refused from None
+        raise no_url from None
     return value
 
 
 def _header_text(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-        raise _refused("takes ASCII characters without spaces: it travels in an HTTP header")
+        raise refused("takes ASCII characters without spaces: it travels in an HTTP header")
     return value
 
 
 def _whole_slots(value: int) -> int:
     if value % 30:
-        raise _refused("takes a multiple of 30 from 30 to 1440")
+        raise refused("takes a multiple of 30 from 30 to 1440")
     return value
 
 
@@ -75,7 +79,10 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Settings(BaseModel):
-    """Every setting, by the name of its environment variable in lower case."""
+    """Every setting, by the name of its environment variable in lower case.
+
+    Those of the Beckn network are in `beckn/network_settings.py`, and are read by the same rules.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -87,7 +94,7 @@ class Settings(BaseModel):
     gemini_api_key: Key | None = None
     gemini_model: str = Field("gemini-3.8-flash", pattern=r"^[A-Za-z0-9._/-]{1,100}$")
     gemini_base_url: HttpUrl | None = None
-    gemini_role: str = Field("score", pattern=r"^(score|explain)$")
+    gemini_role: Literal["score", "explain"] = "score"
     carbon_price_gbp_per_t: float = Field(100.0, ge=0, le=100_000, allow_inf_nan=False)
 
     carbon_intensity_url: HttpUrl = "https://api.carbonintensity.org.uk"
@@ -114,15 +121,55 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     Raises:
         SettingsError: a value is wrong, or two settings do not go together.
     """
-    values = _from_files_and_process() if environ is None else environ
-    known = {name: values[name.upper()] for name in Settings.model_fields if values.get(name.upper(), "") != ""}
-    try:
-        settings = Settings.model_validate(known)
-    except ValidationError as error:
-        raise SettingsError(_one_line(error)) from None
+    settings = read_settings(Settings, set_variables(environ))
     settings = settings.model_copy(update={"pylon_data_dir": _absolute(settings.pylon_data_dir)})
     _check_together(settings)
     return settings
+
+
+def set_variables(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """The variables of `environ`, or of the process and the `.env` files when it is None, that are not empty.
+
+    Raises:
+        SettingsError: a file cannot be read.
+    """
+    values = _from_files_and_process() if environ is None else environ
+    return {name: value for name, value in values.items() if value != ""}
+
+
+def read_settings(model: type[Model], variables: Mapping[str, str]) -> Model:
+    """The settings of `model`: each of its fields from the variable of its name in capitals, where that is set.
+
+    Raises:
+        SettingsError: a value is wrong.
+    """
+    known = {name: variables[name.upper()] for name in model.model_fields if name.upper() in variables}
+    try:
+        return model.model_validate(known)
+    except ValidationError as error:
+        raise SettingsError(_one_line(model, error)) from None
+
+
+def check_reachability(name: str, host: str, settings: Settings) -> None:
+    """Refuse a `host`, the value of `name`, that others can reach where no key guards the writes.
+
+    Raises:
+        SettingsError: PYLON_API_KEY is missing.
+    """
+    if not is_loopback(host) and settings.pylon_api_key is None:
+        raise SettingsError(
+            f"{name}={host} is reachable from other machines: set PYLON_API_KEY too, or take 127.0.0.1"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _from_files_and_process() -> Mapping[str, str]:
@@ -150,49 +197,33 @@ def _check_together(settings: Settings) -> None:
         if settings.supabase_url is None:
             given, missing = missing, given
         raise SettingsError(f"{given} is set but {missing} is not: Supabase takes both, or neither")
-    for name, host in (("API_HOST", settings.api_host), ("BG_HOST", settings.bg_host)):
-        if not is_loopback(host) and settings.pylon_api_key is None:
-            raise SettingsError(
-                f"{name}={host} is reachable from other machines: set PYLON_API_KEY too, or take 127.0.0.1"
-            )
+    check_reachability("API_HOST", settings.api_host, settings)
+    check_reachability("BG_HOST", settings.bg_host, settings)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens on `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def _one_line(error: ValidationError) -> str:
+def _one_line(model: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
     name = str(first["loc"][0])
-    shown = "(hidden)" if _is_secret(name) else repr(first["input"])
-    return f"{name.upper()}={shown} is refused: it {_what_it_takes(name, first)}"
+    field = model.model_fields[name]
+    shown = "(hidden)" if "SecretStr" in str(field.annotation) else repr(first["input"])
+    return f"{name.upper()}={shown} is refused: it {_what_it_takes(field, first)}"
 
 
-def _is_secret(name: str) -> bool:
-    return "SecretStr" in str(Settings.model_fields[name].annotation)
-
-
-def _what_it_takes(name: str, problem: Any) -> str:
+def _what_it_takes(field: FieldInfo, problem: Any) -> str:
     if problem["type"] == OWN_RULE:
         return str(problem["msg"])
+    if problem["type"] == "literal_error":
+        return "takes " + " or ".join(get_args(field.annotation))
     limits = {
         bound: getattr(limit, bound)
-        for limit in Settings.model_fields[name].metadata
+        for limit in field.metadata
         for bound in ("ge", "gt", "le")
         if getattr(limit, bound, None) is not None
     }
     if "le" in limits:
-        kind = "a whole number" if Settings.model_fields[name].annotation is int else "a number"
+        kind = "a whole number" if field.annotation is int else "a number"
         low = f"from {limits['ge']:g}" if "ge" in limits else f"above {limits['gt']:g}"
         return f"takes {kind} {low} to {limits['le']:g}"
     if problem["type"] == "too_short":
         return f"takes at least {problem['ctx']['min_length']} characters"
-    if name == "gemini_role":
-        return "takes score or explain"
     return f"is not valid ({problem['msg']})"

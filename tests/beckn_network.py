@@ -14,12 +14,15 @@ from typing import Any
 from uuid import uuid4
 
 from beckn.answers import ACK
+from beckn.compute_offers import SLOTS_OFFERED, compute_offers
+from beckn.grid_reading import GridContext
 from beckn.keys import MessageSigner, OwnKey
 from beckn.messages import DOMAIN, Action, Subscriber
 from beckn.signing import SigningKey
 from beckn.subscribers import Place, Registry, Role, Subscription, Territory
+from decision_contexts import NOON, centre, context_json, task
 from half_hours import rfc3339, utc_now
-from supabase_client import Database
+from supabase_client import Database, Where
 
 ACKNOWLEDGED = ACK.model_dump_json().encode()
 NACKED = b'{"message": {"ack": {"status": "NACK"}}, "error": {"code": "40001", "message": "not now"}}'
@@ -108,6 +111,19 @@ def a_message(
     return {"context": fields | context, "message": message if message is not None else {"intent": {}}}
 
 
+def a_catalogue(items: int) -> dict[str, Any]:
+    """The message of an `on_search` with so many items, four to a data centre, as large as ours are."""
+    grid = context_json(
+        task=task(),
+        price=[90.0] * SLOTS_OFFERED,
+        carbon={13: [200.0] * SLOTS_OFFERED},
+        centres=[centre(f"DC-{number:04d}", operator="OP-A") for number in range(-(-items // SLOTS_OFFERED))],
+    )
+    catalog: dict[str, Any] = compute_offers(GridContext.model_validate(grid), now=NOON).model_dump(mode="json")
+    catalog["providers"][0]["items"] = catalog["providers"][0]["items"][:items]
+    return {"catalog": catalog}
+
+
 def in_bytes(document: Any) -> bytes:
     """With spaces where no program would put any, so that a body that is written again is another."""
     return json.dumps(document, indent=1, ensure_ascii=False).encode()
@@ -193,6 +209,13 @@ def peer(*, listening: bool = True) -> Iterator[Peer]:
         yield made
     finally:
         made.down()
+
+
+def let_leases_end(database: Database) -> None:
+    """Let the time pass for which a process that was killed holds what it had in hand."""
+    for table in ("beckn_inbox", "beckn_outbox"):
+        past = utc_now() - timedelta(seconds=1)
+        database.update(table, {"due_at": past}, where=[Where("state", "leased")])
 
 
 def eventually(condition: Callable[[], Any], within_s: float = 20) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from beckn.provider.messages_order import Billing, Order
 from beckn.subscribers import Registry, Role
 from BPP import ProviderPlatform
 from grid_world import data_centre, store_data_centres, store_grid
-from half_hours import utc_now
+from half_hours import half_hour_of, utc_now
 from server_process import free_port
 from settings import Settings, load_settings
 from supabase_client import Database, Row, Where
@@ -33,6 +34,16 @@ from version import VERSION
 from web.application import make_application
 
 BILLING = Billing(name="Test tenant", email="ops@tenant.example")
+
+
+LONGEST_TEST = timedelta(seconds=10)
+
+
+def market_time() -> datetime:
+    """The present, when a whole test has room before the half-hour ends, for its slot is sold no longer."""
+    if half_hour_of(utc_now() + LONGEST_TEST) != half_hour_of(utc_now()):
+        time.sleep(LONGEST_TEST.total_seconds())
+    return utc_now()
 
 
 class Clock:
@@ -97,7 +108,8 @@ class Market:
         key = own_key(self.settings.pylon_data_dir, name)
         registry = Registry(self.database)
         registry.add_own(own, Role.BAP, key, domain=DOMAIN, now=self.clock())
-        buyer = Buyer(own, MessageSigner(name, key), registry, clock=self.clock)
+        signer = MessageSigner(name, key)
+        buyer = Buyer(own, signer, registry, authenticates=self.network.authenticates, clock=self.clock)
         if listens:
             self.stack.enter_context(buyer.listening("127.0.0.1", port))
         return buyer
@@ -128,10 +140,10 @@ class Market:
 
 
 @contextmanager
-def market(database: Database, folder: Path, *, start: bool = True) -> Iterator[Market]:
+def market(database: Database, folder: Path, *, start: bool = True, **environment: str) -> Iterator[Market]:
     """A provider's platform on loopback over `database`, its executor left to the test."""
     port = free_port()
-    environ = {"PYLON_DATA_DIR": str(folder), "BPP_PORT": str(port)}
+    environ = {"PYLON_DATA_DIR": str(folder), "BPP_PORT": str(port), **environment}
     settings = load_settings(environ)
     network = load_network_settings(settings, environ)
     clock = Clock()

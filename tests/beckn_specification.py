@@ -34,12 +34,24 @@ def worked_messages() -> list[Path]:
 
 def on_search_faults(document: Any) -> list[str]:
     """What the official schema of `on_search` finds wrong, fields that Beckn does not know included."""
-    return _faults(_on_search_schema(), document)
+    return _faults(_schema_of("on_search"), document)
+
+
+def message_faults(document: Any) -> list[str]:
+    """What the official schema of a message's action, and the network's own rules, find wrong with it."""
+    return _faults(_schema_of(document["context"]["action"]), document) + overlay_faults(document)
 
 
 def overlay_faults(document: Any) -> list[str]:
     """What the network's own rules find wrong."""
     return _faults(_overlay(), document)
+
+
+@cache
+def official() -> Any:
+    """Beckn's description of the transaction API, as published."""
+    text = (folder() / CORE).read_bytes()
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 @cache
@@ -49,8 +61,7 @@ def components() -> dict[str, Any]:
     OpenAPI 3.0 schemas are JSON Schema draft 4 but for words that 1.1 does not use; and draft 4 understands a
     reference as OpenAPI 3.0 does, alone and without regard to its neighbours.
     """
-    official = yaml.safe_load((folder() / CORE).read_text())
-    schemas: dict[str, Any] = official["components"]["schemas"]
+    schemas: dict[str, Any] = official()["components"]["schemas"]
     return {name: _closed(schema) for name, schema in schemas.items()}
 
 
@@ -66,9 +77,8 @@ def _closed(schema: Any) -> Any:
 
 
 @cache
-def _on_search_schema() -> jsonschema_rs.Draft4Validator:
-    official = yaml.safe_load((folder() / CORE).read_text())
-    body = official["paths"]["/on_search"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+def _schema_of(action: str) -> jsonschema_rs.Draft4Validator:
+    body = official()["paths"][f"/{action}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     schema = {**body, "components": {"schemas": components()}}
     return jsonschema_rs.Draft4Validator(schema, validate_formats=True, formats={"uuid": _is_uuid})
 

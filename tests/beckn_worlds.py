@@ -124,7 +124,7 @@ def grids(draw: st.DrawFn, now: datetime) -> GridContext:
         }
         for region_id in draw(st.lists(perhaps(st.integers(1, 17)), max_size=6, unique=True))
     ]
-    dc_ids = draw(st.lists(identities, max_size=draw(st.sampled_from([0, 1, 4, 50])), unique=True))
+    dc_ids = draw(st.lists(identities, max_size=draw(st.sampled_from([0, 1, 4, 20])), unique=True))
     return GridContext.model_validate(
         {
             "as_of": now,
@@ -170,7 +170,7 @@ def workloads(draw: st.DrawFn, job_id: str) -> ComputeWorkload:
     )
 
 
-def queues(most: int = 20) -> st.SearchStrategy[list[ComputeWorkload]]:
+def queues(most: int = 8) -> st.SearchStrategy[list[ComputeWorkload]]:
     """Workloads of every status."""
     job_ids = st.lists(identities, max_size=most, unique=True)
     return job_ids.flatmap(lambda ids: st.tuples(*map(workloads, ids)).map(list))

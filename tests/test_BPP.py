@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
+import beckn.buyer as buyers_tool
 from beckn.buyer_messages import Transaction, confirm_message
 from beckn.buyer_platform import Buyer, NotAnswered
 from beckn.inbox import Inbox
@@ -22,7 +25,8 @@ from beckn.messages import DOMAIN, Action, Subscriber
 from beckn.provider.answering import Provider
 from beckn.provider.messages_order import FulfillmentStateCode, Order, OrderCallback, OrderStatus
 from beckn.subscribers import Registry, Role
-from beckn_orders import BILLING, Market, a_workload, market, outbox, store_market
+from beckn_network import let_leases_end
+from beckn_orders import BILLING, Market, a_workload, market, market_time, outbox, store_market
 from database.postgres import PostgresDatabase
 from grid_world import data_centre
 from half_hours import utc_now
@@ -34,7 +38,7 @@ from supabase_client import SchemaMissing, Where
 
 @pytest.fixture
 def shop(postgres: PostgresDatabase, tmp_path: Path) -> Iterator[Market]:
-    store_market(postgres, utc_now())
+    store_market(postgres, market_time())
     with market(postgres, tmp_path) as opened:
         yield opened
 
@@ -193,7 +197,7 @@ def test_fifty_confirms_for_the_last_slot_make_one_order(postgres: PostgresDatab
     # 1.5 kW are free: room for one job of a GPU and its host, 0.96 kW, not for two.
     store_market(
         postgres,
-        utc_now(),
+        market_time(),
         centres=[data_centre(1, operator="op-a", total_capacity_mw=0.0015, current_load_percentage=0)],
     )
     with market(postgres, tmp_path) as shop:
@@ -277,7 +281,7 @@ def provider_process(conninfo: str, folder: Path, port: int, **environment: str)
 def test_a_provider_killed_between_ack_and_callback_still_answers_once(
     conninfo: str, postgres: PostgresDatabase, tmp_path: Path
 ) -> None:
-    store_market(postgres, utc_now())
+    store_market(postgres, market_time())
     port, own_port = free_port(), free_port()
     own = Subscriber("buyer.example", f"http://127.0.0.1:{own_port}/beckn")
     key, registry = own_key(tmp_path, own.subscriber_id), Registry(postgres)
@@ -288,6 +292,7 @@ def test_a_provider_killed_between_ack_and_callback_still_answers_once(
     # Nobody listens for the callback yet, so that it cannot have arrived when the provider dies.
     message_id = buyer.search(deal, f"http://127.0.0.1:{port}/beckn")
     process.end(signal.SIGKILL)
+    let_leases_end(postgres)
     with buyer.listening("127.0.0.1", own_port):
         process = provider_process(conninfo, tmp_path, port)
         try:
@@ -301,50 +306,53 @@ def test_a_provider_killed_between_ack_and_callback_still_answers_once(
             assert process.end() == 0
 
 
-def test_the_buyers_tool_follows_a_workload_to_completed(
-    conninfo: str, postgres: PostgresDatabase, tmp_path: Path
-) -> None:
-    store_market(postgres, utc_now())
-    port = free_port()
+def test_the_buyers_tool_shows_the_slots_of_one_provider(conninfo: str, shop: Market, tmp_path: Path) -> None:
     workload = tmp_path / "workload.json"
-    workload.write_text(a_workload(required_gpu_mins=0.02).model_dump_json())
+    workload.write_text(a_workload().model_dump_json())
     environment = {
         "PATH": os.environ["PATH"],
         "DATABASE_URL": as_url(conninfo),
         "PYLON_DATA_DIR": str(tmp_path),
-        "BPP_PORT": str(port),
         "BECKN_BAP_URL": f"http://127.0.0.1:{free_port()}/beckn",
     }
-    process = provider_process(conninfo, tmp_path, port)
-    try:
-        provider_url = f"http://127.0.0.1:{port}/beckn"
-        tool = subprocess.run(
-            [sys.executable, str(BACKEND / "beckn" / "buyer.py"), str(workload), "--provider", provider_url],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    finally:
-        assert process.end() == 0
-    assert (tool.returncode, tool.stderr) == (0, "")
-    assert "DC-001:gpu-slot:" in tool.stdout
-    for said in ("ACTIVE SCHEDULED", "ACTIVE RUNNING", "COMPLETE COMPLETED", "carbon-gco2"):
-        assert said in tool.stdout
-
-
-def test_a_workload_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
-    workload = tmp_path / "workload.json"
-    workload.write_text(json.dumps({"job_id": "job-1", "workload_type": "KNITTING", "required_gpu_mins": 1}))
     tool = subprocess.run(
-        [sys.executable, str(BACKEND / "beckn" / "buyer.py"), str(workload)],
-        env={"PATH": os.environ["PATH"], "PYLON_DATA_DIR": str(tmp_path)},
+        [sys.executable, BACKEND / "beckn" / "buyer.py", workload, "--search-only", "--provider", shop.provider.url],
+        env=environment,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert tool.returncode == 1
-    assert tool.stderr.count("\n") == 1
-    assert "workload_type" in tool.stderr
+    assert (tool.returncode, tool.stderr) == (0, "")
+    assert "DC-001:gpu-slot:" in tool.stdout
+    assert "order" not in tool.stdout
+    assert shop.database.select("beckn_orders", order=By(("order_id",))) == []
+
+
+def test_a_workload_that_is_none_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYLON_DATA_DIR", str(tmp_path))
+    workload = tmp_path / "workload.json"
+    workload.write_text(json.dumps({"job_id": "job-1", "workload_type": "KNITTING", "required_gpu_mins": 1}))
+    assert buyers_tool.main([str(workload)]) == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "workload_type" in told
+
+
+def test_health_says_whether_messages_are_signed(postgres: PostgresDatabase, tmp_path: Path) -> None:
+    with market(postgres, tmp_path, start=False) as signed, market(postgres, tmp_path, BECKN_AUTH="off") as unsigned:
+        said = [health_of(each)["network"]["authentication"] for each in (signed, unsigned)]
+    assert said == ["on", "off"]
+
+
+def health_of(shop: Market) -> Any:
+    return requests.get(shop.provider.url.replace("/beckn", "/health"), timeout=30).json()
+
+
+def test_without_signatures_a_whole_order_is_made(postgres: PostgresDatabase, tmp_path: Path) -> None:
+    store_market(postgres, market_time())
+    with market(postgres, tmp_path, BECKN_AUTH="off") as shop:
+        _, order = shop.ordered(shop.buyer(), Transaction(a_workload()))
+        assert order.status is OrderStatus.ACTIVE

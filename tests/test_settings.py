@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 import settings
+from beckn.network_settings import NetworkSettings, load_network_settings
 from settings import ROOT, Settings, SettingsError, is_loopback, load_settings
 
 
@@ -17,6 +19,17 @@ def test_without_any_variable_everything_has_its_documented_default() -> None:
     assert (found.bg_poll_seconds, found.bg_workers, found.carbon_price_gbp_per_t) == (2.0, 4, 100.0)
     assert (found.gemini_model, found.gemini_role) == ("gemini-3.8-flash", "score")
     assert (found.supabase_url, found.database_url, found.pylon_api_key) == (None, None, None)
+
+
+def test_the_example_file_has_every_setting_with_its_default() -> None:
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", example, flags=re.MULTILINE))
+    names = {name.upper() for name in (*Settings.model_fields, *NetworkSettings.model_fields)}
+    assert set(shown) == names
+    invented = {"SUPABASE_URL", "SUPABASE_KEY", "DATABASE_URL"}
+    defaults = {name: value for name, value in shown.items() if name not in invented}
+    assert load_settings(defaults) == load_settings({})
+    assert load_network_settings(load_settings({}), defaults) == load_network_settings(load_settings({}), {})
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:

@@ -4,12 +4,14 @@ python backend/beckn/buyer.py workload.json
 
 The workload is a JSON object as POST /api/v1/workloads takes it; `-` reads it from the standard input. The search
 goes through the gateway, everything else to the provider whose slot is chosen; callbacks arrive at BECKN_BAP_URL. On
-the network's own machine the tool registers its key by itself; elsewhere, with --registry, an operator adds it first.
+the network's own machine the tool registers its key by itself; elsewhere, with --registry, an operator adds it first,
+with the command that the tool shows.
 """
 
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,12 +26,12 @@ from pydantic import ValidationError
 
 from beckn.buyer_messages import BuyerWorkload, Option, Transaction
 from beckn.buyer_platform import Buyer, NotAnswered
-from beckn.keys import KeyUnusable, MessageSigner, own_key
-from beckn.messages import DOMAIN, Tag
+from beckn.keys import KeyUnusable, MessageSigner, OwnKey, own_key
+from beckn.messages import DOMAIN, Subscriber, Tag
 from beckn.network_settings import NetworkSettings, load_network_settings
 from beckn.provider.messages_order import Billing, Order, OrderStatus
-from beckn.registry_client import LookupRegistry, RegistryUnavailable
-from beckn.subscribers import Registry, Role, SubscriptionRefused
+from beckn.registry_client import LookupRegistry, NotSubscribed, RegistryUnavailable
+from beckn.subscribers import Registry, Role, SubscriptionRefused, same_url
 from half_hours import rfc3339, utc_now
 from settings import Settings, SettingsError, load_settings
 from supabase_client import DatabaseError, open_database
@@ -40,6 +42,10 @@ STATUS_EVERY_S = 60.0
 
 class WrongWorkload(Exception):
     """The workload's file cannot be used; the message says why."""
+
+
+class NotRegistered(Exception):
+    """The registry does not have this buyer; the message says what its operator can do."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _buy(buyer, deal, network, asked)
     except (
         WrongWorkload,
+        NotRegistered,
         NotAnswered,
         RegistryUnavailable,
         KeyUnusable,
@@ -90,7 +97,7 @@ def order_news(order: Order) -> str:
 
 def _buy(buyer: Buyer, deal: Transaction, network: NetworkSettings, asked: argparse.Namespace) -> int:
     _say(f"transaction {deal.transaction_id}: searching for {deal.workload.job_id}")
-    message_id = buyer.search(deal, asked.provider or network.beckn_bg_url)
+    message_id = buyer.search(deal, asked.provider or network.beckn_bg_url, page=asked.page)
     options, why = buyer.options(message_id)
     if not options:
         _say(f"no slot: {why or 'the provider gives no reason'}")
@@ -132,6 +139,7 @@ def _buyer(settings: Settings, network: NetworkSettings, registry_url: str | Non
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     if registry_url:
         subscribers = LookupRegistry(registry_url, signer, clock=utc_now)
+        _check_registered(subscribers, own, key)
         buyer = Buyer(own, signer, subscribers, authenticates=network.authenticates)
         with buyer.listening(host, port):
             yield buyer
@@ -142,6 +150,27 @@ def _buyer(settings: Settings, network: NetworkSettings, registry_url: str | Non
         buyer = Buyer(own, signer, registry, authenticates=network.authenticates)
         with buyer.listening(host, port):
             yield buyer
+
+
+def _check_registered(registry: LookupRegistry, own: Subscriber, key: OwnKey) -> None:
+    try:
+        found = registry.find(own.subscriber_id, key.key_id)
+    except NotSubscribed:
+        found = None
+    if found is None or not same_url(found.url, own.url):
+        private = " --private-address" if _is_private(urlsplit(own.url).hostname or "") else ""
+        raise NotRegistered(
+            f"{own.subscriber_id} is not in the registry with its key and URL; an operator adds it there with: "
+            f"python backend/beckn/registry.py add --type {Role.BAP} --id {own.subscriber_id} --url {own.url} "
+            f"--key-id {key.key_id} --public-key {key.signing.public_key}{private}"
+        )
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return host == "localhost"
 
 
 def _workload(path: str) -> BuyerWorkload:
@@ -162,6 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--choose", type=int, default=1, metavar="N", help="which slot to order (default: 1, the best)"
     )
+    parser.add_argument("--page", type=int, metavar="N", help="which page of the slots to show (default: 1)")
     parser.add_argument("--search-only", action="store_true", help="show the slots and order none")
     parser.add_argument("--provider", metavar="URL", help="search at this provider and not through the gateway")
     parser.add_argument(

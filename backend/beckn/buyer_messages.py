@@ -68,6 +68,9 @@ class BuyerWorkload(BaseModel):
     deferral_window_mins: int | None = Field(None, ge=0)
 
 
+UNRANKED = 10**6
+
+
 @dataclass(frozen=True)
 class Option:
     """A slot that a provider offers: which item, of whom, and where to order it."""
@@ -91,7 +94,9 @@ class Option:
 
     @property
     def rank(self) -> int:
-        return int(self.tag("suitability", "rank") or 10**6)
+        """Its place among what its provider offers; last where the provider does not say."""
+        rank = self.tag("suitability", "rank")
+        return int(rank) if rank is not None and rank.isdecimal() else UNRANKED
 
 
 @dataclass

@@ -20,6 +20,7 @@ from beckn.answers import ACK, AckAnswer, Error, answered
 from beckn.buyer_messages import Option, Transaction, confirm_message, intent_of, selected_order
 from beckn.context_rules import read_message
 from beckn.keys import MessageSigner
+from beckn.message_body import message_body
 from beckn.messages import (
     ANY_CITY,
     COMPUTE,
@@ -56,6 +57,7 @@ from beckn.provider.messages_request import (
     UpdateMessage,
 )
 from beckn.reception import AUTHORIZATION, Reception
+from beckn.registry_client import RegistryUnavailable
 from beckn.subscribers import Role, Subscribers
 from half_hours import utc_now
 
@@ -130,13 +132,15 @@ class Buyer:
     def application(self) -> Flask:
         """`POST /beckn/on_search` to `/beckn/on_cancel`."""
         app = Flask("buyer", static_folder=None)
-        app.config["MAX_CONTENT_LENGTH"] = 4 * 1024 * 1024
 
         @app.post("/beckn/<action>")
         def callback(action: str) -> Response | tuple[str, int]:
             if action not in CALLBACKS:
                 return "there is no such endpoint", 404
-            return answered(lambda: self._take(Action(action)))
+            try:
+                return answered(lambda: self._take(Action(action)))
+            except RegistryUnavailable as unavailable:
+                return f"the sender's key cannot be had now, try again: {unavailable}", 503
 
         return app
 
@@ -215,10 +219,11 @@ class Buyer:
         """
         now = self._clock()
         headers = {}
+        reach = Reach.ANYWHERE if self._authenticates else Reach.LOOPBACK
         if self._authenticates:
             headers[AUTHORIZATION] = self._signer.authorization(body, now=now, expires=now + MESSAGE_TTL)
         try:
-            reply = self._caller.post(f"{url.rstrip('/')}/{action}", body, headers, reach=Reach.ANYWHERE)
+            reply = self._caller.post(f"{url.rstrip('/')}/{action}", body, headers, reach=reach)
         except CallFailed as failed:
             raise NotAnswered(f"{url} did not take the {action}: {failed}") from failed
         try:
@@ -289,7 +294,7 @@ class Buyer:
         return callback.message.order
 
     def _take(self, action: Action) -> AckAnswer:
-        message = self._reception.check(action, request.get_data(), request.headers)
+        message = self._reception.check(action, message_body(action), request.headers)
         model: type[Callback] = OnSearch if action is Action.ON_SEARCH else OrderCallback
         self.mailbox.put(message.sender, read_message(model, message.body))
         return ACK

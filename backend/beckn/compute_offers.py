@@ -17,9 +17,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import product
 
 from beckn.grid_reading import GridContext, GridReading
 from beckn.messages import (
@@ -87,11 +86,17 @@ def compute_offers(grid: GridContext, *, now: datetime, slots: int = SLOTS_OFFER
     """
     if slots < 1:
         raise ValueError(f"a catalogue offers 1 slot or more, not {slots}")
-    reading = GridReading.at(now, grid)
     active = [centre for centre in grid.data_centres if centre.status is DataCentreStatus.ACTIVE]
-    offers = _Offers.of({centre.region_id for centre in active}, reading, slots)
+    return slot_offers({centre.dc_id: range(slots) for centre in active}, grid, now=now)
+
+
+def slot_offers(slots: Mapping[str, Iterable[int]], grid: GridContext, *, now: datetime) -> Catalog:
+    """These slots of these data centres, by their ids: how many half-hours each slot is ahead of that of `now`."""
+    reading = GridReading.at(now, grid)
+    centres = sorted((centre for centre in grid.data_centres if centre.dc_id in slots), key=lambda each: each.dc_id)
+    offers = _Offers(reading, {centre.dc_id: sorted(slots[centre.dc_id]) for centre in centres})
     centres_of: defaultdict[str, list[DataCentre]] = defaultdict(list)
-    for centre in sorted(active, key=lambda centre: centre.dc_id):
+    for centre in centres:
         centres_of[centre.operator or UNSTATED_OPERATOR].append(centre)
     providers = tuple(offers.provider(operator, centres_of[operator]) for operator in sorted(centres_of))
     return Catalog(
@@ -144,26 +149,22 @@ class _Slot:
 
 @dataclass(frozen=True, eq=False)
 class _Offers:
-    """What one catalogue's items have in common: the grid, by region and half-hour."""
+    """What one catalogue's items have in common: which slots are offered where, and the grid in them."""
 
     reading: GridReading
-    slots: int
-    grid_signals: Mapping[tuple[int, int], TagGroup | None]
-
-    @classmethod
-    def of(cls, region_ids: Iterable[int], reading: GridReading, slots: int) -> _Offers:
-        places = product(region_ids, range(slots))
-        return cls(
-            reading, slots, {(region_id, ahead): reading.tags(region_id, ahead) for region_id, ahead in places}
-        )
+    slots: Mapping[str, Sequence[int]]
+    _signals: dict[tuple[int, int], TagGroup | None] = field(default_factory=dict)
 
     def provider(self, operator: str, centres: Sequence[DataCentre]) -> Provider:
-        starts = [self.reading.start(ahead) for ahead in range(self.slots)]
         return Provider(
             id=operator,
             descriptor=Descriptor(name="Operator not stated" if operator == UNSTATED_OPERATOR else operator),
             categories=(_SLOT_CATEGORY,),
-            fulfillments=tuple(_Slot(centre, start).fulfillment() for centre in centres for start in starts),
+            fulfillments=tuple(
+                _Slot(centre, self.reading.start(ahead)).fulfillment()
+                for centre in centres
+                for ahead in self.slots[centre.dc_id]
+            ),
             payments=(_PAYMENT,),
             locations=tuple(_location(centre) for centre in centres),
             items=tuple(item for centre in centres for item in self._items(centre)),
@@ -172,9 +173,9 @@ class _Offers:
 
     def _items(self, centre: DataCentre) -> Iterator[Item]:
         facility = _facility(centre)
-        for ahead in range(self.slots):
+        for ahead in self.slots[centre.dc_id]:
             slot = _Slot(centre, self.reading.start(ahead))
-            groups = (self.grid_signals[centre.region_id, ahead], facility)
+            groups = (self._grid_signals(centre.region_id, ahead), facility)
             yield Item(
                 id=slot.item_id,
                 descriptor=Descriptor(
@@ -191,6 +192,12 @@ class _Offers:
                 time=Time(range=TimeRange(start=slot.start, end=slot.end)),
                 tags=tuple(group for group in groups if group),
             )
+
+    def _grid_signals(self, region_id: int, ahead: int) -> TagGroup | None:
+        place = region_id, ahead
+        if place not in self._signals:
+            self._signals[place] = self.reading.tags(region_id, ahead)
+        return self._signals[place]
 
 
 def _price(wholesale_price_gbp_mwh: float | None, pue: float) -> Price:

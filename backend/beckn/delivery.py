@@ -27,7 +27,7 @@ POLL_SECONDS = 2.0
 _FINAL_STATUSES = {400, 401}
 
 
-class Deliverer:
+class Deliverer(QueueThreads):
     """Threads that deliver the outbox of one platform until they are stopped.
 
     A message goes to the URL that is registered for its recipient. It is tried again, after pauses that double,
@@ -47,32 +47,15 @@ class Deliverer:
         caller: Caller | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        super().__init__("deliverer", database, CHANNEL, threads=threads, poll_seconds=poll_seconds)
         self._outbox = outbox
         self._signer = signer
         self._authenticates = authenticates
         self._caller = caller or Caller()
         self._clock = clock
-        self._threads = QueueThreads(
-            "deliverer", database, CHANNEL, self.deliver_once, threads=threads, poll_seconds=poll_seconds
-        )
 
-    def start(self) -> None:
-        self._threads.start()
-
-    def stop(self) -> None:
-        """Finish the calls that are under way, and end."""
-        self._threads.stop()
-
-    def wake(self) -> None:
-        """Deliver at once what was just put into the outbox."""
-        self._threads.wake()
-
-    def deliver_once(self) -> Round:
-        """Take the message that is due first, if any, and try to deliver it, in this thread.
-
-        Raises:
-            DatabaseError: the outbox cannot be read, or the result not be stored; then another attempt will follow.
-        """
+    def work_once(self) -> Round:
+        """Take the message that is due first, if any, and try to deliver it."""
         claims = self._outbox.claim(1)
         for lost in claims.died:
             _log.error(

@@ -120,8 +120,11 @@ def spike_against(order: StoredOrder, run: SlotRun | None, broken: Iterable[Cons
     return None
 
 
-class Executor:
-    """Starts, defers and ends the orders of one provider's platform, in a thread of its own."""
+class Executor(QueueThreads):
+    """Starts, defers and ends the orders of one provider's platform, in a thread of its own.
+
+    Orders outlive it: whoever runs next takes them up.
+    """
 
     def __init__(
         self,
@@ -134,26 +137,18 @@ class Executor:
         stored: Callable[[], None] = lambda: None,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
-        """`stored` is called when there are callbacks in the outbox. Nothing runs before `start`."""
-        self._database = database
+        """`stored` is called when there are callbacks in the outbox."""
+        super().__init__("executor", database, CHANNEL, threads=1, poll_seconds=poll_seconds)
         self._own = own
         self._book = OrderBook(database, own.subscriber_id)
         self._worker = worker
         self._carbon_price = carbon_price_gbp_per_t
         self._clock = clock
         self._stored = stored
-        self._threads = QueueThreads("executor", database, CHANNEL, self._round, threads=1, poll_seconds=poll_seconds)
 
-    def start(self) -> None:
-        self._threads.start()
-
-    def stop(self) -> None:
-        """Finish what is in hand, and end. Orders go on: whoever runs next takes them up."""
-        self._threads.stop()
-
-    def wake(self) -> None:
-        """Look at once whether an order is due."""
-        self._threads.wake()
+    def work_once(self) -> Round:
+        """Start or end every order that is due now."""
+        return self.run_due(self._clock())
 
     def run_due(self, now: datetime) -> Round:
         """Start or end every order that is due at `now`, in this thread.
@@ -168,9 +163,6 @@ class Executor:
             self._stored()
         next_due_s = (due.next_due_at - now).total_seconds() if due.next_due_at else None
         return Round(len(due.claimed), next_due_s)
-
-    def _round(self) -> Round:
-        return self.run_due(self._clock())
 
     def _try_step(self, order: StoredOrder, now: datetime) -> None:
         """One step of one order; a fault in it does not hold up the others."""

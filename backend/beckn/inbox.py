@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from beckn.answers import ACK, AckAnswer, ErrorCode, Refused
 from beckn.context_rules import is_callback
@@ -22,10 +22,8 @@ from beckn.messages import Action
 from beckn.outbox import OutgoingMessage
 from beckn.reception import IncomingMessage
 from beckn.subscribers import Role
-from half_hours import as_utc
+from beckn.values import UtcDatetime
 from supabase_client import Database, Row
-
-UtcDatetime = Annotated[AwareDatetime, AfterValidator(as_utc)]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ POLL_SECONDS = 2.0
 Handler = Callable[[InboxClaim], Sequence[OutgoingMessage]]
 
 
-class InboxWorkers:
+class InboxWorkers(QueueThreads):
     """Threads that hand messages of one inbox to `handle`, and store the end of the work with what it led to.
 
     A crash or a lost lease hands a message over again, so what `handle` does must come out the same when it is
@@ -37,30 +37,13 @@ class InboxWorkers:
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         """`finished` is called after work whose messages are in the outbox, to have them delivered at once."""
+        super().__init__("inbox-worker", database, CHANNEL, threads=threads, poll_seconds=poll_seconds)
         self._inbox = inbox
         self._handle = handle
         self._finished = finished
-        self._threads = QueueThreads(
-            "inbox-worker", database, CHANNEL, self.work_once, threads=threads, poll_seconds=poll_seconds
-        )
-
-    def start(self) -> None:
-        self._threads.start()
-
-    def stop(self) -> None:
-        """Finish what is in hand, and end."""
-        self._threads.stop()
-
-    def wake(self) -> None:
-        """Take at once what was just stored."""
-        self._threads.wake()
 
     def work_once(self) -> Round:
-        """Take the message that is due first, if any, and work on it, in this thread.
-
-        Raises:
-            DatabaseError: the message cannot be had, or its end not be stored; then it will be worked on again.
-        """
+        """Take the message that is due first, if any, and work on it."""
         claims = self._inbox.claim(1)
         for dead in claims.died:
             _log.error("%s %s of %s is given up: %s", dead.action, dead.message_id, dead.sender, dead.last_error)

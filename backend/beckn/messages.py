@@ -168,7 +168,7 @@ class Quantity(BecknObject):
 class UnitQuantity(BecknObject):
     """What a single unit of an item is: the thing that has the item's price."""
 
-    count: Omittable[Literal[1]] = None
+    count: Omittable[Annotated[int, Field(ge=1, le=1)]] = None  # a Literal would take true for 1
     measure: Scalar
 
 

@@ -1,39 +1,50 @@
-"""The settings of the Beckn network, read like all others."""
+"""The settings of the Beckn network: who this machine's platforms are, and whether messages are signed."""
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from beckn.messages import Subscriber
-from settings import DOTENV_FILES, HttpUrl, Port, Settings, SettingsError, is_loopback
+from settings import (
+    HttpUrl,
+    Port,
+    Settings,
+    SettingsError,
+    check_reachability,
+    is_loopback,
+    read_settings,
+    refused,
+    set_variables,
+)
 
-SUBSCRIBER_ID = r"^[A-Za-z0-9._-]{1,200}$"
-_KINDS = {
-    "beckn_auth": "takes on or off",
-    "bpp_port": "takes a whole number from 1 to 65535",
-    "id": "takes a name such as gateway.example.org: letters, digits, dots and dashes",
-}
+
+def _subscriber_id(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", value):
+        raise refused("takes a name such as gateway.example.org: letters, digits, dots and dashes")
+    return value
+
+
+SubscriberName = Annotated[str, AfterValidator(_subscriber_id)]
 
 
 class NetworkSettings(BaseModel):
-    """Who this machine's platforms are on the network, by the names of the environment variables in lower case."""
+    """Every setting of the network, by the name of its environment variable in lower case."""
 
     model_config = ConfigDict(frozen=True)
 
     beckn_auth: Literal["on", "off"] = "on"
-    beckn_bg_id: str = Field("bg.pylon.localhost", pattern=SUBSCRIBER_ID)
+    beckn_bg_id: SubscriberName = "bg.pylon.localhost"
     beckn_bg_url: HttpUrl
     bpp_host: str = Field("127.0.0.1", min_length=1)
     bpp_port: Port = 5053
-    beckn_bpp_id: str = Field("bpp.pylon.localhost", pattern=SUBSCRIBER_ID)
-    beckn_bpp_url: HttpUrl
-    beckn_bap_id: str = Field("bap.pylon.localhost", pattern=SUBSCRIBER_ID)
+    beckn_bpp_id: SubscriberName = "bpp.pylon.localhost"
+    beckn_bpp_url: HttpUrl = Field(default_factory=lambda given: subscriber_url(given["bpp_host"], given["bpp_port"]))
+    beckn_bap_id: SubscriberName = "bap.pylon.localhost"
     beckn_bap_url: HttpUrl = "http://127.0.0.1:5052/beckn"
 
     @property
@@ -58,59 +69,33 @@ def load_network_settings(settings: Settings, environ: Mapping[str, str] | None 
     """The network's settings from `environ`, or from the process environment and the `.env` files when it is None.
 
     Raises:
-        SettingsError: a value is wrong, two processes share an id, or BECKN_AUTH=off could be reached from outside.
+        SettingsError: a value is wrong, two platforms share an id, or others could come in where nothing would stop
+            them.
     """
-    values = _from_files_and_process() if environ is None else environ
-    known = {
-        name: values[name.upper()] for name in NetworkSettings.model_fields if values.get(name.upper(), "") != ""
-    }
-    known.setdefault("beckn_bg_url", _url(settings.bg_host, str(settings.bg_port)))
-    known.setdefault("beckn_bpp_url", _url(known.get("bpp_host", "127.0.0.1"), known.get("bpp_port", "5053")))
-    try:
-        network = NetworkSettings.model_validate(known)
-    except ValidationError as error:
-        raise SettingsError(_one_line(error)) from None
+    here = {"BECKN_BG_URL": subscriber_url(settings.bg_host, settings.bg_port)}
+    network = read_settings(NetworkSettings, {**here, **set_variables(environ)})
     _check_together(settings, network)
     return network
 
 
-def _url(host: str, port: str) -> str:
-    return f"http://[{host}]:{port}/beckn" if ":" in host.strip("[]") else f"http://{host}:{port}/beckn"
-
-
-def _from_files_and_process() -> Mapping[str, str]:
-    merged: dict[str, str] = {}
-    for file in reversed(DOTENV_FILES):
-        merged.update({name: value for name, value in dotenv_values(file).items() if value is not None})
-    merged.update(os.environ)
-    return merged
+def subscriber_url(host: str, port: int) -> str:
+    """Where a platform that listens here takes messages."""
+    bare = host.strip("[]")
+    return f"http://[{bare}]:{port}/beckn" if ":" in bare else f"http://{bare}:{port}/beckn"
 
 
 def _check_together(settings: Settings, network: NetworkSettings) -> None:
-    ids = [network.beckn_bg_id, network.beckn_bpp_id, network.beckn_bap_id]
-    if len(set(ids)) < len(ids):
+    check_reachability("BPP_HOST", network.bpp_host, settings)
+    platforms = {"BG": network.gateway, "BPP": network.provider, "BAP": network.buyer}
+    if len({platform.subscriber_id for platform in platforms.values()}) < len(platforms):
         raise SettingsError("BECKN_BG_ID, BECKN_BPP_ID and BECKN_BAP_ID must differ: they are three platforms")
     if network.authenticates:
         return
-    for name, host in (
-        ("API_HOST", settings.api_host),
-        ("BG_HOST", settings.bg_host),
-        ("BPP_HOST", network.bpp_host),
-        *((f"BECKN_{each}_URL", _host(network, each)) for each in ("BG", "BPP", "BAP")),
-    ):
+    hosts = {"API_HOST": settings.api_host, "BG_HOST": settings.bg_host, "BPP_HOST": network.bpp_host}
+    hosts |= {f"BECKN_{name}_URL": urlsplit(each.url).hostname or "" for name, each in platforms.items()}
+    for name, host in hosts.items():
         if not is_loopback(host):
             raise SettingsError(
                 f"BECKN_AUTH=off is refused: {name} is {host}, and without signatures nothing but this machine may "
                 "be on the network; set BECKN_AUTH=on, or take 127.0.0.1"
             )
-
-
-def _host(network: NetworkSettings, platform: str) -> str:
-    return urlsplit(getattr(network, f"beckn_{platform.lower()}_url")).hostname or ""
-
-
-def _one_line(error: ValidationError) -> str:
-    first = error.errors()[0]
-    name = str(first["loc"][0])
-    takes = _KINDS.get(name) or (_KINDS["id"] if name.endswith("_id") else str(first["msg"]))
-    return f"{name.upper()}={first['input']!r} is refused: it {takes}"

@@ -10,19 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from beckn.context_rules import expiry_of
 from beckn.messages import Action, Context
 from beckn.subscribers import Role
-from half_hours import as_utc
+from beckn.values import UtcDatetime
 from supabase_client import Database, Row
 from vocabulary import Word
-
-UtcDatetime = Annotated[AwareDatetime, AfterValidator(as_utc)]
 
 # Longer than a call may take (outgoing_calls.WHOLE_CALL_S), and much shorter than a message's usual ttl: what a
 # killed process had in hand is delivered by another in time.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from supabase_client import Database, DatabaseError, Listener
@@ -25,7 +25,7 @@ class Round:
     next_due_s: float | None
 
 
-class QueueThreads:
+class QueueThreads(ABC):
     """`threads` threads that look at one queue, and one that listens for what other processes put into it.
 
     A thread that found work looks again at once; one that found none sleeps until a message is due, until it is
@@ -33,21 +33,11 @@ class QueueThreads:
     gevent too.
     """
 
-    def __init__(
-        self,
-        name: str,
-        database: Database,
-        channel: str,
-        work: Callable[[], Round],
-        *,
-        threads: int,
-        poll_seconds: float,
-    ) -> None:
-        """`work` takes what is due, finishes it and tells what it found; nothing runs before `start`."""
+    def __init__(self, name: str, database: Database, channel: str, *, threads: int, poll_seconds: float) -> None:
+        """Nothing runs before `start`."""
         self._name = name
         self._database = database
         self._channel = channel
-        self._work = work
         self._poll_seconds = poll_seconds
         self._stopping = threading.Event()
         self._changed = threading.Condition()
@@ -58,7 +48,16 @@ class QueueThreads:
         ]
         self._listener = threading.Thread(target=self._listen, name=f"{name}-listener", daemon=True)
 
+    @abstractmethod
+    def work_once(self) -> Round:
+        """Take what is due, if anything is, and finish it, in this thread.
+
+        Raises:
+            DatabaseError: nothing can be had, or an end not be stored; then it will be tried again.
+        """
+
     def start(self) -> None:
+        """Begin to work."""
         self._listener.start()
         for thread in self._threads:
             thread.start()
@@ -83,7 +82,7 @@ class QueueThreads:
         pause_s = FIRST_PAUSE_S
         while not self._stopping.is_set():
             try:
-                found = self._work()
+                found = self.work_once()
             except DatabaseError as error:
                 if not self._stopping.is_set():
                     _log.warning("%s: the database does not serve, trying again: %s", self._name, error)

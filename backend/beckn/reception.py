@@ -120,8 +120,9 @@ class Reception:
             raise SignatureRefused(
                 SignatureProblem.WRONG_SIGNER, f"{signature.subscriber_id} signed a message of {sender}"
             )
-        # The transaction that stores a message looks at its sender's key once more; nothing does at others.
-        fresh = sender is None
+        # The transaction that stores a message looks at its sender's key once more; nothing does at others, and a
+        # buyer stores none.
+        fresh = sender is None or self._role is Role.BAP
         found = self._subscribers.find(signature.subscriber_id, signature.key_id, fresh=fresh)
         if found is None or (role is not None and found.type is not role):
             raise SignatureRefused(

@@ -21,6 +21,10 @@ class RegistryUnavailable(Exception):
     """The registry did not answer, or refused; the message says why."""
 
 
+class NotSubscribed(RegistryUnavailable):
+    """The registry does not know the key that asks."""
+
+
 class LookupRegistry:
     """`Subscribers` over `POST {url}/lookup`. Remembers nothing, so a revoked key is refused at once."""
 
@@ -58,6 +62,7 @@ class LookupRegistry:
         """Subscriptions that hold and are like `query`.
 
         Raises:
+            NotSubscribed: who asks is not in the registry.
             RegistryUnavailable: there is no answer that could be used.
         """
         body = query.model_dump_json().encode()
@@ -69,7 +74,8 @@ class LookupRegistry:
             raise RegistryUnavailable(f"{self._url}: {failed}") from failed
         if reply.status != 200:
             said = reply.body[:300].decode("utf-8", "replace")
-            raise RegistryUnavailable(f"{self._url}: HTTP {reply.status}: {said}")
+            kind = NotSubscribed if reply.status == 401 else RegistryUnavailable
+            raise kind(f"{self._url}: HTTP {reply.status}: {said}")
         try:
             return _SUBSCRIPTIONS.validate_json(reply.body)
         except ValidationError as error:

@@ -14,6 +14,9 @@ from half_hours import as_utc
 
 T = TypeVar("T")
 
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(as_utc)]
+"""A moment as the database answers it."""
+
 _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})")
 # Years and months are left out: they have no fixed length, and a message's end must be a moment.
 _ISO_8601_DURATION = re.compile(

@@ -146,7 +146,7 @@ def _finished(document: dict[str, Any], *, guarded: bool) -> dict[str, Any]:
                 answers["404"] = problem_answer("There is no such thing; the answer lists what there is")
             if method != "get":
                 answers.setdefault("400", problem_answer("The body is not JSON"))
-                answers["413"] = problem_answer("The body is larger than 1 MiB")
+                answers.setdefault("413", problem_answer("The body is larger than 1 MiB"))
                 answers["415"] = problem_answer("The body is not application/json")
             if not guarded:
                 operation.pop("security", None)

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from beckn.answers import ErrorCode, Refused
 from beckn.executor import Executor
 from beckn.messages import Action, Subscriber
 from beckn.provider.messages_order import Billing, FulfillmentStateCode
@@ -232,6 +233,40 @@ def test_capacity_is_counted_alike_by_the_database_and_by_the_search(desk: Desk)
         stored_kw = desk.database.call("beckn_free_kw", arguments)
         assert stored_kw == pytest.approx(free_kw - bookings.most_kw("DC-001", start, start + HOUR))
     assert all(isinstance(order.order_id, UUID) for order in orders)
+
+
+def test_an_order_is_counted_once_from_its_confirm_to_its_end(desk: Desk) -> None:
+    """As power that is held, and never as part of the data centre's load."""
+    half_full_kw, used_kw = 20 * 1000 * 0.5, 0.96
+
+    def free_kw(at: datetime) -> float:
+        arguments = {"p_dc_id": "DC-001", "p_from": at, "p_until": at + HALF_HOUR, "p_without_order": None}
+        return float(desk.database.call("beckn_free_kw", arguments))
+
+    assert free_kw(NOW) == half_full_kw
+    order, executor = desk.place(), desk.executor()
+    assert free_kw(NOW) == pytest.approx(half_full_kw - used_kw)
+    assert free_kw(order.ends_at) == half_full_kw
+    executor.run_due(NOW)
+    assert desk.order(order).state is FulfillmentStateCode.RUNNING
+    assert free_kw(NOW) == pytest.approx(half_full_kw - used_kw)
+    assert desk.book.grid(NOW).data_centres[0].current_load_percentage == 50
+    executor.run_due(order.ends_at)
+    assert desk.order(order).state is FulfillmentStateCode.COMPLETED
+    assert free_kw(NOW) == half_full_kw
+
+
+def test_a_load_that_rises_takes_nothing_from_orders_and_leaves_less_to_sell(database: Database) -> None:
+    store_market(database, NOW, centres=[data_centre(1, operator="op-a", total_capacity_mw=0.004)])
+    desk = Desk(database)
+    order = desk.place(start=NOW + HALF_HOUR)  # of 2 kW that are free
+    database.update("data_centres", {"current_load_percentage": 80}, where=[Where("dc_id", "DC-001")])
+    request = a_select(NOW + HALF_HOUR, {"workload-type": "RAG_QUERY", "deferral-window": "PT6H"})
+    with pytest.raises(Refused) as refused:
+        desk.quoting.select(request, NOW)  # 0.8 kW, and the order holds 0.96
+    assert refused.value.error.code is ErrorCode.QUANTITY_UNAVAILABLE
+    desk.executor().run_due(order.starts_at)
+    assert desk.order(order).state is FulfillmentStateCode.RUNNING
 
 
 def test_a_data_centre_that_stops_taking_work_takes_no_order(database: Database) -> None:

@@ -22,6 +22,7 @@ from pydantic import SecretStr
 
 from beckn.context_rules import read_context
 from beckn.gateway_search import OPEN_ENDPOINTS, gateway_endpoints
+from beckn.message_body import LONGEST_BYTES, LONGEST_CATALOGUE_BYTES
 from beckn.messages import Action, Subscriber
 from beckn.participant import Participant
 from beckn.reception import Reception
@@ -31,11 +32,13 @@ from beckn_network import (
     NACKED,
     Party,
     Peer,
+    a_catalogue,
     a_message,
     buyer,
     eventually,
     gateway,
     in_bytes,
+    let_leases_end,
     peer,
     provider,
 )
@@ -181,6 +184,16 @@ def test_an_on_search_is_passed_on_to_the_buyer_it_answers(network: Gateway) -> 
     assert "X-Gateway-Authorization" in arrival.headers
 
 
+def test_an_on_search_of_a_thousand_items_is_passed_on_whole(database: Database, tmp_path: Path) -> None:
+    with running(database, tmp_path) as network:
+        catalogue = a_catalogue(1000)
+        body = in_bytes(a_message(Action.ON_SEARCH, network.buyer, network.provider, message=catalogue))
+        assert 1024 * 1024 < len(body) < LONGEST_CATALOGUE_BYTES
+        is_ack(network.send(body, network.provider.headers(body), Action.ON_SEARCH))
+        (arrival,) = network.buyer_peer.wait_for(1)
+        assert arrival.body == body
+
+
 def test_what_the_message_says_is_never_read(network: Gateway) -> None:
     for message in ({}, {"intent": None}, {"intent": {"fulfillment": 7, "tags": "no list"}}, {"nonsense": [1e400]}):
         is_ack(network.post(network.search(message=message)))
@@ -228,7 +241,7 @@ def test_a_provider_that_refuses_is_asked_once_and_shown_to_the_operator(network
 def test_a_provider_that_is_down_gets_the_search_when_it_is_back(network: Gateway) -> None:
     network.provider_peer.down()
     is_ack(network.post(network.search()))
-    eventually(lambda: network.rows("beckn_outbox")[0]["attempts"] >= 3)
+    eventually(lambda: network.rows("beckn_outbox")[0]["last_error"])
     network.provider_peer.up()
     network.provider_peer.wait_for(1)
     eventually(lambda: network.rows("beckn_outbox")[0]["state"] == "delivered")
@@ -379,9 +392,19 @@ def test_any_bytes_are_answered_with_a_nack(network: Gateway, body: bytes) -> No
     is_nack(network.send(body, network.buyer.headers(body)), 400)
 
 
-def test_a_body_that_is_too_long_is_refused(network: Gateway) -> None:
-    answer = network.post(network.search(message={"intent": {"item": "x" * 1_100_000}}))
-    assert answer.status_code == 413
+@pytest.mark.parametrize(
+    ("action", "longest"), [(Action.SEARCH, LONGEST_BYTES), (Action.ON_SEARCH, LONGEST_CATALOGUE_BYTES)]
+)
+def test_a_message_that_is_too_long_is_refused(network: Gateway, action: Action, longest: int) -> None:
+    document = a_message(action, network.buyer, network.provider, message={"intent": {}, "filler": ""})
+    body = in_bytes(document)
+    fits = body.replace(b'"filler": ""', b'"filler": "%b"' % (b"x" * (longest - len(body))))
+    sender = network.provider if action is Action.ON_SEARCH else network.buyer
+    is_ack(network.send(fits, sender.headers(fits), action))
+    too_long = fits + b" "
+    refused = is_nack(network.send(too_long, sender.headers(too_long), action), 413)
+    assert refused["message"] == f"the message is longer than {longest:,} bytes"
+    assert len(network.rows("beckn_inbox")) == 1
 
 
 def test_the_signature_is_the_proof_where_other_writes_need_the_api_key(
@@ -452,10 +475,17 @@ def test_the_endpoints_describe_what_they_take_and_answer(network: Gateway) -> N
 
 @contextmanager
 def process(conninfo: str, folder: Path, port: int, kind: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A gateway process of a kind that beckn_gateway.py knows; it answers, and is killed at the end of the block."""
+    """A gateway process of a kind that beckn_gateway.py knows, killed at the end of the block."""
     script = Path(__file__).resolve().parent.parent / "beckn_gateway.py"
     child = subprocess.Popen([sys.executable, str(script), conninfo, str(folder), str(port), kind])
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
 
+
+def wait_until_it_answers(child: subprocess.Popen[bytes], port: int) -> None:
     def answers() -> bool:
         assert child.poll() is None, "the gateway process ended"
         try:
@@ -463,12 +493,7 @@ def process(conninfo: str, folder: Path, port: int, kind: str) -> Iterator[subpr
         except requests.ConnectionError:
             return False
 
-    try:
-        eventually(answers, within_s=60)
-        yield child
-    finally:
-        child.kill()
-        child.wait()
+    eventually(answers, within_s=60)
 
 
 def test_what_was_acknowledged_survives_the_gateways_death_and_is_delivered_once(
@@ -481,14 +506,17 @@ def test_what_was_acknowledged_survives_the_gateways_death_and_is_delivered_once
             party.register(postgres)
         body = in_bytes(a_message(Action.SEARCH, bap, ttl="PT2M"))
         with process(conninfo, tmp_path, port, "threaded") as first:
+            wait_until_it_answers(first, port)
             answer = requests.post(
                 f"http://127.0.0.1:{port}/beckn/search", data=body, headers=bap.headers(body), timeout=10
             )
             is_ack(answer)
             first.kill()  # the provider is down: it cannot have been delivered
             first.wait()
+        let_leases_end(postgres)
         provider_peer.up()
-        with process(conninfo, tmp_path, port, "threaded"):
+        with process(conninfo, tmp_path, port, "threaded") as second:
+            wait_until_it_answers(second, port)
             (arrival,) = provider_peer.wait_for(1, within_s=40)
             assert arrival.body == body
             eventually(
@@ -507,9 +535,11 @@ def test_two_gateways_on_one_database_pass_a_search_on_once(
     ports = free_port(), free_port()
     with (
         peer() as provider_peer,
-        process(conninfo, tmp_path / "one", ports[0], "threaded"),
-        process(conninfo, tmp_path / "two", ports[1], "patched"),
+        process(conninfo, tmp_path / "one", ports[0], "threaded") as threaded,
+        process(conninfo, tmp_path / "two", ports[1], "patched") as patched,
     ):
+        for child, port in zip((threaded, patched), ports, strict=True):
+            wait_until_it_answers(child, port)
         bap, bpp = buyer(), provider(provider_peer.url)
         for party in (bap, bpp):
             party.register(postgres)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
@@ -205,6 +205,7 @@ def test_null_is_refused_anywhere(at: At) -> None:
 
 
 @given(every_place, st.sampled_from([3.5, 7, True, "\n", [[]], {"x": "y"}]))
+@example((*ITEM, "quantity", "unitized", "count"), True)
 @settings(deadline=None)
 def test_a_value_of_another_type_is_refused_where_it_stands(at: At, value: Any) -> None:
     present = value_at(a_document(), at)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +20,19 @@ from beckn.outbox import Outbox, OutboxClaim, Outcome, OutgoingMessage, Settled
 from beckn.outgoing_calls import Caller
 from beckn.signing import SignatureHeader, verify
 from beckn.subscribers import Registry, Role
-from beckn_network import ACKNOWLEDGED, NACKED, Party, Peer, a_message, buyer, eventually, in_bytes, peer, provider
+from beckn_network import (
+    ACKNOWLEDGED,
+    NACKED,
+    Arrival,
+    Party,
+    Peer,
+    a_message,
+    buyer,
+    eventually,
+    in_bytes,
+    peer,
+    provider,
+)
 from database.postgres import PostgresDatabase
 from half_hours import rfc3339, utc_now
 from supabase_client import Database, Order, Row, Where
@@ -181,15 +195,22 @@ def test_old_messages_are_forgotten_and_open_ones_only_when_their_time_is_over(d
 
 
 @contextmanager
-def delivering(database: Database, *, authenticates: bool = True, threads: int = 4) -> Iterator[Deliverer]:
+def delivering(
+    database: Database,
+    *,
+    authenticates: bool = True,
+    whole_call_s: float = 1,
+    clock: Callable[[], datetime] = utc_now,
+) -> Iterator[Deliverer]:
     deliverer = Deliverer(
         database,
         outbox_of(database, lease_seconds=2),
         PROVIDER.signer,
         authenticates=authenticates,
-        threads=threads,
+        threads=4,
         poll_seconds=0.2,
-        caller=Caller(connect_timeout_s=0.5, whole_call_s=1),
+        caller=Caller(connect_timeout_s=0.5, whole_call_s=whole_call_s),
+        clock=clock,
     )
     deliverer.start()
     try:
@@ -227,7 +248,7 @@ def test_a_message_is_delivered_signed_to_the_registered_url(database: Database)
 def test_a_buyer_that_is_down_for_three_tries_gets_the_message_once(postgres: PostgresDatabase) -> None:
     with peer(listening=False) as other:
         outbox = outbox_of(postgres)
-        outbox.put([outgoing(to=a_buyer(postgres, other))])
+        outbox.put([outgoing(Action.ON_SEARCH, to=a_buyer(postgres, other))])
         with delivering(postgres):
             eventually(lambda: rows(postgres)[0]["attempts"] >= 3)
             assert "ConnectionRefused" in rows(postgres)[0]["last_error"]
@@ -243,15 +264,11 @@ def test_every_attempt_is_signed_anew_over_the_same_bytes(postgres: PostgresData
     with peer() as other:
         other.answer = lambda _: answers[min(len(other.arrivals), 2)]
         message = outgoing(to=a_buyer(postgres, other))
-        outbox = Outbox(postgres, PROVIDER.subscriber_id, first_retry_seconds=1.2)
-        outbox.put([message])
-        deliverer = Deliverer(postgres, outbox, PROVIDER.signer, authenticates=True, threads=1, poll_seconds=0.2)
-        deliverer.start()
-        try:
+        outbox_of(postgres).put([message])
+        seconds = itertools.count()  # a signature is of a whole second, so each attempt is in another
+        with delivering(postgres, clock=lambda: utc_now() + timedelta(seconds=next(seconds))):
             arrivals = other.wait_for(3)
             assert settled_state(postgres) == "delivered"
-        finally:
-            deliverer.stop()
     assert {arrival.body for arrival in arrivals} == {message.body}
     headers = [SignatureHeader.parse(arrival.headers["Authorization"]) for arrival in arrivals]
     assert headers[0].created < headers[-1].created
@@ -293,6 +310,27 @@ def test_what_may_pass_is_tried_again(postgres: PostgresDatabase, status: int) -
         outbox_of(postgres).put([outgoing(to=a_buyer(postgres, other))])
         assert settled_state(postgres) == "delivered"
     assert len(other.arrivals) == 3
+
+
+def test_a_platform_that_never_answers_is_given_up_when_the_messages_time_is_over(postgres: PostgresDatabase) -> None:
+    done = threading.Event()
+
+    def say_nothing(_: Arrival) -> tuple[int, bytes]:
+        done.wait(30)
+        return 200, b""
+
+    with peer() as silent, peer() as other, delivering(postgres, whole_call_s=0.3):
+        silent.answer = say_nothing
+        outbox = outbox_of(postgres)
+        soon = rfc3339(utc_now() - timedelta(seconds=27.5))
+        outbox.put([outgoing(to=a_buyer(postgres, silent), timestamp=soon)])
+        outbox.put([outgoing(to=a_buyer(postgres, other, "other.example"))])
+        other.wait_for(1)  # which is not held up
+        (dead,) = eventually(lambda: dead_letters(postgres, 1).outbox)
+        done.set()
+    assert "no whole answer within 0.3 s" in dead.last_error
+    assert dead.last_error.startswith("its ttl ended after ")
+    assert dead.attempts >= 2
 
 
 def test_a_private_address_is_called_only_where_an_operator_allowed_it(postgres: PostgresDatabase) -> None:

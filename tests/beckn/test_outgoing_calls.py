@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
+import beckn.outgoing_calls as outgoing_calls
 from beckn.outgoing_calls import AddressRefused, Caller, CallFailed, Reach
 from beckn_network import ACKNOWLEDGED, Peer, peer
+from half_hours import utc_now
 
 CALLER = Caller(connect_timeout_s=1, whole_call_s=0.5, longest_answer_bytes=1000)
 
@@ -167,7 +175,10 @@ def read_request(connection: socket.socket) -> None:
     # To its end: closing with something unread would reset the connection, which is another failure.
     request = b""
     while not request.endswith(b"\r\n\r\n{}"):
-        request += connection.recv(65536)
+        received = connection.recv(65536)
+        if not received:
+            raise ConnectionResetError("the caller hung up before its request was whole")
+        request += received
 
 
 def hanging_up(connection: socket.socket) -> None:
@@ -196,6 +207,62 @@ def test_an_answer_that_breaks_off_is_no_acknowledgement() -> None:
     with raw_server(cut_short) as url:
         reply = CALLER.post(url, b"{}", {}, reach=Reach.ANYWHERE)
     assert reply.body == b"{"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for localhost that nobody has signed but itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(utc_now() - timedelta(days=1))
+        .not_valid_after(utc_now() + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path / "localhost.pem"
+    file.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return file
+
+
+@contextmanager
+def secure_server(certificate: Path, speak: Callable[[ssl.SSLSocket], None]) -> Iterator[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def shake_hands(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secure:
+            speak(secure)
+
+    with raw_server(shake_hands) as url:
+        yield url.replace("http://127.0.0.1", "https://localhost")
+
+
+def test_https_checks_the_certificate_against_the_name(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def acknowledge(secure: ssl.SSLSocket) -> None:
+        read_request(secure)
+        secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    caller = Caller(connect_timeout_s=5, whole_call_s=10)
+    with secure_server(certificate, acknowledge) as url:
+        with pytest.raises(CallFailed, match="CERTIFICATE_VERIFY_FAILED"):
+            caller.post(url, b"{}", {}, reach=Reach.ANYWHERE)
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        monkeypatch.setattr(outgoing_calls, "_tls", lambda: trusting)
+        assert caller.post(url, b"{}", {}, reach=Reach.ANYWHERE).body == b"{}"
+        with pytest.raises(CallFailed, match="CERTIFICATE_VERIFY_FAILED"):
+            caller.post(url.replace("localhost", "127.0.0.1"), b"{}", {}, reach=Reach.ANYWHERE)
 
 
 def test_a_handshake_that_never_ends_is_cut_off() -> None:

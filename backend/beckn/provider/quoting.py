@@ -8,7 +8,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from beckn.answers import ErrorCode, Refused
-from beckn.compute_offers import UNSTATED_OPERATOR, compute_offers
+from beckn.compute_offers import UNSTATED_OPERATOR, slot_offers
 from beckn.grid_reading import GridContext
 from beckn.messages import Subscriber
 from beckn.provider.messages_order import QUOTE_TTL, Order, OrderDescriptor, OrderItem
@@ -115,9 +115,8 @@ class Quoting:
 
 def _terms(item: OrderItem, slot: Slot, run: SlotRun, task: Task, grid: GridContext, now: datetime) -> QuoteTerms:
     ahead = (half_hour_of(run.start) - half_hour_of(now)) // HALF_HOUR
-    offer = compute_offers(grid.model_copy(update={"data_centres": (run.centre,)}), now=now, slots=ahead + 1)
-    (provider,) = offer.providers
-    offered = provider.items[-1]
+    (provider,) = slot_offers({slot.dc_id: (ahead,)}, grid, now=now).providers
+    (offered,) = provider.items
     gpu_minutes = float(item.quantity.selected.measure.value)
     estimate = estimate_tags(run)
     return QuoteTerms(

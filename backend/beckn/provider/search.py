@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from beckn.compute_offers import PRICE_DECIMALS, UNSTATED_OPERATOR, compute_offers
+from beckn.compute_offers import PRICE_DECIMALS, UNSTATED_OPERATOR, slot_offers
 from beckn.grid_reading import GridContext
 from beckn.messages import (
     COMPUTE,
@@ -68,11 +68,10 @@ def search_catalogue(
         if not runs:
             why = _why_none(wanted, grid, now=now, carbon_price_gbp_per_t=carbon_price_gbp_per_t)
         return Catalog(descriptor=Descriptor(name=CATALOGUE_NAME, short_desc=why), providers=())
-    listed = {ranked.run.centre.dc_id: ranked.run.centre for ranked in page}
-    ahead = max((ranked.run.slot.start - half_hour_of(now)) // HALF_HOUR for ranked in page)
-    offers = compute_offers(
-        grid.model_copy(update={"data_centres": tuple(listed.values())}), now=now, slots=ahead + 1
-    )
+    slots: defaultdict[str, list[int]] = defaultdict(list)
+    for ranked in page:
+        slots[ranked.run.centre.dc_id].append((ranked.run.slot.start - half_hour_of(now)) // HALF_HOUR)
+    offers = slot_offers(slots, grid, now=now)
     of_operator: defaultdict[str, list[_Ranked]] = defaultdict(list)
     for ranked in page:
         of_operator[ranked.run.centre.operator or UNSTATED_OPERATOR].append(ranked)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import orjson
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from beckn.context_rules import MessageContext
 from beckn.messages import Location, TagGroup
@@ -20,12 +20,10 @@ from beckn.provider.messages_order import (
     OrderItem,
 )
 from beckn.provider.quotes import QuotedLine, total_gbp
+from beckn.values import UtcDatetime
 from decisions.context import Task
-from half_hours import as_utc
 from supabase_client import Row
 from vocabulary import Word, WorkloadStatus
-
-UtcDatetime = Annotated[AwareDatetime, AfterValidator(as_utc)]
 
 WAITING = frozenset({FulfillmentStateCode.SCHEDULED, FulfillmentStateCode.DEFERRED})
 """States in which an order can still be moved and cancelled."""

@@ -19,7 +19,7 @@ from beckn.buyer_platform import Buyer
 from beckn.inbox import Inbox
 from beckn.messages import Action
 from beckn.provider.answering import Provider
-from beckn_orders import Market, a_workload, market, store_market
+from beckn_orders import Market, a_workload, market, market_time, store_market
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from half_hours import utc_now
@@ -129,7 +129,7 @@ class Shelf:
 def shelf(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
     with new_database(postgres_server) as conninfo:
         database = PostgresDatabase(conninfo)
-        store_market(database, utc_now())
+        store_market(database, market_time())
         with market(database, tmp_path_factory.mktemp("shelf")) as shop:
             buyer, deal = shop.buyer(), Transaction(a_workload())
             option, order = shop.ordered(buyer, deal, choose=4)

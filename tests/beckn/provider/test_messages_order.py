@@ -5,27 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-import jsonschema_rs
 import pytest
-import yaml  # type: ignore[import-untyped]
 
 from beckn.buyer_messages import Transaction
 from beckn.buyer_platform import NotAnswered
 from beckn.messages import Action
 from beckn.provider.messages_order import OnSearch, OrderCallback
 from beckn.provider.messages_request import REQUESTS
-from beckn_orders import BILLING, Market, a_workload, market, store_market
-from beckn_specification import (
-    components,
-    folder,
-    needs_specification,
-    overlay_faults,
-    worked_messages,
-)
+from beckn_orders import BILLING, Market, a_workload, market, market_time, store_market
+from beckn_specification import message_faults, needs_specification, worked_messages
 from database.postgres import PostgresDatabase
 from half_hours import utc_now
 from supabase_client import Order as By
@@ -33,23 +23,9 @@ from supabase_client import Order as By
 WORKED = [path for path in worked_messages() if not path.name.startswith("00_")]
 
 
-@cache
-def _schema_of(action: str) -> jsonschema_rs.Draft4Validator:
-    official = yaml.safe_load((folder() / "beckn-core-1.1.0-transaction.yaml").read_text())
-    body = official["paths"][f"/{action}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    return jsonschema_rs.Draft4Validator({**body, "components": {"schemas": components()}})
-
-
-def faults(document: dict[str, Any]) -> list[str]:
-    """What the official schema and the network's rules find wrong with a message."""
-    official = _schema_of(document["context"]["action"]).iter_errors(document)
-    told = [f"{'/'.join(map(str, each.instance_path))}: {each.message}" for each in official]
-    return told + overlay_faults(document)
-
-
 @pytest.fixture
 def shop(postgres: PostgresDatabase, tmp_path: Path) -> Iterator[Market]:
-    store_market(postgres, utc_now())
+    store_market(postgres, market_time())
     with market(postgres, tmp_path) as opened:
         yield opened
 
@@ -104,7 +80,7 @@ def test_every_message_that_is_sent_is_valid(shop: Market) -> None:
     documents = [json.loads(row["body"]) for row in (*sent, *received)]
     wanted = {"on_search", "on_select", "on_init", "on_confirm", "on_status", "on_update", "on_cancel"}
     assert {document["context"]["action"] for document in documents} == wanted | set(map(str, REQUESTS))
-    assert [fault for document in documents for fault in faults(document)] == []
+    assert [fault for document in documents for fault in message_faults(document)] == []
     assert all(row["state"] != "dead" for row in sent)
 
 

@@ -1,0 +1,32 @@
+"""The body of a message as it arrives: its very bytes, for those are signed, up to a length."""
+
+from __future__ import annotations
+
+from flask import request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from beckn.answers import Error, ErrorCode, Refused
+from beckn.messages import Action
+
+LONGEST_BYTES = 1024 * 1024
+
+LONGEST_CATALOGUE_BYTES = 4 * 1024 * 1024
+"""Of an `on_search`: about fifteen hundred items with all their tags."""
+
+
+def message_body(action: Action | None = None) -> bytes:
+    """The body of the request that is being answered, a message to the endpoint of `action`.
+
+    Raises:
+        Refused: 413, it is longer than a message may be.
+    """
+    longest = LONGEST_CATALOGUE_BYTES if action is Action.ON_SEARCH else LONGEST_BYTES
+    request.max_content_length = longest
+    too_long = Error(code=ErrorCode.INVALID_REQUEST, message=f"the message is longer than {longest:,} bytes")
+    try:
+        body = request.get_data()
+    except RequestEntityTooLarge:
+        raise Refused(413, too_long) from None
+    if request.content_length is None and len(body) == longest:
+        raise Refused(413, too_long)  # sent in chunks, and cut at the limit
+    return body
