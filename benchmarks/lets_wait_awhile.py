@@ -5,7 +5,7 @@
 The first file is Great Britain's carbon intensity as the authors publish it (`Time`, `Carbon Intensity`); its rows
 off the half-hour are left away. Each table stands three times: as published; as reproduced by the published recipe;
 and strictly, with the start chosen by this project's scorer. With further files, of other regions in the same form,
-the same jobs are then placed over the regions too. Takes some minutes.
+the same jobs are then placed over the regions too.
 
 Where the recipe is not strict:
 - A job may end 30 minutes after its deadline. So may one that must not be shifted, which is what savings are counted
@@ -20,23 +20,27 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from machine import machine
 
 from decisions.context import DataCentre, Task
-from decisions.evaluation import NO_RUN, Evaluation, evaluate
-from decisions.joint_pieces import PieceOptions
+from decisions.evaluation import Evaluation, evaluate
+from decisions.joint_pieces import PieceOptions, fill
 from decisions.objective import Sites, Terms
-from decisions.runs import Booleans, Floats, Integers
+from decisions.runs import Booleans, Floats
 from decisions.signals import GridSignals
-from vocabulary import Policy, WorkloadType
+from vocabulary import DataCentreStatus, Policy, WorkloadType
 
 NEW_YEAR = datetime(2020, 1, 1)  # noqa: DTZ001 - the files' times have no zone
 A_DAY = 48
 SEEDS = range(10)
 ERRORS = (0.0, 0.05, 0.10)
+SCENARIOS = [(0.0, 0), *((error, seed) for error in ERRORS[1:] for seed in SEEDS)]
+"""What the forecasts get wrong: a relative error and the seed of its noise. Without an error one is enough."""
+
 
 NIGHTLY_PUBLISHED = (
     184.10, 180.66, 178.51, 176.50, 175.31, 174.32, 173.49, 172.86, 172.49, 172.32, 172.10, 171.91, 171.68, 171.49,
@@ -98,60 +102,69 @@ def _read(file: Path) -> tuple[Floats, Floats]:
     return np.array(before), np.array([value for time, value in halves if time >= NEW_YEAR])
 
 
-def _forecasts(series: Floats, error: float) -> Iterator[Floats]:
-    """The series with normal noise, once for each seed; itself where there is no error."""
-    if error == 0:
-        yield series
-        return
-    for seed in SEEDS:
-        yield series + np.random.default_rng(seed).normal(0, error * series.mean(), len(series))
+def _forecasts(series: Floats, region: int = 0) -> Floats:
+    """The series with normal noise, a row for each scenario. The first region's noise is the authors'."""
+    return np.array(
+        [
+            series
+            + np.random.default_rng([seed, region] if region else seed).normal(0, error * series.mean(), len(series))
+            for error, seed in SCENARIOS
+        ]
+    )
+
+
+def _by_error(values: Floats) -> list[float]:
+    """The mean over the scenarios of each of ERRORS."""
+    of_scenario = np.array([error for error, _ in SCENARIOS])
+    return [float(values[of_scenario == error].mean()) for error in ERRORS]
 
 
 def _nightly(before: Floats, year: Floats) -> None:
+    forecasts = _forecasts(year)
+    published_way = [_nightly_as_published(year, forecasts, w) for w in range(len(NIGHTLY_PUBLISHED))]
+    strictly = [_nightly_strictly(before, year, forecasts, w) for w in range(len(NIGHTLY_PUBLISHED))]
+    five_per_cent = ERRORS.index(0.05)
     print("Nightly job of half an hour at 01:00, window of ± w half-hours, forecast error 5 %: mean gCO2/kWh.\n")
     print("| w | published | reproduced | per job that ran | strict, all 366 nights |")
     print("|---|---|---|---|---|")
     for w, published in enumerate(NIGHTLY_PUBLISHED):
-        reproduced, ran = _nightly_as_published(year, w, 0.05)
-        strict = _nightly_strictly(before, year, w, 0.05)
-        per_job = reproduced * NIGHTS / ran
-        print(f"| {w} | {published:.2f} | {reproduced:.2f} | {per_job:.2f} | {strict:.2f} |", flush=True)
+        means, ran = published_way[w]
+        reproduced, strict = means[five_per_cent], strictly[w][five_per_cent]
+        print(f"| {w} | {published:.2f} | {reproduced:.2f} | {reproduced * NIGHTS / ran:.2f} | {strict:.2f} |")
     print("\nSaving against running at 01:00, %.\n")
     print("| window, error | published | reproduced | per job that ran | strict, all 366 nights |")
     print("|---|---|---|---|---|")
-    first, _ = _nightly_as_published(year, 0, 0.0)
-    first_strict = _nightly_strictly(before, year, 0, 0.0)
+    at_once, at_once_strictly = published_way[0][0][0], strictly[0][0]
     for (w, error), published in NIGHTLY_SAVINGS_PUBLISHED.items():
-        reproduced, ran = _nightly_as_published(year, w, error)
-        strict = _nightly_strictly(before, year, w, error)
-        savings = (1 - reproduced / first, 1 - reproduced * NIGHTS / ran / first, 1 - strict / first_strict)
+        means, ran = published_way[w]
+        reproduced, strict = means[ERRORS.index(error)], strictly[w][ERRORS.index(error)]
+        savings = (1 - reproduced / at_once, 1 - reproduced * NIGHTS / ran / at_once, 1 - strict / at_once_strictly)
         cells = " | ".join(f"{100 * saving:.2f}" for saving in savings)
-        print(f"| ± {w // 2} h, {error:.0%} | {published:.2f} | {cells} |", flush=True)
-    print()
+        print(f"| ± {w // 2} h, {error:.0%} | {published:.2f} | {cells} |")
+    print(flush=True)
 
 
-def _nightly_as_published(year: Floats, w: int, error: float) -> tuple[float, int]:
-    """The published mean, which divides by 365, and how many jobs it is the sum of."""
+def _nightly_as_published(year: Floats, forecasts: Floats, w: int) -> tuple[list[float], int]:
+    """The published means by error, which divide by 365, and how many jobs they are sums of."""
     starts = np.arange(NIGHTS) * A_DAY + NIGHT_START
     starts = starts[starts >= w]
     window = starts[:, None] + np.arange(-w, w + 1)
-    means = [
-        year[window[np.arange(len(starts)), forecast[window].argmin(axis=1)]].sum() / NIGHTS
-        for forecast in _forecasts(year, error)
-    ]
-    return float(np.mean(means)), len(starts)
+    chosen = forecasts[:, window].argmin(axis=2)
+    means = year[starts - w + chosen].sum(axis=1) / NIGHTS
+    return _by_error(means), len(starts)
 
 
-def _nightly_strictly(before: Floats, year: Floats, w: int, error: float) -> float:
-    """The mean over all nights of 2020; the window of the first reaches back into 2019."""
+def _nightly_strictly(before: Floats, year: Floats, forecasts: Floats, w: int) -> list[float]:
+    """The means by error over all nights of 2020; the window of the first reaches back into 2019."""
     true = np.concatenate((before[-A_DAY:], year))
-    means = []
-    for forecast in _forecasts(year, error):
-        noisy = np.concatenate((before[-A_DAY:], forecast))
-        nights = range(A_DAY + NIGHT_START, A_DAY * 367 + NIGHT_START, A_DAY)
-        starts = [_run(noisy[None, :], start - w, 1, start + w + 1)[1] for start in nights]
-        means.append(true[starts].mean())
-    return float(np.mean(means))
+    known_before = np.tile(before[-A_DAY:], (len(SCENARIOS), 1))
+    noisy = np.concatenate((known_before, forecasts), axis=1)
+    nights = range(A_DAY + NIGHT_START, A_DAY * 367 + NIGHT_START, A_DAY)
+    emitted = np.zeros(len(SCENARIOS))
+    for start in nights:
+        evaluation = _evaluate(noisy[:, start - w : start + w + 1], 1)
+        emitted += true[start - w + np.array(evaluation.best_runs(evaluation.feasible))]
+    return _by_error(emitted / len(nights))
 
 
 def _ml_jobs() -> Iterator[MlJob]:
@@ -198,14 +211,15 @@ def _until(job: MlJob, deadline: Deadline) -> int:
 
 
 def _ml_project(jobs: Sequence[MlJob], series: Floats) -> None:
+    forecasts = _forecasts(series)
     print("Machine-learning project of 3,387 jobs: saving of carbon with a forecast error of 0 / 5 / 10 %, in %.\n")
     print("| deadline, strategy | published | reproduced | strict |")
     print("|---|---|---|---|")
     for (deadline, strategy), published in ML_PUBLISHED.items():
         pausing = strategy == "interrupting"
         untils = [_until(job, DEADLINES[deadline]) for job in jobs]
-        reproduced = [_saving_as_published(jobs, untils, series, error, pausing=pausing) for error in ERRORS]
-        strict = [_saving_strictly(jobs, untils, [series], error, pausing=pausing) for error in ERRORS]
+        reproduced = _saving_as_published(jobs, untils, forecasts, series, pausing=pausing)
+        strict = _saving_strictly(jobs, untils, forecasts[:, None], series[None], pausing=pausing)
         shown = " / ".join(published)
         print(f"| {deadline}, {strategy} | {shown} | {_triple(reproduced, 3)} | {_triple(strict, 2)} |", flush=True)
     print()
@@ -216,89 +230,91 @@ def _over_regions(jobs: Sequence[MlJob], regions: dict[str, Floats]) -> None:
     print("| deadline, strategy | when only | where only | when and where |")
     print("|---|---|---|---|")
     reach = min(map(len, regions.values()))
-    series = [one[:reach] for one in regions.values()]
+    true = np.array([series[:reach] for series in regions.values()])
+    forecasts = np.stack([_forecasts(series, region) for region, series in enumerate(true)], axis=1)
+    own_ends = [job.end for job in jobs]
+    where_only = _saving_strictly(jobs, own_ends, forecasts, true, pausing=False)
     for deadline, strategy in ML_PUBLISHED:
         pausing = strategy == "interrupting"
         untils = [_until(job, DEADLINES[deadline]) for job in jobs]
-        own_ends = [job.end for job in jobs]
-        results = (
-            [_saving_strictly(jobs, untils, series[:1], error, pausing=pausing) for error in ERRORS],
-            [_saving_strictly(jobs, own_ends, series, error, pausing=pausing) for error in ERRORS],
-            [_saving_strictly(jobs, untils, series, error, pausing=pausing) for error in ERRORS],
-        )
-        print(f"| {deadline}, {strategy} | {' | '.join(_triple(result, 2) for result in results)} |", flush=True)
+        when_only = _saving_strictly(jobs, untils, forecasts[:, :1], true[:1], pausing=pausing)
+        both = _saving_strictly(jobs, untils, forecasts, true, pausing=pausing)
+        cells = " | ".join(_triple(result, 2) for result in (when_only, where_only, both))
+        print(f"| {deadline}, {strategy} | {cells} |", flush=True)
 
 
 def _saving_as_published(
-    jobs: Sequence[MlJob], untils: Sequence[int], series: Floats, error: float, *, pausing: bool
-) -> float:
+    jobs: Sequence[MlJob], untils: Sequence[int], forecasts: Floats, true: Floats, *, pausing: bool
+) -> list[float]:
     """By the published recipe: one half-hour too many, also for the jobs that savings are counted from."""
-    unshifted = _emitted_as_published(jobs, [job.end for job in jobs], series, series, pausing=False)
-    emitted = [
-        _emitted_as_published(jobs, untils, forecast, series, pausing=pausing)
-        for forecast in _forecasts(series, error)
-    ]
-    return 100 * (1 - float(np.mean(emitted)) / unshifted)
+    unshifted = _emitted_as_published(jobs, [job.end for job in jobs], true[None], true, pausing=False)
+    emitted = _emitted_as_published(jobs, untils, forecasts, true, pausing=pausing)
+    return [100 * (1 - mean / float(unshifted[0])) for mean in _by_error(emitted)]
 
 
 def _emitted_as_published(
-    jobs: Sequence[MlJob], untils: Sequence[int], forecast: Floats, true: Floats, *, pausing: bool
-) -> float:
-    totals = np.concatenate(([0.0], np.cumsum(forecast)))
-    emitted = 0.0
+    jobs: Sequence[MlJob], untils: Sequence[int], forecasts: Floats, true: Floats, *, pausing: bool
+) -> Floats:
+    """What all jobs emit, by scenario."""
+    totals, true_totals = _totals(forecasts), _totals(true)
+    emitted = np.zeros(len(forecasts))
     for job, until in zip(jobs, untils, strict=True):
         if pausing:
-            window = forecast[job.start : until + 1]
-            limit = np.partition(window, job.half_hours - 1)[job.half_hours - 1]
-            emitted += float(true[job.start : until + 1][window <= limit].sum())
+            window = forecasts[:, job.start : until + 1]
+            limit = np.partition(window, job.half_hours - 1, axis=1)[:, job.half_hours - 1, None]
+            emitted += np.where(window <= limit, true[job.start : until + 1], 0.0).sum(axis=1)
         else:
             starts = np.arange(job.start, until - job.half_hours + 2)
-            start = starts[(totals[starts + job.half_hours] - totals[starts]).argmin()]
-            emitted += float(true[start : start + job.half_hours].sum())
+            start = starts[(totals[:, starts + job.half_hours] - totals[:, starts]).argmin(axis=1)]
+            emitted += true_totals[start + job.half_hours] - true_totals[start]
     return emitted
 
 
 def _saving_strictly(
-    jobs: Sequence[MlJob], untils: Sequence[int], regions: Sequence[Floats], error: float, *, pausing: bool
-) -> float:
-    """Ended by the deadline, decided by this project's scorer, against running at once in the first region."""
-    run_now = sum(float(regions[0][job.start : job.end].sum()) for job in jobs)
-    forecasts = zip(*(_forecasts(series, error) for series in regions), strict=True)
-    emitted = []
-    for forecast in forecasts:
-        noisy = np.array(forecast)
-        total = 0.0
-        for job, until in zip(jobs, untils, strict=True):
-            if until == job.end and len(regions) == 1:
-                total += float(regions[0][job.start : until].sum())
-            elif pausing:
-                region, used = _pieces(noisy, job.start, job.half_hours, until)
-                total += float(regions[region][job.start : until][used].sum())
-            else:
-                region, start = _run(noisy, job.start, job.half_hours, until)
-                total += float(regions[region][start : start + job.half_hours].sum())
-        emitted.append(total)
-    return 100 * (1 - float(np.mean(emitted)) / run_now)
+    jobs: Sequence[MlJob], untils: Sequence[int], forecasts: Floats, true: Floats, *, pausing: bool
+) -> list[float]:
+    """Ended by the deadline, decided by this project's scorer, against running at once in the first region.
+
+    `forecasts` has the shape (scenarios, regions, half-hours), `true` (regions, half-hours).
+    """
+    scenarios, regions, _ = forecasts.shape
+    true_totals = _totals(true)
+    run_now = sum(float(true_totals[0, job.end] - true_totals[0, job.start]) for job in jobs)
+    emitted = np.zeros(scenarios)
+    for job, until in zip(jobs, untils, strict=True):
+        if until == job.end and regions == 1:
+            emitted += true_totals[0, until] - true_totals[0, job.start]
+            continue
+        # Scenarios are told apart as regions are, so that the scorer prices all of them at once.
+        expected = forecasts[:, :, job.start : until].reshape(scenarios * regions, -1)
+        works = _pieces(expected, job.half_hours) if pausing else _run(expected, job.half_hours)
+        shape = (scenarios, regions, until - job.start)
+        expected_g = np.where(works, expected, 0.0).reshape(shape).sum(axis=2)
+        truly_g = np.where(works.reshape(shape), true[:, job.start : until], 0.0).sum(axis=2)
+        emitted += truly_g[np.arange(scenarios), expected_g.argmin(axis=1)]
+    return [100 * (1 - mean / run_now) for mean in _by_error(emitted)]
 
 
-def _run(forecast: Floats, start: int, half_hours: int, until: int) -> tuple[int, int]:
-    """The region and first half-hour that the scorer chooses."""
-    evaluation = _evaluate(forecast[:, start:until], half_hours)
-    best = enumerate(evaluation.best_runs(evaluation.feasible))
-    possible = [candidate for candidate in best if candidate[1] != NO_RUN]
-    site, run = min(possible, key=lambda candidate: evaluation.rank(*candidate))
-    return site, start + run
+def _totals(series: Floats) -> Floats:
+    """Element i is the sum of the first i half-hours."""
+    return np.concatenate((np.zeros((*series.shape[:-1], 1)), np.cumsum(series, axis=-1)), axis=-1)
 
 
-def _pieces(forecast: Floats, start: int, half_hours: int, until: int) -> tuple[int, Booleans]:
-    """The region that the scorer chooses, and the half-hours from `start` on that the job works in there."""
-    evaluation = _evaluate(forecast[:, start:until], half_hours)
-    options = PieceOptions.of(evaluation, power_w=1000)
-    everywhere: Integers = np.full(evaluation.feasible.shape, 1000)
-    placement = options.cheapest(everywhere) if options else None
-    if placement is None or placement.used_us is None:
+def _run(forecast: Floats, half_hours: int) -> Booleans:
+    """The half-hours in which the scorer would have the job work at each place."""
+    evaluation = _evaluate(forecast, half_hours)
+    after_start = np.arange(forecast.shape[1]) - np.array(evaluation.best_runs(evaluation.feasible))[:, None]
+    works: Booleans = (after_start >= 0) & (after_start < half_hours)
+    return works
+
+
+def _pieces(forecast: Floats, half_hours: int) -> Booleans:
+    """The same for a job that may pause."""
+    options = PieceOptions.of(_evaluate(forecast, half_hours), power_w=1000)
+    if options is None:
         raise AssertionError("a job that may run at once can be placed")
-    return placement.site, placement.used_us > 0
+    works: Booleans = fill(options.rate_gbp_per_h, options.available_us, options.need_us) > 0
+    return works
 
 
 MOMENT = datetime(2020, 1, 1, tzinfo=timezone.utc)
@@ -306,44 +322,49 @@ MOMENT = datetime(2020, 1, 1, tzinfo=timezone.utc)
 TERMS = Terms.of(Policy.CARBON)
 
 
-def _evaluate(intensity: Floats, half_hours: int) -> Evaluation:
-    """One kilowatt for some half-hours, submitted now, in as many regions and half-hours as there are columns."""
-    regions, window = intensity.shape
-    deadline = MOMENT + window * timedelta(minutes=30)
+def _evaluate(forecast: Floats, half_hours: int) -> Evaluation:
+    """One kilowatt for some half-hours, submitted now, with a place for each row and a half-hour for each column."""
+    places, window = forecast.shape
     task = Task(
         job_id="job",
         workload_type=WorkloadType.RAG_QUERY,
         required_gpu_mins=30 * half_hours,
         estimated_energy_kwh=half_hours / 2,
-        deadline=deadline,
+        deadline=MOMENT + window * timedelta(minutes=30),
     )
-    signals = GridSignals(
+    return evaluate(task, MOMENT, _signals(forecast), _sites(places), TERMS)
+
+
+def _signals(forecast: Floats) -> GridSignals:
+    """Nothing but carbon counts; every place is a region of its own."""
+    places, window = forecast.shape
+    return GridSignals(
         origin=MOMENT,
         price_gbp_per_mwh=np.zeros(window),
         grid_stress_score=np.zeros(window),
-        carbon_gco2_per_kwh=np.vstack((intensity, np.full(window, np.nan))),
-        rows={region: region for region in range(regions)},
+        carbon_gco2_per_kwh=np.vstack((forecast, np.full(window, np.nan))),
+        rows={place: place for place in range(places)},
     )
-    return evaluate(task, MOMENT, signals, Sites.of(_SITES[:regions], signals), TERMS)
 
 
-_SITES = [
-    DataCentre.model_validate(
-        {
-            "dc_id": f"DC-{region:03d}",
-            "name": f"Region {region}",
-            "region_id": region,
-            "location_region": f"Region {region}",
-            "pue": 1,
-            "total_capacity_teraflops": 1,
-            "total_capacity_mw": 1,
-            "current_load_percentage": 0,
-            "flexibility_rating": 0,
-            "status": "ACTIVE",
-        }
-    )
-    for region in range(100)
-]
+@cache
+def _sites(places: int) -> Sites:
+    centres = [
+        DataCentre(
+            dc_id=f"DC-{place:03d}",
+            name=f"Place {place}",
+            region_id=place,
+            location_region=f"Place {place}",
+            pue=1,
+            total_capacity_teraflops=1,
+            total_capacity_mw=1,
+            current_load_percentage=0,
+            flexibility_rating=0,
+            status=DataCentreStatus.ACTIVE,
+        )
+        for place in range(places)
+    ]
+    return Sites.of(centres, _signals(np.zeros((places, 1))))
 
 
 def _triple(values: Sequence[float], digits: int) -> str:

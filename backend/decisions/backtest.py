@@ -26,9 +26,9 @@ from math import nan
 
 import numpy as np
 
-from decisions.baselines import NOW, home_of
+from decisions.baselines import home_of
 from decisions.context import DataCentre, Task
-from decisions.evaluation import NO_RUN, Evaluation, evaluate
+from decisions.evaluation import NOW, Evaluation, evaluate
 from decisions.history import History, cut
 from decisions.objective import DEFAULT_CARBON_PRICE_GBP_PER_T, Sites, Terms
 from decisions.outcomes import Outcome, Totals, run_outcome
@@ -189,7 +189,7 @@ def _replay_policy(
             evaluate(task, moment, signals, Sites.of(stage.centres, signals), terms)
             for signals in stage.views(moment)
         )
-        decided = _best(predicted)
+        decided = predicted.answer()
         if decided is None:
             not_placed += 1
             continue
@@ -223,7 +223,7 @@ def _compare(
         return None
     now = (home, NOW)
     # Where yesterday allows no run nobody waits for one; where nothing was possible, foresight helps nobody.
-    yesterdays_best, foreseen = _best(yesterdays) or now, _best(realised) or decided
+    yesterdays_best, foreseen = yesterdays.answer() or now, realised.answer() or decided
     if not (predicted.known[now] and all(realised.known[run] for run in (decided, now, yesterdays_best, foreseen))):
         return None
     return _Moment(
@@ -235,12 +235,6 @@ def _compare(
         perfect_foresight=run_outcome(realised.candidates, *foreseen),
         breaks_constraints=not realised.feasible[decided],
     )
-
-
-def _best(evaluation: Evaluation) -> tuple[int, int] | None:
-    """The place and start that a decision on these signals chooses."""
-    best = [(site, run) for site, run in enumerate(evaluation.best_runs(evaluation.feasible)) if run != NO_RUN]
-    return min(best, key=lambda candidate: evaluation.rank(*candidate), default=None)
 
 
 def _day_before(series: Floats, first: int) -> Floats:

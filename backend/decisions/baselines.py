@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from decisions.context import Task
+from decisions.evaluation import NOW
 from decisions.joint_problem import JointProblem, PosedJob, whole_watts
 from decisions.objective import Sites
 from decisions.outcomes import Outcome, run_outcome
-
-NOW = 0
-"""The first of a job's starts."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def _greenest_with_room(problem: JointProblem) -> Iterable[tuple[int, int]]:
         candidates = problem.posed[number].candidates
         power_w = whole_watts(candidates.load.it_power_kw)
         covered = candidates.runs.covered(NOW)
-        has_room = (free_w[:, covered] >= power_w).all(axis=1) & sites.active & candidates.known()[:, NOW]
+        has_room = (free_w[:, covered] >= power_w).all(axis=1) & sites.active & candidates.known[:, NOW]
         if has_room.any():
             carbon_g = candidates.site_kw * candidates.priced.carbon_g_per_kw[sites.rows, NOW]
             site = int(np.where(has_room, carbon_g, np.inf).argmin())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 
@@ -15,7 +17,12 @@ from decisions.runs import Booleans, Floats, Integers, Runs
 from decisions.signals import GridSignals
 from decisions.suitability import ReferenceScale
 
+NOW = 0
+"""The first of a workload's starts."""
 NO_RUN = -1
+
+Rank = tuple[float, float, int, str]
+"""What candidates are ordered by, best first: J, carbon, start, dc_id."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +37,17 @@ class Evaluation:
     known: Booleans
     feasible: Booleans
     objective_gbp: Floats
-    carbon_gco2: Floats
     position: Floats
     """J between the workload's reference sites: what candidates are compared by."""
-    carbon_share: Floats
-    """Carbon as a share of the bad reference: what breaks a tie of position."""
+
+    @cached_property
+    def carbon_gco2(self) -> Floats:
+        return self.candidates.carbon_gco2()
+
+    @cached_property
+    def carbon_share(self) -> Floats:
+        """Carbon as a share of the bad reference: what breaks a tie of position."""
+        return self.scale.carbon_share(self.carbon_gco2)
 
     @property
     def runs(self) -> Runs:
@@ -42,25 +55,42 @@ class Evaluation:
 
     def best_runs(self, allowed: Booleans) -> list[int]:
         """Each site's best allowed start: least J, then least carbon, then earliest; NO_RUN where none is."""
-        least = _least(self.position, allowed)
-        greenest = _least(self.carbon_share, least)
+        best = _least(self.position, allowed)
+        possible = best.any(axis=1)
+        if np.count_nonzero(best) > np.count_nonzero(possible):
+            best = _least(self.carbon_share, best)
         # Starts stand in order of time, so the first of the tied ones is the earliest.
-        earliest = np.where(greenest.any(axis=1), greenest.argmax(axis=1), NO_RUN)
-        return [int(run) for run in earliest]
+        earliest: list[int] = np.where(possible, best.argmax(axis=1), NO_RUN).tolist()
+        return earliest
 
     def nearest_runs(self) -> list[int]:
         """Each site's permitted start that breaks fewest constraints, or NO_RUN; ties as in best_runs."""
         allowed = self.known & self.feasibility.permitted()
         return self.best_runs(_least(self.feasibility.violation_counts(), allowed))
 
-    def rank(self, site: int, run: int) -> tuple[float, float, int, str]:
-        """What candidates are ordered by, best first: J, carbon, start, dc_id."""
-        return (
-            float(self.position[site, run]),
-            float(self.carbon_share[site, run]),
-            int(self.runs.starts_us[run]),
-            self.candidates.sites.centres[site].dc_id,
+    def ranks(self, runs: Sequence[int]) -> list[Rank]:
+        """What one start at each site is ordered by; NO_RUN comes last."""
+        sites, starts = np.arange(len(runs)), np.array(runs, dtype=np.int64)
+        none = starts == NO_RUN
+        carbon_share = self.scale.carbon_share(self.candidates.carbon_gco2_of(sites, starts))
+        figures = zip(
+            np.where(none, np.inf, self.position[sites, starts]).tolist(),
+            np.where(none, np.inf, carbon_share).tolist(),
+            np.where(none, 0, self.runs.starts_us[starts]).tolist(),
+            self.candidates.sites.centres,
+            strict=True,
         )
+        return [(position, carbon, start_us, centre.dc_id) for position, carbon, start_us, centre in figures]
+
+    def best_of(self, runs: Sequence[int]) -> tuple[int, int] | None:
+        """The best of one start at each site, as site and start; None where all are NO_RUN."""
+        ranks = self.ranks(runs)
+        site = min(range(len(runs)), key=ranks.__getitem__, default=None)
+        return None if site is None or runs[site] == NO_RUN else (site, runs[site])
+
+    def answer(self) -> tuple[int, int] | None:
+        """The feasible site and start that a decision chooses."""
+        return self.best_of(self.best_runs(self.feasible))
 
 
 def evaluate(task: Task, as_of: datetime, signals: GridSignals, sites: Sites, terms: Terms) -> Evaluation:
@@ -71,19 +101,16 @@ def evaluate(task: Task, as_of: datetime, signals: GridSignals, sites: Sites, te
     feasibility = Feasibility.of(task, candidates, signals)
     scale = ReferenceScale.of(load, terms)
     objective_gbp = candidates.objective_gbp()
-    carbon_gco2 = candidates.carbon_gco2()
     return Evaluation(
         task=task,
         load=load,
         candidates=candidates,
         feasibility=feasibility,
         scale=scale,
-        known=candidates.known(),
+        known=candidates.known,
         feasible=feasibility.feasible(),
         objective_gbp=objective_gbp,
-        carbon_gco2=carbon_gco2,
         position=scale.position(objective_gbp),
-        carbon_share=scale.carbon_share(carbon_gco2),
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import numpy as np
 
-from decisions.evaluation import NO_RUN, Evaluation
+from decisions.evaluation import Evaluation
 from decisions.feasibility import Violation
 from decisions.objective import G_PER_T
 from decisions.runs import Booleans, Floats
@@ -49,11 +49,7 @@ def binding_at(evaluation: Evaluation, site: int, run: int, wished_run: int) -> 
 
 def binding_overall(evaluation: Evaluation, site: int, run: int, wished_runs: list[int]) -> BindingConstraint | None:
     """What keeps the whole decision, which is `run` at `site`, from the best of every site's best starts."""
-    wished = min(
-        ((other, wish) for other, wish in enumerate(wished_runs) if wish != NO_RUN),
-        key=lambda candidate: evaluation.rank(*candidate),
-        default=(site, run),
-    )
+    wished = evaluation.best_of(wished_runs) or (site, run)
     return _binding(evaluation, (site, run), wished)
 
 

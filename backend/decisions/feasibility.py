@@ -141,7 +141,7 @@ class Feasibility:
         """Candidates that break nothing, shape (data centres, starts)."""
         by_start = ~(self.too_late | self.overdue | self.stressed)
         by_site = ~(self.no_room | self.not_active)
-        feasible = self.candidates.known() & by_start & by_site[:, None]
+        feasible = self.candidates.known & by_start & by_site[:, None]
         return feasible & ~self.over_cap & ~self.over_price
 
     def violation_counts(self) -> Integers:

@@ -1,9 +1,9 @@
 """The best joint plan of all, by mixed-integer programming (SciPy's HiGHS), while the problem is small.
 
 A job that does not pause has a binary variable for each of its options. An interruptible one has a binary variable
-for each data centre and for each half-hour it may work in there, and the time it works in it. Options that the bound
-rules out are left away first: an option whose job would pay more at the bound's prices than it has to, by more than
-the gap between plan and bound, is in no better plan.
+for each data centre and for each half-hour it may work in there, and the time it works in it, unless it works in
+whole half-hours only. Options that the bound rules out are left away first: an option whose job would pay more at
+the bound's prices than it has to, by more than the gap between plan and bound, is in no better plan.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from decisions.joint_search import WorkingPlan
 from decisions.joint_stopwatch import Stopwatch
 from decisions.runs import HOUR_US, Booleans, Floats
 
-# As many variables as HiGHS usually settles within seconds.
+# As many variables as HiGHS usually settles within seconds, and within a fraction of one.
 MOST_VARIABLES = 6_000
+FEW_VARIABLES = 600
 # HiGHS looks at the clock only now and then: its share of the time there is.
 TIME_SHARE = 0.85
 # The objective is brought to about this size, far above the solver's tolerances.
@@ -50,12 +51,22 @@ class Solution:
     """Whether no plan is better than this one."""
 
 
-def best_plan(problem: JointProblem, plan: Assignment, bound: Bound, stopwatch: Stopwatch) -> Solution | None:
-    """The least J of all plans that leave out no more weight than `plan`; None if the problem is too large."""
-    gap_gbp = plan.objective_gbp - bound.objective_gbp + ROUNDING * max(1.0, abs(plan.objective_gbp))
-    regrets = Relaxation(problem).regrets(bound.prices_gbp_per_kw, bound.leaving_price)
-    kept = [regret <= gap_gbp for regret in regrets]
-    if _too_large(problem, kept):
+def best_plan(
+    problem: JointProblem, plan: Assignment, bound: Bound, stopwatch: Stopwatch, most_variables: int
+) -> Solution | None:
+    """The least J of all plans that leave out no more weight than `plan`; None if that takes too many variables."""
+    relaxation = Relaxation(problem)
+    # What the prices prove: the bound itself may have been raised by other means since, and then rules out too much.
+    at_prices = relaxation.reply(bound.prices_gbp_per_kw, bound.leaving_price, plan.left_out_weight)
+    gap_gbp = plan.objective_gbp - at_prices.value + ROUNDING * max(1.0, abs(plan.objective_gbp))
+    regrets = relaxation.regrets(bound.prices_gbp_per_kw, bound.leaving_price)
+    kept = [
+        options.half_hours_within(gap_gbp - regret, bound.prices_gbp_per_kw)
+        if isinstance(options, PieceOptions)
+        else regret <= gap_gbp
+        for options, regret in zip(problem.options, regrets, strict=True)
+    ]
+    if _variables(problem, kept) > most_variables:
         return None
     model = _Model(problem, kept, may_leave=plan.left_out_weight > 0)
     if plan.left_out_weight:
@@ -67,9 +78,9 @@ def best_plan(problem: JointProblem, plan: Assignment, bound: Bound, stopwatch: 
 
 
 def fewest_left_out(problem: JointProblem, stopwatch: Stopwatch) -> Solution | None:
-    """A plan that leaves out the least weight of all; None if the problem is too large."""
+    """A plan that leaves out the least weight of all; None if that takes too many variables."""
     everything = [_all_kept(options) for options in problem.options]
-    if _too_large(problem, everything):
+    if _variables(problem, everything) > MOST_VARIABLES:
         return None
     found = _Model(problem, everything, may_leave=True).least_left_out(stopwatch)
     return Solution(found.plan, max(0.0, float(np.ceil(found.least - 1e-6))), found.finished)
@@ -153,19 +164,28 @@ class _Model:
 
     def _add_pieces(self, options: PieceOptions, keep: Booleans) -> list[tuple[int, Reader]]:
         choices: list[tuple[int, Reader]] = []
-        for row in np.flatnonzero(keep):
+        whole = options.in_whole_half_hours()
+        for row in np.flatnonzero(keep.any(axis=1)):
             site = int(options.sites[row])
             chosen = self._column(options.constant_gbp)
             works, hours = [(chosen, -options.need_us / HOUR_US)], []
             costs = [(chosen, -(options.limit_gbp or 0.0))]
-            for half_hour in np.flatnonzero(options.available_us[row]):
+            for half_hour in np.flatnonzero(keep[row]):
                 available_h = float(options.available_us[row, half_hour]) / HOUR_US
-                runs = self._column(0.0)
-                time = self._column(float(options.rate_gbp_per_h[row, half_hour]), upper=available_h, whole=False)
-                self._row([(time, 1.0), (runs, -available_h)], -np.inf, 0.0)
+                rate_gbp_per_h = float(options.rate_gbp_per_h[row, half_hour])
+                if whole[row]:
+                    # The time in units of the half-hour, so that one variable is both.
+                    runs = self._column(rate_gbp_per_h * available_h)
+                    self._row([(runs, 1.0), (chosen, -1.0)], -np.inf, 0.0)
+                    works.append((runs, available_h))
+                else:
+                    runs = self._column(0.0)
+                    time = self._column(rate_gbp_per_h, upper=available_h, whole=False)
+                    self._row([(time, 1.0), (runs, -available_h)], -np.inf, 0.0)
+                    self._row([(time, 1.0), (chosen, -available_h)], -np.inf, 0.0)
+                    works.append((time, 1.0))
+                    costs.append((time, float(options.cost_gbp_per_h[row, half_hour])))
                 self._takers.setdefault((site, int(half_hour)), []).append((runs, options.power_w))
-                works.append((time, 1.0))
-                costs.append((time, float(options.cost_gbp_per_h[row, half_hour])))
                 hours.append((int(half_hour), runs))
             self._row(works, 0.0, 0.0)
             if options.limit_gbp is not None:
@@ -197,16 +217,17 @@ def _in_these_half_hours(
     return options.cheapest_within(site, half_hours)
 
 
-def _too_large(problem: JointProblem, kept: Sequence[Booleans]) -> bool:
-    return sum(map(_variables, problem.options, kept)) > MOST_VARIABLES
+def _variables(problem: JointProblem, kept: Sequence[Booleans]) -> int:
+    """How many variables the jobs take."""
+    return sum(map(_variables_of_job, problem.options, kept))
 
 
-def _variables(options: Options, keep: Booleans) -> int:
-    """How many variables a job takes."""
+def _variables_of_job(options: Options, keep: Booleans) -> int:
     if isinstance(options, PieceOptions):
-        return int(keep.sum()) + 2 * int(np.count_nonzero(options.available_us[keep]))
+        half_hours = np.count_nonzero(keep, axis=1)
+        return int((half_hours * np.where(options.in_whole_half_hours(), 1, 2) + (half_hours > 0)).sum())
     return int(keep.sum())
 
 
 def _all_kept(options: Options) -> Booleans:
-    return np.ones(len(options.sites) if isinstance(options, PieceOptions) else options.count, dtype=np.bool_)
+    return options.available_us > 0 if isinstance(options, PieceOptions) else np.ones(options.count, dtype=np.bool_)

@@ -113,6 +113,31 @@ class PieceOptions:
         constant: Floats = self.constant_gbp - self.multiplier * (self.limit_gbp or 0.0)
         return constant
 
+    def in_whole_half_hours(self) -> Booleans:
+        """Data centres at which it need not work a part of a half-hour."""
+        if self.limit_gbp is not None or self.need_us % HALF_HOUR_US:
+            return np.zeros(len(self.sites), dtype=np.bool_)
+        whole: Booleans = np.all((self.available_us == 0) | (self.available_us == HALF_HOUR_US), axis=1)
+        return whole
+
+    def half_hours_within(self, slack_gbp: Floats, prices_gbp_per_kw: Floats) -> Booleans:
+        """Half-hours it may work in without paying more at these prices than a data centre's least by some slack.
+
+        Working in a half-hour takes the place of the last of the cheapest ones at least. Where it does not work in
+        whole half-hours, all are left.
+
+        Args:
+            slack_gbp: by data centre; below 0 there is no such half-hour.
+            prices_gbp_per_kw: of capacity, shape (data centres of the problem, half-hours).
+        """
+        slot_gbp = self.rate_gbp_per_h / 2 + self.power_w / 1000 * prices_gbp_per_kw[self.sites]
+        slot_gbp = np.where(self.available_us > 0, slot_gbp, np.inf)
+        last = min(-(-self.need_us // HALF_HOUR_US), slot_gbp.shape[1]) - 1
+        last_of_the_cheapest_gbp = np.partition(slot_gbp, last, axis=1)[:, last, None]
+        within = slot_gbp - last_of_the_cheapest_gbp <= slack_gbp[:, None]
+        within |= ~self.in_whole_half_hours()[:, None]
+        return within & (self.available_us > 0) & (slack_gbp >= 0)[:, None]
+
     def cheapest(self, free_w: Integers, prices_gbp_per_w: Floats | None = None) -> Placement | None:
         open_us = np.where(free_w[self.sites] >= self.power_w, self.available_us, 0)
         slot_gbp, steering = np.zeros(open_us.shape), self.rate_gbp_per_h

@@ -86,18 +86,13 @@ def greedy(problem: JointProblem, prices_gbp_per_kw: Floats | None = None) -> As
     return best
 
 
-def improve(
-    problem: JointProblem, plan: Assignment, stopwatch: Stopwatch, good_enough: Callable[[Assignment], bool]
-) -> Assignment:
-    """Take a few jobs out and put them back in another order, as often as there are rounds and time.
+class LocalSearch:
+    """Takes a few jobs out and puts them back in another order, as often as there are rounds and time.
 
     The jobs are one that pays much for not having its best place, and others that stand in its way. A round that
     ends a little worse is kept now and then, so that the search leaves where it can only get worse at first.
     """
-    return _Search(problem, plan).run(stopwatch, good_enough)
 
-
-class _Search:
     def __init__(self, problem: JointProblem, plan: Assignment) -> None:
         self._random = np.random.default_rng(SEED)
         self._plan = WorkingPlan(problem, plan.placements)
@@ -115,14 +110,15 @@ class _Search:
         self._site, self._begin, self._end = (np.zeros(n, dtype=np.int64) for _ in range(3))
         for number in range(n):
             self._note(number)
+        self._rounds = min(MOST_ROUNDS, ROUNDS_PER_JOB * n)
+        self._rounds_done = 0
 
     def run(self, stopwatch: Stopwatch, good_enough: Callable[[Assignment], bool]) -> Assignment:
+        """The best plan found by now. Called again, the search goes on where it stopped."""
         first_gbp = FIRST_TEMPERATURE * float(np.abs(self._alone_gbp).mean())
-        rounds = min(MOST_ROUNDS, ROUNDS_PER_JOB * len(self._alone))
-        for number in range(rounds):
-            if good_enough(self._best) or stopwatch.is_over():
-                break
-            self._round(first_gbp * (1 - number / rounds))
+        while self._rounds_done < self._rounds and not good_enough(self._best) and not stopwatch.is_over():
+            self._round(first_gbp * (1 - self._rounds_done / self._rounds))
+            self._rounds_done += 1
         return self._best
 
     def _round(self, temperature_gbp: float) -> None:

@@ -6,8 +6,9 @@ In this order, each step only as far as the one before leaves something open and
 2. the biggest jobs first, each to its best place with room;
 3. if that leaves jobs out, a bound on how little can be left out, and the exact solution or a search for it;
 4. the bound on J and the prices of capacity, and another plan in which jobs mind those prices;
-5. the exact solution, among the options that the bound leaves in question, if those are few;
-6. a local search, and the exact solution again if the better plan leaves few options in question.
+5. the exact solution, among the options that the bound leaves in question, if those are very few;
+6. a local search, and then the exact solution if the better plan leaves few enough in question;
+7. without it, the rest of the local search.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from functools import partial
 import numpy as np
 
 from decisions.joint_bound import ROUNDING, Bound, bound_left_out, bound_plan
-from decisions.joint_exact import best_plan, fewest_left_out
+from decisions.joint_exact import FEW_VARIABLES, MOST_VARIABLES, best_plan, fewest_left_out
 from decisions.joint_problem import Assignment, JointProblem
-from decisions.joint_search import each_alone, greedy, improve
+from decisions.joint_search import LocalSearch, each_alone, greedy
 from decisions.joint_stopwatch import Stopwatch
 from vocabulary import Word
 
 # Shares of the time left that each step may take.
 LEFT_OUT_SHARE = 0.2
 BOUND_SHARE = 0.4
-EXACT_SHARE = 0.8
-SEARCH_SHARE = 0.9
+QUICK_EXACT_SHARE = 0.3
+SEARCH_SHARE = 0.5
 
 
 class Method(Word):
@@ -60,14 +61,26 @@ def solve(problem: JointProblem, stopwatch: Stopwatch) -> Solved:
     bound = bound_plan(problem, plan, stopwatch.part(BOUND_SHARE))
     solved = Solved(plan, bound, least_left_out, Method.SEARCH)
     solved = _with(solved, greedy(problem, bound.prices_gbp_per_kw))
-    solved = _exactly(problem, solved, stopwatch.part(EXACT_SHARE))
-    if solved.method is Method.EXACT:
-        return solved
-    better = improve(problem, solved.plan, stopwatch.part(SEARCH_SHARE), partial(_is_the_best, solved))
+    solved = _exactly(problem, solved, stopwatch.part(QUICK_EXACT_SHARE), FEW_VARIABLES)
+    if solved.method is not Method.EXACT:
+        search = LocalSearch(problem, solved.plan)
+        solved = _searched(problem, solved, search, stopwatch, SEARCH_SHARE)
+        solved = _exactly(problem, solved, stopwatch, MOST_VARIABLES)
+        if solved.method is not Method.EXACT:
+            solved = _searched(problem, solved, search, stopwatch, 1.0)
+    return solved
+
+
+def _searched(
+    problem: JointProblem, solved: Solved, search: LocalSearch, stopwatch: Stopwatch, share: float
+) -> Solved:
+    """With the plan that the search has come to, if that is better."""
+    better = search.run(stopwatch.part(share), partial(_is_the_best, solved))
     if better.left_out_weight < solved.plan.left_out_weight:
+        # The bound was one on plans that leave out as much as before.
         part = stopwatch.part(BOUND_SHARE)
         solved = replace(solved, bound=bound_plan(problem, better, part, start=solved.bound))
-    return _exactly(problem, _with(solved, better), stopwatch)
+    return _with(solved, better)
 
 
 def _leave_out_little(problem: JointProblem, plan: Assignment, stopwatch: Stopwatch) -> tuple[Assignment, int]:
@@ -81,17 +94,17 @@ def _leave_out_little(problem: JointProblem, plan: Assignment, stopwatch: Stopwa
         plan = solution.plan if solution.plan is not None and solution.plan.better_than(plan) else plan
     if least < plan.left_out_weight:
         part = stopwatch.part(LEFT_OUT_SHARE)
-        plan = improve(problem, plan, part, lambda found: found.left_out_weight == least)
+        plan = LocalSearch(problem, plan).run(part, lambda found: found.left_out_weight == least)
     return plan, least
 
 
-def _exactly(problem: JointProblem, solved: Solved, stopwatch: Stopwatch) -> Solved:
+def _exactly(problem: JointProblem, solved: Solved, stopwatch: Stopwatch, most_variables: int) -> Solved:
     """The exact solution where it is to be had. It is one only of plans that leave out the least there can be."""
     if _closes(solved.plan, solved.bound):
         return _proven(solved)
     if stopwatch.is_over():
         return solved
-    solution = best_plan(problem, solved.plan, solved.bound, stopwatch)
+    solution = best_plan(problem, solved.plan, solved.bound, stopwatch, most_variables)
     if solution is None:
         return solved
     solved = _with(solved, solution.plan) if solution.plan is not None else solved

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 
 import numpy as np
@@ -99,6 +100,16 @@ class Parts:
     @property
     def total_gbp(self) -> float:
         return self.energy_gbp + self.carbon_gbp + self.grid_stress_gbp + self.delay_gbp
+
+
+@dataclass(frozen=True)
+class PricedRun:
+    """What one run costs and emits."""
+
+    cost_gbp: float
+    """Of its electricity."""
+    carbon_gco2: float
+    parts: Parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +201,7 @@ class Candidates:
     def runs(self) -> Runs:
         return self.priced.runs
 
+    @cached_property
     def known(self) -> Booleans:
         return self.priced.known[self.sites.rows]
 
@@ -202,6 +214,11 @@ class Candidates:
 
     def carbon_gco2(self) -> Floats:
         return self.site_kw[:, None] * self.priced.carbon_g_per_kw[self.sites.rows]
+
+    def carbon_gco2_of(self, sites: Integers, runs: Integers) -> Floats:
+        """The same of some candidates, each a data centre and a start."""
+        carbon_g: Floats = self.site_kw[sites] * self.priced.carbon_g_per_kw[self.sites.rows[sites], runs]
+        return carbon_g
 
     def cost_gbp(self) -> Floats:
         """What the electricity costs: the money that `max_price_gbp` limits."""
@@ -216,11 +233,19 @@ class Candidates:
 
     def parts(self, site: int, run: int) -> Parts:
         """The parts of J for one data centre and start; they sum to its J."""
-        priced, weights, site_kw = self.priced, self.priced.terms.weights, float(self.site_kw[site])
-        carbon_g = site_kw * float(priced.carbon_g_per_kw[self.sites.rows[site], run])
-        return Parts(
-            energy_gbp=weights.energy * site_kw * float(priced.cost_gbp_per_kw[run]),
-            carbon_gbp=priced.terms.gbp_per_g * carbon_g,
-            grid_stress_gbp=weights.grid_stress * site_kw * float(priced.stress_gbp_per_kw[run]),
-            delay_gbp=float(priced.delay_gbp[run]),
+        return self.figures(np.array([site]), np.array([run]))[0].parts
+
+    def figures(self, sites: Integers, runs: Integers) -> list[PricedRun]:
+        """What some candidates cost and emit, each a data centre and a start."""
+        priced, weights, site_kw = self.priced, self.priced.terms.weights, self.site_kw[sites]
+        cost_gbp = site_kw * priced.cost_gbp_per_kw[runs]
+        carbon_g = self.carbon_gco2_of(sites, runs)
+        parts = zip(
+            (weights.energy * cost_gbp).tolist(),
+            (priced.terms.gbp_per_g * carbon_g).tolist(),
+            (weights.grid_stress * (site_kw * priced.stress_gbp_per_kw[runs])).tolist(),
+            priced.delay_gbp[runs].tolist(),
+            strict=True,
         )
+        figures = zip(cost_gbp.tolist(), carbon_g.tolist(), parts, strict=True)
+        return [PricedRun(cost, carbon, Parts(*of_j)) for cost, carbon, of_j in figures]

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+
 from decisions.feasibility import finish
 from decisions.objective import Candidates, Parts
 
@@ -56,11 +58,11 @@ class Totals:
 def run_outcome(candidates: Candidates, site: int, run: int) -> Outcome:
     """What a run without a pause uses, costs and emits by the signals that it was priced with."""
     start = candidates.runs.start(run)
-    carbon_g_per_kw = candidates.priced.carbon_g_per_kw[candidates.sites.rows[site], run]
+    (figures,) = candidates.figures(np.array([site]), np.array([run]))
     return Outcome(
         stretches=(Stretch(start, finish(start, candidates.runs.duration)),),
         energy_kwh=candidates.load.it_energy_kwh * candidates.sites.centres[site].pue,
-        cost_gbp=candidates.cost_gbp_of(site, run),
-        carbon_gco2=float(candidates.site_kw[site] * carbon_g_per_kw),
-        parts=candidates.parts(site, run),
+        cost_gbp=figures.cost_gbp,
+        carbon_gco2=figures.carbon_gco2,
+        parts=figures.parts,
     )

@@ -54,7 +54,7 @@ def mass(grams: float) -> str:
 
 
 def clock(moment: datetime) -> str:
-    return f"{moment:%H:%M} UTC on {moment:%Y-%m-%d}"
+    return f"{moment.hour:02}:{moment.minute:02} UTC on {moment.date()}"
 
 
 def _average(run: RunEstimate) -> str:

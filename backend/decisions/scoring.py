@@ -5,12 +5,15 @@ docs/scoring.md is the formula with units, sources and an example worked by hand
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+
 from decisions.context import DataCentre, DecisionContext
 from decisions.energy import ComputeLoad
-from decisions.evaluation import NO_RUN, Evaluation, evaluate
+from decisions.evaluation import NO_RUN, NOW, Evaluation, Rank, evaluate
 from decisions.explanation import (
     BindingConstraint,
     CarbonPriceSwitches,
@@ -65,7 +68,7 @@ class Assessment:
     violations: tuple[Violation, ...]
     """What `evaluated` breaks, or a run now where nothing could be evaluated. Empty when feasible."""
     binding: BindingConstraint | None
-    rank: tuple[float, float, int, str]
+    rank: Rank
     """What options are ordered by, best first: J, carbon, start, dc_id."""
 
     @property
@@ -125,18 +128,9 @@ def decide(
     evaluation = evaluate(context.task, context.as_of, signals, Sites.of(centres, signals), terms)
 
     best_runs = evaluation.best_runs(evaluation.feasible)
-    nearest_runs = evaluation.nearest_runs() if NO_RUN in best_runs else best_runs
     wished_runs = evaluation.best_runs(evaluation.known)
-    options = [
-        _assess(evaluation, site, best_runs[site], nearest_runs[site], wished_runs[site])
-        for site in range(len(centres))
-    ]
-
-    answer = min(
-        ((site, run) for site, run in enumerate(best_runs) if run != NO_RUN),
-        key=lambda candidate: evaluation.rank(*candidate),
-        default=None,
-    )
+    options = _assess(evaluation, best_runs, wished_runs)
+    answer = evaluation.best_of(best_runs)
     return Decision(
         context=context,
         policy=policy,
@@ -152,33 +146,52 @@ def decide(
     )
 
 
-def _assess(evaluation: Evaluation, site: int, best_run: int, nearest_run: int, wished_run: int) -> Assessment:
-    feasible = best_run != NO_RUN
-    run = best_run if feasible else nearest_run
-    candidates, feasibility = evaluation.candidates, evaluation.feasibility
-    centre = candidates.sites.centres[site]
-    known = run != NO_RUN
-    return Assessment(
-        centre=centre,
-        feasible=feasible,
-        has_room=not (feasibility.no_room[site] or feasibility.not_active[site]),
-        score=suitability_score(float(evaluation.position[site, run])) if feasible else 0.0,
-        site_energy_kwh=evaluation.load.it_energy_kwh * centre.pue,
-        run_now=_estimate(evaluation, site, 0) if evaluation.known[site, 0] else None,
-        evaluated=_estimate(evaluation, site, run) if known else None,
-        violations=() if feasible else feasibility.violations(site, run if known else 0),
-        binding=binding_at(evaluation, site, run, wished_run) if feasible else None,
-        rank=evaluation.rank(site, run) if known else (float("inf"), float("inf"), 0, centre.dc_id),
-    )
+def _assess(evaluation: Evaluation, best_runs: list[int], wished_runs: list[int]) -> list[Assessment]:
+    """Every data centre's option, in the order of the data centres."""
+    feasibility, centres = evaluation.feasibility, evaluation.candidates.sites.centres
+    nearest_runs = evaluation.nearest_runs() if NO_RUN in best_runs else best_runs
+    evaluated_runs = [near if best == NO_RUN else best for best, near in zip(best_runs, nearest_runs, strict=True)]
+    now_runs = [NOW if known else NO_RUN for known in evaluation.known[:, NOW].tolist()]
+    evaluated, now = _estimates(evaluation, evaluated_runs), _estimates(evaluation, now_runs)
+    has_room = (~(feasibility.no_room | feasibility.not_active)).tolist()
+    ranks = evaluation.ranks(evaluated_runs)
+
+    def assessment(site: int, centre: DataCentre) -> Assessment:
+        run = evaluated_runs[site]
+        feasible = best_runs[site] != NO_RUN
+        return Assessment(
+            centre=centre,
+            feasible=feasible,
+            has_room=has_room[site],
+            score=suitability_score(ranks[site][0]) if feasible else 0.0,
+            site_energy_kwh=evaluation.load.it_energy_kwh * centre.pue,
+            run_now=now[site],
+            evaluated=evaluated[site],
+            violations=() if feasible else feasibility.violations(site, NOW if run == NO_RUN else run),
+            binding=binding_at(evaluation, site, run, wished_runs[site]) if feasible else None,
+            rank=ranks[site],
+        )
+
+    return [assessment(site, centre) for site, centre in enumerate(centres)]
 
 
-def _estimate(evaluation: Evaluation, site: int, run: int) -> RunEstimate:
-    candidates, start = evaluation.candidates, evaluation.runs.start(run)
-    return RunEstimate(
-        start=start,
-        end=finish(start, evaluation.runs.duration),
-        energy_kwh=evaluation.load.it_energy_kwh * candidates.sites.centres[site].pue,
-        cost_gbp=candidates.cost_gbp_of(site, run),
-        carbon_gco2=float(evaluation.carbon_gco2[site, run]),
-        parts=candidates.parts(site, run),
+def _estimates(evaluation: Evaluation, runs: Sequence[int]) -> list[RunEstimate | None]:
+    """One run at each data centre; None for NO_RUN."""
+    candidates, load = evaluation.candidates, evaluation.load
+    sites = [site for site, run in enumerate(runs) if run != NO_RUN]
+    starts = {run: candidates.runs.start(run) for run in set(runs) - {NO_RUN}}
+    ends = {run: finish(start, load.duration) for run, start in starts.items()}
+    figures = candidates.figures(
+        np.array(sites, dtype=np.int64), np.array([runs[site] for site in sites], dtype=np.int64)
     )
+    estimates: list[RunEstimate | None] = [None] * len(runs)
+    for site, one in zip(sites, figures, strict=True):
+        estimates[site] = RunEstimate(
+            start=starts[runs[site]],
+            end=ends[runs[site]],
+            energy_kwh=load.it_energy_kwh * candidates.sites.centres[site].pue,
+            cost_gbp=one.cost_gbp,
+            carbon_gco2=one.carbon_gco2,
+            parts=one.parts,
+        )
+    return estimates

@@ -60,7 +60,9 @@ class ReferenceScale:
     def position(self, objective_gbp: Floats) -> Floats:
         """Where J lies between the good reference (0) and the bad one (1), or beyond, to TIE_DECIMALS."""
         span_gbp = max(self.bad_gbp - self.good_gbp, SMALLEST_SPAN_GBP)
-        return np.round((objective_gbp - self.good_gbp) / span_gbp, TIE_DECIMALS)
+        position: Floats = objective_gbp - self.good_gbp
+        position /= span_gbp
+        return np.round(position, TIE_DECIMALS, out=position)
 
     def carbon_share(self, carbon_g: Floats) -> Floats:
         """Emissions as a share of the bad reference's, to TIE_DECIMALS: what a tie of J is broken by."""

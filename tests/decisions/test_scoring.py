@@ -276,6 +276,21 @@ def test_a_wider_window_is_never_worse(seed: int, wider: int) -> None:
         assert after.objective_gbp <= before.objective_gbp + 1e-9
 
 
+@given(seed=seeds, factor=st.sampled_from([1.0, 1.5, 100.0, 10_000.0]))
+@settings(max_examples=150, deadline=None)
+def test_more_capacity_is_never_worse(seed: int, factor: float) -> None:
+    context = random_context(seed)
+    larger = tuple(
+        site.model_copy(update={"total_capacity_mw": site.total_capacity_mw * factor})
+        for site in context.data_centres
+    )
+    before = answer(decide(context))
+    after = answer(decide(context.model_copy(update={"data_centres": larger})))
+    if before:
+        assert after is not None
+        assert after.objective_gbp <= before.objective_gbp + 1e-9
+
+
 @given(seed=seeds, tighter=st.floats(min_value=0, max_value=1))
 @settings(max_examples=150, deadline=None)
 def test_a_stricter_limit_never_makes_anything_feasible(seed: int, tighter: float) -> None:
