@@ -33,6 +33,7 @@ from gateway.dead_notifications import dead_notification_endpoints
 from gateway.deciding import DecidingProcess, DecidingStatus
 from gateway.feed import BroadcastFeed
 from gateway.health import GatewayHealth, StreamState, read_gateway_health
+from gateway.network import JoinedNetwork
 from gateway.outputs import output_endpoints
 from gateway.server import GatewayServer, allow_many_connections, listen
 from gateway.service import service_endpoints
@@ -51,28 +52,27 @@ server-sent events, by polling, and in Beckn's words."""
 
 
 def create_app(
-    database: Database,
+    database: ThreadedDatabase,
     settings: Settings,
     feed: BroadcastFeed,
     deciding: Callable[[], DecidingStatus],
     *,
     clock: Callable[[], datetime] = utc_now,
-    beckn: Participant | None = None,
-    authenticates: bool = True,
+    network: JoinedNetwork | None = None,
 ) -> OpenAPI:
     """The gateway's endpoints over an open database. Starts nothing; `deciding` is only reported on.
 
     Args:
-        beckn: the gateway as it joined the Beckn network; without it there is no search and no registry.
-        authenticates: whether messages of that network are signed.
+        network: the Beckn network that the gateway joined; without it there is no search and no registry.
     """
     published = PublishedDecisions(database)
     queue = WorkQueue(database, gateway_agent_id(settings.bg_port), lease_seconds=LEASE_SECONDS)
-    outputs = NewestOutputs(published)
+    outputs = NewestOutputs(PublishedDecisions(database.short_calls()))
 
     def read_health() -> GatewayHealth:
         streams = StreamState(clients=feed.streams, newest_event=feed.newest, following=feed.following)
-        return read_gateway_health(database, queue, deciding(), streams, now=clock(), version=VERSION)
+        joined = None if network is None else network.settings
+        return read_gateway_health(database, queue, deciding(), streams, network=joined, now=clock(), version=VERSION)
 
     app = make_application(
         "Pylon DEG gateway",
@@ -89,11 +89,14 @@ def create_app(
     app.register_api(context_endpoints(published))
     app.register_api(output_endpoints(published, outputs, ready))
     app.register_api(dead_notification_endpoints(database, queue))
-    if beckn is not None:
-        app.register_api(gateway_search.gateway_endpoints(database, beckn))
+    if network is not None:
+        app.register_api(gateway_search.gateway_endpoints(database, network.gateway))
         app.register_api(
             registry_lookup.registry_endpoints(
-                beckn.registry, beckn.reception, authenticates=authenticates, clock=clock
+                network.gateway.registry,
+                network.gateway.reception,
+                authenticates=network.settings.authenticates,
+                clock=clock,
             )
         )
     app.wsgi_app = ready  # type: ignore[method-assign]
@@ -123,7 +126,7 @@ def serve(database: Database, settings: Settings, network: NetworkSettings) -> N
             authenticates=network.authenticates,
             for_requests=threaded,
         )
-        app = create_app(threaded, settings, feed, deciding.status, beckn=beckn, authenticates=network.authenticates)
+        app = create_app(threaded, settings, feed, deciding.status, network=JoinedNetwork(network, beckn))
         feed.start()
         server = GatewayServer(app, listen(settings.bg_host, settings.bg_port))
         server.start()
@@ -149,8 +152,9 @@ def _run() -> None:
 
 def main() -> int:
     """Run until Ctrl-C or SIGTERM; returns the exit status."""
-    refusals = (SettingsError, CannotListen, DatabaseError, KeyUnusable, SubscriptionRefused)
-    return run_until_stopped("BG", _run, refusals)
+    return run_until_stopped(
+        "BG", _run, (SettingsError, CannotListen, DatabaseError, KeyUnusable, SubscriptionRefused)
+    )
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ CONCURRENCY = 4
 async def main() -> None:
     socket_dir, jobs = sys.argv[1], int(sys.argv[2])
     with psycopg.connect(f"host={socket_dir} user=postgres dbname=postgres", autocommit=True) as connection:
+        connection.execute("drop database if exists peer with (force)")
         connection.execute("create database peer")
     connector = procrastinate.PsycopgConnector(conninfo=f"host={socket_dir} user=postgres dbname=peer")
     app = procrastinate.App(connector=connector)

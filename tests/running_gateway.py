@@ -7,16 +7,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import gevent
 from gevent.event import Event as Signal
 
+from beckn.network_settings import load_network_settings
+from beckn.participant import Participant
+from beckn.subscribers import Role
 from BG import create_app
 from decisions.output import Scorer
 from decisions.worker import DecisionWorkers
 from gateway.deciding import DecidingStatus
 from gateway.feed import BroadcastFeed
+from gateway.network import JoinedNetwork
 from gateway.server import GatewayServer, listen
 from gateway.threads import ThreadedDatabase
 from grid_world import NOW
@@ -49,10 +54,14 @@ def running_gateway(
     *,
     clock: Callable[[], datetime] = lambda: NOW,
     environ: dict[str, str] | None = None,
+    keys_dir: Path | None = None,
     patience_s: float = 30,
     **feed_options: Any,
 ) -> Iterator[RunningGateway]:
-    """A gateway on this database, until the end of the block; `patience_s` is for clients that do not read."""
+    """A gateway on this database, until the end of the block; `patience_s` is for clients that do not read.
+
+    It joins the Beckn network where there is a `keys_dir` for its key.
+    """
     settings = load_settings(environ or {})
     ready = threading.Event()
     running: list[RunningGateway] = []
@@ -64,7 +73,21 @@ def running_gateway(
         stop.append(lambda: hub.loop.run_callback_threadsafe(stopping.set))
         threaded = ThreadedDatabase(database)
         feed = BroadcastFeed(threaded, **{"poll_seconds": 0.5, **feed_options})
-        app = create_app(threaded, settings, feed, lambda: running[0].deciding, clock=clock)
+        network = None
+        if keys_dir is not None:
+            beckn = load_network_settings(settings, environ or {})
+            network = JoinedNetwork(
+                beckn,
+                Participant.join(
+                    database,
+                    beckn.gateway,
+                    Role.BG,
+                    data_dir=keys_dir,
+                    authenticates=beckn.authenticates,
+                    for_requests=threaded,
+                ),
+            )
+        app = create_app(threaded, settings, feed, lambda: running[0].deciding, clock=clock, network=network)
         listener = listen("127.0.0.1", 0)
         port = listener.getsockname()[1]
         server = GatewayServer(app, listener, patience_s=patience_s)

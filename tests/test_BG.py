@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import requests
 
 from database.embedded_database import EmbeddedDatabase
 from database.postgres import PostgresDatabase
+from database.schema import install_schema
 from grid_world import store_world, submit, workload
 from half_hours import utc_now
 from model_server import ModelServer, answer
@@ -191,6 +193,47 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(start_gateway: StartGat
             assert len(lines) == 1, gateway.log
             assert "not started: " in lines[0]
             assert expected in lines[0]
+
+
+POLLED = ("/health", "/beckn/llm-output", "/beckn/broadcast/poll", "/beckn/context", "/beckn/catalog")
+
+
+def test_streams_outlive_a_database_that_is_silent_for_ten_seconds(data_dir: Path, tmp_path: Path) -> None:
+    database = EmbeddedDatabase(data_dir)
+    install_schema(database)
+    store_world(database, utc_now())
+    with gateways(tmp_path, {"PYLON_DATA_DIR": str(data_dir)}) as start, ThreadPoolExecutor(60) as pool:
+        gateway = start()
+        gateway.wait_for(lambda: decides(gateway))
+        with SseReader(port_of(gateway)) as early, SseReader(port_of(gateway)) as idle:
+            submit(database, workload("before"))
+            early.wait_for(1)
+            comments = idle.comments
+            with _stopped(data_dir):
+                began = time.monotonic()
+                # More at once than there are threads to ask the database in.
+                asked = [pool.submit(gateway.get, path, timeout_s=20) for path in POLLED * 12]
+                with SseReader(port_of(gateway)) as late:  # connects while the database is away
+                    for answer_ in asked:
+                        _assert_says_try_again(answer_.result())
+                    assert gateway.get("/", timeout_s=5).status_code == 200
+                    time.sleep(max(0, began + 10 - time.monotonic()))
+                    assert [reader.ended for reader in (early, idle, late)] == [False] * 3
+                    idle.wait_until(lambda: idle.comments > comments)
+            submit(database, workload("after"))
+            for reader in (early, idle):
+                reader.wait_for(2, timeout_s=60)
+                assert reader.ids == [1, 2]
+                assert reader.connections == 1
+        gateway.wait_for(lambda: decides(gateway))
+        assert gateway.get("/beckn/llm-output/history").json()["count"] == 2
+    database.close()
+
+
+def _assert_says_try_again(answer: requests.Response) -> None:
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert "the database" in answer.json()["detail"]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import logging
 import select
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import orjson
@@ -22,8 +23,10 @@ log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Answer = TypeVar("Answer")
+OwnConnection = TypeVar("OwnConnection", bound=Connection)
 
 CONNECT_TIMEOUT_S = 5
+PROBE_TIMEOUT_S = 2
 STATEMENT_TIMEOUT_MS = 30_000
 TRANSACTION_POOLER_PORT = "6543"  # Supabase's pooler in transaction mode: no LISTEN, no prepared statements
 _REPEAT_AFTER_S = (0.1, 0.5, 2.0)
@@ -33,21 +36,22 @@ _OPERATORS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 class PostgresDatabase:
     """The `Database` interface over a pool of psycopg connections: a call is one statement and transaction.
 
-    `revive` is called when no connection can be made: the embedded server is brought back by it.
+    `revive` is called when the server is gone, not when it is only silent: it brings the embedded server back.
     """
 
     def __init__(self, conninfo: str, *, revive: Callable[[], None] | None = None, max_connections: int = 16) -> None:
         self.conninfo = conninfo
         self._revive = revive
         self._transaction_pooler = conninfo_to_dict(conninfo).get("port") == TRANSACTION_POOLER_PORT
+        self._options: dict[str, Any] = {
+            "autocommit": True,
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "pylon-deg",
+            "prepare_threshold": None if self._transaction_pooler else 5,
+        }
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             conninfo,
-            kwargs={
-                "autocommit": True,
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "application_name": "pylon-deg",
-                "prepare_threshold": None if self._transaction_pooler else 5,
-            },
+            kwargs=self._options,
             configure=None if self._transaction_pooler else _configure,
             check=self._refuse_if_closed,
             min_size=1,
@@ -124,17 +128,19 @@ class PostgresDatabase:
         return self._run(lambda connection: connection.execute(query, parameters).rowcount, repeatable=True)
 
     def call(self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False) -> Any:
-        arguments = arguments or {}
-        query = sql.SQL("select {}({})::text").format(
-            sql.Identifier("public", function),
-            sql.SQL(", ").join(sql.SQL("{} => %s").format(sql.Identifier(name)) for name in arguments),
-        )
-        return self._json(query, [_parameter(value) for value in arguments.values()], repeatable=repeatable)
+        return self._run(lambda connection: call_over(connection, function, arguments or {}), repeatable=repeatable)
 
     def listen(self, channels: Sequence[str]) -> Listener | None:
         if self._transaction_pooler:
             return None
         return PostgresListener(self.conninfo, channels)
+
+    def connect(self, kind: type[OwnConnection]) -> OwnConnection:
+        """A connection outside the pool, the caller's to close; `kind` is how it waits."""
+        try:
+            return kind.connect(self.conninfo, **self._options)
+        except psycopg.Error as error:
+            raise _translated(error) from error
 
     def run_script(self, script: str) -> None:
         """Run a whole SQL file in one transaction."""
@@ -169,12 +175,7 @@ class PostgresDatabase:
         return _rows(self._json(query, [_dumps(list(rows))], repeatable=repeatable))
 
     def _json(self, query: sql.Composed, parameters: Sequence[Any], *, repeatable: bool) -> Any:
-        def fetch(connection: Connection) -> str | None:
-            row = connection.execute(query, parameters).fetchone()
-            return None if row is None else row[0]
-
-        text = self._run(fetch, repeatable=repeatable)
-        return None if text is None else orjson.loads(text)
+        return self._run(lambda connection: _document(connection, query, parameters), repeatable=repeatable)
 
     def _run(self, work: Callable[[Connection], Answer], *, repeatable: bool) -> Answer:
         delays = iter(_REPEAT_AFTER_S)
@@ -204,9 +205,16 @@ class PostgresDatabase:
             raise psycopg.OperationalError("the server closed this connection while it was idle")
 
     def _revived(self) -> bool:
+        """Whether there is a server again, or still, that takes connections."""
         if self._revive is None:
             return False
-        self._revive()
+        try:
+            psycopg.connect(self.conninfo, connect_timeout=PROBE_TIMEOUT_S).close()
+        except psycopg.errors.ConnectionTimeout:
+            # It is there, and can only be waited for. Looking closer, with libpq's ping, would hold up every thread.
+            return False
+        except psycopg.OperationalError:
+            self._revive()
         return True
 
 
@@ -229,6 +237,30 @@ class PostgresListener:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def call_over(connection: Connection, function: str, arguments: Mapping[str, Any]) -> Any:
+    """What `PostgresDatabase.call` does, over one connection; raises what psycopg raises."""
+    query = _call_of(function, tuple(arguments))
+    return _document(connection, query, [_parameter(value) for value in arguments.values()])
+
+
+def _document(connection: Connection, query: sql.Composed | bytes, parameters: Sequence[Any]) -> Any:
+    row = connection.execute(query, parameters).fetchone()
+    return None if row is None or row[0] is None else orjson.loads(row[0])
+
+
+@lru_cache
+def _call_of(function: str, arguments: tuple[str, ...]) -> bytes:
+    """The statement that calls a function; kept, since composing it takes as long as a short call."""
+    return (
+        sql.SQL("select {}({})::text")
+        .format(
+            sql.Identifier("public", function),
+            sql.SQL(", ").join(sql.SQL("{} => %s").format(sql.Identifier(name)) for name in arguments),
+        )
+        .as_bytes(None)
+    )
 
 
 def _configure(connection: Connection) -> None:

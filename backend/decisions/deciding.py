@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,7 +68,6 @@ class Decider:
         records: list[DecisionRecord] = []
         undecided: list[Undecided] = []
         for claim in claims:
-            time.sleep(0)  # between two decisions others may run: threads, or a gevent server's requests
             if claim.job_id not in batch:
                 continue  # deleted since it was claimed, and its notification with it
             try:

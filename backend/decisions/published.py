@@ -7,13 +7,20 @@ or one of its kinds.
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
 from half_hours import as_utc
-from supabase_client import Database, Row
+from supabase_client import Row
 from vocabulary import Word
+
+
+class Calls(Protocol):
+    """The part of a `Database` that is needed here."""
+
+    def call(self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False) -> Any: ...
 
 
 class _Answer(BaseModel):
@@ -43,7 +50,10 @@ class EventPage(_Answer):
 
 
 class Output(_Answer):
-    """A published output and its sequence number; both None where there is none."""
+    """A published output and its sequence number; both None where there is none.
+
+    The output is also left out, for speed, where it is the one that the caller said it knows.
+    """
 
     sequence: int | None
     output: Row | None
@@ -81,7 +91,7 @@ class CurrentContext(_Answer):
 class PublishedDecisions:
     """Reads and acknowledges what gateways have published. Safe to use from many threads."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Calls) -> None:
         self._database = database
 
     def events_after(self, sequence: int, limit: int) -> EventPage:
@@ -89,12 +99,13 @@ class PublishedDecisions:
         arguments = {"p_after": sequence, "p_limit": limit}
         return EventPage.model_validate(self._read("events_after", arguments))
 
-    def newest_unacknowledged(self, consumer: str) -> Output:
-        return Output.model_validate(self._read("newest_unacknowledged_output", {"p_consumer": consumer}))
+    def newest_unacknowledged(self, consumer: str, *, known: int | None = None) -> Output:
+        arguments = {"p_consumer": consumer, "p_known": known}
+        return Output.model_validate(self._read("newest_unacknowledged_output", arguments))
 
-    def output_of(self, task_id: str) -> Output:
+    def output_of(self, task_id: str, *, known: int | None = None) -> Output:
         """A task's newest output."""
-        return Output.model_validate(self._read("task_output", {"p_task_id": task_id}))
+        return Output.model_validate(self._read("task_output", {"p_task_id": task_id, "p_known": known}))
 
     def history(self, limit: int, *, before: int | None = None) -> OutputPage:
         """Outputs, newest first, that precede the sequence number `before`."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
@@ -47,9 +48,29 @@ class GridSignals:
 def read_signals(context: DecisionContext) -> GridSignals:
     """Line the context's series up from the half-hour of `as_of`.
 
-    The present half-hour is taken from the current signal where its series has no figure for it.
+    The present half-hour is taken from the current signal where its series has no figure for it. Contexts that share
+    one grid, as those of a batch of workloads do, share the result.
     """
-    return line_up(context.as_of, context.national, context.regional)
+    newest = _Newest.made
+    if newest is None or not newest.is_of(context):
+        signals = line_up(context.as_of, context.national, context.regional)
+        newest = _Newest.made = _Newest(context.as_of, context.national, context.regional, signals)
+    return newest.signals
+
+
+@dataclass(frozen=True, eq=False)
+class _Newest:
+    """The last signals made, with what they were made of, which nothing changes: facts are frozen."""
+
+    as_of: datetime
+    national: NationalSignals
+    regional: Sequence[RegionalSignals]
+    signals: GridSignals
+
+    made: ClassVar[_Newest | None] = None
+
+    def is_of(self, context: DecisionContext) -> bool:
+        return self.as_of == context.as_of and self.national is context.national and self.regional is context.regional
 
 
 def line_up(as_of: datetime, national: NationalSignals, regional: Sequence[RegionalSignals]) -> GridSignals:

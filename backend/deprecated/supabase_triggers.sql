@@ -975,8 +975,9 @@ as $$
             where exists (select from public.orchestration_decisions d where d.sequence < ending.sequence)))
 $$;
 
--- A task's newest output: {"sequence", "output"}, both null where there is none.
-create or replace function public.task_output(p_task_id text)
+-- A task's newest output: {"sequence", "output"}, both null where there is none. The output alone is null where its
+-- number is p_known: whoever asks again and again need not be sent again what it has.
+create or replace function public.task_output(p_task_id text, p_known bigint default null)
 returns json
 language sql
 stable
@@ -985,15 +986,16 @@ as $$
     select json_build_object('sequence', newest.sequence, 'output', newest.output)
     from (select 1) as always
     left join lateral (
-        select d.sequence, d.output
+        select d.sequence, case when d.sequence is distinct from p_known then d.output end as output
         from public.orchestration_decisions d
         where d.job_id = p_task_id
         order by d.decided_at desc, d.sequence desc
         limit 1) as newest on true
 $$;
 
--- The newest output that a consumer has not acknowledged: {"sequence", "output"}, both null where there is none.
-create or replace function public.newest_unacknowledged_output(p_consumer text)
+-- The newest output that a consumer has not acknowledged: {"sequence", "output"}, both null where there is none. The
+-- output alone is null where its number is p_known, as above.
+create or replace function public.newest_unacknowledged_output(p_consumer text, p_known bigint default null)
 returns json
 language sql
 stable
@@ -1007,7 +1009,9 @@ as $$
         from unnest(int8multirange(int8range(1, null)) - coalesce(
             (select c.acknowledged from public.output_consumers c where c.consumer = p_consumer), '{}')) as missing
         cross join lateral (
-            select candidate.sequence, candidate.output
+            select
+                candidate.sequence,
+                case when candidate.sequence is distinct from p_known then candidate.output end as output
             from public.orchestration_decisions candidate
             where candidate.sequence >= lower(missing)
                 and candidate.sequence < coalesce(upper(missing), 9223372036854775807)

@@ -84,10 +84,11 @@ class NewestOutputs:
 
     def _finder(self, asked: Asked) -> Callable[[ReadyAnswer | None], ReadyAnswer]:
         def find(before: ReadyAnswer | None) -> ReadyAnswer:
+            known = before.sequence if before else None
             if asked.task_id is None:
-                output, message = self._published.newest_unacknowledged(asked.consumer), NO_OUTPUT
+                output, message = self._published.newest_unacknowledged(asked.consumer, known=known), NO_OUTPUT
             else:
-                output = self._published.output_of(asked.task_id)
+                output = self._published.output_of(asked.task_id, known=known)
                 message = f"there is no output for the task {asked.task_id!r} yet"
             if before is not None and before.sequence == output.sequence:
                 return before
@@ -97,22 +98,24 @@ class NewestOutputs:
 
 
 class _SharedQuestion:
-    """A question of the database: all who asked before it was sent share its answer, or its failure."""
+    """A question of the database. Who asked before it was sent shares its answer; before it failed, its failure."""
 
     def __init__(self, find: Callable[[ReadyAnswer | None], ReadyAnswer]) -> None:
         self._find = find
         self._one_at_a_time = BoundedSemaphore()
         self._moments = itertools.count(1)
-        self._sent_at = 0
+        self._as_of = 0
         self._outcome: ReadyAnswer | DatabaseError | None = None
 
     def answer(self) -> ReadyAnswer:
         asked_at = next(self._moments)
         with self._one_at_a_time:
             outcome = self._outcome
-            if outcome is None or self._sent_at < asked_at:
-                self._sent_at = next(self._moments)
+            if outcome is None or self._as_of < asked_at:
+                self._as_of = next(self._moments)
                 outcome = self._outcome = self._found()
+                if isinstance(outcome, DatabaseError):
+                    self._as_of = next(self._moments)  # or those who wait would wait as long once more
         if isinstance(outcome, DatabaseError):
             raise outcome
         return outcome

@@ -31,7 +31,7 @@ NOTHING_NEW = b": nothing new\n\n"
 # Read at the start, so that the clients of a restarted process find what they missed.
 EVENTS_AT_START = 64
 PAGE_EVENTS = 16
-BELLS = 32
+BELLS = 128
 
 FASTEST_POLL_S = 0.05
 LONGEST_UNINTERRUPTED_S = 0.5

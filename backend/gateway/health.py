@@ -1,4 +1,4 @@
-"""How the gateway is doing: the database, the queue, who scores, how fresh the signals are."""
+"""How the gateway is doing: the database, the queue, who scores, how fresh the signals are, the Beckn network."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from beckn.network_health import NetworkHealth, network_health
+from beckn.network_settings import NetworkSettings
 from decisions.queue import WorkQueue
 from gateway.deciding import DecidingStatus
 from health import STALE_AFTER, read_health
@@ -52,6 +54,7 @@ class GatewayHealth(BaseModel):
     deciding: DecidingStatus
     signals: SignalState
     streams: StreamState
+    network: NetworkHealth | None = Field(description="The Beckn network; null where the gateway has not joined it")
 
 
 def read_gateway_health(
@@ -60,10 +63,11 @@ def read_gateway_health(
     deciding: DecidingStatus,
     streams: StreamState,
     *,
+    network: NetworkSettings | None,
     now: datetime,
     version: str,
 ) -> GatewayHealth:
-    """The state of things.
+    """The state of things. `network` is the Beckn network's settings, if the gateway has joined it.
 
     Raises:
         DatabaseError: the database does not answer.
@@ -77,7 +81,8 @@ def read_gateway_health(
         current_half_hour_known=data.current_half_hour_known,
         stale=age_s is None or age_s > STALE_AFTER.total_seconds() or not data.current_half_hour_known,
     )
-    reasons = _reasons(waiting, deciding, signals)
+    joined = None if network is None else network_health(database, network)
+    reasons = [*_reasons(waiting, deciding, signals), *(_network_reasons(joined) if joined else [])]
     state: Literal["ok", "degraded", "stopped"] = "degraded" if reasons else "ok"
     return GatewayHealth(
         state=state if deciding.running else "stopped",
@@ -88,6 +93,7 @@ def read_gateway_health(
         deciding=deciding,
         signals=signals,
         streams=streams,
+        network=joined,
     )
 
 
@@ -101,4 +107,16 @@ def _reasons(queue: QueueState, deciding: DecidingStatus, signals: SignalState) 
         reasons.append("the grid's signals are stale: is the API server running?")
     if queue.dead:
         reasons.append(f"{queue.dead} notifications are dead: GET /queue/dead says why")
+    return reasons
+
+
+def _network_reasons(network: NetworkHealth) -> list[str]:
+    reasons = []
+    if network.authentication == "off":
+        reasons.append("Beckn messages are neither signed nor checked: BECKN_AUTH=off")
+    # Only those that came in: what goes out also dies of recipients that are away, which is no fault of ours.
+    if network.inbox.dead:
+        reasons.append(
+            f"{network.inbox.dead} Beckn messages are dead: GET /beckn/dead-letters of the provider platform says why"
+        )
     return reasons

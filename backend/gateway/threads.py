@@ -13,25 +13,30 @@ from typing import Any, TypeVar, cast
 import gevent
 from gevent.threadpool import ThreadPool
 
+from database.postgres import PostgresDatabase
+from decisions.published import Calls
+from gateway.short_calls import GreenletConnection, ShortCalls
 from supabase_client import Database, DatabaseError, DatabaseUnreachable, Listener, Order, Row, Where
 
 Answer = TypeVar("Answer")
 
 THREADS = 16  # as many as the pool has connections
-PATIENCE_S = 8.0
+PATIENCE_S = 5.0
+END_WITHIN_S = 2.0
 
 
 class ThreadedDatabase:
     """A `Database` whose calls suspend the greenlet that makes them, and only that one.
 
-    A call that has not answered within `patience_s` raises `DatabaseUnreachable`: a client should hear it while
-    it still listens. What it asked for may still be done.
+    A call that has not answered within `patience_s`, the wait for a free thread included, raises
+    `DatabaseUnreachable`: a client should hear it while it still listens. What it asked for may still be done.
     """
 
     def __init__(self, database: Database, *, threads: int = THREADS, patience_s: float = PATIENCE_S) -> None:
         self._database = database
         self._threads = ThreadPool(threads)
         self._patience_s = patience_s
+        self._short_calls: ShortCalls | None = None
 
     def select(
         self,
@@ -66,9 +71,25 @@ class ThreadedDatabase:
         listener = self._run(lambda: self._database.listen(channels))
         return None if listener is None else _ThreadedListener(listener, self._threads)
 
+    def short_calls(self) -> Calls:
+        """For functions that read little, often: without a thread where the database is PostgreSQL itself."""
+        database = self._database
+        if not isinstance(database, PostgresDatabase):
+            return self
+        if self._short_calls is None:
+            self._short_calls = ShortCalls(
+                lambda: _apart(self._threads, lambda: database.connect(GreenletConnection)),
+                otherwise=self,
+                patience_s=self._patience_s,
+            )
+        return self._short_calls
+
     def close(self) -> None:
-        """End the threads; the database itself is its owner's to close."""
-        self._threads.kill()
+        """End the threads, but for those that a silent database holds; it is its owner's to close."""
+        if self._short_calls is not None:
+            self._short_calls.close()
+        with gevent.Timeout(END_WITHIN_S, False):
+            self._threads.kill()
 
     def _run(self, work: Callable[[], Answer]) -> Answer:
         too_late = DatabaseUnreachable(f"the database has not answered within {self._patience_s:g} s")

@@ -21,6 +21,7 @@ from decisions.queue import (
     WorkQueue,
     reconsider_deferred,
 )
+from decisions.signals import read_signals
 from grid_world import NOW, data_centre, store_data_centres, store_world, submit, workload
 from supabase_client import AccessRefused, Database, DatabaseError, Order, Row, RowRefused, Where
 from vocabulary import WorkloadStatus
@@ -469,6 +470,9 @@ def test_contexts_of_a_batch_share_one_grid_and_equal_the_whole_document(databas
     assert other.task.job_id == "job-0"
     assert other.context_id != context.context_id
     assert other.national is context.national
+    assert read_signals(other) is read_signals(context)
+    later = queue.contexts(["job-0"], NOW + timedelta(minutes=30)).context("job-0")
+    assert read_signals(later).origin > read_signals(context).origin
     assert database.call("decision_context", {"p_job_id": "job-404", "p_now": NOW}) is None
 
 

@@ -72,7 +72,7 @@ def test_a_failure_is_shared_too_and_not_remembered(conninfo: str) -> None:
     database.failing = True
     asking = [gevent.spawn(_failure_of, outputs) for _ in range(20)]
     assert [each.get(timeout=20) for each in asking] == ["it failed"] * 20
-    assert database.calls <= 2
+    assert database.calls == 1  # all of them asked before it failed: nobody waits twice for a silent database
     database.failing = False
     assert outputs.answer(BPP).sequence is None
     threaded.close()

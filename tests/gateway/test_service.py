@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 from database.postgres import PostgresDatabase
 from decisions.llm import ModelState
@@ -77,3 +80,37 @@ def test_health_tells_the_queue_the_scorer_the_signals_and_the_streams(database:
         assert (stopped.status_code, stopped.headers["Content-Type"]) == (503, "application/problem+json")
         assert (stopped.json()["state"], stopped.json()["deciding"]["running"]) == ("stopped", False)
         assert stopped.json()["queue"]["depth"] == 1
+
+
+def _dead_message() -> dict[str, Any]:
+    """A row of the inbox whose message could not be worked on."""
+    return {
+        "recipient": "bpp.pylon.localhost",
+        "sender": "buyer.example",
+        "action": "confirm",
+        "transaction_id": str(uuid4()),
+        "message_id": str(uuid4()),
+        "body": "{}",
+        "answer": {},
+        "state": "dead",
+    }
+
+
+def test_health_tells_how_the_beckn_network_is(database: Database, tmp_path: Path) -> None:
+    store_world(database)
+    with running_gateway(database) as alone:
+        assert alone.get("/health").json()["network"] is None
+    with running_gateway(database, keys_dir=tmp_path) as joined:
+        well = joined.get("/health").json()
+        nothing = {"waiting": 0, "in_flight": 0, "dead": 0, "oldest_waiting_seconds": None}
+        assert well["network"] == {"authentication": "on", "inbox": nothing, "outbox": nothing}
+        assert (well["state"], well["reasons"]) == ("ok", [])
+        database.insert("beckn_inbox", [_dead_message()])
+        failed = joined.get("/health")
+        assert (failed.status_code, failed.json()["state"]) == (200, "degraded")
+        assert failed.json()["network"]["inbox"]["dead"] == 1
+        assert "GET /beckn/dead-letters" in failed.json()["reasons"][0]
+    with running_gateway(database, environ={"BECKN_AUTH": "off"}, keys_dir=tmp_path) as open_to_all:
+        unsigned = open_to_all.get("/health").json()
+        assert unsigned["network"]["authentication"] == "off"
+        assert "BECKN_AUTH=off" in unsigned["reasons"][0]

@@ -51,3 +51,16 @@ def test_a_call_that_takes_too_long_is_given_up_and_holds_nobody_up(postgres: Po
         assert time.monotonic() - began >= 0.5
     assert database.select("operators", order=BY_KEY) == []
     database.close()
+
+
+def test_waiting_for_a_free_thread_counts_and_a_silent_database_does_not_keep_it_from_closing(
+    postgres: PostgresDatabase,
+) -> None:
+    database = ThreadedDatabase(postgres, threads=2, patience_s=0.5)
+    with psycopg.connect(postgres.conninfo) as connection:
+        connection.execute("lock table operators in access exclusive mode")
+        stuck = [gevent.spawn(database.select, "operators", order=BY_KEY) for _ in range(8)]
+        gevent.joinall(stuck, timeout=20)
+        assert [type(call.exception) for call in stuck] == [DatabaseUnreachable] * 8
+        with gevent.Timeout(20):
+            database.close()
