@@ -38,6 +38,7 @@ MOST_WORKLOADS = 20
 MOST_DECISIONS = 5_000
 """Moments x workloads x policies: some seconds of work."""
 
+USUAL_PERIOD = timedelta(days=7)
 A_DAY_MINS = 1440
 
 ACCOUNTING = [
@@ -71,8 +72,13 @@ class BacktestBody(BaseModel):
     )
 
     workloads: list[WorkloadSubmission] = Field(min_length=1, max_length=MOST_WORKLOADS)
-    from_: Annotated[WrittenTime, Field(alias="from", description="The first moment of decision")]
-    to: WrittenTime = Field(description="The moments end before this; now or earlier")
+    from_: Annotated[
+        WrittenTime | None,
+        Field(alias="from", description="The first moment of decision; without it, a week before `to`"),
+    ] = None
+    to: WrittenTime | None = Field(
+        None, description="The moments end before this; now or earlier, and now if left out"
+    )
     every_minutes: int = Field(
         A_DAY_MINS, ge=30, le=7 * A_DAY_MINS, multiple_of=30, strict=True, description="From one moment to the next"
     )
@@ -206,12 +212,14 @@ def backtest_endpoints(
 
 
 def _moments(body: BacktestBody, now: datetime) -> Sequence[datetime]:
-    if body.to > now:
+    end = body.to or now
+    first = body.from_ or end - USUAL_PERIOD
+    if end > now:
         raise refuse("to", f"is after now ({rfc3339(now)}): only what is over can be replayed")
-    if body.from_ >= body.to:
+    if first >= end:
         raise refuse("from", "is not before to")
     step = timedelta(minutes=body.every_minutes)
-    count = -((body.from_ - body.to) // step)
+    count = -((first - end) // step)
     decisions = count * len(body.workloads) * len(set(body.policies))
     if decisions > MOST_DECISIONS:
         raise refuse(
@@ -219,7 +227,7 @@ def _moments(body: BacktestBody, now: datetime) -> Sequence[datetime]:
             f"makes {decisions} decisions (moments x workloads x policies), and {MOST_DECISIONS} are the most: take "
             "fewer moments, workloads or policies",
         )
-    return [body.from_ + number * step for number in range(count)]
+    return [first + number * step for number in range(count)]
 
 
 def _replay(found: WorkloadReplay) -> ReplayAnswer:

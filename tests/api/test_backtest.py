@@ -94,6 +94,12 @@ def test_moments_follow_each_other_as_asked_and_end_before_the_end(replayer: Cli
     assert (found["policy"], found["moments"]) == ("cost", 8)
 
 
+def test_without_a_period_it_is_the_last_week(replayer: Client) -> None:
+    last_week = replayed(replayer, **{"from": rfc3339(NOW - 7 * DAY), "to": rfc3339(NOW)})
+    assert last_week["moments"] == 7
+    assert replayer.post("/api/v1/backtest", {"workloads": [JOB]}).json() == last_week
+
+
 def test_moments_without_a_stored_future_are_not_compared(replayer: Client) -> None:
     answer = replayed(replayer, **{"from": rfc3339(NOW - timedelta(hours=2)), "to": rfc3339(NOW)}, every_minutes=30)
     (found, *_) = answer["workloads"][0]["policies"]
