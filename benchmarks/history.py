@@ -60,11 +60,13 @@ from regional_grid_signals s,
 where s.timestamp between now() - interval '90 days' and half_hour_of(now()) - interval '30 minutes';
 """
 
+WARM_UP = 50
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--regional-rows", type=int, default=5_000_000)
-    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=500)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pylon-history-") as folder:
         Path(folder).chmod(0o711)
@@ -117,7 +119,10 @@ def _interleaved_medians(
     query: str,
     repeats: int,
 ) -> tuple[float, float]:
-    # In turns, so that whatever else the machine does falls on both.
+    # In turns, so that whatever else the machine does falls on both, and warm: the first ones read from the disk.
+    for _ in range(WARM_UP):
+        first.execute(query.encode()).fetchall()
+        second.execute(query.encode()).fetchall()
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
         for connection, taken in zip((first, second), times, strict=True):

@@ -804,10 +804,15 @@ begin
             where r.state = 'running' and r.lease_until > clock_timestamp() order by r.slot desc limit 1),
         'current_signal', (
             select to_json(g) from public.grid_signals g where g.timestamp = public.half_hour_of(p_now)),
+        -- The limit takes no row away. It tells the planner how few there are, or it would plan anew for every call.
         'newest_fetch', (
-            select max(g.fetched_at) from public.grid_signals g
-            where g.timestamp >= public.half_hour_of(p_now)
-                and g.timestamp < public.half_hour_of(p_now) + interval '48 hours'));
+            select max(ahead.fetched_at)
+            from (
+                select g.fetched_at from public.grid_signals g
+                where g.timestamp >= public.half_hour_of(p_now)
+                    and g.timestamp < public.half_hour_of(p_now) + interval '48 hours'
+                order by g.timestamp
+                limit 96) as ahead));
 end
 $$;
 
