@@ -51,7 +51,7 @@ def slow_and_failing(chance: random.Random) -> Callable[[ModelRequest], Reply]:
             HTML,
             Reply(hang_up=True),
         ]
-        return chance.choice(bad) if chance.random() < 0.3 else good
+        return chance.choice(bad) if chance.random() < 0.5 else good
 
     return reply
 
