@@ -12,7 +12,7 @@ from decisions.freshness import SignalState
 from decisions.joint import Comparison, JointPlan, LeftOutJob, PlacedJob, SiteCapacity, Wish
 from decisions.joint_solver import Method
 from decisions.outcomes import Totals
-from decisions.publication import tidy
+from decisions.publication import published_breakdown, published_violation, tidy
 from ontology import Moment
 from vocabulary import Policy
 
@@ -165,12 +165,7 @@ def _placed(placed: PlacedJob) -> JobAnswer:
         cost_gbp=tidy(outcome.cost_gbp),
         carbon_gco2=tidy(outcome.carbon_gco2),
         objective_gbp=tidy(parts.total_gbp),
-        score_breakdown=output.ScoreBreakdown(
-            energy_gbp=tidy(parts.energy_gbp),
-            carbon_gbp=tidy(parts.carbon_gbp),
-            grid_stress_gbp=tidy(parts.grid_stress_gbp),
-            delay_gbp=tidy(parts.delay_gbp),
-        ),
+        score_breakdown=published_breakdown(parts),
         capacity_price_gbp=tidy(placed.capacity_price_gbp),
         wish=_wish(placed.wish) if placed.wish else None,
         violations=[],
@@ -194,17 +189,7 @@ def _left_out(job: LeftOutJob) -> JobAnswer:
         score_breakdown=None,
         capacity_price_gbp=None,
         wish=None,
-        violations=[
-            output.ConstraintViolation(
-                constraint=str(violation.constraint),
-                value=violation.value,
-                limit=violation.limit,
-                unit=violation.unit,
-                message=violation.message,
-                start=violation.start,
-            )
-            for violation in job.violations
-        ],
+        violations=[published_violation(violation) for violation in job.violations],
         for_capacity=job.for_capacity,
     )
 

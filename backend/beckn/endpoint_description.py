@@ -8,29 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from beckn.context_rules import is_callback
+from beckn.context_rules import MessageContext, OrderContext, is_callback
 from beckn.messages import ANY_CITY, COUNTRY, DOMAIN, VERSION, Action
-
-_EVERY = [
-    "domain",
-    "location",
-    "action",
-    "version",
-    "bap_id",
-    "bap_uri",
-    "transaction_id",
-    "message_id",
-    "timestamp",
-    "ttl",
-]
-_PROVIDER = ["bpp_id", "bpp_uri"]
 
 
 def takes_message(action: Action) -> dict[str, Any]:
     """What an operation's description has beside what the framework finds: the body and the signature header."""
+    checked = MessageContext if action is Action.SEARCH else OrderContext
     context = {
         "type": "object",
-        "required": _EVERY if action is Action.SEARCH else _EVERY + _PROVIDER,
+        "required": [name for name, field in checked.model_fields.items() if field.is_required()],
         "properties": {"action": {"const": str(action)}},
         "description": "Beckn 1.1 context: who exchanges what, as part of which transaction, and until when it holds",
     }

@@ -13,6 +13,7 @@ from decisions.energy import EnergyBasis
 from decisions.explanation import BindingConstraint, CarbonPriceSwitch, CarbonPriceSwitches
 from decisions.feasibility import Violation
 from decisions.freshness import SignalState
+from decisions.objective import Parts
 from decisions.output import DecisionOutput, Scorer
 from decisions.rationale import decision_rationale, option_rationale
 from decisions.scoring import SCORER_VERSION, Assessment, Decision, RunEstimate
@@ -152,21 +153,22 @@ def _option(
         deterministic_score=option.score,
         scores_disagree=judged is not None and abs(judged - option.score) > DISAGREEMENT_POINTS,
         rationale=judgement.sentence if judgement else option_rationale(option),
-        constraint_violations=[_violation(violation) for violation in option.violations],
+        constraint_violations=[published_violation(violation) for violation in option.violations],
         objective_gbp=tidy(run.objective_gbp) if run else None,
-        score_breakdown=_breakdown(run) if run else None,
+        score_breakdown=published_breakdown(run.parts) if run else None,
         evaluated_start=run.start if run else None,
         estimates=_estimates(option),
         binding_constraint=_binding(option.binding) if option.binding else None,
     )
 
 
-def _breakdown(run: RunEstimate) -> output.ScoreBreakdown:
+def published_breakdown(parts: Parts) -> output.ScoreBreakdown:
+    """The parts of J in the words of the output, in pounds."""
     return output.ScoreBreakdown(
-        energy_gbp=tidy(run.parts.energy_gbp),
-        carbon_gbp=tidy(run.parts.carbon_gbp),
-        grid_stress_gbp=tidy(run.parts.grid_stress_gbp),
-        delay_gbp=tidy(run.parts.delay_gbp),
+        energy_gbp=tidy(parts.energy_gbp),
+        carbon_gbp=tidy(parts.carbon_gbp),
+        grid_stress_gbp=tidy(parts.grid_stress_gbp),
+        delay_gbp=tidy(parts.delay_gbp),
     )
 
 
@@ -186,7 +188,8 @@ def _figures(run: RunEstimate | None) -> output.RunFigures | None:
     return output.RunFigures(carbon_gco2=tidy(run.carbon_gco2), cost_gbp=tidy(run.cost_gbp))
 
 
-def _violation(violation: Violation) -> output.ConstraintViolation:
+def published_violation(violation: Violation) -> output.ConstraintViolation:
+    """A violation in the words of the output."""
     return output.ConstraintViolation(
         constraint=str(violation.constraint),
         value=violation.value,
@@ -203,7 +206,7 @@ def _binding(binding: BindingConstraint) -> output.BindingConstraint:
         start=binding.start,
         objective_gbp=tidy(binding.objective_gbp),
         saving_gbp=tidy(binding.saving_gbp),
-        violations=[_violation(violation) for violation in binding.violations],
+        violations=[published_violation(violation) for violation in binding.violations],
     )
 
 
