@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from linked_world import store_linked_world
 from new_database import as_url, new_database
+from openapi_description import check_parameter_examples, fuzz, operations
 from served import Client
 from server_process import ServerProcess
 from settings import load_settings
@@ -40,12 +39,6 @@ WORKS_FOR_SECONDS = "^/api/v1/(plan/batch|backtest)"
 def description(world: Client) -> dict[str, Any]:
     found: dict[str, Any] = world.get("/openapi.json").json()
     return found
-
-
-def operations(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, item in description["paths"].items():
-        for method, operation in item.items():
-            yield method, path, operation
 
 
 def test_it_is_valid_openapi_3_1(description: dict[str, Any]) -> None:
@@ -76,12 +69,7 @@ def test_every_example_meets_its_schema(description: dict[str, Any]) -> None:
             jsonschema_rs.validate(whole, schema["example"])
             checked += 1
     assert checked >= 3
-    for _, path, operation in operations(description):
-        for parameter in operation.get("parameters", ()):
-            schema = parameter["schema"] | {"components": description["components"]}
-            assert "example" in schema or not parameter["required"], (path, parameter["name"])
-            if "example" in schema:
-                jsonschema_rs.validate(schema, schema["example"])
+    check_parameter_examples(description)
 
 
 def test_a_parameter_that_may_be_left_out_is_not_described_as_null(description: dict[str, Any]) -> None:
@@ -118,26 +106,6 @@ def live_server(
 def test_the_live_server_keeps_to_its_description_whatever_it_is_sent(
     live_server: ServerProcess, tmp_path: Path
 ) -> None:
-    (tmp_path / "schemathesis.toml").write_text(SCHEMATHESIS)
-    run = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("schemathesis")),
-            *("--config-file", "schemathesis.toml"),
-            *("run", f"{live_server.url}/openapi.json"),
-            *("--header", f"Authorization: Bearer {API_KEY}"),
-            *("--phases", "examples,coverage,fuzzing,stateful"),
-            *("--max-examples", "10"),
-            *("--seed", "1"),
-            *("--exclude-path-regex", WORKS_FOR_SECONDS),
-            *("--warnings", "off"),
-            "--no-color",
-            "--continue-on-failure",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=150,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert " passed" in run.stdout
+    options = ("--exclude-path-regex", WORKS_FOR_SECONDS, "--warnings", "off")
+    fuzz(live_server.url, tmp_path, SCHEMATHESIS, *options, api_key=API_KEY, max_examples=10)
     assert "Traceback" not in live_server.log
