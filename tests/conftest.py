@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,15 @@ from database.postgrest import SupabaseDatabase
 from database.schema import install_schema
 from new_database import TEMPLATE, empty, new_database
 from postgrest_server import PostgrestServer, postgrest_binary
+from server_process import data_directory, postgres_of
 from supabase_client import Database
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[EmbeddedPostgres]:
     """An embedded PostgreSQL of the test session's own, with the tables installed in a template."""
-    with tempfile.TemporaryDirectory(prefix="pylon-") as folder:
-        # Passable, so that the server's own account reaches its data when the tests run as root.
-        Path(folder).chmod(0o711)
-        server = EmbeddedPostgres(Path(folder) / "data")
+    with data_directory() as folder:
+        server = EmbeddedPostgres(folder)
         server.start()
         try:
             with psycopg.connect(server.conninfo, autocommit=True) as connection:
@@ -45,6 +43,14 @@ def postgres_server() -> Iterator[EmbeddedPostgres]:
             yield server
         finally:
             server.stop()
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """For an embedded server of the test's own, which it must not leave running."""
+    with data_directory() as folder:
+        yield folder
+        assert postgres_of(folder) is None
 
 
 @pytest.fixture(scope="session")

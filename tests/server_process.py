@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -71,6 +73,14 @@ class ServerProcess:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout=timeout_s)
+
+
+@contextmanager
+def data_directory() -> Iterator[Path]:
+    """A data directory that the embedded server's own account can reach when the tests run as root."""
+    with tempfile.TemporaryDirectory(prefix="pylon-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder) / "data"
 
 
 def postgres_of(data_dir: Path) -> psutil.Process | None:

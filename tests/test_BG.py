@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -56,15 +55,6 @@ def start_gateway(conninfo: str, tmp_path: Path) -> Iterator[StartGateway]:
     """Over a database of the test's own."""
     with gateways(tmp_path, {"DATABASE_URL": as_url(conninfo)}) as start:
         yield start
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A data directory that the embedded server's own account can reach when the tests run as root."""
-    with tempfile.TemporaryDirectory(prefix="pylon-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder) / "data"
-        assert postgres_of(Path(folder) / "data") is None
 
 
 def port_of(server: ServerProcess) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import requests
 from api_servers import StartServer, api_servers, first_run_done
 from database.embedded import EmbeddedPostgres
 from new_database import as_url, new_database
-from server_process import ServerProcess, free_port, postgres_of
+from server_process import ServerProcess, data_directory, free_port, postgres_of
 
 
 @pytest.fixture
@@ -28,11 +27,10 @@ def start_server(conninfo: str, tmp_path: Path) -> Iterator[StartServer]:
 
 @pytest.fixture(scope="module")
 def data_dir() -> Iterator[Path]:
-    """A data directory that the embedded server's own account can reach when the tests run as root."""
-    with tempfile.TemporaryDirectory(prefix="pylon-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder) / "data"
-        if (left := postgres_of(Path(folder) / "data")) is not None:
+    """One for all, whose server is stopped at the end."""
+    with data_directory() as data_dir:
+        yield data_dir
+        if (left := postgres_of(data_dir)) is not None:
             left.send_signal(signal.SIGINT)
             left.wait(timeout=30)
 

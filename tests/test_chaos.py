@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import random
 import signal
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,15 +119,6 @@ def _is_at_work(port: int) -> bool:
 def _halves(server: ServerProcess) -> list[psutil.Process]:
     serving = psutil.Process(server.process.pid)
     return [serving, *serving.children()]
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A data directory that the embedded server's own account can reach when the tests run as root."""
-    with tempfile.TemporaryDirectory(prefix="pylon-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder) / "data"
-        assert postgres_of(Path(folder) / "data") is None
 
 
 def in_order(database: EmbeddedDatabase, table: str, column: str) -> list[Row]:
