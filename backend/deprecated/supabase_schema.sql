@@ -11,10 +11,11 @@
 set client_min_messages = warning;
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
-set pylon.functions = 'half_hour_of source_rank counted national_forecast_series regional_forecast_series current_mix grid_context '
-    'regional_overview live_state workload_with_decision workload_detail workloads_page system_health '
-    'known_signals signal_history beckn_same_place beckn_status_at beckn_lookup beckn_health beckn_dead_letters '
-    'beckn_order beckn_free_kw';
+set pylon.functions =
+    'half_hour_of source_rank counted national_forecast_series regional_forecast_series current_mix grid_context '
+    'regional_overview live_state workload_with_decision workload_detail workloads_page system_health known_signals '
+    'signal_history beckn_same_place beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order '
+    'beckn_free_kw';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.

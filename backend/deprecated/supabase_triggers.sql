@@ -6,14 +6,15 @@
 set client_min_messages = warning;
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
-set pylon.functions = 'touch_updated_at refuse_audit_change notify_new_workload submit_workloads claim_pipeline_slot store_signals '
+set pylon.functions =
+    'touch_updated_at refuse_audit_change notify_new_workload submit_workloads claim_pipeline_slot store_signals '
     'store_world store_run finish_pipeline_run prune_history awaits_decision claim_notifications '
-    'heartbeat_notifications release_notifications fail_notification requeue_dead reconsider_deferred '
-    'queue_health decision_contexts decision_context note_context publish_decisions events_after outputs_history '
-    'task_output newest_unacknowledged_output acknowledge_output current_context mark_context_processed '
-    'register_agent record_agent_state beckn_register beckn_key_holds beckn_receive beckn_put_outbox beckn_relay '
-    'beckn_claim_inbox beckn_finish_inbox beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox beckn_prune '
-    'beckn_store_quote beckn_place_order beckn_change_order beckn_claim_orders';
+    'heartbeat_notifications release_notifications fail_notification requeue_dead reconsider_deferred queue_health '
+    'decision_contexts decision_context note_context publish_decisions events_after outputs_history task_output '
+    'newest_unacknowledged_output acknowledge_output current_context mark_context_processed register_agent '
+    'record_agent_state beckn_register beckn_key_holds beckn_receive beckn_put_outbox beckn_relay beckn_claim_inbox '
+    'beckn_finish_inbox beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox beckn_prune beckn_store_quote '
+    'beckn_place_order beckn_change_order beckn_claim_orders';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.

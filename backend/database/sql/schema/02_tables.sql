@@ -1,0 +1,280 @@
+-- Tables -------------------------------------------------------------------------------------------------------
+
+create table if not exists public.operators (
+    operator_id text primary key check (operator_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    name text not null,
+    operator_type text not null default 'OTHER'
+        check (operator_type in ('CLOUD', 'COLOCATION', 'AI_LAB', 'GRID', 'STORAGE', 'OTHER')),
+    country text not null default 'GB',
+    is_synthetic boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+
+create table if not exists public.regions (
+    region_id integer primary key check (region_id between 1 and 17),
+    short_name text not null unique,
+    dno_region text not null,
+    country text not null,
+    is_aggregate boolean not null default false,
+    latitude double precision not null,
+    longitude double precision not null
+);
+
+create table if not exists public.grid_signals (
+    timestamp timestamptz primary key check (timestamp = date_bin('30 minutes', timestamp, '2000-01-01 00:00:00+00')),
+    settlement_period integer not null check (settlement_period between 1 and 50),
+    carbon_intensity_forecast double precision check (carbon_intensity_forecast >= 0 and carbon_intensity_forecast < 'infinity'),
+    carbon_intensity_actual double precision check (carbon_intensity_actual >= 0 and carbon_intensity_actual < 'infinity'),
+    carbon_index text check (carbon_index in ('very low', 'low', 'moderate', 'high', 'very high')),
+    demand_mw double precision check (demand_mw > 0 and demand_mw < 'infinity'),
+    grid_stress_score double precision check (grid_stress_score between 0 and 1),
+    wholesale_price_gbp_mwh double precision
+        check (wholesale_price_gbp_mwh > '-infinity' and wholesale_price_gbp_mwh < 'infinity'),
+    carbon_source text check (carbon_source in ('carbon_intensity_api', 'modelled', 'synthetic')),
+    demand_source text check (demand_source in ('neso', 'elexon', 'modelled', 'synthetic')),
+    price_source text check (price_source in ('elexon', 'modelled', 'synthetic')),
+    carbon_fetched_at timestamptz,
+    demand_fetched_at timestamptz,
+    price_fetched_at timestamptz,
+    -- The age of a row is the age of its oldest figure.
+    fetched_at timestamptz generated always as (least(carbon_fetched_at, demand_fetched_at, price_fetched_at)) stored,
+    check ((carbon_intensity_forecast is null and carbon_intensity_actual is null) or carbon_source is not null),
+    check (demand_mw is null or demand_source is not null),
+    check (wholesale_price_gbp_mwh is null or price_source is not null)
+) with (fillfactor = 80);
+
+create table if not exists public.regional_grid_signals (
+    region_id integer not null references public.regions,
+    timestamp timestamptz not null check (timestamp = date_bin('30 minutes', timestamp, '2000-01-01 00:00:00+00')),
+    carbon_intensity_forecast double precision check (carbon_intensity_forecast >= 0 and carbon_intensity_forecast < 'infinity'),
+    carbon_index text check (carbon_index in ('very low', 'low', 'moderate', 'high', 'very high')),
+    carbon_source text not null check (carbon_source in ('carbon_intensity_api', 'modelled', 'synthetic')),
+    fetched_at timestamptz not null,
+    -- Region first: the latest row of each region is then one short descent of the index, however long the history.
+    primary key (region_id, timestamp)
+) with (fillfactor = 80);
+
+create table if not exists public.generation_mix (
+    mix_id bigint generated always as identity primary key,
+    region_id integer references public.regions,
+    timestamp timestamptz not null,
+    fuel text not null
+        check (fuel in ('biomass', 'coal', 'imports', 'gas', 'nuclear', 'other', 'hydro', 'solar', 'wind')),
+    percentage double precision not null check (percentage between 0 and 100.5),
+    mix_source text not null check (mix_source in ('carbon_intensity_api', 'modelled', 'synthetic')),
+    -- A mix belongs to one signal: the region's, or the national one where there is no region.
+    national_timestamp timestamptz generated always as (case when region_id is null then timestamp end) stored
+        references public.grid_signals (timestamp) on delete cascade,
+    unique nulls not distinct (region_id, timestamp, fuel),
+    foreign key (region_id, timestamp) references public.regional_grid_signals (region_id, timestamp) on delete cascade
+);
+create index if not exists generation_mix_national on public.generation_mix (national_timestamp)
+    where national_timestamp is not null;
+
+create table if not exists public.data_centres (
+    dc_id text primary key check (dc_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    name text not null,
+    operator text references public.operators,
+    region_id integer not null references public.regions,
+    location_region text not null,
+    latitude double precision not null check (latitude between -90 and 90),
+    longitude double precision not null check (longitude between -180 and 180),
+    pue double precision not null check (pue >= 1 and pue < 'infinity'),
+    total_capacity_teraflops double precision not null check (total_capacity_teraflops >= 0 and total_capacity_teraflops < 'infinity'),
+    total_capacity_mw double precision not null check (total_capacity_mw >= 0 and total_capacity_mw < 'infinity'),
+    current_load_percentage double precision not null check (current_load_percentage between 0 and 100),
+    flexibility_rating double precision not null check (flexibility_rating between 0 and 1),
+    min_load_percentage double precision not null default 0 check (min_load_percentage between 0 and 100),
+    ramp_rate_mw_per_min double precision check (ramp_rate_mw_per_min >= 0 and ramp_rate_mw_per_min < 'infinity'),
+    status text not null default 'ACTIVE' check (status in ('ACTIVE', 'MAINTENANCE', 'OFFLINE', 'CONSTRAINED')),
+    -- Taken from the region's signal by the pipeline, with the half-hour it is true for.
+    current_carbon_intensity_gco2 double precision check (current_carbon_intensity_gco2 >= 0 and current_carbon_intensity_gco2 < 'infinity'),
+    carbon_intensity_timestamp timestamptz,
+    is_synthetic boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+create index if not exists data_centres_region on public.data_centres (region_id);
+create index if not exists data_centres_operator on public.data_centres (operator);
+create index if not exists data_centres_status on public.data_centres (status);
+
+create table if not exists public.compute_workloads (
+    job_id text primary key check (job_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    operator text references public.operators,
+    host_dc_id text references public.data_centres,
+    workload_type text not null
+        check (workload_type in ('TRAINING_RUN', 'INFERENCE_BATCH', 'RAG_QUERY', 'FINE_TUNING', 'DATA_PROCESSING', 'OTHER')),
+    urgency text not null default 'MEDIUM' check (urgency in ('LOW', 'MEDIUM', 'HIGH', 'CRITICAL')),
+    required_gpu_mins double precision check (required_gpu_mins >= 0 and required_gpu_mins < 'infinity'),
+    required_cpu_cores integer check (required_cpu_cores >= 0),
+    required_memory_gb double precision check (required_memory_gb >= 0 and required_memory_gb < 'infinity'),
+    estimated_energy_kwh double precision check (estimated_energy_kwh >= 0 and estimated_energy_kwh < 'infinity'),
+    carbon_cap_gco2 double precision check (carbon_cap_gco2 >= 0 and carbon_cap_gco2 < 'infinity'),
+    max_price_gbp double precision check (max_price_gbp >= 0 and max_price_gbp < 'infinity'),
+    deadline timestamptz,
+    deferral_window_mins integer check (deferral_window_mins >= 0),
+    status text not null default 'PENDING'
+        check (status in ('PENDING', 'QUEUED', 'RUNNING', 'COMPLETED', 'FAILED', 'DEFERRED_GRID_STRESS',
+                          'DEFERRED_CARBON', 'DEFERRED_PRICE', 'CANCELLED')),
+    status_reason text,
+    scheduled_start timestamptz,
+    actual_start timestamptz,
+    actual_end timestamptz,
+    actual_energy_kwh double precision check (actual_energy_kwh >= 0 and actual_energy_kwh < 'infinity'),
+    actual_carbon_gco2 double precision check (actual_carbon_gco2 >= 0 and actual_carbon_gco2 < 'infinity'),
+    actual_cost_gbp double precision check (actual_cost_gbp > '-infinity' and actual_cost_gbp < 'infinity'),
+    -- Of the request as it was sent: tells a repeated submission from a different one with the same job_id.
+    submission_digest text,
+    is_synthetic boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+create index if not exists compute_workloads_newest on public.compute_workloads (created_at desc, job_id desc);
+create index if not exists compute_workloads_by_status on public.compute_workloads (status, created_at desc, job_id desc);
+create index if not exists compute_workloads_open on public.compute_workloads (created_at desc)
+    where status not in ('COMPLETED', 'FAILED', 'CANCELLED');
+create index if not exists compute_workloads_operator on public.compute_workloads (operator) where operator is not null;
+create index if not exists compute_workloads_host on public.compute_workloads (host_dc_id) where host_dc_id is not null;
+
+create table if not exists public.agents (
+    agent_id text primary key check (agent_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    name text not null,
+    agent_type text not null,
+    operator text references public.operators,
+    version text,
+    status text not null default 'ACTIVE' check (status in ('ACTIVE', 'STOPPED')),
+    is_synthetic boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+create index if not exists agents_operator on public.agents (operator) where operator is not null;
+
+create table if not exists public.agent_states (
+    state_id bigint generated always as identity primary key,
+    agent_id text not null references public.agents on delete cascade,
+    state text not null,
+    detail text,
+    observed_at timestamptz not null default now()
+);
+create index if not exists agent_states_latest on public.agent_states (agent_id, observed_at desc);
+create index if not exists agent_states_observed on public.agent_states (observed_at);
+
+create table if not exists public.storage_assets (
+    asset_id text primary key check (asset_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    name text not null,
+    operator text references public.operators,
+    region_id integer not null references public.regions,
+    asset_type text not null default 'BATTERY' check (asset_type in ('BATTERY', 'PUMPED_HYDRO', 'OTHER')),
+    capacity_mwh double precision not null check (capacity_mwh >= 0 and capacity_mwh < 'infinity'),
+    power_mw double precision not null check (power_mw >= 0 and power_mw < 'infinity'),
+    state_of_charge_percentage double precision check (state_of_charge_percentage between 0 and 100),
+    round_trip_efficiency double precision check (round_trip_efficiency between 0 and 1),
+    status text not null default 'ACTIVE' check (status in ('ACTIVE', 'MAINTENANCE', 'OFFLINE')),
+    is_synthetic boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+create index if not exists storage_assets_region on public.storage_assets (region_id);
+create index if not exists storage_assets_operator on public.storage_assets (operator);
+
+create table if not exists public.workload_notifications (
+    notification_id bigint generated always as identity primary key,
+    job_id text not null references public.compute_workloads on delete cascade,
+    reason text not null default 'submitted' check (reason in ('submitted', 'reconsidered')),
+    state text not null default 'ready' check (state in ('ready', 'leased', 'done', 'dead')),
+    run_at timestamptz not null default clock_timestamp(),
+    attempts integer not null default 0,
+    max_attempts integer not null default 5,
+    lease_token bigint,
+    lease_until timestamptz,
+    leased_by text,
+    last_error text,
+    -- While a model thinks about it: what it was given.
+    context jsonb,
+    created_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
+alter table public.workload_notifications add column if not exists context jsonb;
+create index if not exists workload_notifications_due on public.workload_notifications (run_at, notification_id)
+    where state = 'ready';
+create index if not exists workload_notifications_leased on public.workload_notifications (lease_until)
+    where state = 'leased';
+create index if not exists workload_notifications_dead on public.workload_notifications (notification_id)
+    where state = 'dead';
+create index if not exists workload_notifications_finished on public.workload_notifications (finished_at)
+    where state = 'done';
+create index if not exists workload_notifications_job on public.workload_notifications (job_id);
+-- At most one that is not done for each workload: it is decided by one worker at a time.
+create unique index if not exists workload_notifications_open on public.workload_notifications (job_id)
+    where state <> 'done';
+create sequence if not exists public.lease_tokens;
+
+create table if not exists public.orchestration_decisions (
+    decision_id uuid primary key default gen_random_uuid(),
+    -- No foreign key: a notification is pruned in time, the decision stays.
+    notification_id bigint unique,
+    sequence bigint unique,
+    job_id text not null references public.compute_workloads,
+    agent_id text references public.agents,
+    chosen_dc_id text references public.data_centres,
+    recommended_start timestamptz,
+    scorer text not null check (scorer in ('gemini', 'deterministic')),
+    model text,
+    scorer_version text not null,
+    fallback_reason text,
+    reasoning text,
+    constraints_evaluated jsonb not null default '[]',
+    alternatives_considered jsonb not null default '[]',
+    context jsonb not null,
+    output jsonb not null,
+    token_usage jsonb,
+    decided_at timestamptz not null default clock_timestamp()
+);
+create index if not exists orchestration_decisions_newest on public.orchestration_decisions (decided_at desc);
+create index if not exists orchestration_decisions_job on public.orchestration_decisions (job_id, decided_at desc);
+create index if not exists orchestration_decisions_agent on public.orchestration_decisions (agent_id, decided_at desc);
+create index if not exists orchestration_decisions_choice on public.orchestration_decisions (chosen_dc_id, decided_at desc);
+
+create table if not exists public.pipeline_runs (
+    slot timestamptz primary key check (slot = date_bin('30 minutes', slot, '2000-01-01 00:00:00+00')),
+    state text not null check (state in ('running', 'succeeded', 'partial', 'failed')),
+    owner text not null,
+    lease_token bigint not null,
+    lease_until timestamptz not null,
+    attempts integer not null default 1,
+    started_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    sources jsonb not null default '{}',
+    counts jsonb not null default '{}',
+    stages_ms jsonb not null default '{}',
+    error text
+);
+create index if not exists pipeline_runs_finished on public.pipeline_runs (finished_at desc) where finished_at is not null;
+
+create table if not exists public.broadcast_log (
+    sequence bigint primary key check (sequence > 0),
+    event_type text not null,
+    job_id text,
+    notification_id bigint unique,
+    event jsonb not null,
+    created_at timestamptz not null default clock_timestamp()
+);
+create index if not exists broadcast_log_created on public.broadcast_log (created_at);
+
+create table if not exists public.output_consumers (
+    consumer text primary key check (consumer ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    -- The sequences of acknowledged outputs. Neighbours merge, so it stays small however many there are.
+    acknowledged int8multirange not null default '{}'
+);
+
+create table if not exists public.processed_contexts (
+    consumer text not null check (consumer ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    job_id text not null references public.compute_workloads on delete cascade,
+    processed_at timestamptz not null default clock_timestamp(),
+    primary key (consumer, job_id)
+);
+create index if not exists processed_contexts_job on public.processed_contexts (job_id);
+create index if not exists processed_contexts_processed on public.processed_contexts (processed_at);
+
+

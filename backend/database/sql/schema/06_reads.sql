@@ -1,0 +1,255 @@
+-- Reads for the API server ---------------------------------------------------------------------------------------
+
+create or replace function public.regional_overview(p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_agg(json_build_object(
+        'region_id', r.region_id,
+        'short_name', r.short_name,
+        'dno_region', r.dno_region,
+        'country', r.country,
+        'is_aggregate', r.is_aggregate,
+        'timestamp', g.timestamp,
+        'carbon_intensity_gco2', g.carbon_intensity_forecast,
+        'carbon_index', g.carbon_index,
+        'generation_mix', coalesce((
+            select json_object_agg(m.fuel, m.percentage order by m.fuel)
+            from public.generation_mix m
+            where m.region_id = r.region_id and m.timestamp = g.timestamp), '{}'),
+        'data_source', g.carbon_source,
+        'fetched_at', g.fetched_at) order by r.region_id)
+    from public.regions r
+    left join public.regional_grid_signals g
+        on g.region_id = r.region_id and g.timestamp = public.half_hour_of(p_now)
+$$;
+
+-- Asked for as ["DataCentre", "Region"]; a type that was not asked for costs nothing. Decisions come without their
+-- stored inputs and outputs, which are read one by one.
+create or replace function public.live_state(p_now timestamptz, p_types jsonb)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'Operator', case when p_types ? 'Operator' then (
+            select coalesce(json_agg(o order by o.operator_id), '[]')
+            from (select * from public.operators order by operator_id limit 1000) as o) end,
+        'Region', case when p_types ? 'Region' then (
+            select json_agg(r order by r.region_id) from public.regions r) end,
+        'GridSignal', case when p_types ? 'GridSignal' then (
+            select coalesce(json_agg(g order by g.timestamp), '[]')
+            from public.grid_signals g
+            where g.timestamp >= public.half_hour_of(p_now)
+                and g.timestamp < public.half_hour_of(p_now) + interval '48 hours') end,
+        'RegionalGridSignal', case when p_types ? 'RegionalGridSignal' then (
+            select coalesce(json_agg(s order by s.region_id, s.timestamp), '[]')
+            from public.regions r
+            cross join lateral (
+                select g.*
+                from public.regional_grid_signals g
+                where g.region_id = r.region_id
+                    and g.timestamp >= public.half_hour_of(p_now)
+                    and g.timestamp < public.half_hour_of(p_now) + interval '48 hours') as s) end,
+        'GenerationMix', case when p_types ? 'GenerationMix' then (
+            select coalesce(json_agg(m order by m.region_id nulls first, m.fuel), '[]')
+            from (
+                select regional.*
+                from public.regions r
+                join public.generation_mix regional
+                    on regional.region_id = r.region_id and regional.timestamp = public.half_hour_of(p_now)
+                union all
+                select national.*
+                from public.generation_mix national
+                where national.national_timestamp = (
+                    select max(newest.national_timestamp)
+                    from public.generation_mix newest
+                    where newest.national_timestamp between p_now - interval '2 hours' and p_now)) as m) end,
+        'DataCentre', case when p_types ? 'DataCentre' then (
+            select coalesce(json_agg(d order by d.dc_id), '[]')
+            from (select * from public.data_centres where status <> 'OFFLINE' order by dc_id limit 1000) as d) end,
+        'ComputeWorkload', case when p_types ? 'ComputeWorkload' then (
+            select coalesce(json_agg(w order by w.created_at desc, w.job_id desc), '[]')
+            from (
+                select * from public.compute_workloads
+                where status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+                order by created_at desc, job_id desc
+                limit 100) as w) end,
+        'Agent', case when p_types ? 'Agent' then (
+            select coalesce(json_agg(a order by a.agent_id), '[]')
+            from (
+                select * from public.agents where status = 'ACTIVE' order by updated_at desc, agent_id limit 100) as a) end,
+        'AgentState', case when p_types ? 'AgentState' then (
+            select coalesce(json_agg(s order by s.observed_at desc, s.state_id desc), '[]')
+            from (select * from public.agent_states order by observed_at desc, state_id desc limit 100) as s) end,
+        'OrchestrationDecision', case when p_types ? 'OrchestrationDecision' then (
+            select coalesce(json_agg(d order by d.decided_at desc, d.decision_id), '[]')
+            from (
+                select
+                    decision_id, notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model,
+                    scorer_version, fallback_reason, reasoning, token_usage, decided_at
+                from public.orchestration_decisions
+                order by decided_at desc
+                limit 100) as d) end,
+        'StorageAsset', case when p_types ? 'StorageAsset' then (
+            select coalesce(json_agg(s order by s.asset_id), '[]')
+            from (select * from public.storage_assets where status <> 'OFFLINE' order by asset_id limit 1000) as s) end,
+        'last_updated', (
+            select max(finished_at) from public.pipeline_runs where state in ('succeeded', 'partial')),
+        'pipeline_running', exists (
+            select from public.pipeline_runs where state = 'running' and lease_until > clock_timestamp()))
+$$;
+
+-- A workload with its newest decision, in a few words or (p_whole) with the published output.
+create or replace function public.workload_with_decision(w public.compute_workloads, p_whole boolean)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object('workload', to_json(w), 'decision', (
+        select json_build_object(
+            'decision_id', d.decision_id,
+            'sequence', d.sequence,
+            'chosen_dc_id', d.chosen_dc_id,
+            'recommended_start', d.recommended_start,
+            'scorer', d.scorer,
+            'reasoning', d.reasoning,
+            'decided_at', d.decided_at,
+            'output', case when p_whole then d.output end)
+        from public.orchestration_decisions d
+        where d.job_id = w.job_id
+        order by d.decided_at desc
+        limit 1))
+$$;
+
+create or replace function public.workload_detail(p_job_id text)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.workload_with_decision(w, true) from public.compute_workloads w where w.job_id = p_job_id
+$$;
+
+-- Newest first, after the workload p_after.
+create or replace function public.workloads_page(p_status text, p_after text, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'known_after', p_after is null or exists (select from public.compute_workloads w where w.job_id = p_after),
+        'workloads', (
+            select coalesce(json_agg(public.workload_with_decision(page.row, false)
+                order by page.created_at desc, page.job_id desc), '[]')
+            from (
+                select w as row, w.created_at, w.job_id
+                from public.compute_workloads w
+                where (p_status is null or w.status = p_status)
+                    and (p_after is null or (w.created_at, w.job_id) < (
+                        select seen.created_at, seen.job_id from public.compute_workloads seen where seen.job_id = p_after))
+                order by w.created_at desc, w.job_id desc
+                limit p_limit) as page))
+$$;
+
+-- In plpgsql, whose plans are kept: planning would take longer than the reads, and the longer the history the more.
+create or replace function public.system_health(p_now timestamptz)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return json_build_object(
+        'last_run', (
+            select to_json(r) from public.pipeline_runs r where r.finished_at is not null order by r.finished_at desc limit 1),
+        'running', (
+            select to_json(r) from public.pipeline_runs r
+            where r.state = 'running' and r.lease_until > clock_timestamp() order by r.slot desc limit 1),
+        'current_signal', (
+            select to_json(g) from public.grid_signals g where g.timestamp = public.half_hour_of(p_now)),
+        -- The limit takes no row away. It tells the planner how few there are, or it would plan anew for every call.
+        'newest_fetch', (
+            select max(ahead.fetched_at)
+            from (
+                select g.fetched_at from public.grid_signals g
+                where g.timestamp >= public.half_hour_of(p_now)
+                    and g.timestamp < public.half_hour_of(p_now) + interval '48 hours'
+                order by g.timestamp
+                limit 96) as ahead));
+end
+$$;
+
+-- What is already known around the present, for filling the gaps the sources leave: national figures of the last
+-- week and every region's last day, with the 48 hours ahead.
+create or replace function public.known_signals(p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'national', coalesce((
+            select json_agg(g order by g.timestamp)
+            from public.grid_signals g
+            where g.timestamp >= public.half_hour_of(p_now) - interval '7 days'
+                and g.timestamp < public.half_hour_of(p_now) + interval '48 hours'), '[]'),
+        'regional', coalesce((
+            select json_agg(s order by s.region_id, s.timestamp)
+            from public.regions r
+            cross join lateral (
+                select g.region_id, g.timestamp, g.carbon_intensity_forecast, g.carbon_source
+                from public.regional_grid_signals g
+                where g.region_id = r.region_id
+                    and g.timestamp >= public.half_hour_of(p_now) - interval '1 day'
+                    and g.timestamp < public.half_hour_of(p_now) + interval '48 hours') as s), '[]'),
+        'has_recent_mix', exists (
+            select from public.generation_mix m
+            where m.national_timestamp between p_now - interval '2 hours' and p_now and m.mix_source <> 'synthetic'),
+        'last_sources', coalesce((
+            select r.sources from public.pipeline_runs r where r.sources <> '{}' order by r.slot desc limit 1), '{}'))
+$$;
+
+-- What is stored of the half-hours that begin in [p_from, p_to), for replays: of the nation, and of every region with a
+-- data centre. Half-hours without a row are nulls in their place.
+create or replace function public.signal_history(p_from timestamptz, p_to timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with slots as materialized (
+        select slot
+        from generate_series(public.half_hour_of(p_from), p_to - interval '1 microsecond', interval '30 minutes') as slot
+    )
+    select json_build_object(
+        'start', public.half_hour_of(p_from),
+        'national', (
+            select json_build_object(
+                'carbon_intensity_forecast', coalesce(json_agg(g.carbon_intensity_forecast order by slot), '[]'),
+                'carbon_intensity_actual', coalesce(json_agg(g.carbon_intensity_actual order by slot), '[]'),
+                'grid_stress_score', coalesce(json_agg(g.grid_stress_score order by slot), '[]'),
+                'wholesale_price_gbp_mwh', coalesce(json_agg(g.wholesale_price_gbp_mwh order by slot), '[]'),
+                'carbon_sources', public.counted(array_agg(g.carbon_source)),
+                'demand_sources', public.counted(array_agg(g.demand_source)),
+                'price_sources', public.counted(array_agg(g.price_source)))
+            from slots
+            left join public.grid_signals g on g.timestamp = slot),
+        'regional', coalesce((
+            select json_agg(
+                json_build_object('region_id', sited.region_id, 'carbon_intensity_forecast', coalesce(series.forecast, '[]'))
+                order by sited.region_id)
+            from (select distinct d.region_id from public.data_centres d where d.status <> 'OFFLINE') as sited
+            cross join lateral (
+                select json_agg(g.carbon_intensity_forecast order by slot) as forecast
+                from slots
+                left join public.regional_grid_signals g on g.region_id = sited.region_id and g.timestamp = slot
+            ) as series), '[]'))
+$$;
+
+

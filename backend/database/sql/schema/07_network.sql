@@ -1,0 +1,192 @@
+-- The Beckn network: who is on it, what arrived from it, what goes out to it ---------------------------------------
+
+create table if not exists public.beckn_subscribers (
+    -- A subscription is one platform in one role and domain, with one key.
+    key_id uuid primary key,
+    subscriber_id text not null check (subscriber_id ~ '^[A-Za-z0-9._:/-]{1,200}$'),
+    type text not null check (type in ('BAP', 'BPP', 'BG')),
+    domain text not null check (length(domain) between 1 and 200),
+    url text not null check (url ~ '^https?://'),
+    -- {"country": {"code"}, "city": {"code"}}; null, and the code *, mean everywhere.
+    location jsonb,
+    signing_public_key text not null,
+    encr_public_key text,
+    valid_from timestamptz not null,
+    valid_until timestamptz not null,
+    status text not null default 'SUBSCRIBED'
+        check (status in ('INITIATED', 'UNDER_SUBSCRIPTION', 'SUBSCRIBED', 'EXPIRED', 'UNSUBSCRIBED', 'INVALID_SSL')),
+    -- The operator's word that the URL may lead to this machine or into a private network.
+    private_address boolean not null default false,
+    created timestamptz not null default clock_timestamp(),
+    updated timestamptz not null default clock_timestamp(),
+    check (valid_from < valid_until)
+);
+create index if not exists beckn_subscribers_platform on public.beckn_subscribers (subscriber_id, type, updated desc);
+create index if not exists beckn_subscribers_providers on public.beckn_subscribers (domain, type) where status = 'SUBSCRIBED';
+
+-- due_at is when a row may be taken by a worker: for one that is leased, when its lease ends.
+create table if not exists public.beckn_inbox (
+    inbox_id bigint generated always as identity primary key,
+    -- Our platform that the message was sent to: several may share this database.
+    recipient text not null,
+    sender text not null,
+    action text not null,
+    transaction_id uuid not null,
+    message_id uuid not null,
+    -- The very bytes that arrived, which are UTF-8.
+    body text not null,
+    -- What was answered at once, and is answered again to the same message.
+    answer jsonb not null,
+    state text not null check (state in ('ready', 'leased', 'done', 'dead')),
+    due_at timestamptz not null default clock_timestamp(),
+    attempts integer not null default 0,
+    max_attempts integer not null default 5,
+    lease_token bigint,
+    leased_by text,
+    last_error text,
+    -- timestamp + ttl: after it nobody waits for a callback. Null where the work must be done however late it is.
+    expires_at timestamptz,
+    received_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    unique (recipient, sender, action, message_id)
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
+create index if not exists beckn_inbox_open on public.beckn_inbox (recipient, due_at) where state in ('ready', 'leased');
+create index if not exists beckn_inbox_order on public.beckn_inbox (transaction_id, inbox_id) where state in ('ready', 'leased');
+create index if not exists beckn_inbox_dead on public.beckn_inbox (inbox_id) where state = 'dead';
+create index if not exists beckn_inbox_finished on public.beckn_inbox (finished_at) where state in ('done', 'dead');
+
+create table if not exists public.beckn_outbox (
+    outbox_id bigint generated always as identity primary key,
+    -- Our platform, which signs it.
+    sender text not null,
+    recipient text not null,
+    recipient_type text not null check (recipient_type in ('BAP', 'BPP', 'BG')),
+    action text not null,
+    domain text not null,
+    transaction_id uuid not null,
+    message_id uuid not null,
+    body text not null,
+    -- Of a message that a gateway passes on: the signature header it came with.
+    "authorization" text,
+    state text not null default 'ready' check (state in ('ready', 'leased', 'delivered', 'dead')),
+    due_at timestamptz not null default clock_timestamp(),
+    attempts integer not null default 0,
+    lease_token bigint,
+    leased_by text,
+    last_error text,
+    expires_at timestamptz not null,
+    created_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    unique (sender, recipient, recipient_type, action, message_id)
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
+create index if not exists beckn_outbox_open on public.beckn_outbox (sender, due_at) where state in ('ready', 'leased');
+create index if not exists beckn_outbox_order on public.beckn_outbox (transaction_id, outbox_id) where state in ('ready', 'leased');
+create index if not exists beckn_outbox_busy on public.beckn_outbox (recipient) where state = 'leased';
+create index if not exists beckn_outbox_dead on public.beckn_outbox (outbox_id) where state = 'dead';
+create index if not exists beckn_outbox_finished on public.beckn_outbox (finished_at) where state in ('delivered', 'dead');
+
+-- Whether two codes of a country or city can mean the same place: nothing and * mean any.
+create or replace function public.beckn_same_place(one text, other text)
+returns boolean
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select one is null or other is null or one = '*' or other = '*' or one = other
+$$;
+
+-- The status that a subscription has at p_now: it expires by itself.
+create or replace function public.beckn_status_at(s public.beckn_subscribers, p_now timestamptz)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when s.status = 'SUBSCRIBED' and p_now >= s.valid_until then 'EXPIRED' else s.status end
+$$;
+
+-- Subscriptions that are like p_query, a subscription of which any field may be left out; without a status, only those
+-- that hold at p_now. At most 1,000.
+create or replace function public.beckn_lookup(p_query jsonb, p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(
+        jsonb_strip_nulls(to_jsonb(found) - 'private_address'
+            || jsonb_build_object('status', public.beckn_status_at(found, p_now)))
+        order by found.subscriber_id, found.key_id), '[]')
+    from (
+        select s.*
+        from public.beckn_subscribers s
+        where public.beckn_status_at(s, p_now) = coalesce(p_query ->> 'status', 'SUBSCRIBED')
+            and (p_query ? 'status' or p_now >= s.valid_from)
+            and s.key_id = coalesce((p_query ->> 'key_id')::uuid, s.key_id)
+            and s.subscriber_id = coalesce(p_query ->> 'subscriber_id', s.subscriber_id)
+            and s.type = coalesce(p_query ->> 'type', s.type)
+            and s.domain = coalesce(p_query ->> 'domain', s.domain)
+            and s.url = coalesce(p_query ->> 'url', s.url)
+            and s.signing_public_key = coalesce(p_query ->> 'signing_public_key', s.signing_public_key)
+            and public.beckn_same_place(s.location #>> '{country,code}', p_query #>> '{location,country,code}')
+            and public.beckn_same_place(s.location #>> '{city,code}', p_query #>> '{location,city,code}')
+        order by s.subscriber_id, s.key_id
+        limit 1000) as found
+$$;
+
+-- How the queues are: rows that wait (retries not yet due and expired leases included), are in hand, and are dead.
+create or replace function public.beckn_health()
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with open as (
+        select 'inbox' as queue, state, due_at, received_at as since from public.beckn_inbox where state in ('ready', 'leased')
+        union all
+        select 'outbox', state, due_at, created_at from public.beckn_outbox where state in ('ready', 'leased')
+    ),
+    waiting as (
+        select
+            queue,
+            count(*) filter (where state = 'ready' or due_at < clock_timestamp()) as waiting,
+            count(*) filter (where state = 'leased' and due_at >= clock_timestamp()) as in_flight,
+            extract(epoch from clock_timestamp() - min(since)) as oldest_seconds
+        from open
+        group by queue
+    ),
+    dead as (
+        select 'inbox' as queue, count(*) as dead from public.beckn_inbox where state = 'dead'
+        union all
+        select 'outbox', count(*) from public.beckn_outbox where state = 'dead'
+    )
+    select json_object_agg(dead.queue, json_build_object(
+        'waiting', coalesce(waiting.waiting, 0),
+        'in_flight', coalesce(waiting.in_flight, 0),
+        'dead', dead.dead,
+        'oldest_waiting_seconds', waiting.oldest_seconds))
+    from dead
+    left join waiting on waiting.queue = dead.queue
+$$;
+
+-- What was given up in either queue, newest first and without the bodies: {"inbox": […], "outbox": […]}.
+create or replace function public.beckn_dead_letters(p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'inbox', coalesce((
+            select json_agg(dead) from (
+                select inbox_id, recipient, sender, action, transaction_id, message_id, attempts, last_error, received_at,
+                    finished_at
+                from public.beckn_inbox where state = 'dead' order by inbox_id desc limit p_limit) as dead), '[]'),
+        'outbox', coalesce((
+            select json_agg(dead) from (
+                select outbox_id, sender, recipient, recipient_type, action, transaction_id, message_id, attempts,
+                    last_error, created_at, expires_at, finished_at
+                from public.beckn_outbox where state = 'dead' order by outbox_id desc limit p_limit) as dead), '[]'))
+$$;
+
+

@@ -1,0 +1,110 @@
+-- The provider's platform: quotes and orders ------------------------------------------------------------------------
+
+create table if not exists public.beckn_quotes (
+    quote_id uuid primary key,
+    bpp_id text not null,
+    bap_id text not null,
+    transaction_id uuid not null,
+    dc_id text not null references public.data_centres,
+    item_id text not null,
+    starts_at timestamptz not null,
+    ends_at timestamptz not null,
+    it_power_kw double precision not null check (it_power_kw >= 0 and it_power_kw < 'infinity'),
+    price_gbp numeric not null,
+    -- The workload, the lines of the quote and the estimates, as the platform wrote them.
+    terms jsonb not null,
+    expires_at timestamptz not null,
+    created_at timestamptz not null default clock_timestamp(),
+    check (starts_at < ends_at)
+);
+create index if not exists beckn_quotes_data_centre on public.beckn_quotes (dc_id);
+create index if not exists beckn_quotes_expired on public.beckn_quotes (expires_at);
+
+-- due_at is when the executor has something to do with an order (its start, or its end once it runs); while one holds a
+-- lease on it, when the lease ends.
+create table if not exists public.beckn_orders (
+    order_id uuid primary key,
+    bpp_id text not null,
+    bap_id text not null,
+    transaction_id uuid not null,
+    quote_id uuid not null references public.beckn_quotes,
+    job_id text not null unique references public.compute_workloads,
+    dc_id text not null references public.data_centres,
+    item_id text not null,
+    state text not null check (state in ('SCHEDULED', 'RUNNING', 'DEFERRED', 'COMPLETED', 'CANCELLED')),
+    starts_at timestamptz not null,
+    ends_at timestamptz not null,
+    it_power_kw double precision not null check (it_power_kw >= 0 and it_power_kw < 'infinity'),
+    price_gbp numeric not null,
+    -- The quote's terms with billing, customer and the context of the confirm.
+    terms jsonb not null,
+    deferral jsonb,
+    cancellation jsonb,
+    revision integer not null default 1,
+    due_at timestamptz,
+    lease_token bigint,
+    leased_by text,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    check (starts_at < ends_at),
+    -- One order a transaction: a confirm that is repeated finds the first one's order.
+    unique (bpp_id, bap_id, transaction_id)
+);
+create index if not exists beckn_orders_capacity on public.beckn_orders (dc_id, starts_at)
+    where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
+create index if not exists beckn_orders_due on public.beckn_orders (bpp_id, due_at)
+    where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
+create index if not exists beckn_orders_quote on public.beckn_orders (quote_id);
+
+-- An order with what its workload has recorded, or null; p_bap_id null means of any buyer.
+create or replace function public.beckn_order(p_bpp_id text, p_bap_id text, p_order_id uuid)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(o) || jsonb_build_object(
+        'status', w.status,
+        'status_reason', w.status_reason,
+        'actual_start', w.actual_start,
+        'actual_end', w.actual_end,
+        'actual_energy_kwh', w.actual_energy_kwh,
+        'actual_carbon_gco2', w.actual_carbon_gco2,
+        'actual_cost_gbp', w.actual_cost_gbp)
+    from public.beckn_orders o
+    join public.compute_workloads w on w.job_id = o.job_id
+    where o.order_id = p_order_id and o.bpp_id = p_bpp_id and (p_bap_id is null or o.bap_id = p_bap_id)
+$$;
+
+-- IT power in kW that a data centre has left throughout [p_from, p_until): what its present load leaves, less the most
+-- that orders hold at any moment. That most is reached when the window begins or when an order in it does.
+create or replace function public.beckn_free_kw(
+    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid)
+returns double precision
+language sql
+stable
+set search_path = ''
+as $$
+    with held as materialized (
+        select o.starts_at, o.ends_at, o.it_power_kw
+        from public.beckn_orders o
+        where o.dc_id = p_dc_id and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING')
+            and o.starts_at < p_until and o.ends_at > p_from
+            and o.order_id is distinct from p_without_order
+    ),
+    moments as (
+        select p_from as moment
+        union
+        select held.starts_at from held where held.starts_at > p_from
+    )
+    select d.total_capacity_mw * 1000 * (100 - d.current_load_percentage) / 100 - coalesce((
+        select max((
+            select sum(held.it_power_kw)
+            from held
+            where held.starts_at <= moments.moment and held.ends_at > moments.moment))
+        from moments), 0)
+    from public.data_centres d
+    where d.dc_id = p_dc_id
+$$;
+
+

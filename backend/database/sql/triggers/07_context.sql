@@ -1,0 +1,55 @@
+-- The decision context ---------------------------------------------------------------------------------------------------
+
+-- Several workloads and the one grid they are decided on: {"grid": {as_of, national, regional, data_centres,
+-- generation_mix, summary}, "tasks": [{context_id, task}…]} in the order asked for. A decision context is the grid and
+-- one task's two keys.
+create or replace function public.decision_contexts(p_job_ids jsonb, p_now timestamptz)
+returns json
+language sql
+volatile
+set search_path = ''
+as $$
+    select json_build_object(
+        'grid', public.grid_context(p_now),
+        'tasks', coalesce((
+            select json_agg(json_build_object(
+                'context_id', gen_random_uuid(),
+                'task', json_build_object(
+                    'job_id', w.job_id, 'operator', w.operator, 'host_dc_id', w.host_dc_id, 'workload_type', w.workload_type,
+                    'urgency', w.urgency, 'required_gpu_mins', w.required_gpu_mins,
+                    'required_cpu_cores', w.required_cpu_cores, 'required_memory_gb', w.required_memory_gb,
+                    'estimated_energy_kwh', w.estimated_energy_kwh, 'carbon_cap_gco2', w.carbon_cap_gco2,
+                    'max_price_gbp', w.max_price_gbp, 'deadline', w.deadline,
+                    'deferral_window_mins', w.deferral_window_mins, 'status', w.status, 'created_at', w.created_at))
+                order by asked.position)
+            from jsonb_array_elements_text(p_job_ids) with ordinality as asked (job_id, position)
+            join public.compute_workloads w on w.job_id = asked.job_id), '[]'))
+$$;
+
+-- The context of one workload, whole: what a decision made at p_now would be made from. Null for an unknown job_id.
+create or replace function public.decision_context(p_job_id text, p_now timestamptz)
+returns json
+language sql
+volatile
+set search_path = ''
+as $$
+    select ((contexts.document -> 'grid')::jsonb || (contexts.document -> 'tasks' -> 0)::jsonb)::json
+    from (select public.decision_contexts(jsonb_build_array(p_job_id), p_now) as document) as contexts
+$$;
+
+-- Shows the context that a model is thinking about. Answers {"state": "noted" | "fenced"}.
+create or replace function public.note_context(p_notification_id bigint, p_lease_token bigint, p_context jsonb)
+returns json
+language sql
+set search_path = ''
+as $$
+    with noted as (
+        update public.workload_notifications n
+        set context = p_context
+        where n.notification_id = p_notification_id and n.lease_token = p_lease_token and n.state = 'leased'
+        returning n.notification_id
+    )
+    select json_build_object('state', case when exists (select from noted) then 'noted' else 'fenced' end)
+$$;
+
+

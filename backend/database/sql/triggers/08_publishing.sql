@@ -1,0 +1,310 @@
+-- Publishing -------------------------------------------------------------------------------------------------------------
+
+-- The decisions of p_agent_id on one grid, each whole or not at all: the audit row, the next sequence number, the
+-- event, the workload's new status and the end of the notification, in this one transaction.
+--
+-- p_grid: the grid the decisions were made on. p_decisions: [{notification_id, lease_token, context (what the grid
+-- lacks: context_id, task, settings), output, chosen_dc_id, recommended_start, workload_status, status_reason, scorer,
+-- model, scorer_version, fallback_reason, reasoning, constraints_evaluated, alternatives_considered, token_usage}…].
+-- Answers {"results": [{notification_id, job_id, state, sequence}…]}; state is published, already (a repeated call),
+-- fenced (the lease was lost: nothing is stored) or withdrawn (the workload no longer waits: closed without a decision).
+create or replace function public.publish_decisions(p_agent_id text, p_grid jsonb, p_decisions jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    offered_ids bigint[];
+    publishable bigint[];
+    withdrawn bigint[];
+    head bigint;
+    results json;
+begin
+    select array_agg(locked.notification_id) into offered_ids
+    from (
+        select n.notification_id
+        from jsonb_to_recordset(p_decisions) as d (notification_id bigint, lease_token bigint)
+        join public.workload_notifications n
+            on n.notification_id = d.notification_id and n.lease_token = d.lease_token and n.state = 'leased'
+        order by n.notification_id
+        for update of n) as locked;
+    perform from public.compute_workloads w
+    where w.job_id in (
+        select n.job_id from public.workload_notifications n where n.notification_id = any (offered_ids))
+    order by w.job_id
+    for no key update;
+
+    -- Now that nobody can change them: which of the workloads still wait.
+    select
+        coalesce(array_agg(n.notification_id) filter (where public.awaits_decision(w.status)), '{}'),
+        coalesce(array_agg(n.notification_id) filter (where not public.awaits_decision(w.status)), '{}')
+    into publishable, withdrawn
+    from public.workload_notifications n
+    join public.compute_workloads w on w.job_id = n.job_id
+    where n.notification_id = any (offered_ids);
+
+    update public.workload_notifications n
+    set state = 'done', lease_until = null, context = null, finished_at = clock_timestamp(),
+        last_error = 'withdrawn: the workload is ' || w.status
+    from public.compute_workloads w
+    where n.notification_id = any (withdrawn) and w.job_id = n.job_id;
+
+    if cardinality(publishable) > 0 then
+        -- One publisher at a time from here to its commit, so that numbers have no gap and a reader never sees a
+        -- higher one before a lower. Read in a statement of its own, which sees what the one before committed.
+        perform pg_advisory_xact_lock(7263812);
+        select coalesce(max(b.sequence), 0) into head from public.broadcast_log b;
+
+        with decided as materialized (
+            select
+                head + row_number() over (order by d.notification_id) as sequence,
+                n.job_id,
+                d.*
+            from jsonb_to_recordset(p_decisions) as d (
+                notification_id bigint, context jsonb, output jsonb, chosen_dc_id text, recommended_start timestamptz,
+                workload_status text, status_reason text, scorer text, model text, scorer_version text,
+                fallback_reason text, reasoning text, constraints_evaluated jsonb, alternatives_considered jsonb,
+                token_usage jsonb)
+            join public.workload_notifications n on n.notification_id = d.notification_id
+            where d.notification_id = any (publishable)
+        ),
+        audited as (
+            insert into public.orchestration_decisions (
+                notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model, scorer_version,
+                fallback_reason, reasoning, constraints_evaluated, alternatives_considered, context, output, token_usage)
+            select
+                d.notification_id, d.sequence, d.job_id, a.agent_id, d.chosen_dc_id, d.recommended_start, d.scorer, d.model,
+                d.scorer_version, d.fallback_reason, d.reasoning, coalesce(d.constraints_evaluated, '[]'),
+                coalesce(d.alternatives_considered, '[]'), p_grid || d.context,
+                jsonb_set(d.output, '{_metadata,sequence}', to_jsonb(d.sequence)), d.token_usage
+            from decided d
+            left join public.agents a on a.agent_id = p_agent_id
+            returning decision_id, notification_id, sequence, job_id
+        ),
+        logged as (
+            -- The output is stored once, in the audit log; events_after joins the two.
+            insert into public.broadcast_log (sequence, event_type, job_id, notification_id, event)
+            select a.sequence, 'decision', a.job_id, a.notification_id, json_build_object('decision_id', a.decision_id)
+            from audited a
+        ),
+        placed as (
+            update public.compute_workloads w
+            set status = d.workload_status,
+                status_reason = d.status_reason,
+                host_dc_id = case when d.workload_status = 'QUEUED' then d.chosen_dc_id else w.host_dc_id end,
+                scheduled_start = case when d.workload_status = 'QUEUED' then d.recommended_start end
+            from decided d
+            where w.job_id = d.job_id
+        )
+        update public.workload_notifications n
+        set state = 'done', lease_until = null, context = null, finished_at = clock_timestamp()
+        from decided d
+        where n.notification_id = d.notification_id;
+
+        perform pg_notify('broadcast', (head + cardinality(publishable))::text);
+    end if;
+
+    select coalesce(json_agg(json_build_object(
+        'notification_id', d.notification_id,
+        'job_id', n.job_id,
+        'state', case
+            when d.notification_id = any (publishable) then 'published'
+            when n.lease_token = d.lease_token and n.state = 'done' and o.sequence is not null then 'already'
+            when n.lease_token = d.lease_token and n.state = 'done' then 'withdrawn'
+            else 'fenced' end,
+        'sequence', case when n.lease_token = d.lease_token then o.sequence end) order by d.notification_id), '[]')
+    into results
+    from jsonb_to_recordset(p_decisions) as d (notification_id bigint, lease_token bigint)
+    left join public.workload_notifications n on n.notification_id = d.notification_id
+    left join public.orchestration_decisions o on o.notification_id = d.notification_id;
+    return json_build_object('results', results);
+end
+$$;
+
+-- Events by cursor, oldest first: {"events": [{sequence, event_type, job_id, created_at, event}…], "next" (the cursor to
+-- go on from), "oldest", "newest" (what the log holds)}. Reading takes nothing from anyone else.
+create or replace function public.events_after(p_after bigint, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with page as materialized (
+        select b.sequence, b.event_type, b.job_id, b.created_at, coalesce(d.output, b.event) as event
+        from (
+            select * from public.broadcast_log where sequence > p_after order by sequence limit p_limit) as b
+        left join public.orchestration_decisions d on d.notification_id = b.notification_id
+    )
+    select json_build_object(
+        'events', coalesce((select json_agg(page order by page.sequence) from page), '[]'),
+        'next', coalesce((select max(page.sequence) from page), p_after),
+        'oldest', (select min(b.sequence) from public.broadcast_log b),
+        'newest', (select max(b.sequence) from public.broadcast_log b))
+$$;
+
+-- Outputs by cursor, newest first: {"outputs": […], "next"}; "next" is null at the end.
+create or replace function public.outputs_history(p_after bigint, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with page as materialized (
+        select d.sequence, d.output
+        from public.orchestration_decisions d
+        where d.sequence < coalesce(p_after, 9223372036854775807)
+        order by d.sequence desc
+        limit p_limit
+    ),
+    ending as (
+        select min(page.sequence) as sequence from page
+    )
+    select json_build_object(
+        'outputs', coalesce((select json_agg(page.output order by page.sequence desc) from page), '[]'),
+        'next', (
+            select ending.sequence from ending
+            where exists (select from public.orchestration_decisions d where d.sequence < ending.sequence)))
+$$;
+
+-- A task's newest output: {"sequence", "output"}, both null where there is none. The output alone is null where its
+-- number is p_known: whoever asks again and again need not be sent again what it has.
+create or replace function public.task_output(p_task_id text, p_known bigint default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object('sequence', newest.sequence, 'output', newest.output)
+    from (select 1) as always
+    left join lateral (
+        select d.sequence, case when d.sequence is distinct from p_known then d.output end as output
+        from public.orchestration_decisions d
+        where d.job_id = p_task_id
+        order by d.decided_at desc, d.sequence desc
+        limit 1) as newest on true
+$$;
+
+-- The newest output that a consumer has not acknowledged: {"sequence", "output"}, both null where there is none. The
+-- output alone is null where its number is p_known, as above.
+create or replace function public.newest_unacknowledged_output(p_consumer text, p_known bigint default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object('sequence', newest.sequence, 'output', newest.output)
+    from (select 1) as always
+    left join lateral (
+        select d.sequence, d.output
+        -- What is not acknowledged is a few ranges of numbers, however many outputs there are.
+        from unnest(int8multirange(int8range(1, null)) - coalesce(
+            (select c.acknowledged from public.output_consumers c where c.consumer = p_consumer), '{}')) as missing
+        cross join lateral (
+            select
+                candidate.sequence,
+                case when candidate.sequence is distinct from p_known then candidate.output end as output
+            from public.orchestration_decisions candidate
+            where candidate.sequence >= lower(missing)
+                and candidate.sequence < coalesce(upper(missing), 9223372036854775807)
+            order by candidate.sequence desc
+            limit 1) as d
+        order by d.sequence desc
+        limit 1) as newest on true
+$$;
+
+-- Acknowledges a task's outputs, up to p_sequence where it is given, so that one published meanwhile is not lost.
+-- Answers {"known": whether the task has such an output, "cleared": whether one was unacknowledged until now}.
+create or replace function public.acknowledge_output(p_consumer text, p_task_id text, p_sequence bigint default null)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    sequences int8multirange;
+    changed text;
+begin
+    select range_agg(int8range(d.sequence, d.sequence, '[]')) into sequences
+    from public.orchestration_decisions d
+    where d.job_id = p_task_id and d.sequence <= coalesce(p_sequence, 9223372036854775807);
+    if sequences is null then
+        return json_build_object('known', false, 'cleared', false);
+    end if;
+    insert into public.output_consumers as c (consumer, acknowledged)
+    values (p_consumer, sequences)
+    on conflict (consumer) do update set acknowledged = c.acknowledged + excluded.acknowledged
+    where not c.acknowledged @> excluded.acknowledged
+    returning c.consumer into changed;
+    if changed is not null then
+        perform pg_notify('acknowledged', p_consumer);
+    end if;
+    return json_build_object('known', true, 'cleared', changed is not null);
+end
+$$;
+
+-- The context a model is thinking about, else the one of the newest decision; of one task where p_task_id is given.
+-- {"state": "in_work" | "decided" | "none", "task_id", "context", "processed_by": [consumer…]}
+create or replace function public.current_context(p_task_id text default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with thinking as materialized (
+        select 'in_work' as state, n.job_id, n.context
+        from public.workload_notifications n
+        where n.state = 'leased' and n.context is not null and n.lease_until >= clock_timestamp()
+            and (p_task_id is null or n.job_id = p_task_id)
+        order by n.notification_id desc
+        limit 1
+    ),
+    newest as (
+        -- The two arms keep each search on its own index.
+        (
+            select 'decided' as state, d.job_id, d.context
+            from public.orchestration_decisions d
+            where p_task_id is null and d.sequence is not null
+            order by d.sequence desc
+            limit 1)
+        union all
+        (
+            select 'decided', d.job_id, d.context
+            from public.orchestration_decisions d
+            where d.job_id = p_task_id
+            order by d.decided_at desc, d.sequence desc
+            limit 1)
+    ),
+    chosen as (
+        select * from thinking
+        union all
+        select * from newest where not exists (select from thinking)
+    )
+    select json_build_object(
+        'state', coalesce(chosen.state, 'none'),
+        'task_id', chosen.job_id,
+        'context', chosen.context,
+        'processed_by', coalesce((
+            select json_agg(p.consumer order by p.consumer)
+            from public.processed_contexts p where p.job_id = chosen.job_id), '[]'))
+    from (select 1) as always
+    left join chosen on true
+$$;
+
+-- Notes that a consumer is done with the context of a task, or with the current one. Answers {"task_id"}, null where
+-- there is no such context.
+create or replace function public.mark_context_processed(p_consumer text, p_task_id text default null)
+returns json
+language sql
+set search_path = ''
+as $$
+    with marked as (
+        insert into public.processed_contexts (consumer, job_id)
+        select p_consumer, current.document ->> 'task_id'
+        from (select public.current_context(p_task_id) as document) as current
+        where current.document ->> 'task_id' is not null
+        on conflict (consumer, job_id) do update set processed_at = clock_timestamp()
+        returning job_id
+    )
+    select json_build_object('task_id', (select job_id from marked))
+$$;
+
+

@@ -1,0 +1,207 @@
+-- The provider's platform: orders --------------------------------------------------------------------------------------
+
+-- Stores a quote; one with the same quote_id, of the same request worked on before, stays as it is. Answers the stored one.
+create or replace function public.beckn_store_quote(p_quote jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.beckn_quotes := jsonb_populate_record(null::public.beckn_quotes, p_quote);
+begin
+    insert into public.beckn_quotes (
+        quote_id, bpp_id, bap_id, transaction_id, dc_id, item_id, starts_at, ends_at, it_power_kw, price_gbp, terms,
+        expires_at)
+    values (
+        given.quote_id, given.bpp_id, given.bap_id, given.transaction_id, given.dc_id, given.item_id, given.starts_at,
+        given.ends_at, given.it_power_kw, given.price_gbp, given.terms, given.expires_at)
+    on conflict (quote_id) do nothing;
+
+    -- Quotes that nobody took go a day after their end, a few at a time and never waited for.
+    delete from public.beckn_quotes q
+    where q.quote_id in (
+        select old.quote_id
+        from public.beckn_quotes old
+        where old.expires_at < clock_timestamp() - interval '1 day'
+            and not exists (select from public.beckn_orders o where o.quote_id = old.quote_id)
+        limit 20
+        for update skip locked)
+        and q.quote_id <> given.quote_id;
+
+    return (select to_json(q) from public.beckn_quotes q where q.quote_id = given.quote_id);
+end
+$$;
+
+-- Takes the capacity of a quote and makes it an order, with its row of compute_workloads, which is QUEUED: it has its place
+-- and asks for no decision. p_order: {order_id, quote_id, bpp_id, bap_id, transaction_id, starts_at, ends_at, terms,
+-- workload: {job_id, …}}. Answers {"state": "placed" | "repeated" (the transaction's order is of this quote) | "other_order"
+-- (it is of another) | "unknown_quote" | "quote_expired" | "not_active" | "no_capacity", "order", "free_kw"}.
+create or replace function public.beckn_place_order(p_order jsonb, p_now timestamptz)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.beckn_orders := jsonb_populate_record(null::public.beckn_orders, p_order);
+    work public.compute_workloads := jsonb_populate_record(null::public.compute_workloads, p_order -> 'workload');
+    quote public.beckn_quotes;
+    placed public.beckn_orders;
+    centre_status text;
+    free_kw double precision;
+begin
+    select * into quote
+    from public.beckn_quotes q
+    where q.quote_id = given.quote_id
+        and (q.bpp_id, q.bap_id, q.transaction_id) = (given.bpp_id, given.bap_id, given.transaction_id);
+
+    -- Orders of one data centre are placed one after the other; what follows sees those before it. The lock leaves alone
+    -- whoever only refers to the data centre.
+    if quote.quote_id is not null then
+        select d.status into centre_status from public.data_centres d where d.dc_id = quote.dc_id for no key update;
+    end if;
+
+    select * into placed
+    from public.beckn_orders o
+    where (o.bpp_id, o.bap_id, o.transaction_id) = (given.bpp_id, given.bap_id, given.transaction_id);
+    if placed.order_id is not null then
+        return json_build_object(
+            'state', case when placed.quote_id = given.quote_id then 'repeated' else 'other_order' end,
+            'order', public.beckn_order(placed.bpp_id, placed.bap_id, placed.order_id));
+    end if;
+    if quote.quote_id is null then
+        return json_build_object('state', 'unknown_quote');
+    end if;
+    if quote.expires_at <= p_now then
+        return json_build_object('state', 'quote_expired');
+    end if;
+    if centre_status <> 'ACTIVE' then
+        return json_build_object('state', 'not_active');
+    end if;
+    free_kw := public.beckn_free_kw(quote.dc_id, given.starts_at, given.ends_at, null);
+    if quote.it_power_kw > free_kw then
+        return json_build_object('state', 'no_capacity', 'free_kw', greatest(free_kw, 0));
+    end if;
+
+    insert into public.compute_workloads (
+        job_id, host_dc_id, workload_type, urgency, required_gpu_mins, required_cpu_cores, required_memory_gb,
+        estimated_energy_kwh, carbon_cap_gco2, max_price_gbp, deadline, deferral_window_mins, status, status_reason,
+        scheduled_start, created_at, updated_at)
+    values (
+        work.job_id, quote.dc_id, work.workload_type, work.urgency, work.required_gpu_mins, work.required_cpu_cores,
+        work.required_memory_gb, work.estimated_energy_kwh, work.carbon_cap_gco2, work.max_price_gbp, work.deadline,
+        work.deferral_window_mins, 'QUEUED', 'Ordered by ' || given.bap_id || ' through ' || given.bpp_id || '.',
+        given.starts_at, p_now, p_now);
+    insert into public.beckn_orders (
+        order_id, bpp_id, bap_id, transaction_id, quote_id, job_id, dc_id, item_id, state, starts_at, ends_at,
+        it_power_kw, price_gbp, terms, due_at, created_at, updated_at)
+    values (
+        given.order_id, given.bpp_id, given.bap_id, given.transaction_id, quote.quote_id, work.job_id, quote.dc_id,
+        quote.item_id, 'SCHEDULED', given.starts_at, given.ends_at, quote.it_power_kw, quote.price_gbp, given.terms,
+        given.starts_at, p_now, p_now);
+    return json_build_object('state', 'placed', 'order', public.beckn_order(given.bpp_id, given.bap_id, given.order_id));
+end
+$$;
+
+-- One step of an order. p_change: {order_id, lease_token (null: a buyer's wish, which takes the order out of an executor's
+-- hands), from_states: […], state, starts_at, ends_at, deferral, cancellation, due_at, updated_at, workload: {status,
+-- status_reason, scheduled_start, actual_…}}; of the order what is left out stays. A window that is moved while it waits
+-- takes its new capacity here. p_outgoing goes into the outbox in the same transaction.
+-- Answers {"state": "changed" | "fenced" (lease lost) | "wrong_state" | "no_capacity", "order", "free_kw"}.
+create or replace function public.beckn_change_order(p_change jsonb, p_outgoing jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.beckn_orders := jsonb_populate_record(null::public.beckn_orders, p_change);
+    work public.compute_workloads := jsonb_populate_record(null::public.compute_workloads, p_change -> 'workload');
+    held public.beckn_orders;
+    free_kw double precision;
+begin
+    -- The data centre first, as in placing: two transactions take their locks in one order.
+    perform from public.data_centres d
+    where d.dc_id = (select o.dc_id from public.beckn_orders o where o.order_id = given.order_id)
+    for no key update;
+    select * into held from public.beckn_orders o where o.order_id = given.order_id for update;
+    if given.lease_token is not null and held.lease_token is distinct from given.lease_token then
+        return json_build_object('state', 'fenced');
+    end if;
+    if held.order_id is null or not coalesce((p_change -> 'from_states') ? held.state, false) then
+        return json_build_object('state', 'wrong_state');
+    end if;
+    given.starts_at := coalesce(given.starts_at, held.starts_at);
+    given.ends_at := coalesce(given.ends_at, held.ends_at);
+    if given.state in ('SCHEDULED', 'DEFERRED') and (given.starts_at, given.ends_at) <> (held.starts_at, held.ends_at) then
+        free_kw := public.beckn_free_kw(held.dc_id, given.starts_at, given.ends_at, held.order_id);
+        if held.it_power_kw > free_kw then
+            return json_build_object('state', 'no_capacity', 'free_kw', greatest(free_kw, 0));
+        end if;
+    end if;
+    update public.beckn_orders o
+    set state = given.state,
+        starts_at = given.starts_at,
+        ends_at = given.ends_at,
+        deferral = coalesce(given.deferral, o.deferral),
+        cancellation = coalesce(given.cancellation, o.cancellation),
+        revision = o.revision + 1,
+        due_at = given.due_at,
+        lease_token = null,
+        leased_by = null,
+        updated_at = given.updated_at
+    where o.order_id = given.order_id;
+    update public.compute_workloads w
+    set status = work.status,
+        status_reason = coalesce(work.status_reason, w.status_reason),
+        scheduled_start = coalesce(work.scheduled_start, w.scheduled_start),
+        actual_start = coalesce(work.actual_start, w.actual_start),
+        actual_end = coalesce(work.actual_end, w.actual_end),
+        actual_energy_kwh = coalesce(work.actual_energy_kwh, w.actual_energy_kwh),
+        actual_carbon_gco2 = coalesce(work.actual_carbon_gco2, w.actual_carbon_gco2),
+        actual_cost_gbp = coalesce(work.actual_cost_gbp, w.actual_cost_gbp)
+    where w.job_id = held.job_id;
+    perform public.beckn_put_outbox(held.bpp_id, p_outgoing);
+    return json_build_object('state', 'changed', 'order', public.beckn_order(held.bpp_id, held.bap_id, held.order_id));
+end
+$$;
+
+-- Takes up to p_limit orders of p_bpp_id that are to start or to end by p_now, on a lease. An order whose buyer has a message
+-- in the inbox waits until that is answered, so that callbacks keep their order. Answers {"claimed": [orders…],
+-- "next_due_at"}.
+create or replace function public.beckn_claim_orders(
+    p_bpp_id text, p_worker text, p_now timestamptz, p_lease_seconds double precision, p_limit integer)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    due uuid[];
+begin
+    select coalesce(array_agg(ready.order_id), '{}') into due
+    from (
+        select o.order_id
+        from public.beckn_orders o
+        where o.bpp_id = p_bpp_id and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING') and o.due_at <= p_now
+            and not exists (
+                select
+                from public.beckn_inbox i
+                where i.transaction_id = o.transaction_id and i.state in ('ready', 'leased')
+                    and (i.recipient, i.sender) = (o.bpp_id, o.bap_id))
+        order by o.due_at, o.order_id
+        limit p_limit
+        for update of o skip locked) as ready;
+    update public.beckn_orders o
+    set lease_token = nextval('public.lease_tokens'),
+        leased_by = p_worker,
+        due_at = p_now + make_interval(secs => p_lease_seconds)
+    where o.order_id = any (due);
+    return json_build_object(
+        'claimed', coalesce((
+            select json_agg(public.beckn_order(p_bpp_id, null, taken.order_id) order by taken.position)
+            from unnest(due) with ordinality as taken (order_id, position)), '[]'),
+        'next_due_at', (
+            select min(o.due_at) from public.beckn_orders o
+            where o.bpp_id = p_bpp_id and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING') and o.due_at > p_now));
+end
+$$;
+
+

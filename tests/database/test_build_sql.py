@@ -1,0 +1,28 @@
+"""The files that a Supabase user pastes are those that the sources build."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from database.build_sql import FILES, SOURCES, build
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_pasted_file_is_built_from_its_sources_as_they_are_now(name: str) -> None:
+    assert FILES[name].read_text(encoding="utf-8") == build(name), "run: python backend/database/build_sql.py"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_function_of_a_file_is_in_the_list_that_it_drops_and_grants(name: str) -> None:
+    text = build(name)
+    listed = re.search(r"set pylon\.functions =\s*(.*?);", text, re.DOTALL)
+    assert listed is not None
+    names = set(re.sub(r"['\n]", " ", listed[1]).split())
+    made = {
+        found
+        for part in (SOURCES / name).glob("*.sql")
+        for found in re.findall(r"create or replace function public\.(\w+)", part.read_text(encoding="utf-8"))
+    }
+    assert names == made
