@@ -15,10 +15,13 @@ from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from database.postgrest import SupabaseDatabase
 from database.schema import install_schema
+from hypothesis_profile import load_profile
 from new_database import TEMPLATE, empty, new_database
 from postgrest_server import PostgrestServer, postgrest_binary
 from server_process import data_directory, postgres_of
 from supabase_client import Database
+
+load_profile()
 
 
 @pytest.fixture(scope="session")

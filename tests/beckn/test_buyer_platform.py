@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beckn.buyer_messages import Transaction
@@ -26,6 +26,7 @@ from beckn_network import Party, a_catalogue, a_message, buyer, in_bytes, provid
 from beckn_orders import a_workload
 from database.postgres import PostgresDatabase
 from half_hours import utc_now
+from hypothesis_profile import SHARES_A_FIXTURE
 from server_process import free_port
 
 
@@ -163,7 +164,7 @@ REQUIRED: tuple[tuple[str | int, ...], ...] = (
 ORDER_CALLBACKS = sorted(action for action in CALLBACKS if action is not Action.ON_SEARCH)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=SHARES_A_FIXTURE)
 @given(
     action=st.sampled_from(ORDER_CALLBACKS),
     path=st.sampled_from(REQUIRED),

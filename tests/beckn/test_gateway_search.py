@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import requests
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
 from pydantic import SecretStr
@@ -44,6 +44,7 @@ from beckn_network import (
 )
 from database.postgres import PostgresDatabase
 from half_hours import rfc3339, utc_now
+from hypothesis_profile import SHARES_A_FIXTURE
 from served import Client, served
 from server_process import free_port
 from supabase_client import Database, Order, Row
@@ -364,7 +365,7 @@ REQUIRED = [
 ]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=SHARES_A_FIXTURE, deadline=None)
 @given(
     action=st.sampled_from([Action.SEARCH, Action.ON_SEARCH]),
     name=st.sampled_from(REQUIRED),
@@ -386,7 +387,7 @@ def test_any_required_field_removed_or_mistyped_is_refused_by_its_name(
         assert f"context.{name}" in error["paths"]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=SHARES_A_FIXTURE, deadline=None)
 @given(body=st.binary(max_size=60) | st.text(max_size=60).map(str.encode) | st.just(b"{" * 5000))
 def test_any_bytes_are_answered_with_a_nack(network: Gateway, body: bytes) -> None:
     is_nack(network.send(body, network.buyer.headers(body)), 400)
