@@ -11,12 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 from uuid import uuid4
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from beckn.signing import SigningKey, sign
-from beckn.values import Uuid
+from beckn.values import KeyId
 
 FOLDER = "keys"
 _ONLY_OWNER = 0o600
@@ -55,7 +56,7 @@ class MessageSigner:
 
 
 class _KeyFile(BaseModel):
-    key_id: Uuid
+    key_id: Annotated[KeyId, Field(pattern=r"^[ -~]+$")]  # it goes into a header
     secret: str
 
 

@@ -87,7 +87,11 @@ def parser() -> argparse.ArgumentParser:
     adding.add_argument("--id", required=True, help="its subscriber id, such as provider.example.org")
     adding.add_argument("--url", required=True, help="where it is called: /search, /on_search … are added to it")
     adding.add_argument("--public-key", required=True, help="its Ed25519 signing key: 32 bytes in base64")
-    adding.add_argument("--key-id", default=str(uuid4()), help="the UUID of the key (default: a new one)")
+    adding.add_argument(
+        "--key-id",
+        default=str(uuid4()),
+        help="what names the key: any text without | and quotes (default: a new UUID)",
+    )
     adding.add_argument("--domain", default=DOMAIN, help=f"default: {DOMAIN}")
     adding.add_argument("--country", default=COUNTRY, help=f"ISO 3166-1 alpha-3, or * (default: {COUNTRY})")
     adding.add_argument("--city", default=ANY_CITY, help="city code, or * (default)")

@@ -116,7 +116,7 @@ class SignatureHeader:
         Raises:
             SignatureRefused: it is not of the form at the head of this module, or names another algorithm.
         """
-        parameters = _parameters(text)
+        parameters = _parameters(_as_sent(text))
         subscriber_id, key_id, algorithm = _key_id_parts(parameters["keyId"])
         if algorithm != ALGORITHM or parameters["algorithm"] != ALGORITHM:
             raise SignatureRefused(
@@ -196,6 +196,14 @@ def read_public_key(public_key: str) -> Ed25519PublicKey:
     if raw is None or len(raw) != _SEED_BYTES:
         raise ValueError("a signing public key is 32 bytes in base64")
     return Ed25519PublicKey.from_public_bytes(raw)
+
+
+def _as_sent(text: str) -> str:
+    """A header's text: servers take its bytes for Latin-1, and an id beyond ASCII is sent in UTF-8."""
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
 
 
 def _parameters(text: str) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 from beckn.context_rules import SubscriberId, Text
 from beckn.keys import OwnKey
 from beckn.messages import BecknObject, Subscriber
-from beckn.values import HttpUri, Omittable, Timestamp, Uuid
+from beckn.values import KEY_ID, HttpUri, KeyId, Omittable, Timestamp, canonical_key_id
 from supabase_client import Database, Order, Row, Where
 from vocabulary import Word
 
@@ -23,7 +23,6 @@ MOST_REMEMBERED = 10_000
 OWN_KEY_VALID_FOR = timedelta(days=3650)
 
 _TABLE = "beckn_subscribers"
-_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _SUBSCRIBER_ID = re.compile(r"[A-Za-z0-9._:/-]{1,200}")
 
 
@@ -65,7 +64,7 @@ class SubscriptionQuery(BecknObject):
     type: Omittable[Role] = None
     domain: Omittable[Text] = None
     location: Omittable[Territory] = None
-    key_id: Omittable[Uuid] = None
+    key_id: Omittable[KeyId] = None
     signing_public_key: Omittable[Text] = None
     status: Omittable[SubscriptionStatus] = None
 
@@ -80,7 +79,7 @@ class Subscription(BecknObject):
     type: Role
     domain: Text
     location: Omittable[Territory] = None
-    key_id: Uuid
+    key_id: KeyId
     signing_public_key: str
     encr_public_key: Omittable[str] = None
     valid_from: Timestamp
@@ -128,15 +127,15 @@ class Registry:
         self._remembered: dict[tuple[str, str], tuple[float, Subscription]] = {}
 
     def find(self, subscriber_id: str, key_id: str, *, fresh: bool = False) -> Subscription | None:
-        if not _UUID.fullmatch(key_id) or not _SUBSCRIBER_ID.fullmatch(subscriber_id):
+        if not KEY_ID.fullmatch(key_id) or not _SUBSCRIBER_ID.fullmatch(subscriber_id):
             return None
-        key = subscriber_id, key_id.lower()
+        key = subscriber_id, canonical_key_id(key_id)
         with self._lock:
             since, known = self._remembered.get(key, (0.0, None))
         if known is not None and not fresh and time.monotonic() - since < REMEMBERED_FOR_S:
             return known
         rows = self._database.select(
-            _TABLE, where=[Where("key_id", key_id), Where("subscriber_id", subscriber_id)], order=Order(("key_id",))
+            _TABLE, where=[Where("key_id", key[1]), Where("subscriber_id", subscriber_id)], order=Order(("key_id",))
         )
         if not rows:
             return None
@@ -209,9 +208,9 @@ class Registry:
         """End the subscriptions of a platform, or the one with this key; how many there were."""
         where = [Where("subscriber_id", subscriber_id), Where("status", "SUBSCRIBED")]
         if key_id is not None:
-            if not _UUID.fullmatch(key_id):
+            if not KEY_ID.fullmatch(key_id):
                 return 0
-            where.append(Where("key_id", key_id))
+            where.append(Where("key_id", canonical_key_id(key_id)))
         revoked = self._database.update(_TABLE, {"status": "UNSUBSCRIBED", "updated": now}, where=where)
         with self._lock:
             self._remembered.clear()

@@ -17,6 +17,8 @@ T = TypeVar("T")
 UtcDatetime = Annotated[AwareDatetime, AfterValidator(as_utc)]
 """A moment as the database answers it."""
 
+KEY_ID = re.compile(r'[^|"\x00-\x1f\x7f-\x9f]{1,200}')
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})")
 # Years and months are left out: they have no fixed length, and a message's end must be a moment.
 _ISO_8601_DURATION = re.compile(
@@ -33,6 +35,17 @@ def decimal_text(number: float) -> str:
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
+
+
+def canonical_key_id(key_id: str) -> str:
+    """A key's id as the registry keeps it: the case of a UUID's digits means nothing, that of other text does."""
+    return key_id.lower() if _UUID.fullmatch(key_id) else key_id
+
+
+def _names_a_key(key_id: str) -> str:
+    if not KEY_ID.fullmatch(key_id):
+        raise PydanticCustomError("key_id", "Input should be text of 1 to 200 characters without | and quotes")
+    return canonical_key_id(key_id)
 
 
 def _refuse_null(value: Any, info: ValidationInfo) -> Any:
@@ -76,6 +89,8 @@ Gps = Annotated[
 ]
 # Text, and not a UUID object, so that an answer carries the very characters of its request.
 Uuid = Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")]
+# A UUID in Beckn's own registry, a digest in base58 or any other text in other networks'.
+KeyId = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_names_a_key)]
 HttpUri = Annotated[str, Field(pattern=r"^https?://[!-~]+$")]
 Timestamp = Annotated[AwareDatetime, Strict(False), BeforeValidator(_in_rfc_3339), AfterValidator(as_utc)]
 Duration = Annotated[timedelta, Strict(False), BeforeValidator(_in_iso_8601)]

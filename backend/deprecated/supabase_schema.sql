@@ -14,8 +14,8 @@ set client_min_messages = warning;
 set pylon.functions =
     'half_hour_of source_rank counted national_forecast_series regional_forecast_series current_mix grid_context '
     'regional_overview live_state workload_with_decision workload_detail workloads_page system_health known_signals '
-    'signal_history beckn_same_place beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order '
-    'beckn_free_kw';
+    'signal_history beckn_same_place beckn_key_id beckn_status_at beckn_lookup beckn_health beckn_dead_letters '
+    'beckn_order beckn_free_kw';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -888,8 +888,9 @@ $$;
 -- The Beckn network: who is on it, what arrived from it, what goes out to it ---------------------------------------
 
 create table if not exists public.beckn_subscribers (
-    -- A subscription is one platform in one role and domain, with one key.
-    key_id uuid primary key,
+    -- A subscription is one platform in one role and domain, with one key. Networks name keys as they like, so a key_id is
+    -- its platform's own; one that is a UUID is written in lower case.
+    key_id text not null,
     subscriber_id text not null check (subscriber_id ~ '^[A-Za-z0-9._:/-]{1,200}$'),
     type text not null check (type in ('BAP', 'BPP', 'BG')),
     domain text not null check (length(domain) between 1 and 200),
@@ -906,8 +907,26 @@ create table if not exists public.beckn_subscribers (
     private_address boolean not null default false,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
+    constraint beckn_subscribers_pkey primary key (subscriber_id, key_id),
+    constraint beckn_subscribers_key_id_check check (key_id ~ '^[^|"[:cntrl:]]{1,200}$'),
     check (valid_from < valid_until)
 );
+
+-- A table from before any text could name a key.
+do $key_ids$
+begin
+    if (
+        select a.atttypid = 'pg_catalog.uuid'::regtype
+        from pg_catalog.pg_attribute a
+        where a.attrelid = 'public.beckn_subscribers'::regclass and a.attname = 'key_id') then
+        alter table public.beckn_subscribers
+            drop constraint beckn_subscribers_pkey,
+            alter column key_id type text using key_id::text,
+            add constraint beckn_subscribers_pkey primary key (subscriber_id, key_id),
+            add constraint beckn_subscribers_key_id_check check (key_id ~ '^[^|"[:cntrl:]]{1,200}$');
+    end if;
+end
+$key_ids$;
 create index if not exists beckn_subscribers_platform on public.beckn_subscribers (subscriber_id, type, updated desc);
 create index if not exists beckn_subscribers_providers on public.beckn_subscribers (domain, type) where status = 'SUBSCRIBED';
 
@@ -982,6 +1001,18 @@ as $$
     select one is null or other is null or one = '*' or other = '*' or one = other
 $$;
 
+-- A key's id as the registry keeps it: the case of a UUID's digits means nothing.
+create or replace function public.beckn_key_id(p_key_id text)
+returns text
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select case
+        when p_key_id ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then lower(p_key_id)
+        else p_key_id end
+$$;
+
 -- The status that a subscription has at p_now: it expires by itself.
 create or replace function public.beckn_status_at(s public.beckn_subscribers, p_now timestamptz)
 returns text
@@ -1009,7 +1040,7 @@ as $$
         from public.beckn_subscribers s
         where public.beckn_status_at(s, p_now) = coalesce(p_query ->> 'status', 'SUBSCRIBED')
             and (p_query ? 'status' or p_now >= s.valid_from)
-            and s.key_id = coalesce((p_query ->> 'key_id')::uuid, s.key_id)
+            and s.key_id = coalesce(public.beckn_key_id(p_query ->> 'key_id'), s.key_id)
             and s.subscriber_id = coalesce(p_query ->> 'subscriber_id', s.subscriber_id)
             and s.type = coalesce(p_query ->> 'type', s.type)
             and s.domain = coalesce(p_query ->> 'domain', s.domain)

@@ -1181,7 +1181,7 @@ $$;
 -- when the one before is finished.
 
 -- A platform's own entry, or one that an operator adds: made, or brought up to date. What was revoked stays revoked, and a
--- key stays whose it is. Answers {"state": "registered" | "revoked" | "taken"}.
+-- key stays whose it is: another platform may have its id, and not the key itself with it. Answers {"state": "registered" | "revoked" | "taken"}.
 create or replace function public.beckn_register(p_subscriber jsonb)
 returns json
 language plpgsql
@@ -1191,13 +1191,21 @@ declare
     given public.beckn_subscribers := jsonb_populate_record(null::public.beckn_subscribers, p_subscriber);
     found public.beckn_subscribers;
 begin
+    given.key_id := public.beckn_key_id(given.key_id);
+    if exists (
+        select
+        from public.beckn_subscribers s
+        where (s.key_id, s.signing_public_key) = (given.key_id, given.signing_public_key)
+            and s.subscriber_id <> given.subscriber_id) then
+        return json_build_object('state', 'taken');
+    end if;
     insert into public.beckn_subscribers as s (
         key_id, subscriber_id, type, domain, url, location, signing_public_key, encr_public_key, valid_from, valid_until,
         private_address)
     values (
         given.key_id, given.subscriber_id, given.type, given.domain, given.url, given.location, given.signing_public_key,
         given.encr_public_key, given.valid_from, given.valid_until, coalesce(given.private_address, false))
-    on conflict (key_id) do update set
+    on conflict (subscriber_id, key_id) do update set
         domain = excluded.domain,
         url = excluded.url,
         location = excluded.location,
@@ -1212,16 +1220,17 @@ begin
     if found.key_id is not null then
         return json_build_object('state', 'registered');
     end if;
-    select * into found from public.beckn_subscribers s where s.key_id = given.key_id;
+    select * into found
+    from public.beckn_subscribers s
+    where (s.subscriber_id, s.key_id) = (given.subscriber_id, given.key_id);
     return json_build_object('state', case
-        when (found.subscriber_id, found.type, found.signing_public_key)
-            = (given.subscriber_id, given.type, given.signing_public_key) then 'revoked'
+        when (found.type, found.signing_public_key) = (given.type, given.signing_public_key) then 'revoked'
         else 'taken' end);
 end
 $$;
 
 -- Whether a key may sign for a platform now.
-create or replace function public.beckn_key_holds(p_subscriber_id text, p_key_id uuid)
+create or replace function public.beckn_key_holds(p_subscriber_id text, p_key_id text)
 returns boolean
 language sql
 stable
@@ -1230,7 +1239,7 @@ as $$
     select exists (
         select
         from public.beckn_subscribers s
-        where s.key_id = p_key_id and s.subscriber_id = p_subscriber_id and s.status = 'SUBSCRIBED'
+        where s.key_id = public.beckn_key_id(p_key_id) and s.subscriber_id = p_subscriber_id and s.status = 'SUBSCRIBED'
             and clock_timestamp() between s.valid_from and s.valid_until)
 $$;
 
@@ -1239,7 +1248,7 @@ $$;
 -- for a while; null where signatures are off. p_work: whether a worker is to take it from the inbox.
 -- Answers {"state": "stored" | "repeated" (the same was stored before) | "conflict" (another with its message_id was) |
 -- "revoked", "inbox_id", "answer"}.
-create or replace function public.beckn_receive(p_message jsonb, p_key_id uuid, p_work boolean)
+create or replace function public.beckn_receive(p_message jsonb, p_key_id text, p_work boolean)
 returns json
 language plpgsql
 set search_path = ''
@@ -1306,7 +1315,7 @@ $$;
 -- A gateway's work: stores a message as beckn_receive does, and puts it into the outbox for every subscriber of the role
 -- p_role, or for p_recipient alone, that serves its domain and location. p_message has, beside that, {domain, location,
 -- authorization}. Answers as beckn_receive does, or {"state": "nobody"} with nothing stored.
-create or replace function public.beckn_relay(p_message jsonb, p_key_id uuid, p_role text, p_recipient text)
+create or replace function public.beckn_relay(p_message jsonb, p_key_id text, p_role text, p_recipient text)
 returns json
 language plpgsql
 set search_path = ''
@@ -1624,7 +1633,9 @@ $$;
 
 -- The provider's platform: orders --------------------------------------------------------------------------------------
 
--- Stores a quote; one with the same quote_id, of the same request worked on before, stays as it is. Answers the stored one.
+-- Stores a quote. One that the same request made before, when it was worked on, stays as it is. A quote_id that stands for
+-- anything else, another buyer's quote or one for another item or quantity, is not taken: the quote gets an id of its own.
+-- Answers the stored one.
 create or replace function public.beckn_store_quote(p_quote jsonb)
 returns json
 language plpgsql
@@ -1632,14 +1643,27 @@ set search_path = ''
 as $$
 declare
     given public.beckn_quotes := jsonb_populate_record(null::public.beckn_quotes, p_quote);
+    stored public.beckn_quotes;
 begin
-    insert into public.beckn_quotes (
-        quote_id, bpp_id, bap_id, transaction_id, dc_id, item_id, starts_at, ends_at, it_power_kw, price_gbp, terms,
-        expires_at)
-    values (
-        given.quote_id, given.bpp_id, given.bap_id, given.transaction_id, given.dc_id, given.item_id, given.starts_at,
-        given.ends_at, given.it_power_kw, given.price_gbp, given.terms, given.expires_at)
-    on conflict (quote_id) do nothing;
+    loop
+        insert into public.beckn_quotes (
+            quote_id, bpp_id, bap_id, transaction_id, dc_id, item_id, starts_at, ends_at, it_power_kw, price_gbp, terms,
+            expires_at)
+        values (
+            given.quote_id, given.bpp_id, given.bap_id, given.transaction_id, given.dc_id, given.item_id, given.starts_at,
+            given.ends_at, given.it_power_kw, given.price_gbp, given.terms, given.expires_at)
+        on conflict (quote_id) do nothing
+        returning * into stored;
+        exit when stored.quote_id is not null;
+        select * into stored
+        from public.beckn_quotes q
+        where q.quote_id = given.quote_id
+            and (q.bpp_id, q.bap_id, q.transaction_id, q.item_id)
+                = (given.bpp_id, given.bap_id, given.transaction_id, given.item_id)
+            and q.terms #> '{item,quantity}' is not distinct from given.terms #> '{item,quantity}';
+        exit when stored.quote_id is not null;
+        given.quote_id := gen_random_uuid();
+    end loop;
 
     -- Quotes that nobody took go a day after their end, a few at a time and never waited for.
     delete from public.beckn_quotes q
@@ -1650,9 +1674,9 @@ begin
             and not exists (select from public.beckn_orders o where o.quote_id = old.quote_id)
         limit 20
         for update skip locked)
-        and q.quote_id <> given.quote_id;
+        and q.quote_id <> stored.quote_id;
 
-    return (select to_json(q) from public.beckn_quotes q where q.quote_id = given.quote_id);
+    return to_json(stored);
 end
 $$;
 
@@ -1706,6 +1730,10 @@ begin
         return json_build_object('state', 'no_capacity', 'free_kw', greatest(free_kw, 0));
     end if;
 
+    -- Anybody who may submit workloads may have taken the name first: then the order's has another.
+    while exists (select from public.compute_workloads w where w.job_id = work.job_id) loop
+        work.job_id := 'order:' || gen_random_uuid();
+    end loop;
     insert into public.compute_workloads (
         job_id, host_dc_id, workload_type, urgency, required_gpu_mins, required_cpu_cores, required_memory_gb,
         estimated_energy_kwh, carbon_cap_gco2, max_price_gbp, deadline, deferral_window_mins, status, status_reason,

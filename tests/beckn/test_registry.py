@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import jsonschema_rs
+import psycopg
 import pytest
 import yaml  # type: ignore[import-untyped]
 
@@ -35,6 +36,7 @@ from beckn.subscribers import (
 from beckn_network import Party, buyer, gateway, provider
 from beckn_specification import folder, needs_specification
 from database.postgres import PostgresDatabase
+from database.schema import SQL_FILES
 from half_hours import rfc3339, utc_now
 from new_database import as_url
 from served import Client, served
@@ -74,6 +76,52 @@ def test_an_unknown_key_is_nobodys(postgres: PostgresDatabase, key_id: str) -> N
     assert Registry(postgres).find("\x00", key_id) is None
     assert Registry(postgres).current("\x00", Role.BPP, utc_now()) is None
     assert Registry(postgres).current("provider.example", Role.BAP, utc_now()) is None
+
+
+@pytest.mark.parametrize("key_id", ["76EU9rKtDmjCgQJcY1HUmnMrQtPMkYS9", "1", "ae 3/47#é", "k" * 200])
+def test_any_text_names_a_key(database: Database, key_id: str) -> None:
+    registry, party = Registry(database), provider()
+    party.register(database, key_id=key_id)
+    found = registry.find(party.subscriber_id, key_id)
+    assert found is not None
+    assert found.key_id == key_id
+    assert lookup(registry, key_id=key_id) == [party.subscriber_id]
+    assert registry.find(party.subscriber_id, key_id.swapcase() + "x"[: 200 - len(key_id)]) is None
+    assert registry.revoke(party.subscriber_id, key_id, utc_now()) == 1
+    assert lookup(registry) == []
+
+
+def test_two_platforms_may_name_their_keys_alike(database: Database) -> None:
+    registry, one, other = Registry(database), provider(), buyer()
+    for party in (one, other):
+        party.register(database, key_id="1")
+    keys = {}
+    for party in (one, other):
+        found = registry.find(party.subscriber_id, "1")
+        assert found is not None
+        keys[party.subscriber_id] = (found.type, found.signing_public_key)
+    assert keys == {each.subscriber_id: (each.role, each.signer.key.signing.public_key) for each in (one, other)}
+    registry.revoke(one.subscriber_id, "1", utc_now())
+    assert lookup(registry) == [other.subscriber_id]
+    with pytest.raises(SubscriptionRefused, match="was revoked"):
+        one.register(database, key_id="1")
+
+
+@pytest.mark.own_database
+def test_a_table_from_before_any_text_could_name_a_key_is_brought_up_to_date(postgres: PostgresDatabase) -> None:
+    party = provider()
+    party.register(postgres)
+    with psycopg.connect(postgres.conninfo, autocommit=True) as session:
+        session.execute(
+            "alter table beckn_subscribers drop constraint beckn_subscribers_pkey, "
+            "drop constraint beckn_subscribers_key_id_check, "
+            "alter column key_id type uuid using key_id::uuid, add primary key (key_id)"
+        )
+        for file in SQL_FILES:
+            session.execute(file.read_bytes())
+    assert Registry(postgres).find(party.subscriber_id, party.signer.key.key_id) is not None
+    for other in (provider(), buyer()):
+        other.register(postgres, key_id="1")
 
 
 def test_a_lookup_matches_what_it_names(database: Database) -> None:
@@ -229,7 +277,7 @@ def test_only_subscribers_may_look_up(postgres: PostgresDatabase, registry_serve
     [
         ({"typ": "BPP"}, "typ"),
         ({"type": "SHOP"}, "type"),
-        ({"key_id": "1"}, "key_id"),
+        ({"key_id": "a|b"}, "key_id"),
         ({"domain": "\x00"}, "domain"),
     ],
 )
@@ -320,7 +368,7 @@ PUBLIC_KEY = provider().signer.key.signing.public_key
     [
         (("--public-key", "c2hvcnQ=", "--url", "https://a.example/b"), "32 bytes in base64"),
         (("--public-key", PUBLIC_KEY, "--url", "ftp://a.example"), "url='ftp://"),
-        (("--public-key", PUBLIC_KEY, "--url", "https://a.b", "--key-id", "1"), "key_id='1'"),
+        (("--public-key", PUBLIC_KEY, "--url", "https://a.b", "--key-id", "a|b"), "key_id='a|b'"),
         (("--public-key", PUBLIC_KEY, "--url", "https://a.b", "--country", ""), "code=''"),
         (("--public-key", PUBLIC_KEY, "--url", "https://a.b", "--valid-days", "0"), "valid-days"),
         (("--public-key", PUBLIC_KEY, "--url", "https://a.b", "--valid-days", "9999999999"), "valid-days"),

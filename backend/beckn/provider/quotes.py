@@ -29,9 +29,9 @@ class QuotedLine:
     amount_gbp: Decimal
 
 
-def quote_id_of(transaction_id: str, message_id: str) -> str:
-    """The id of the quote that answers a select: the same however often the select is worked on."""
-    return str(uuid5(_QUOTES, f"{transaction_id} {message_id}".lower()))
+def quote_id_of(bpp_id: str, bap_id: str, transaction_id: str, message_id: str) -> str:
+    """The id of the quote that answers a buyer's select: the same however often the select is worked on."""
+    return str(uuid5(_QUOTES, f"{bpp_id} {bap_id} {transaction_id.lower()} {message_id.lower()}"))
 
 
 def quoted_lines(run: SlotRun) -> tuple[QuotedLine, ...]:

@@ -57,7 +57,9 @@ class Quoting:
                 QUANTITY,
             )
         quote = StoredQuote(
-            quote_id=UUID(quote_id_of(context.transaction_id, context.message_id)),
+            quote_id=UUID(
+                quote_id_of(self._own.subscriber_id, context.bap_id, context.transaction_id, context.message_id)
+            ),
             bpp_id=self._own.subscriber_id,
             bap_id=context.bap_id,
             transaction_id=UUID(context.transaction_id),

@@ -23,7 +23,16 @@ from beckn.provider.slots import SlotRun, run_at
 from decision_contexts import NOON, centre, context_json, task
 from decisions.context import DataCentre, Task
 
-QUOTE_ID = quote_id_of("5a86a7be-9340-4000-9045-30c392a32d22", "b4f2095c-5f0e-4000-81c0-d75b61e2ea43")
+QUOTE_ID = quote_id_of(
+    "bpp.example", "bap.example", "5a86a7be-9340-4000-9045-30c392a32d22", "b4f2095c-5f0e-4000-81c0-d75b61e2ea43"
+)
+# Subscriber ids are told apart by their case too.
+OTHERS = (
+    "bpp2.example",
+    "BAP.example",
+    "5a86a7be-9340-4000-9045-30c392a32d23",
+    "b4f2095c-5f0e-4000-81c0-d75b61e2ea44",
+)
 
 
 def a_run(price: float = 100, pue: float = 1.2, minutes: float = 60) -> SlotRun:
@@ -55,9 +64,13 @@ def test_an_hour_of_a_gpu_is_quoted_at_its_electricity() -> None:
     assert amount_text(total_gbp(lines)) == "0.1152"
 
 
-def test_the_same_select_has_the_same_quote_id() -> None:
-    assert quote_id_of("5A86A7BE-9340-4000-9045-30C392A32D22", "b4f2095c-5f0e-4000-81c0-d75b61e2ea43") == QUOTE_ID
-    assert quote_id_of("5a86a7be-9340-4000-9045-30c392a32d23", "b4f2095c-5f0e-4000-81c0-d75b61e2ea43") != QUOTE_ID
+def test_the_same_select_of_the_same_buyer_has_the_same_quote_id_and_no_other_has() -> None:
+    transaction_id, message_id = "5a86a7be-9340-4000-9045-30c392a32d22", "b4f2095c-5f0e-4000-81c0-d75b61e2ea43"
+    ids = ("bpp.example", "bap.example", transaction_id, message_id)
+    assert quote_id_of(*ids) == QUOTE_ID
+    assert quote_id_of(*ids[:2], transaction_id.upper(), message_id.upper()) == QUOTE_ID
+    others = [(*ids[:place], other, *ids[place + 1 :]) for place, other in enumerate(OTHERS)]
+    assert len({QUOTE_ID, *(quote_id_of(*other) for other in others)}) == 1 + len(others)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@
 -- when the one before is finished.
 
 -- A platform's own entry, or one that an operator adds: made, or brought up to date. What was revoked stays revoked, and a
--- key stays whose it is. Answers {"state": "registered" | "revoked" | "taken"}.
+-- key stays whose it is: another platform may have its id, and not the key itself with it. Answers {"state": "registered" | "revoked" | "taken"}.
 create or replace function public.beckn_register(p_subscriber jsonb)
 returns json
 language plpgsql
@@ -15,13 +15,21 @@ declare
     given public.beckn_subscribers := jsonb_populate_record(null::public.beckn_subscribers, p_subscriber);
     found public.beckn_subscribers;
 begin
+    given.key_id := public.beckn_key_id(given.key_id);
+    if exists (
+        select
+        from public.beckn_subscribers s
+        where (s.key_id, s.signing_public_key) = (given.key_id, given.signing_public_key)
+            and s.subscriber_id <> given.subscriber_id) then
+        return json_build_object('state', 'taken');
+    end if;
     insert into public.beckn_subscribers as s (
         key_id, subscriber_id, type, domain, url, location, signing_public_key, encr_public_key, valid_from, valid_until,
         private_address)
     values (
         given.key_id, given.subscriber_id, given.type, given.domain, given.url, given.location, given.signing_public_key,
         given.encr_public_key, given.valid_from, given.valid_until, coalesce(given.private_address, false))
-    on conflict (key_id) do update set
+    on conflict (subscriber_id, key_id) do update set
         domain = excluded.domain,
         url = excluded.url,
         location = excluded.location,
@@ -36,16 +44,17 @@ begin
     if found.key_id is not null then
         return json_build_object('state', 'registered');
     end if;
-    select * into found from public.beckn_subscribers s where s.key_id = given.key_id;
+    select * into found
+    from public.beckn_subscribers s
+    where (s.subscriber_id, s.key_id) = (given.subscriber_id, given.key_id);
     return json_build_object('state', case
-        when (found.subscriber_id, found.type, found.signing_public_key)
-            = (given.subscriber_id, given.type, given.signing_public_key) then 'revoked'
+        when (found.type, found.signing_public_key) = (given.type, given.signing_public_key) then 'revoked'
         else 'taken' end);
 end
 $$;
 
 -- Whether a key may sign for a platform now.
-create or replace function public.beckn_key_holds(p_subscriber_id text, p_key_id uuid)
+create or replace function public.beckn_key_holds(p_subscriber_id text, p_key_id text)
 returns boolean
 language sql
 stable
@@ -54,7 +63,7 @@ as $$
     select exists (
         select
         from public.beckn_subscribers s
-        where s.key_id = p_key_id and s.subscriber_id = p_subscriber_id and s.status = 'SUBSCRIBED'
+        where s.key_id = public.beckn_key_id(p_key_id) and s.subscriber_id = p_subscriber_id and s.status = 'SUBSCRIBED'
             and clock_timestamp() between s.valid_from and s.valid_until)
 $$;
 
@@ -63,7 +72,7 @@ $$;
 -- for a while; null where signatures are off. p_work: whether a worker is to take it from the inbox.
 -- Answers {"state": "stored" | "repeated" (the same was stored before) | "conflict" (another with its message_id was) |
 -- "revoked", "inbox_id", "answer"}.
-create or replace function public.beckn_receive(p_message jsonb, p_key_id uuid, p_work boolean)
+create or replace function public.beckn_receive(p_message jsonb, p_key_id text, p_work boolean)
 returns json
 language plpgsql
 set search_path = ''
@@ -130,7 +139,7 @@ $$;
 -- A gateway's work: stores a message as beckn_receive does, and puts it into the outbox for every subscriber of the role
 -- p_role, or for p_recipient alone, that serves its domain and location. p_message has, beside that, {domain, location,
 -- authorization}. Answers as beckn_receive does, or {"state": "nobody"} with nothing stored.
-create or replace function public.beckn_relay(p_message jsonb, p_key_id uuid, p_role text, p_recipient text)
+create or replace function public.beckn_relay(p_message jsonb, p_key_id text, p_role text, p_recipient text)
 returns json
 language plpgsql
 set search_path = ''

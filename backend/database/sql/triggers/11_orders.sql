@@ -1,6 +1,8 @@
 -- The provider's platform: orders --------------------------------------------------------------------------------------
 
--- Stores a quote; one with the same quote_id, of the same request worked on before, stays as it is. Answers the stored one.
+-- Stores a quote. One that the same request made before, when it was worked on, stays as it is. A quote_id that stands for
+-- anything else, another buyer's quote or one for another item or quantity, is not taken: the quote gets an id of its own.
+-- Answers the stored one.
 create or replace function public.beckn_store_quote(p_quote jsonb)
 returns json
 language plpgsql
@@ -8,14 +10,27 @@ set search_path = ''
 as $$
 declare
     given public.beckn_quotes := jsonb_populate_record(null::public.beckn_quotes, p_quote);
+    stored public.beckn_quotes;
 begin
-    insert into public.beckn_quotes (
-        quote_id, bpp_id, bap_id, transaction_id, dc_id, item_id, starts_at, ends_at, it_power_kw, price_gbp, terms,
-        expires_at)
-    values (
-        given.quote_id, given.bpp_id, given.bap_id, given.transaction_id, given.dc_id, given.item_id, given.starts_at,
-        given.ends_at, given.it_power_kw, given.price_gbp, given.terms, given.expires_at)
-    on conflict (quote_id) do nothing;
+    loop
+        insert into public.beckn_quotes (
+            quote_id, bpp_id, bap_id, transaction_id, dc_id, item_id, starts_at, ends_at, it_power_kw, price_gbp, terms,
+            expires_at)
+        values (
+            given.quote_id, given.bpp_id, given.bap_id, given.transaction_id, given.dc_id, given.item_id, given.starts_at,
+            given.ends_at, given.it_power_kw, given.price_gbp, given.terms, given.expires_at)
+        on conflict (quote_id) do nothing
+        returning * into stored;
+        exit when stored.quote_id is not null;
+        select * into stored
+        from public.beckn_quotes q
+        where q.quote_id = given.quote_id
+            and (q.bpp_id, q.bap_id, q.transaction_id, q.item_id)
+                = (given.bpp_id, given.bap_id, given.transaction_id, given.item_id)
+            and q.terms #> '{item,quantity}' is not distinct from given.terms #> '{item,quantity}';
+        exit when stored.quote_id is not null;
+        given.quote_id := gen_random_uuid();
+    end loop;
 
     -- Quotes that nobody took go a day after their end, a few at a time and never waited for.
     delete from public.beckn_quotes q
@@ -26,9 +41,9 @@ begin
             and not exists (select from public.beckn_orders o where o.quote_id = old.quote_id)
         limit 20
         for update skip locked)
-        and q.quote_id <> given.quote_id;
+        and q.quote_id <> stored.quote_id;
 
-    return (select to_json(q) from public.beckn_quotes q where q.quote_id = given.quote_id);
+    return to_json(stored);
 end
 $$;
 
@@ -82,6 +97,10 @@ begin
         return json_build_object('state', 'no_capacity', 'free_kw', greatest(free_kw, 0));
     end if;
 
+    -- Anybody who may submit workloads may have taken the name first: then the order's has another.
+    while exists (select from public.compute_workloads w where w.job_id = work.job_id) loop
+        work.job_id := 'order:' || gen_random_uuid();
+    end loop;
     insert into public.compute_workloads (
         job_id, host_dc_id, workload_type, urgency, required_gpu_mins, required_cpu_cores, required_memory_gb,
         estimated_energy_kwh, carbon_cap_gco2, max_price_gbp, deadline, deferral_window_mins, status, status_reason,
