@@ -6,20 +6,22 @@ API has always sent them. The routes used here wrap their rows as `{"metadata": 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TypeVar
 
 from half_hours import HALF_HOUR, as_utc, half_hour_of, rfc3339, settlement_date
 from upstreams.demand import HIGHEST_MW, LOWEST_MW, NationalDemand, reject_zero
 from upstreams.json_values import (
     JsonObject,
-    check_settlement_period,
     half_hour,
     list_at,
     moment,
     number,
     read_rows,
+    settlement_period_contradiction,
     shown,
 )
 from upstreams.pieces import all_pieces
@@ -46,6 +48,8 @@ PRICE_PROVIDER = "APXMIDP"
 PRICE_GBP_PER_MWH = (-1_000, 10_000)
 HIGHEST_VOLUME_MWH = 100_000
 NATIONAL_BOUNDARY = "N"
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def parse_day_ahead_demand(answer: object, window: Window, fetched_at: datetime)
     """
     findings = Findings()
 
-    def issued(row: JsonObject) -> _Issued | None:
+    def issued(row: JsonObject) -> _Issued:
         if row.get("boundary") != NATIONAL_BOUNDARY:
             why = f"boundary is {shown(row.get('boundary'))}, not {NATIONAL_BOUNDARY}"
             raise RejectedRow(ProblemKind.MALFORMED_ROW, why)
@@ -127,7 +131,7 @@ def parse_day_ahead_demand(answer: object, window: Window, fetched_at: datetime)
         published_at = moment(row.get("publishTime"), "publishTime")
         return _Issued(published_at, NationalDemand(start, _demand_mw(row, "nationalDemand")))
 
-    every_issue = read_rows(list_at(answer, "data"), issued, findings, named_by="startTime")
+    every_issue = _read(answer, issued, findings)
     latest: dict[datetime, datetime] = {}
     for issue in every_issue:
         start = issue.row.start
@@ -153,7 +157,7 @@ def parse_market_index_price(answer: object, window: Window, fetched_at: datetim
             raise RejectedRow(ProblemKind.MISSING_VALUE, "volume is 0: nothing was traded, so no price")
         return MarketIndexPrice(start, number(row.get("price"), "price", *PRICE_GBP_PER_MWH), volume_mwh)
 
-    rows = read_rows(list_at(answer, "data"), price, findings, named_by="startTime")
+    rows = _read(answer, price, findings)
     return _result(rows, findings, window, fetched_at)
 
 
@@ -166,12 +170,12 @@ def parse_demand_outturn(answer: object, window: Window, fetched_at: datetime) -
     findings = Findings()
 
     def outturn(row: JsonObject) -> NationalDemand | None:
-        start = _settled_start(row)
+        start = half_hour(row.get("startTime"), "startTime")
         if not window.holds(start):
             return None
         return NationalDemand(start, _demand_mw(row, "initialDemandOutturn"))
 
-    rows = read_rows(list_at(answer, "data"), outturn, findings, named_by="startTime")
+    rows = _read(answer, outturn, findings)
     return _result(rows, findings, window, fetched_at)
 
 
@@ -181,16 +185,32 @@ class _Issued:
     row: NationalDemand
 
 
+def _read(answer: object, read: Callable[[JsonObject], _Read | None], findings: Findings) -> list[_Read]:
+    """What `read` makes of each row, those first whose settlement period contradicts their start time.
+
+    They are kept at their start time and noted; of two rows for one half-hour the later one counts, so one whose
+    labels agree.
+    """
+    agreeing: list[_Read] = []
+    contradicting: list[_Read] = []
+
+    def labelled(row: JsonObject) -> None:
+        found = read(row)
+        if found is None:
+            return
+        contradiction = settlement_period_contradiction(row, half_hour(row.get("startTime"), "startTime"))
+        if contradiction is not None:
+            findings.note(ProblemKind.WRONG_SETTLEMENT_PERIOD, f"kept at its start time: {contradiction}")
+        (agreeing if contradiction is None else contradicting).append(found)
+
+    read_rows(list_at(answer, "data"), labelled, findings, named_by="startTime")
+    return contradicting + agreeing
+
+
 def _start(row: JsonObject, window: Window) -> datetime:
-    start = _settled_start(row)
+    start = half_hour(row.get("startTime"), "startTime")
     if not window.holds(start):
         raise RejectedRow(ProblemKind.OUTSIDE_WINDOW, f"it is not in {window}")
-    return start
-
-
-def _settled_start(row: JsonObject) -> datetime:
-    start = half_hour(row.get("startTime"), "startTime")
-    check_settlement_period(row, start)
     return start
 
 

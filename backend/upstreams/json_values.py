@@ -184,29 +184,29 @@ def half_hour_from_to(row: JsonObject) -> datetime:
     return start
 
 
-def check_settlement_period(row: JsonObject, start: datetime) -> None:
-    """Reject a row whose settlement date and period, where it has them, name another half-hour than `start`.
+def settlement_period_contradiction(row: JsonObject, start: datetime) -> str | None:
+    """Why a row's settlement date and period, where it has them, do not name the half-hour of `start`; else None.
 
-    Raises:
-        RejectedRow: they do, or they are malformed.
+    The two say again what the start time says, and where they differ the start time has been right in every known
+    case: whoever asks keeps the row, and tells.
     """
     if "settlementDate" not in row and "settlementPeriod" not in row:
-        return
+        return None
     text, period = row.get("settlementDate"), row.get("settlementPeriod")
-    wrong = RejectedRow(
-        ProblemKind.WRONG_SETTLEMENT_PERIOD,
-        f"settlement date {shown(text)} period {shown(period)} at {start:%Y-%m-%dT%H:%MZ}",
-    )
+    if _named_half_hour(text, period) == start:
+        return None
+    return f"settlement date {shown(text)} period {shown(period)} at {start:%Y-%m-%dT%H:%MZ}"
+
+
+def _named_half_hour(text: object, period: object) -> datetime | None:
     match = _DAY.fullmatch(text) if isinstance(text, str) else None
     if match is None or isinstance(period, bool) or not isinstance(period, int):
-        raise wrong
+        return None
     year, month, day = map(int, match.groups())
     try:
-        named = settlement_period_start(datetime(year, month, day, tzinfo=UTC).date(), period)
+        return settlement_period_start(datetime(year, month, day, tzinfo=UTC).date(), period)
     except (ValueError, OverflowError):
-        raise wrong from None
-    if named != start:
-        raise wrong
+        return None
 
 
 def shown(value: object) -> str:

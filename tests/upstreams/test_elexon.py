@@ -98,11 +98,6 @@ GOOD_FORECAST = demand_forecast_row(SLOT + HALF_HOUR)
         (without(demand_forecast_row(SLOT), ["publishTime"]), ProblemKind.MALFORMED_TIME),
         ({**demand_forecast_row(SLOT), "startTime": "2026-11-22T08:00:00"}, ProblemKind.MALFORMED_TIME),
         ({**demand_forecast_row(SLOT), "startTime": "2026-11-22T08:10:00Z"}, ProblemKind.OFF_THE_HALF_HOUR),
-        ({**demand_forecast_row(SLOT), "settlementPeriod": 18}, ProblemKind.WRONG_SETTLEMENT_PERIOD),
-        ({**demand_forecast_row(SLOT), "settlementPeriod": "17"}, ProblemKind.WRONG_SETTLEMENT_PERIOD),
-        ({**demand_forecast_row(SLOT), "settlementPeriod": 99}, ProblemKind.WRONG_SETTLEMENT_PERIOD),
-        ({**demand_forecast_row(SLOT), "settlementDate": "22/11/2026"}, ProblemKind.WRONG_SETTLEMENT_PERIOD),
-        ({**demand_forecast_row(SLOT), "settlementDate": "9999-12-31"}, ProblemKind.WRONG_SETTLEMENT_PERIOD),
         (demand_forecast_row(SLOT + timedelta(days=30)), ProblemKind.OUTSIDE_WINDOW),
     ],
 )
@@ -123,6 +118,36 @@ def test_a_bad_forecast_row_costs_itself_only(row: object, kind: ProblemKind) ->
 )
 def test_settlement_periods_agree_with_utc_across_the_clock_changes(start: datetime) -> None:
     assert demand([demand_forecast_row(start)]).problems == ()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"settlementPeriod": 18},
+        {"settlementPeriod": "17"},
+        {"settlementPeriod": 99},
+        {"settlementPeriod": None},
+        {"settlementDate": "2026-11-23"},
+        {"settlementDate": "22/11/2026"},
+        {"settlementDate": "9999-12-31"},
+    ],
+)
+def test_a_row_whose_settlement_period_contradicts_its_start_is_kept_at_its_start_and_noted(
+    wrong: dict[str, object],
+) -> None:
+    result = demand([{**demand_forecast_row(SLOT, 30_000), **wrong}, GOOD_FORECAST])
+    assert result.rows[0] == NationalDemand(SLOT, 30_000)
+    (problem,) = result.problems
+    assert (problem.kind, problem.count, problem.rejected) == (ProblemKind.WRONG_SETTLEMENT_PERIOD, 1, False)
+    assert problem.example.startswith("kept at its start time: settlement date ")
+
+
+@pytest.mark.parametrize("wrong_first", [True, False])
+def test_of_two_rows_for_a_half_hour_the_one_whose_settlement_period_agrees_counts(wrong_first: bool) -> None:
+    wrong = {**price_row(SLOT, 91.0), "settlementDate": "2026-11-23"}
+    right = price_row(SLOT, 83.25)
+    rows: list[object] = [wrong, right] if wrong_first else [right, wrong]
+    assert [row.price_gbp_per_mwh for row in prices(rows).rows] == [83.25]
 
 
 def test_a_row_without_settlement_period_is_keyed_by_its_start() -> None:
