@@ -1,8 +1,15 @@
-"""Runs the pipeline at start and then some minutes into every half-hour."""
+"""Runs the pipeline at start and then some minutes into every half-hour.
+
+Due times are moments of the clock, and a clock may be put right by hours, or jump while the machine sleeps. So the
+clock is held against the time that has passed since the timetable was made: when the two disagree, the timetable is
+made anew and the present half-hour is run at once. A run that is late is made late.
+"""
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -18,35 +25,45 @@ log = logging.getLogger(__name__)
 # The sources publish a half-hour's figures just after it begins; on the dot they are still the old ones.
 MINUTES_PAST = timedelta(minutes=4)
 RETRY_AFTER = timedelta(minutes=1)
-MISFIRE_GRACE_S = 600  # a run that could not start on time starts late rather than never
+CLOCK_WATCH_S = 10.0
+CLOCK_TOLERANCE = timedelta(minutes=1)  # what a timetable of half-hours need not care about
 
 
 class PipelineSchedule:
     """The pipeline's timetable in one process. Several processes share the work: each half-hour is claimed once."""
 
-    def __init__(self, run: Callable[[], RunReport], *, interval_minutes: int, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        run: Callable[[], RunReport],
+        *,
+        interval_minutes: int,
+        clock: Callable[[], datetime],
+        passed_s: Callable[[], float] = time.monotonic,
+        watch_s: float = CLOCK_WATCH_S,
+    ) -> None:
+        """`passed_s` counts seconds whatever the clock does; every `watch_s` of them the clock is held against it."""
         self._run = run
         self._clock = clock
+        self._passed_s = passed_s
+        self._watch_s = watch_s
         self._interval = timedelta(minutes=interval_minutes)
+        self._zero = self._clock_zero()
+        self._stopping = threading.Event()
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            job_defaults={"misfire_grace_time": MISFIRE_GRACE_S, "coalesce": True, "max_instances": 1},
+            # Without a grace time a late run, as after a sleep, is never dropped; several late ones are one.
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
 
     def start(self) -> None:
         """Run now, in the background, and from then on by the timetable."""
-        now = self._clock()
-        aligned = IntervalTrigger(
-            seconds=int(self._interval.total_seconds()),
-            start_date=first_run_after(now, self._interval),
-            timezone=UTC,
-        )
-        self._scheduler.add_job(self._run_and_log, aligned, id="pipeline")
-        self._scheduler.add_job(self._run_and_log, id="first")
+        self._make_timetable()
         self._scheduler.start()
+        threading.Thread(target=self._watch_clock, name="clock-watch", daemon=True).start()
 
     def stop(self) -> None:
         """No further runs; one that is going on is waited for by nobody, and its slot can be claimed again."""
+        self._stopping.set()
         self._scheduler.shutdown(wait=False)
 
     def next_run_at(self) -> datetime | None:
@@ -55,6 +72,42 @@ class PipelineSchedule:
 
     def is_running(self) -> bool:
         return bool(self._scheduler.running)
+
+    def _make_timetable(self) -> None:
+        """A run now, and the next ones by the clock as it stands; what was due before is forgotten."""
+        zero = self._clock_zero()
+        aligned = IntervalTrigger(
+            seconds=int(self._interval.total_seconds()),
+            start_date=first_run_after(self._clock(), self._interval),
+            timezone=UTC,
+        )
+        self._scheduler.remove_all_jobs()
+        self._scheduler.add_job(self._run_and_log, aligned, id="pipeline")
+        self._scheduler.add_job(self._run_and_log, id="now")
+        self._zero = zero
+
+    def _clock_zero(self) -> datetime:
+        """What the clock would have said when `passed_s` was 0: it stays the same until the clock is set."""
+        return self._clock() - timedelta(seconds=self._passed_s())
+
+    def _watch_clock(self) -> None:
+        while not self._stopping.wait(self._watch_s):
+            try:
+                self._follow_clock()
+            except Exception:  # noqa: PERF203 - the top of a thread: the next look may go better
+                log.exception("the clock could not be looked at")
+
+    def _follow_clock(self) -> None:
+        jump = self._clock_zero() - self._zero
+        if abs(jump) <= CLOCK_TOLERANCE:
+            return
+        way = "back" if jump < timedelta(0) else "forward"
+        log.warning(
+            "the clock went %s by %.0f s: the present half-hour is run now, and the timetable made anew",
+            way,
+            abs(jump.total_seconds()),
+        )
+        self._make_timetable()
 
     def _run_and_log(self) -> None:
         try:

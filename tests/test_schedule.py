@@ -63,9 +63,21 @@ class Runs:
         return outcome
 
 
+class SettableClock:
+    """A clock that the test sets while time passes as it does."""
+
+    def __init__(self, ahead: timedelta = timedelta(0)) -> None:
+        self.ahead = ahead
+
+    def __call__(self) -> datetime:
+        return utc_now() + self.ahead
+
+
 @contextmanager
-def started(run: Callable[[], RunReport]) -> Iterator[PipelineSchedule]:
-    schedule = PipelineSchedule(run, interval_minutes=30, clock=utc_now)
+def started(
+    run: Callable[[], RunReport], *, clock: Callable[[], datetime] = utc_now, watch_s: float = 10.0
+) -> Iterator[PipelineSchedule]:
+    schedule = PipelineSchedule(run, interval_minutes=30, clock=clock, watch_s=watch_s)
     schedule.start()
     try:
         yield schedule
@@ -117,6 +129,49 @@ def test_a_slot_that_is_done_is_not_looked_at_again() -> None:
         assert runs.happened.acquire(timeout=5)
         wait_for(lambda: (at := schedule.next_run_at()) is not None and at - half_hour_of(at) == MINUTES_PAST)
     assert runs.count == 1
+
+
+@pytest.mark.parametrize("set_by", [timedelta(hours=-26), timedelta(hours=-1), timedelta(hours=9)])
+def test_when_the_clock_is_set_the_present_half_hour_is_run_and_the_timetable_made_anew(
+    set_by: timedelta, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs, clock = Runs(done()), SettableClock()
+    with started(runs, clock=clock, watch_s=0.01) as schedule:
+        assert runs.happened.acquire(timeout=5)
+        clock.ahead = set_by
+        assert runs.happened.acquire(timeout=5)
+        # APScheduler goes by the machine's own clock, so of a time that is past for it only the first run is seen.
+        wait_for(lambda: (at := schedule.next_run_at()) is not None and at > utc_now())
+        if set_by > timedelta(0):
+            wait_for(lambda: schedule.next_run_at() == first_run_after(clock(), HALF_AN_HOUR))
+    assert "the clock went " + ("forward" if set_by > timedelta(0) else "back") in caplog.text
+
+
+def test_a_clock_that_was_ahead_at_the_start_leaves_no_run_due_in_its_future() -> None:
+    runs, clock = Runs(done()), SettableClock(timedelta(hours=26))
+    with started(runs, clock=clock, watch_s=0.01) as schedule:
+        assert runs.happened.acquire(timeout=5)
+        wait_for(lambda: (at := schedule.next_run_at()) is not None and at > utc_now() + timedelta(hours=25))
+        clock.ahead = timedelta(0)
+        assert runs.happened.acquire(timeout=5)
+        wait_for(lambda: (at := schedule.next_run_at()) is not None and at <= utc_now() + HALF_AN_HOUR)
+
+
+def test_a_clock_that_is_put_right_by_seconds_changes_nothing() -> None:
+    runs, clock = Runs(done()), SettableClock()
+    with started(runs, clock=clock, watch_s=0.01):
+        assert runs.happened.acquire(timeout=5)
+        clock.ahead = timedelta(seconds=20)
+        assert not runs.happened.acquire(timeout=0.3)
+
+
+def test_a_run_that_is_hours_late_is_made_late_and_once() -> None:
+    runs = Runs(done())
+    with started(runs) as schedule:
+        assert runs.happened.acquire(timeout=5)
+        schedule._scheduler.modify_job("pipeline", next_run_time=utc_now() - timedelta(hours=5))
+        assert runs.happened.acquire(timeout=5)
+        assert not runs.happened.acquire(timeout=0.3)
 
 
 def test_a_run_that_breaks_is_logged_and_the_timetable_stands(caplog: pytest.LogCaptureFixture) -> None:
