@@ -1,16 +1,14 @@
-"""The parsers against real recorded answers, when there are any (PYLON_RECORDED_DIR)."""
+"""The parsers against whole answers: ours, and real recorded ones where there are any (see `recorded_answers`)."""
 
 from __future__ import annotations
 
-import csv
-import json
-import os
 from datetime import datetime, timedelta
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from half_hours import HALF_HOUR, UTC
+from half_hours import HALF_HOUR, LONDON, UTC, settlement_period_start
+from recorded_answers import Recordings, recordings
 from upstreams.carbon_intensity_answers import (
     CREDIBLE_ZERO_PERCENT,
     ZERO_CARBON_FUELS,
@@ -23,95 +21,76 @@ from upstreams.elexon import parse_day_ahead_demand, parse_demand_outturn, parse
 from upstreams.errors import UnusableAnswer
 from upstreams.neso import parse_cardinal_points, parse_half_hourly_demand
 from upstreams.results import ProblemKind, Window
-from vocabulary import CarbonIndex, Fuel
+from vocabulary import Fuel
 
-RECORDED = os.environ.get("PYLON_RECORDED_DIR", "")
-pytestmark = pytest.mark.skipif(not RECORDED, reason="PYLON_RECORDED_DIR names no folder of recorded answers")
+pytestmark = pytest.mark.parametrize("recorded", recordings(), ids=str)
 
 NOW = datetime(2026, 11, 22, 8, 14, tzinfo=UTC)
+TWO_DAYS = timedelta(days=2)
 
 
-def recorded(path: str) -> object:
-    return json.loads((Path(RECORDED) / path).read_text())
+def utc(text: object) -> datetime:
+    return datetime.fromisoformat(str(text).rstrip("Z")).replace(tzinfo=UTC)
 
 
-def recorded_rows(path: str, *names: str) -> list[dict[str, object]]:
-    rows = recorded(path)
-    for name in names:
-        assert isinstance(rows, dict)
-        rows = rows[name]
-    assert isinstance(rows, list)
-    return rows
+def all_of(rows: list[dict[str, Any]], name: str = "from") -> Window:
+    """From the first of the rows' half-hours to the last, both inclusive."""
+    starts = [utc(row[name]) for row in rows]
+    return Window(min(starts), max(starts) + HALF_HOUR)
 
 
-def recorded_csv(path: str) -> dict[str, object]:
-    """A recorded CSV file as the datastore would answer it, every column a string."""
-    with (Path(RECORDED) / path).open(newline="") as file:
-        records = list(csv.DictReader(file))
-    return {"success": True, "result": {"records": records, "total": len(records)}}
-
-
-def utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
-
-
-def days(first: str, count: int) -> Window:
-    return Window(utc(first), utc(first) + timedelta(days=count))
-
-
-def test_the_97_row_forecast() -> None:
-    window = days("2026-08-17T08:00", 2)
-    result = parse_national(recorded("carbon_intensity/intensity_fw48h_97_rows.json"), window, NOW)
-    assert len(result.rows) == 96
+def test_the_97_row_forecast(recorded: Recordings) -> None:
+    path = "carbon_intensity/intensity_fw48h_97_rows.json"
+    _, *sent = recorded.rows(path, "data")
+    window = all_of(sent)
+    result = parse_national(recorded.document(path), window, NOW)
+    assert window.end - window.start == TWO_DAYS
     assert result.problems == ()
-    assert result.rows[0].start == window.start
-    assert result.rows[0].forecast_gco2_per_kwh == 218
-    assert result.rows[-1].start == window.end - HALF_HOUR
-    assert result.rows[-1].forecast_gco2_per_kwh == 78
+    assert [row.start for row in result.rows] == [utc(row["from"]) for row in sent]
+    assert [{"forecast": row.forecast_gco2_per_kwh, "actual": None, "index": row.index} for row in result.rows] == [
+        row["intensity"] for row in sent
+    ]
 
 
-def test_national_rows_with_actuals() -> None:
+def test_national_rows_with_actuals(recorded: Recordings) -> None:
     path = "carbon_intensity/intensity_with_actuals.json"
-    result = parse_national(recorded(path), days("2026-07-31T23:30", 1), NOW)
-    sent = recorded_rows(path, "data")
-    assert len(result.rows) == len(sent)
-    assert (result.rows[0].forecast_gco2_per_kwh, result.rows[0].actual_gco2_per_kwh) == (156, 166)
+    sent = recorded.rows(path, "data")
+    result = parse_national(recorded.document(path), all_of(sent), NOW)
+    assert [
+        {"forecast": row.forecast_gco2_per_kwh, "actual": row.actual_gco2_per_kwh, "index": row.index}
+        for row in result.rows
+    ] == [row["intensity"] for row in sent]
+    assert all(row.actual_gco2_per_kwh for row in result.rows)
 
 
-def test_the_last_complete_half_hour() -> None:
-    result = parse_national(
-        recorded("carbon_intensity/intensity.json"),
-        Window(utc("2021-04-30T22:30"), utc("2021-04-30T23:00")),
-        NOW,
-    )
-    (row,) = result.rows
-    assert (row.forecast_gco2_per_kwh, row.actual_gco2_per_kwh, row.index) == (
-        255,
-        None,
-        CarbonIndex.MODERATE,
-    )
+def test_the_last_complete_half_hour(recorded: Recordings) -> None:
+    path = "carbon_intensity/intensity.json"
+    (sent,) = recorded.rows(path, "data")
+    (row,) = parse_national(recorded.document(path), all_of([sent]), NOW).rows
+    assert sent["intensity"] == {"forecast": row.forecast_gco2_per_kwh, "actual": None, "index": row.index}
 
 
 @pytest.mark.parametrize(
-    ("path", "first", "periods", "incredible"),
+    ("path", "periods", "incredible"),
     [
-        ("carbon_intensity/regional_intensity_48_periods.json", "2019-12-31T23:30", 48, 4),
-        ("carbon_intensity/regional_intensity_fw24h_2_periods_2026.json", "2026-05-05T23:30", 2, 0),
-        ("carbon_intensity/regional.json", "2021-04-30T22:30", 1, 0),
+        ("carbon_intensity/regional_intensity_48_periods.json", 48, 4),
+        ("carbon_intensity/regional_intensity_fw24h_2_periods_2026.json", 2, 0),
+        ("carbon_intensity/regional.json", 1, 0),
     ],
 )
-def test_every_regional_figure_is_the_one_that_was_sent(path: str, first: str, periods: int, incredible: int) -> None:
-    window = Window(utc(first), utc(first) + periods * HALF_HOUR)
-    result = parse_regional(recorded(path), window, NOW)
+def test_every_regional_figure_is_the_one_that_was_sent(
+    recorded: Recordings, path: str, periods: int, incredible: int
+) -> None:
+    sent = recorded.rows(path, "data")
+    result = parse_regional(recorded.document(path), all_of(sent), NOW)
     assert len(result.rows) == periods * 17 - incredible
     assert result.rejected_rows == incredible
     got = {(row.start, row.region_id): row for row in result.rows}
-    for period in recorded_rows(path, "data"):
-        start = utc(str(period["from"]).rstrip("Z"))
+    for period in sent:
         regions = period["regions"]
         assert isinstance(regions, list)
         for region in regions:
-            row = got.pop((start, region["regionid"]), None)
+            row = got.pop((utc(period["from"]), region["regionid"]), None)
             if row is None:
                 assert region["regionid"] == 18 or region["intensity"]["forecast"] == 0
                 continue
@@ -122,18 +101,18 @@ def test_every_regional_figure_is_the_one_that_was_sent(path: str, first: str, p
     assert got == {}
 
 
-def test_the_spurious_zeros_of_london_are_missing() -> None:
+def test_the_spurious_zeros_of_london_are_missing(recorded: Recordings) -> None:
     path = "carbon_intensity/regional_intensity_48_periods.json"
-    result = parse_regional(recorded(path), days("2019-12-31T23:30", 1), NOW)
+    result = parse_regional(recorded.document(path), all_of(recorded.rows(path, "data")), NOW)
     (rejected,) = [problem for problem in result.problems if problem.rejected]
     assert (rejected.kind, rejected.count) == (ProblemKind.INCREDIBLE_ZERO, 4)
     london = {row.start for row in result.rows if row.region_id == 13}
     assert len(london) == 44
 
 
-def test_the_real_zeros_of_scotland_are_kept() -> None:
+def test_the_real_zeros_of_scotland_are_kept(recorded: Recordings) -> None:
     path = "carbon_intensity/regional_intensity_fw24h_2_periods_2026.json"
-    result = parse_regional(recorded(path), days("2026-05-05T23:30", 1), NOW)
+    result = parse_regional(recorded.document(path), all_of(recorded.rows(path, "data")), NOW)
     zeros = [row for row in result.rows if row.forecast_gco2_per_kwh == 0]
     assert {row.region_id for row in zeros} == {1, 2, 16}
     for row in zeros:
@@ -141,102 +120,117 @@ def test_the_real_zeros_of_scotland_are_kept() -> None:
         assert clean >= CREDIBLE_ZERO_PERCENT
 
 
-def test_the_route_of_one_region_is_not_mistaken_for_all() -> None:
-    answer = recorded("carbon_intensity/regional_intensity_fw24h_regionid_13.json")
+def test_the_route_of_one_region_is_not_mistaken_for_all(recorded: Recordings) -> None:
+    path = "carbon_intensity/regional_intensity_fw24h_regionid_13.json"
+    window = all_of(recorded.rows(path, "data", "data"))
     with pytest.raises(UnusableAnswer, match="data is an object, not a list"):
-        parse_regional(answer, days("2026-05-05T23:30", 1), NOW)
+        parse_regional(recorded.document(path), window, NOW)
 
 
-def test_the_national_mix() -> None:
-    result = parse_generation(recorded("carbon_intensity/generation.json"), days("2021-04-30T21:30", 1), NOW)
+def test_the_national_mix(recorded: Recordings) -> None:
+    answer: Any = recorded.document("carbon_intensity/generation.json")
+    result = parse_generation(answer, all_of([answer["data"]]), NOW)
     (row,) = result.rows
     assert result.problems == ()
-    assert row.percent_by_fuel[Fuel.GAS] == 58.6
     assert set(row.percent_by_fuel) == set(Fuel)
+    sent = {item["fuel"]: item["perc"] for item in answer["data"]["generationmix"]}
+    assert {str(fuel): percent for fuel, percent in row.percent_by_fuel.items()} == sent
 
 
-def test_the_national_mixes_of_a_day() -> None:
-    answer = recorded("carbon_intensity/generation_pt24h_8_rows.json")
-    window = Window(utc("2024-01-11T06:00"), utc("2024-01-11T10:00"))
-    result = parse_generation_list(answer, window, NOW)
+def test_the_national_mixes_of_a_day(recorded: Recordings) -> None:
+    path = "carbon_intensity/generation_pt24h_8_rows.json"
+    result = parse_generation_list(recorded.document(path), all_of(recorded.rows(path, "data")), NOW)
     assert len(result.rows) == 8
     assert result.problems == ()
 
 
 @pytest.mark.parametrize("name", ["error_500", "error_200_empty_object", "error_400_content_type"])
 @pytest.mark.parametrize("parse", [parse_national, parse_regional, parse_generation])
-def test_error_bodies_are_no_answers(parse: object, name: str) -> None:
-    assert callable(parse)
+def test_error_bodies_are_no_answers(recorded: Recordings, parse: Any, name: str) -> None:
+    window = Window(NOW - TWO_DAYS, NOW)
     with pytest.raises(UnusableAnswer):
-        parse(recorded(f"carbon_intensity/{name}.json"), days("2026-05-05T23:30", 1), NOW)
+        parse(recorded.document(f"carbon_intensity/{name}.json"), window, NOW)
 
 
-def test_a_real_day_of_cardinal_points() -> None:
-    result = parse_cardinal_points(
-        recorded_csv("neso/day_ahead_demand_20261009.csv"), days("2026-10-08T23:00", 3), NOW
-    )
+CARDINAL_POINTS = "neso/day_ahead_demand_20261009.csv"
+
+
+def target_day(recorded: Recordings) -> tuple[datetime, Window]:
+    """Midnight in London of the day that the points are of, in British Summer Time, and three days around it."""
+    label = recorded.records(CARDINAL_POINTS)[0]["TARGETDATE"]
+    midnight = settlement_period_start(datetime.strptime(label, "%Y%m%d").replace(tzinfo=LONDON).date(), 1)
+    assert midnight.hour == 23
+    return midnight, Window(midnight, midnight + timedelta(days=3))
+
+
+def test_a_whole_day_of_cardinal_points(recorded: Recordings) -> None:
+    midnight, window = target_day(recorded)
+    sent = [float(record["FORECASTDEMAND"]) for record in recorded.records(CARDINAL_POINTS)]
+    result = parse_cardinal_points(recorded.datastore(CARDINAL_POINTS), window, NOW)
     assert result.problems == ()
-    assert len(result.rows) == 48
-    assert result.rows[0].start == utc("2026-10-08T23:00")  # British Summer Time
-    assert result.rows[0].demand_mw == 21371
-    assert min(row.demand_mw for row in result.rows) == 18215
-    assert max(row.demand_mw for row in result.rows) == 30581
-    evening = [row for row in result.rows if row.demand_mw == 30581]
-    assert all(utc("2026-10-09T17:30") <= row.start <= utc("2026-10-09T18:30") for row in evening)
+    assert [row.start for row in result.rows] == [midnight + number * HALF_HOUR for number in range(48)]
+    assert result.rows[0].demand_mw == sent[0]
+    assert min(row.demand_mw for row in result.rows) == min(sent)
+    assert max(row.demand_mw for row in result.rows) == max(sent)
+    evening = [row for row in result.rows if row.demand_mw == max(sent)]
+    assert all(18.5 <= (row.start - midnight).total_seconds() / 3600 <= 19.5 for row in evening)
 
 
-def test_the_curve_is_lowest_at_night_and_highest_in_the_evening() -> None:
-    curve = parse_cardinal_points(
-        recorded_csv("neso/day_ahead_demand_20261009.csv"), days("2026-10-08T23:00", 3), NOW
-    )
+def test_the_curve_is_lowest_at_night_and_highest_in_the_evening(recorded: Recordings) -> None:
+    _, window = target_day(recorded)
+    curve = parse_cardinal_points(recorded.datastore(CARDINAL_POINTS), window, NOW)
     lowest = min(curve.rows, key=lambda row: row.demand_mw)
     highest = max(curve.rows, key=lambda row: row.demand_mw)
     assert 2 <= lowest.start.hour <= 5
     assert 17 <= highest.start.hour <= 19
 
 
-def test_the_half_hourly_file_of_a_summer_day_begins_at_london_midnight() -> None:
-    result = parse_half_hourly_demand(
-        recorded_csv("neso/demand_2_14_day_half_hourly_20261010.csv"), days("2026-10-09T00:00", 16), NOW
-    )
+def test_the_half_hourly_file_of_a_summer_day_begins_at_london_midnight(recorded: Recordings) -> None:
+    path = "neso/demand_2_14_day_half_hourly_20261010.csv"
+    sent = recorded.records(path)
+    first = utc(sent[0]["DATE"]) - timedelta(hours=1)
+    result = parse_half_hourly_demand(recorded.datastore(path), Window(first, first + 14 * TWO_DAYS), NOW)
     assert result.problems == ()
-    assert len(result.rows) == 48
-    assert (result.rows[0].start, result.rows[0].demand_mw) == (utc("2026-10-09T23:00"), 20660)
-    assert (result.rows[-1].start, result.rows[-1].demand_mw) == (utc("2026-10-10T22:30"), 21821)
+    assert [row.start for row in result.rows] == [first + number * HALF_HOUR for number in range(48)]
+    assert [row.demand_mw for row in result.rows] == [float(record["NATIONALDEMAND"]) for record in sent]
 
 
-def test_an_old_datastore_envelope_is_read_and_its_foreign_records_rejected() -> None:
+def test_the_envelope_is_read_and_foreign_records_are_rejected(recorded: Recordings) -> None:
     with pytest.raises(UnusableAnswer, match="6 × malformed time .*GDATETIME"):
-        parse_half_hourly_demand(recorded("neso/datastore_envelope_2021.json"), days("2019-12-01T00:00", 1), NOW)
+        parse_half_hourly_demand(
+            recorded.document("neso/datastore_envelope_2021.json"), Window(NOW - TWO_DAYS, NOW), NOW
+        )
 
 
-def test_real_market_index_rows() -> None:
-    result = parse_market_index_price(
-        recorded("elexon/market_index_mid_2_rows.json"), days("2026-05-06T00:00", 1), NOW
-    )
+def test_the_price_is_the_one_provider_that_trades(recorded: Recordings) -> None:
+    path = "elexon/market_index_mid_2_rows.json"
+    trading, idle = recorded.rows(path, "data")
+    result = parse_market_index_price(recorded.document(path), all_of([trading], "startTime"), NOW)
     (row,) = result.rows
-    assert (row.start, row.price_gbp_per_mwh, row.volume_mwh) == (utc("2026-05-06T03:00"), 105.43, 1892.45)
+    assert idle["volume"] == 0
+    assert (row.start, row.price_gbp_per_mwh, row.volume_mwh) == (
+        utc(trading["startTime"]),
+        trading["price"],
+        trading["volume"],
+    )
     assert result.problems == ()
 
 
-def test_real_demand_forecast_issues() -> None:
+def test_the_newest_issue_of_a_demand_forecast_holds(recorded: Recordings) -> None:
     """The dataset calls its figure `demand`, the route we use `nationalDemand`; the rest is the same."""
-    rows = [
-        {**row, "nationalDemand": row["demand"]} for row in recorded_rows("elexon/day_ahead_demand_ndf.json", "data")
-    ]
-    result = parse_day_ahead_demand({"data": rows}, days("2026-08-19T00:00", 2), NOW)
+    sent = recorded.rows("elexon/day_ahead_demand_ndf.json", "data")
+    rows = [{**row, "nationalDemand": row["demand"]} for row in sent]
+    result = parse_day_ahead_demand({"data": rows}, all_of(rows, "startTime"), NOW)
     assert result.problems == ()
-    by_start = {row.start: row.demand_mw for row in result.rows}
-    assert by_start[utc("2026-08-19T11:00")] == 22700
-    assert by_start[utc("2026-08-19T10:30")] == 22939
-    assert len(by_start) == len({row["startTime"] for row in rows})
+    by_issue = sorted(sent, key=lambda row: str(row["publishTime"]))
+    newest = {utc(row["startTime"]): row["demand"] for row in by_issue}
+    assert {row.start: row.demand_mw for row in result.rows} == newest
+    assert len(newest) < len(sent)
 
 
-def test_real_demand_outturns() -> None:
-    rows = [
-        {**row, "initialDemandOutturn": row["demand"]}
-        for row in recorded_rows("elexon/demand_outturn_indo.json", "data")
-    ]
-    result = parse_demand_outturn({"data": rows}, days("2026-08-19T00:00", 1), NOW)
+def test_demand_outturns(recorded: Recordings) -> None:
+    sent = recorded.rows("elexon/demand_outturn_indo.json", "data")
+    rows = [{**row, "initialDemandOutturn": row["demand"]} for row in sent]
+    result = parse_demand_outturn({"data": rows}, all_of(rows, "startTime"), NOW)
     assert result.problems == ()
-    assert [row.demand_mw for row in result.rows] == [23803, 23134, 22748]
+    assert [row.demand_mw for row in result.rows] == [row["demand"] for row in reversed(sent)]
