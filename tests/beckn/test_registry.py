@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import jsonschema_rs
 import psycopg
 import pytest
-import yaml  # type: ignore[import-untyped]
 
 from beckn.keys import own_key
 from beckn.messages import DOMAIN, Subscriber
@@ -34,7 +32,7 @@ from beckn.subscribers import (
     Territory,
 )
 from beckn_network import Party, buyer, gateway, provider
-from beckn_specification import folder, needs_specification
+from beckn_specification import subscription_faults
 from database.postgres import PostgresDatabase
 from database.schema import SQL_FILES
 from half_hours import rfc3339, utc_now
@@ -229,18 +227,6 @@ def ask(client: Client, party: Party, query: Any) -> Any:
     return client.post("/registry/lookup", data=body, headers=party.headers(body))
 
 
-def subscription_faults(document: Any) -> list[str]:
-    schemas = yaml.safe_load((folder() / "beckn-registry-1.1.1.yaml").read_text())["components"]["schemas"]
-    schema = {
-        "type": "array",
-        "items": {"$ref": "#/components/schemas/Subscription"},
-        "components": {"schemas": schemas},
-    }
-    validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
-    return [error.message for error in validator.iter_errors(document)]
-
-
-@needs_specification
 def test_the_answer_is_what_the_registry_api_says(postgres: PostgresDatabase, registry_server: Client) -> None:
     party = provider()
     party.register(postgres)

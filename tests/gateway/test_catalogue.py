@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from beckn_specification import needs_specification, on_search_faults
+from beckn_specification import on_search_faults
 from grid_world import NOW, submit, workload
 from running_gateway import RunningGateway, running_gateway
 from supabase_client import Database, Where
@@ -30,8 +30,7 @@ def test_the_open_workloads_are_listed_and_the_others_are_not(database: Database
     assert document["context"]["timestamp"].startswith(f"{NOW:%Y-%m-%dT%H:%M:%S}")
 
 
-@needs_specification
-def test_the_catalogue_is_an_on_search_of_the_official_schema(database: Database) -> None:
+def test_the_catalogue_is_a_valid_on_search(database: Database) -> None:
     submit(database, workload("job-1", carbon_cap_gco2=150, max_price_gbp=40, deferral_window_mins=60))
     with running_gateway(database) as gateway:
         assert on_search_faults(gateway.get("/beckn/catalog").json()) == []
