@@ -16,6 +16,7 @@ from data_fetchers import FetchResult, UpstreamError
 from grid_rows import Fetched, fetched_rows
 from half_hours import half_hour_of, rfc3339
 from pipeline_sources import Upstreams
+from printable import LONGEST_REASON, printable
 from supabase_client import Database
 from upstreams.results import RowT
 
@@ -44,7 +45,8 @@ def backfill(database: Database, upstreams: Upstreams, *, span: timedelta, now: 
             failures += len(failed)
             counts = _store(database, fetched, now)
             for reason in failed:
-                progress.write(f"back-fill: {reason}", file=sys.stderr) if on_terminal else log.warning("%s", reason)
+                told = printable(reason, LONGEST_REASON)
+                progress.write(f"back-fill: {told}", file=sys.stderr) if on_terminal else log.warning("%s", told)
             if not on_terminal:
                 log.info("backfill day=%s (%d of %d) %s", rfc3339(first)[:10], number, len(days), counts)
     log.info("backfill from=%s to=%s failures=%d", rfc3339(end - span), rfc3339(end), failures)

@@ -30,6 +30,7 @@ from decisions.queue import reconsider_deferred
 from grid_rows import REAL_SOURCES, GridRows, Known, complete_rows
 from half_hours import from_rfc3339, half_hour_of, rfc3339, utc_now
 from pipeline_sources import FetchOutcome, SourceState, Upstreams, fetch_all, offline_outcome
+from printable import LONGEST_REASON, printable
 from settings import Settings, SettingsError, load_settings
 from supabase_client import Database, DatabaseError, open_database
 from synthetic_generators import data_centres, operators, pipeline_agent, storage_assets, workloads
@@ -89,7 +90,7 @@ def run_once(
     try:
         _run_claimed(database, settings, upstreams, now, report, claim["lease_token"])
     except Exception as error:
-        _record(database, report, claim["lease_token"], "failed", str(error))
+        _record(database, report, claim["lease_token"], "failed", printable(error, LONGEST_REASON))
         raise
     return report
 
@@ -237,7 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load_settings()
         database = open_database(settings)
     except (SettingsError, DatabaseError) as error:
-        print(f"pipeline: {error}", file=sys.stderr)
+        print(f"pipeline: {printable(error, LONGEST_REASON)}", file=sys.stderr)
         return 1
     try:
         if options.backfill:
@@ -252,7 +253,7 @@ def main(arguments: list[str] | None = None) -> int:
         _print_report(report, time.perf_counter() - began)
         return 0 if report.state in {"succeeded", "partial"} else 1
     except DatabaseError as error:
-        print(f"pipeline: {error}", file=sys.stderr)
+        print(f"pipeline: {printable(error, LONGEST_REASON)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("pipeline: stopped", file=sys.stderr)

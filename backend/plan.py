@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from decisions.output import DataCentreOption, DecisionOutput
 from decisions.rationale import mass, pounds
+from printable import LONGEST_REASON, printable
 from settings import Settings, SettingsError, load_settings
 from vocabulary import Policy
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workload = _read_workload(options.workload)
         output = _ask(load_settings(), workload, policy=options.policy, at=options.at)
     except (CannotPlan, SettingsError) as error:
-        print(f"plan: {error}", file=sys.stderr)
+        print(f"plan: {printable(error, LONGEST_REASON)}", file=sys.stderr)
         return 1
     print(render(output))
     return 0
@@ -69,7 +70,7 @@ def render(output: DecisionOutput) -> str:
         saving = pounds(decision.binding_constraint.saving_gbp)
         lines.append(f"In the way of {saving} less at {decision.binding_constraint.dc_id}: {violated}.")
     lines += [f"Note: {warning}" for warning in output.metadata.warnings]
-    return "\n".join(lines)
+    return "\n".join(printable(line, LONGEST_REASON) for line in lines)
 
 
 def _read_workload(name: str) -> Any:
@@ -93,7 +94,7 @@ def _ask(settings: Settings, workload: Any, *, policy: str, at: str | None) -> D
         answer = requests.post(
             f"{server}/api/v1/plan", json=workload, params=parameters, headers=headers, timeout=TIMEOUT_S
         )
-    except requests.RequestException:
+    except (requests.RequestException, OSError, ValueError):  # the last two: of proxies and certificates
         raise CannotPlan(
             f"no API server answers at {server}: start it with python backend/api_server.py, "
             "or set API_HOST and API_PORT"
@@ -109,7 +110,7 @@ def _ask(settings: Settings, workload: Any, *, policy: str, at: str | None) -> D
 def _detail(answer: requests.Response) -> str:
     try:
         return str(answer.json()["detail"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return f"{answer.url} answered {answer.status_code}: it is not the API server"
 
 

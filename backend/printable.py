@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 LONGEST = 200
+LONGEST_REASON = 1000
+"""Of an error's message, where it is stored, or told to who has to act on it."""
 
 
 def printable(value: Any, longest: int = LONGEST) -> str:

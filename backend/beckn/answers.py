@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal
 
 from flask import Response
+from pydantic import AfterValidator
 
 from beckn.messages import BecknObject
 from beckn.signing import SIGNED_HEADERS
 from beckn.values import Omittable
+from printable import printable
 from vocabulary import Word
 
 log = logging.getLogger(__name__)
@@ -32,12 +35,19 @@ class ErrorCode(Word):
     CANNOT_UPDATE = "50002"
 
 
+LONGEST_TEXT = 2000
+LONGEST_PATHS = 1000
+
+
 class Error(BecknObject):
-    """What is wrong: in a NACK, or in a callback in the place of its message."""
+    """What is wrong: in a NACK, or in a callback in the place of its message.
+
+    Either side's own text may be quoted in it, so that it is cut to a printable line.
+    """
 
     code: Omittable[ErrorCode] = None
-    message: str
-    paths: Omittable[str] = None
+    message: Annotated[str, AfterValidator(partial(printable, longest=LONGEST_TEXT))]
+    paths: Omittable[Annotated[str, AfterValidator(partial(printable, longest=LONGEST_PATHS))]] = None
 
 
 class Ack(BecknObject):

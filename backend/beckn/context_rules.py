@@ -25,10 +25,12 @@ from beckn.messages import (
 from beckn.signing import CLOCK_SKEW
 from beckn.values import HttpUri, Omittable
 from half_hours import rfc3339
+from printable import printable
 
 LONGEST_TTL = timedelta(days=1)
 
 _MOST_FAULTS_TOLD = 20
+_LONGEST_PATH = 100
 
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """Text that can be stored and shown."""
@@ -126,11 +128,13 @@ def read_message(model: type[Message], body: bytes) -> Message:
 
 
 def refused_fields(error: ValidationError) -> Refused:
-    """The refusal of a message in which pydantic found faults."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_FAULTS_TOLD]
-    paths = list(dict.fromkeys(_path(fault["loc"]) for fault in faults))
-    told = "; ".join(": ".join(filter(None, (_path(fault["loc"]), fault["msg"]))) for fault in faults)
-    return Refused.invalid(told, *filter(None, paths))
+    """The refusal of a message in which pydantic found faults: the first of them, and how many more there are."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    found = [(printable(_path(fault["loc"]), _LONGEST_PATH), fault["msg"]) for fault in faults[:_MOST_FAULTS_TOLD]]
+    told = "; ".join(": ".join(filter(None, fault)) for fault in found)
+    if len(faults) > len(found):
+        told += f"; and {len(faults) - len(found)} more"
+    return Refused.invalid(told, *filter(None, dict.fromkeys(path for path, _ in found)))
 
 
 def is_callback(action: Action) -> bool:

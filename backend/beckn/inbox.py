@@ -23,6 +23,7 @@ from beckn.outbox import OutgoingMessage
 from beckn.reception import IncomingMessage
 from beckn.subscribers import Role
 from beckn.values import UtcDatetime
+from printable import LONGEST_REASON, printable
 from supabase_client import Database, Row
 
 
@@ -169,7 +170,7 @@ class Inbox:
         arguments = {
             "p_inbox_id": lease.inbox_id,
             "p_lease_token": lease.token,
-            "p_error": error,
+            "p_error": printable(error, LONGEST_REASON),
             "p_first_retry_seconds": self._first_retry_seconds,
         }
         return bool(self._database.call("beckn_fail_inbox", arguments, repeatable=True)["state"] == "dead")

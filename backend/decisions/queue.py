@@ -18,6 +18,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
 from decisions.context import DecisionContext, Task
 from half_hours import as_utc
+from printable import LONGEST_REASON, printable
 from supabase_client import Database, Row
 from vocabulary import Word, WorkloadStatus
 
@@ -247,7 +248,7 @@ class WorkQueue:
         arguments = {
             "p_notification_id": lease.notification_id,
             "p_lease_token": lease.token,
-            "p_error": error,
+            "p_error": printable(error, LONGEST_REASON),
         }
         return self._call(FailureResult, "fail_notification", arguments)
 

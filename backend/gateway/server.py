@@ -9,8 +9,10 @@ import errno
 import logging
 import resource
 import socket
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import gevent
 import gevent.socket
 from gevent.pywsgi import LoggingLogAdapter, WSGIHandler, WSGIServer
 
@@ -58,11 +60,20 @@ class GatewayServer:
         self._server.patience_s = patience_s
 
     def start(self) -> None:
+        # gevent's own way is to print, with all that the client sent.
+        gevent.get_hub().print_exception = _log_failure
         self._server.start()
 
     def stop(self) -> None:
         """Take no more connections; requests that are being answered get a second."""
         self._server.stop(END_WITHIN_S)
+
+
+def _log_failure(
+    _: object, kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> None:
+    found = (kind, error, trace) if error is not None else None
+    log.error("a greenlet failed: %s", kind.__name__, exc_info=found)
 
 
 def listen(host: str, port: int) -> gevent.socket.socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -11,13 +12,23 @@ from flask import Flask, Request, Response, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
+from printable import printable
 from supabase_client import DatabaseError, DatabaseUnreachable
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
+# What of an answer may be made of the client's own text, or of a list as long as the client likes.
+LONGEST_DETAIL = 1000
+LONGEST_FIELD = 100
+LONGEST_MESSAGE = 200
+MOST_FIELDS_TOLD = 100
+MOST_OF_FIELD_NAMES = 2000
 UNION_BRANCHES = frozenset({"<one>", "<many>"})
+
+Fault = dict[str, str]
+"""The field and the message of one fault."""
 
 
 class FieldProblem(BaseModel):
@@ -91,22 +102,40 @@ def problem(status: int, detail: str, **members: Any) -> Response:
     return answer
 
 
-def problem_body(status: int, detail: str, **members: Any) -> bytes:
-    """The document of a problem."""
+def problem_body(status: int, detail: str, *, errors: Sequence[Fault] = (), **members: Any) -> bytes:
+    """The document of a problem, which names the first fields at fault and says how many more there are."""
     title = _TITLES.get(status) or HTTPStatus(status).phrase
-    document = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
     # What a client sent may be quoted in it, and half a surrogate pair has no UTF-8.
-    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+    quoted = printable(detail.encode("utf-8", "replace").decode(), LONGEST_DETAIL)
+    if errors:
+        members["errors"] = _first(errors)
+        left_out = len(errors) - len(members["errors"])
+        quoted += f"; {len(errors)} faults, and the last {left_out} are not listed" if left_out else ""
+    document = {"type": "about:blank", "title": title, "status": status, "detail": quoted}
+    return json.dumps(document | members, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def invalid(error: ValidationError) -> Response:
     """The 422 answer for input that pydantic refused, naming each field."""
-    errors = [
-        {"field": _path(item["loc"]), "message": item["msg"]}
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    errors: list[Fault] = [
+        {"field": _path(fault["loc"]), "message": fault["msg"]}
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)
     ]
-    named = ", ".join(dict.fromkeys(item["field"] for item in errors[:5]))
-    return problem(422, f"invalid: {named} ({errors[0]['message']})", errors=errors[:100])
+    first = _first(errors[:5])
+    named = ", ".join(dict.fromkeys(fault["field"] for fault in first))
+    return problem(422, f"invalid: {named} ({first[0]['message']})", errors=errors)
+
+
+def _first(errors: Sequence[Fault]) -> list[Fault]:
+    first: list[Fault] = []
+    length = 0
+    for fault in errors[:MOST_FIELDS_TOLD]:
+        field = printable(fault["field"], LONGEST_FIELD)
+        length += len(field)
+        if length > MOST_OF_FIELD_NAMES:
+            break
+        first.append({"field": field, "message": printable(fault["message"], LONGEST_MESSAGE)})
+    return first
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -150,9 +179,9 @@ def answer_problems(app: Flask) -> None:
 
 def _detail(error: HTTPException) -> str:
     if error.code == 404:
-        return f"there is nothing at {request.path}: GET / lists the endpoints"
+        return f"there is nothing at {printable(request.path)}: GET / lists the endpoints"
     if error.code == 405:
-        return f"{request.method} is not for {request.path}"
+        return f"{request.method} is not for {printable(request.path)}"
     if error.code == 413:
         return "the body is larger than 1 MiB: send less at once"
     return str(error.description)

@@ -9,13 +9,14 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from granian import Granian
 from granian.constants import Interfaces
+
+from log_lines import log_lines_to
 
 THREADS = 16
 MOST_CONNECTIONS = 1024
@@ -31,11 +32,7 @@ class CannotListen(Exception):
 
 def log_to_stderr() -> None:
     """One line an event, UTC times."""
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
-    formatter.converter = time.gmtime
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    log_lines_to(sys.stderr)
     for noisy in ("httpx", "httpx2", "apscheduler"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

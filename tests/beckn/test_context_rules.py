@@ -107,6 +107,27 @@ def test_a_body_that_is_no_message_is_refused(body: bytes) -> None:
 
 
 @given(
+    st.text(st.characters(exclude_categories=()), min_size=1, max_size=40), st.integers(min_value=1, max_value=200)
+)
+def test_a_refusal_is_printable_and_short_whatever_a_stranger_names_fields(name: str, count: int) -> None:
+    document = a_document()
+    document["context"]["location"]["country"] |= {f"{name}{number}" * 50: number for number in range(count)}
+    error = refused(document).error
+    assert error.message.isprintable()
+    assert len(error.message) <= 2000
+    assert len(error.paths or "") <= 1000
+
+
+def test_of_many_faulty_fields_the_first_are_named_and_all_are_counted() -> None:
+    document = a_document()
+    document["context"]["location"]["country"] |= {f"field{number}": number for number in range(500)}
+    error = refused(document).error
+    assert error.message.endswith("; and 480 more")
+    assert error.paths is not None
+    assert error.paths.count(";") == 19
+
+
+@given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(max_size=5),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import resource
 import socket
+import threading
 from collections.abc import Iterator
 
+import gevent
 import pytest
 
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
-from gateway.server import allow_many_connections, listen
+from gateway.server import GatewayServer, allow_many_connections, listen
 from new_database import new_database
 from running_gateway import RunningGateway, running_gateway
 from web.serving import CannotListen
@@ -99,3 +101,23 @@ def test_many_connections_are_allowed_as_far_as_the_system_does() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 256
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_greenlet_that_fails_is_in_the_log_and_not_printed(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise ValueError("forged\nlines")
+
+    def run() -> None:
+        server = GatewayServer(lambda _, __: [], listen("127.0.0.1", 0))
+        server.start()
+        gevent.spawn(fail).join()
+        server.stop()
+        gevent.get_hub().destroy(destroy_loop=True)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(20)
+    assert "a greenlet failed: ValueError" in caplog.text
+    assert capfd.readouterr().err == ""

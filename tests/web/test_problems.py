@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -102,6 +103,26 @@ def test_every_status_has_its_title(server: Client, status: int, title: str) -> 
 def test_half_a_surrogate_pair_that_a_client_sent_can_be_quoted() -> None:
     assert b'"detail": "you sent ?"' in problem_body(422, "you sent \ud800")
     assert "🏭".encode() in problem_body(422, "you sent 🏭")
+
+
+def test_what_a_client_sent_is_quoted_printable_and_short(server: Client) -> None:
+    found = server.get("/no%0A2026-11-27T00:00:00Z%20ERROR%20BG:%20forged%1b[31m" + "x" * 5000)
+    assert found.status_code == 404
+    detail = found.json()["detail"]
+    assert detail.isprintable()
+    assert detail.startswith(r"there is nothing at /no\n2026")
+    assert len(found.content) < 1000
+
+
+def test_of_many_faults_the_first_are_listed_and_all_are_counted() -> None:
+    errors = [{"field": f"{number}.\x1b" + "k" * 1000, "message": "m" * 1000} for number in range(1000)]
+    body = problem_body(422, "invalid\n" + "d" * 5000, errors=errors)
+    document = json.loads(body)
+    assert len(body) < 10_000
+    assert len(document["errors"]) == 20
+    assert document["detail"].endswith("; 1000 faults, and the last 980 are not listed")
+    assert document["detail"].isprintable()
+    assert all(text.isprintable() for error in document["errors"] for text in error.values())
 
 
 @pytest.mark.parametrize("text", ['"text"', '"{}"', '""'])

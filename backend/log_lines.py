@@ -1,0 +1,95 @@
+"""Log records as lines: one an event, printable and short, whatever text from outside is in them.
+
+An event's line begins with its time, and nothing else does: a traceback follows its event indented. So nobody whose
+text is logged can forge an event, colour a terminal or fill a disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TextIO
+
+from printable import printable
+
+LONGEST_MESSAGE = 2000
+LONGEST_TRACEBACK_LINE = 300
+# A traceback that is longer keeps its beginning and its end, which says what happened.
+FIRST_TRACEBACK_LINES = 20
+LAST_TRACEBACK_LINES = 60
+
+_log = logging.getLogger("pylon")
+
+
+class LogLines(logging.Formatter):
+    """Formats records as this module says, with UTC times."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        self.converter = time.gmtime
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
+        record.message = printable(record.message, LONGEST_MESSAGE)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: object) -> str:  # noqa: N802 - the standard library's name
+        return "\n".join(_indented(super().formatException(ei)))  # type: ignore[arg-type] # as it is declared there
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 - the standard library's name
+        return "\n".join(_indented(stack_info))
+
+
+def log_lines_to(stream: TextIO) -> None:
+    """Log to `stream` from now on: the records of this process, its warnings, and what ends one of its threads."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(LogLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    warnings.showwarning = _log_warning
+    # Whoever runs this process, a test runner say, may have hooks of its own.
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _log_end
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _log_thread_end
+
+
+def _indented(text: str) -> Iterator[str]:
+    lines = text.splitlines()
+    left_out = len(lines) - FIRST_TRACEBACK_LINES - LAST_TRACEBACK_LINES
+    if left_out > 0:
+        lines[FIRST_TRACEBACK_LINES:-LAST_TRACEBACK_LINES] = [f"… {left_out} lines are left out …"]
+    for line in lines:
+        yield "  " + printable(line, LONGEST_TRACEBACK_LINE)
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001 - the standard library's signature
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    _log.warning("%s: %s (%s:%d)", category.__name__, message, filename, lineno)
+
+
+def _log_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    _log.critical("the process ends: %s", kind.__name__, exc_info=(kind, error, trace))
+
+
+def _log_thread_end(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is None or issubclass(ended.exc_type, SystemExit):
+        return
+    name = ended.thread.name if ended.thread else "?"
+    _log.critical(
+        "the thread %s ended: %s",
+        name,
+        ended.exc_type.__name__,
+        exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback),
+    )
