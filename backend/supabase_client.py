@@ -11,12 +11,14 @@ from database.errors import (
     DatabaseUnreachable,
     RowRefused,
     SchemaMissing,
+    SchemaTooNew,
     UniqueConflict,
 )
 from database.interface import Database, Listener, Order, Row, Where
 from database.postgres import PostgresDatabase
 from database.postgrest import SupabaseDatabase
-from database.schema import install_schema
+from database.schema import check_schema, install_schema
+from database.versions import newest
 from settings import Settings
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Row",
     "RowRefused",
     "SchemaMissing",
+    "SchemaTooNew",
     "UniqueConflict",
     "Where",
     "open_database",
@@ -48,7 +51,7 @@ def open_database(settings: Settings) -> Database:
     if settings.supabase_url and settings.supabase_key:
         supabase = SupabaseDatabase(settings.supabase_url, settings.supabase_key.get_secret_value())
         try:
-            supabase.select("regions", order=Order(("region_id",)), limit=1)
+            check_schema(supabase)
         except DatabaseError:
             supabase.close()
             raise
@@ -68,7 +71,7 @@ def open_database(settings: Settings) -> Database:
 def _installed(database: PostgresDatabase) -> PostgresDatabase:
     try:
         if install_schema(database):
-            log.info("database: tables and functions installed")
+            log.info("database: tables and functions brought to schema version %d", newest().version)
     except DatabaseError:
         database.close()
         raise

@@ -28,7 +28,8 @@ begin
     perform set_config('session_replication_role', 'replica', true);
     for tab in
         select c.oid from pg_class c
-        where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and c.relname <> 'regions'
+        where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
+            and c.relname not in ('regions', 'schema_version')
     loop
         execute format('select exists (select from %s)', tab) into filled;
         if filled and tab = 'orchestration_decisions'::regclass then

@@ -13,9 +13,11 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
+from catalogue import content, structure
+from database.build_sql import FILES
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
-from database.schema import SQL_FILES, install_schema
+from database.schema import install_schema
 from grid_world import NOW, data_centre, store_data_centres, store_grid, submit, workload
 from half_hours import HALF_HOUR, UTC, from_rfc3339, half_hour_of, utc_now
 from linked_world import AGENT, decision, store_linked_world
@@ -64,44 +66,10 @@ def at_once(count: int, work: Callable[[int], Answer]) -> list[Answer]:
         return list(pool.map(start, range(count)))
 
 
-def table_names(connection: psycopg.Connection[dict[str, Any]]) -> list[str]:
-    found = connection.execute(
-        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' order by 1"
-    )
-    return [row["relname"] for row in found]
-
-
-def content(connection: psycopg.Connection[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    return {
-        name: connection.execute(
-            f"select to_jsonb(t) as row from public.{name} t order by to_jsonb(t)::text"
-        ).fetchall()
-        for name in table_names(connection)
-    }
-
-
-def structure(connection: psycopg.Connection[dict[str, Any]]) -> list[Any]:
-    """Everything the SQL files make, as the catalogue describes it."""
-    queries = (
-        "select table_name, column_name, data_type, is_nullable, column_default from information_schema.columns "
-        "where table_schema = 'public' order by 1, 2",
-        "select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint "
-        "where connamespace = 'public'::regnamespace order by 1, 2",
-        "select indexname, indexdef from pg_indexes where schemaname = 'public' order by 1",
-        "select tgrelid::regclass::text, tgname, tgenabled::text, pg_get_triggerdef(oid) from pg_trigger "
-        "where not tgisinternal order by 1, 2",
-        "select oid::regprocedure::text, prosrc, proacl::text from pg_proc "
-        "where pronamespace = 'public'::regnamespace order by 1",
-        "select relname, relacl::text, relrowsecurity from pg_class where relnamespace = 'public'::regnamespace "
-        "order by 1",
-    )
-    return [connection.execute(query.encode()).fetchall() for query in queries]
-
-
 def run_sql_files(conninfo: str) -> None:
     """As a user pastes them: one after the other, each as a whole."""
     with psycopg.connect(conninfo, autocommit=True) as session:
-        for file in SQL_FILES:
+        for file in FILES.values():
             session.execute(file.read_bytes())
 
 
@@ -113,16 +81,6 @@ def test_running_the_files_again_changes_nothing_and_loses_nothing(
     for _ in range(2):
         run_sql_files(postgres.conninfo)
     assert (structure(connection), content(connection)) == before
-
-
-@pytest.mark.own_database
-def test_the_program_runs_the_files_once_and_again_when_they_have_changed(
-    postgres: PostgresDatabase, connection: psycopg.Connection[dict[str, Any]]
-) -> None:
-    assert not install_schema(postgres)
-    connection.execute("comment on table pipeline_runs is 'pylon-deg schema of another version'")
-    assert install_schema(postgres)
-    assert not install_schema(postgres)
 
 
 def test_many_servers_that_start_at_once_install_the_files_without_harm(postgres_server: EmbeddedPostgres) -> None:
@@ -564,20 +522,6 @@ def test_half_hours_and_source_ranks_in_sql_agree_with_the_program(
         "select source_rank(s) as rank from unnest(array[null, 'synthetic', 'modelled', 'neso', 'elexon']) as s"
     ).fetchall()
     assert [row["rank"] for row in ranks] == [-1, 0, 1, 2, 2]
-
-
-def test_a_failed_statement_of_the_files_leaves_nothing_of_them(
-    postgres_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    broken = tmp_path / "broken.sql"
-    broken.write_text("alter table public.regions add column planet text; select no_such_function();")
-    monkeypatch.setattr("database.schema.SQL_FILES", (*SQL_FILES, broken))
-    with new_database(postgres_server) as conninfo:
-        database = PostgresDatabase(conninfo, max_connections=1)
-        with pytest.raises(DatabaseError, match="the SQL files could not be installed: .*no_such_function"):
-            install_schema(database)
-        assert "planet" not in database.select("regions", order=Order(("region_id",)), limit=1)[0]
-        database.close()
 
 
 def test_decisions_of_one_sequence_number_are_refused(postgres: PostgresDatabase) -> None:

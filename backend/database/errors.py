@@ -19,6 +19,10 @@ class SchemaMissing(DatabaseError):
     """Tables or functions are missing: the SQL files have not been run, or are older than the program."""
 
 
+class SchemaTooNew(DatabaseError):
+    """The database has a schema version that refuses programs as old as this one."""
+
+
 class UniqueConflict(DatabaseError):
     """A row with this key exists already."""
 
@@ -27,13 +31,15 @@ class RowRefused(DatabaseError):
     """A value breaks a rule of the table: a check, a foreign key, a type, a missing value."""
 
 
-RUN_THE_SQL = "run backend/deprecated/supabase_schema.sql and then supabase_triggers.sql in the database's SQL editor"
+PASTE_THE_SQL = (
+    "run backend/deprecated/supabase_schema.sql and then supabase_triggers.sql in the database's SQL editor"
+)
 
 
 def error_of_sqlstate(code: str, message: str) -> DatabaseError:
     """The error for a PostgreSQL SQLSTATE or a PostgREST code (`PGRST…`), with advice in its text."""
     if code in {"42P01", "42883", "42703", "3F000", "PGRST202", "PGRST204", "PGRST205"}:
-        return SchemaMissing(f"{message}: {RUN_THE_SQL}")
+        return SchemaMissing(f"{message}: {PASTE_THE_SQL}")
     if code == "23505":
         return UniqueConflict(message)
     if code[:2] in {"22", "23"}:

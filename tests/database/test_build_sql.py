@@ -17,7 +17,7 @@ def test_the_pasted_file_is_built_from_its_sources_as_they_are_now(name: str) ->
 @pytest.mark.parametrize("name", FILES)
 def test_every_function_of_a_file_is_in_the_list_that_it_drops_and_grants(name: str) -> None:
     text = build(name)
-    listed = re.search(r"set pylon\.functions =\s*(.*?);", text, re.DOTALL)
+    listed = re.search(r"set local pylon\.functions =\s*(.*?);", text, re.DOTALL)
     assert listed is not None
     names = set(re.sub(r"['\n]", " ", listed[1]).split())
     made = {

@@ -8,10 +8,44 @@
 -- a value and NULL is missing; functions return one json document, so that they read alike over psycopg and
 -- PostgREST.
 
-set client_min_messages = warning;
+set local client_min_messages = warning;
+set local timezone = 'UTC';
+
+-- One installation at a time: whoever waited here looks again at what the other has done.
+select pg_advisory_xact_lock(7263811);
+
+-- Versions of the schema: one row for each that this database has had. Programs of a version before compatible_from
+-- cannot use it. applied_at is null from the first file's end to the second's.
+create table if not exists public.schema_version (
+    version integer primary key check (version > 0),
+    compatible_from integer not null check (compatible_from between 1 and version),
+    applied_at timestamptz check (isfinite(applied_at)),
+    program text,
+    fingerprint text -- of the sources the functions were made from, for checkouts of one version
+);
+
+do $version$
+declare
+    newest integer := (select max(version) from public.schema_version);
+begin
+    if newest > {version} then
+        raise exception 'this database has schema version %, these files are of version {version} and would put older '
+            'functions back: use the files of the newer program', newest;
+    end if;
+    -- Version 1 kept no versions.
+    if newest is null and to_regclass('public.pipeline_runs') is not null then
+        insert into public.schema_version (version, compatible_from, applied_at) values (1, 1, now());
+    end if;
+end
+$version$;
+
+{migrations}
+insert into public.schema_version (version, compatible_from)
+select {version}, {compatible_from}
+where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
-set pylon.functions ={functions};
+set local pylon.functions ={functions};
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.

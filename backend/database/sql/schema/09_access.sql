@@ -8,12 +8,7 @@ begin
         select c.relname, c.relkind
         from pg_catalog.pg_class c
         where c.relnamespace = 'public'::regnamespace
-            and c.relname in (
-                'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'data_centres',
-                'compute_workloads', 'agents', 'agent_states', 'orchestration_decisions', 'storage_assets',
-                'workload_notifications', 'pipeline_runs', 'broadcast_log', 'output_consumers', 'processed_contexts',
-                'beckn_subscribers', 'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders',
-                'current_system_state', 'regional_carbon_ranking', 'recent_decisions')
+            and c.relname in ({relations})
     loop
         if object.relkind = 'r' then
             execute format('alter table public.%I enable row level security', object.relname);
@@ -58,5 +53,3 @@ begin
     end loop;
 end
 $access$;
-
-notify pgrst, 'reload schema';

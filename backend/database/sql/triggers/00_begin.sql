@@ -3,10 +3,23 @@
 -- Everything that must happen together is one function here, so that it is one transaction over psycopg and one
 -- HTTP call over PostgREST alike.
 
-set client_min_messages = warning;
+set local client_min_messages = warning;
+set local timezone = 'UTC';
+select pg_advisory_xact_lock(7263811);
+
+do $version$
+declare
+    newest integer := (select max(version) from public.schema_version);
+begin
+    if newest is distinct from {version} then
+        raise exception 'this database has the tables of schema version %, this file is of version {version}: '
+            'run the supabase_schema.sql that stands beside it first', newest;
+    end if;
+end
+$version$;
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
-set pylon.functions ={functions};
+set local pylon.functions ={functions};
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.

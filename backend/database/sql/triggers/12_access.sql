@@ -20,5 +20,3 @@ begin
     end loop;
 end
 $access$;
-
-notify pgrst, 'reload schema';

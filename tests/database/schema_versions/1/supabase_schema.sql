@@ -1,0 +1,1250 @@
+-- Pylon DEG: tables, views and read functions.
+--
+-- Run this file first and supabase_triggers.sql second: in Supabase's SQL editor, with psql, or by letting the
+-- program do it (it does so by itself on a direct or embedded PostgreSQL). Both are idempotent: running them
+-- again upgrades and loses nothing. PostgreSQL 15 to 18, no extension.
+--
+-- Conventions: times are timestamptz and mean UTC; a signal's "timestamp" is the START of its half-hour; zero is
+-- a value and NULL is missing; functions return one json document, so that they read alike over psycopg and
+-- PostgREST.
+
+set client_min_messages = warning;
+
+-- This file's functions, for the blocks that drop them, below, and grant them, at the end.
+set pylon.functions = 'half_hour_of source_rank counted national_forecast_series regional_forecast_series current_mix grid_context '
+    'regional_overview live_state workload_with_decision workload_detail workloads_page system_health '
+    'known_signals signal_history beckn_same_place beckn_status_at beckn_lookup beckn_health beckn_dead_letters '
+    'beckn_order beckn_free_kw';
+
+-- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
+-- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
+do $drop$
+declare
+    routine record;
+begin
+    for routine in
+        select p.oid::regprocedure as signature
+        from pg_catalog.pg_proc p
+        where p.pronamespace = 'public'::regnamespace
+            and p.proname = any (string_to_array(current_setting('pylon.functions'), ' '))
+    loop
+        begin
+            execute format('drop function %s', routine.signature);
+        exception
+            when dependent_objects_still_exist then null;
+        end;
+    end loop;
+end
+$drop$;
+
+-- Supabase has these roles already. Elsewhere they are made here when the installing role may; a database whose
+-- owner may not create roles does without them and is reached as the owner.
+do $roles$
+declare
+    wanted record;
+begin
+    for wanted in
+        select *
+        from (values
+            ('anon', 'nologin noinherit'),
+            ('authenticated', 'nologin noinherit'),
+            ('service_role', 'nologin noinherit bypassrls')
+        ) as roles (name, options)
+    loop
+        if not exists (select from pg_catalog.pg_roles where rolname = wanted.name) then
+            begin
+                execute format('create role %I %s', wanted.name, wanted.options);
+            exception
+                when insufficient_privilege or duplicate_object or unique_violation then null;
+            end;
+        end if;
+    end loop;
+end
+$roles$;
+
+
+-- Half-hours and sources ---------------------------------------------------------------------------------------
+
+create or replace function public.half_hour_of(moment timestamptz)
+returns timestamptz
+language sql
+immutable strict parallel safe
+set search_path = ''
+as $$
+    select date_bin(interval '30 minutes', moment, timestamptz '2000-01-01 00:00:00+00')
+$$;
+comment on function public.half_hour_of is 'Start of the half-hour that contains a moment.';
+
+-- A real figure is never overwritten by a modelled one, nor a modelled one by an invented one.
+create or replace function public.source_rank(source text)
+returns integer
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select case when source is null then -1 when source = 'synthetic' then 0 when source = 'modelled' then 1 else 2 end
+$$;
+comment on function public.source_rank is 'How much a figure of this source counts: synthetic 0, modelled 1, real 2.';
+
+
+-- Tables -------------------------------------------------------------------------------------------------------
+
+create table if not exists public.operators (
+    operator_id text primary key check (operator_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    name text not null,
+    operator_type text not null default 'OTHER'
+        check (operator_type in ('CLOUD', 'COLOCATION', 'AI_LAB', 'GRID', 'STORAGE', 'OTHER')),
+    country text not null default 'GB',
+    is_synthetic boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+
+create table if not exists public.regions (
+    region_id integer primary key check (region_id between 1 and 17),
+    short_name text not null unique,
+    dno_region text not null,
+    country text not null,
+    is_aggregate boolean not null default false,
+    latitude double precision not null,
+    longitude double precision not null
+);
+
+create table if not exists public.grid_signals (
+    timestamp timestamptz primary key check (timestamp = date_bin('30 minutes', timestamp, '2000-01-01 00:00:00+00')),
+    settlement_period integer not null check (settlement_period between 1 and 50),
+    carbon_intensity_forecast double precision check (carbon_intensity_forecast >= 0 and carbon_intensity_forecast < 'infinity'),
+    carbon_intensity_actual double precision check (carbon_intensity_actual >= 0 and carbon_intensity_actual < 'infinity'),
+    carbon_index text check (carbon_index in ('very low', 'low', 'moderate', 'high', 'very high')),
+    demand_mw double precision check (demand_mw > 0 and demand_mw < 'infinity'),
+    grid_stress_score double precision check (grid_stress_score between 0 and 1),
+    wholesale_price_gbp_mwh double precision
+        check (wholesale_price_gbp_mwh > '-infinity' and wholesale_price_gbp_mwh < 'infinity'),
+    carbon_source text check (carbon_source in ('carbon_intensity_api', 'modelled', 'synthetic')),
+    demand_source text check (demand_source in ('neso', 'elexon', 'modelled', 'synthetic')),
+    price_source text check (price_source in ('elexon', 'modelled', 'synthetic')),
+    carbon_fetched_at timestamptz,
+    demand_fetched_at timestamptz,
+    price_fetched_at timestamptz,
+    -- The age of a row is the age of its oldest figure.
+    fetched_at timestamptz generated always as (least(carbon_fetched_at, demand_fetched_at, price_fetched_at)) stored,
+    check ((carbon_intensity_forecast is null and carbon_intensity_actual is null) or carbon_source is not null),
+    check (demand_mw is null or demand_source is not null),
+    check (wholesale_price_gbp_mwh is null or price_source is not null)
+) with (fillfactor = 80);
+
+create table if not exists public.regional_grid_signals (
+    region_id integer not null references public.regions,
+    timestamp timestamptz not null check (timestamp = date_bin('30 minutes', timestamp, '2000-01-01 00:00:00+00')),
+    carbon_intensity_forecast double precision check (carbon_intensity_forecast >= 0 and carbon_intensity_forecast < 'infinity'),
+    carbon_index text check (carbon_index in ('very low', 'low', 'moderate', 'high', 'very high')),
+    carbon_source text not null check (carbon_source in ('carbon_intensity_api', 'modelled', 'synthetic')),
+    fetched_at timestamptz not null,
+    -- Region first: the latest row of each region is then one short descent of the index, however long the history.
+    primary key (region_id, timestamp)
+) with (fillfactor = 80);
+
+create table if not exists public.generation_mix (
+    mix_id bigint generated always as identity primary key,
+    region_id integer references public.regions,
+    timestamp timestamptz not null,
+    fuel text not null
+        check (fuel in ('biomass', 'coal', 'imports', 'gas', 'nuclear', 'other', 'hydro', 'solar', 'wind')),
+    percentage double precision not null check (percentage between 0 and 100.5),
+    mix_source text not null check (mix_source in ('carbon_intensity_api', 'modelled', 'synthetic')),
+    -- A mix belongs to one signal: the region's, or the national one where there is no region.
+    national_timestamp timestamptz generated always as (case when region_id is null then timestamp end) stored
+        references public.grid_signals (timestamp) on delete cascade,
+    unique nulls not distinct (region_id, timestamp, fuel),
+    foreign key (region_id, timestamp) references public.regional_grid_signals (region_id, timestamp) on delete cascade
+);
+create index if not exists generation_mix_national on public.generation_mix (national_timestamp)
+    where national_timestamp is not null;
+
+create table if not exists public.data_centres (
+    dc_id text primary key check (dc_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    name text not null,
+    operator text references public.operators,
+    region_id integer not null references public.regions,
+    location_region text not null,
+    latitude double precision not null check (latitude between -90 and 90),
+    longitude double precision not null check (longitude between -180 and 180),
+    pue double precision not null check (pue >= 1 and pue < 'infinity'),
+    total_capacity_teraflops double precision not null check (total_capacity_teraflops >= 0 and total_capacity_teraflops < 'infinity'),
+    total_capacity_mw double precision not null check (total_capacity_mw >= 0 and total_capacity_mw < 'infinity'),
+    current_load_percentage double precision not null check (current_load_percentage between 0 and 100),
+    flexibility_rating double precision not null check (flexibility_rating between 0 and 1),
+    min_load_percentage double precision not null default 0 check (min_load_percentage between 0 and 100),
+    ramp_rate_mw_per_min double precision check (ramp_rate_mw_per_min >= 0 and ramp_rate_mw_per_min < 'infinity'),
+    status text not null default 'ACTIVE' check (status in ('ACTIVE', 'MAINTENANCE', 'OFFLINE', 'CONSTRAINED')),
+    -- Taken from the region's signal by the pipeline, with the half-hour it is true for.
+    current_carbon_intensity_gco2 double precision check (current_carbon_intensity_gco2 >= 0 and current_carbon_intensity_gco2 < 'infinity'),
+    carbon_intensity_timestamp timestamptz,
+    is_synthetic boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+create index if not exists data_centres_region on public.data_centres (region_id);
+create index if not exists data_centres_operator on public.data_centres (operator);
+create index if not exists data_centres_status on public.data_centres (status);
+
+create table if not exists public.compute_workloads (
+    job_id text primary key check (job_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    operator text references public.operators,
+    host_dc_id text references public.data_centres,
+    workload_type text not null
+        check (workload_type in ('TRAINING_RUN', 'INFERENCE_BATCH', 'RAG_QUERY', 'FINE_TUNING', 'DATA_PROCESSING', 'OTHER')),
+    urgency text not null default 'MEDIUM' check (urgency in ('LOW', 'MEDIUM', 'HIGH', 'CRITICAL')),
+    required_gpu_mins double precision check (required_gpu_mins >= 0 and required_gpu_mins < 'infinity'),
+    required_cpu_cores integer check (required_cpu_cores >= 0),
+    required_memory_gb double precision check (required_memory_gb >= 0 and required_memory_gb < 'infinity'),
+    estimated_energy_kwh double precision check (estimated_energy_kwh >= 0 and estimated_energy_kwh < 'infinity'),
+    carbon_cap_gco2 double precision check (carbon_cap_gco2 >= 0 and carbon_cap_gco2 < 'infinity'),
+    max_price_gbp double precision check (max_price_gbp >= 0 and max_price_gbp < 'infinity'),
+    deadline timestamptz,
+    deferral_window_mins integer check (deferral_window_mins >= 0),
+    status text not null default 'PENDING'
+        check (status in ('PENDING', 'QUEUED', 'RUNNING', 'COMPLETED', 'FAILED', 'DEFERRED_GRID_STRESS',
+                          'DEFERRED_CARBON', 'DEFERRED_PRICE', 'CANCELLED')),
+    status_reason text,
+    scheduled_start timestamptz,
+    actual_start timestamptz,
+    actual_end timestamptz,
+    actual_energy_kwh double precision check (actual_energy_kwh >= 0 and actual_energy_kwh < 'infinity'),
+    actual_carbon_gco2 double precision check (actual_carbon_gco2 >= 0 and actual_carbon_gco2 < 'infinity'),
+    actual_cost_gbp double precision check (actual_cost_gbp > '-infinity' and actual_cost_gbp < 'infinity'),
+    -- Of the request as it was sent: tells a repeated submission from a different one with the same job_id.
+    submission_digest text,
+    is_synthetic boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+create index if not exists compute_workloads_newest on public.compute_workloads (created_at desc, job_id desc);
+create index if not exists compute_workloads_by_status on public.compute_workloads (status, created_at desc, job_id desc);
+create index if not exists compute_workloads_open on public.compute_workloads (created_at desc)
+    where status not in ('COMPLETED', 'FAILED', 'CANCELLED');
+create index if not exists compute_workloads_operator on public.compute_workloads (operator) where operator is not null;
+create index if not exists compute_workloads_host on public.compute_workloads (host_dc_id) where host_dc_id is not null;
+
+create table if not exists public.agents (
+    agent_id text primary key check (agent_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    name text not null,
+    agent_type text not null,
+    operator text references public.operators,
+    version text,
+    status text not null default 'ACTIVE' check (status in ('ACTIVE', 'STOPPED')),
+    is_synthetic boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+create index if not exists agents_operator on public.agents (operator) where operator is not null;
+
+create table if not exists public.agent_states (
+    state_id bigint generated always as identity primary key,
+    agent_id text not null references public.agents on delete cascade,
+    state text not null,
+    detail text,
+    observed_at timestamptz not null default now()
+);
+create index if not exists agent_states_latest on public.agent_states (agent_id, observed_at desc);
+create index if not exists agent_states_observed on public.agent_states (observed_at);
+
+create table if not exists public.storage_assets (
+    asset_id text primary key check (asset_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    name text not null,
+    operator text references public.operators,
+    region_id integer not null references public.regions,
+    asset_type text not null default 'BATTERY' check (asset_type in ('BATTERY', 'PUMPED_HYDRO', 'OTHER')),
+    capacity_mwh double precision not null check (capacity_mwh >= 0 and capacity_mwh < 'infinity'),
+    power_mw double precision not null check (power_mw >= 0 and power_mw < 'infinity'),
+    state_of_charge_percentage double precision check (state_of_charge_percentage between 0 and 100),
+    round_trip_efficiency double precision check (round_trip_efficiency between 0 and 1),
+    status text not null default 'ACTIVE' check (status in ('ACTIVE', 'MAINTENANCE', 'OFFLINE')),
+    is_synthetic boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+create index if not exists storage_assets_region on public.storage_assets (region_id);
+create index if not exists storage_assets_operator on public.storage_assets (operator);
+
+create table if not exists public.workload_notifications (
+    notification_id bigint generated always as identity primary key,
+    job_id text not null references public.compute_workloads on delete cascade,
+    reason text not null default 'submitted' check (reason in ('submitted', 'reconsidered')),
+    state text not null default 'ready' check (state in ('ready', 'leased', 'done', 'dead')),
+    run_at timestamptz not null default clock_timestamp(),
+    attempts integer not null default 0,
+    max_attempts integer not null default 5,
+    lease_token bigint,
+    lease_until timestamptz,
+    leased_by text,
+    last_error text,
+    -- While a model thinks about it: what it was given.
+    context jsonb,
+    created_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
+alter table public.workload_notifications add column if not exists context jsonb;
+create index if not exists workload_notifications_due on public.workload_notifications (run_at, notification_id)
+    where state = 'ready';
+create index if not exists workload_notifications_leased on public.workload_notifications (lease_until)
+    where state = 'leased';
+create index if not exists workload_notifications_dead on public.workload_notifications (notification_id)
+    where state = 'dead';
+create index if not exists workload_notifications_finished on public.workload_notifications (finished_at)
+    where state = 'done';
+create index if not exists workload_notifications_job on public.workload_notifications (job_id);
+-- At most one that is not done for each workload: it is decided by one worker at a time.
+create unique index if not exists workload_notifications_open on public.workload_notifications (job_id)
+    where state <> 'done';
+create sequence if not exists public.lease_tokens;
+
+create table if not exists public.orchestration_decisions (
+    decision_id uuid primary key default gen_random_uuid(),
+    -- No foreign key: a notification is pruned in time, the decision stays.
+    notification_id bigint unique,
+    sequence bigint unique,
+    job_id text not null references public.compute_workloads,
+    agent_id text references public.agents,
+    chosen_dc_id text references public.data_centres,
+    recommended_start timestamptz,
+    scorer text not null check (scorer in ('gemini', 'deterministic')),
+    model text,
+    scorer_version text not null,
+    fallback_reason text,
+    reasoning text,
+    constraints_evaluated jsonb not null default '[]',
+    alternatives_considered jsonb not null default '[]',
+    context jsonb not null,
+    output jsonb not null,
+    token_usage jsonb,
+    decided_at timestamptz not null default clock_timestamp()
+);
+create index if not exists orchestration_decisions_newest on public.orchestration_decisions (decided_at desc);
+create index if not exists orchestration_decisions_job on public.orchestration_decisions (job_id, decided_at desc);
+create index if not exists orchestration_decisions_agent on public.orchestration_decisions (agent_id, decided_at desc);
+create index if not exists orchestration_decisions_choice on public.orchestration_decisions (chosen_dc_id, decided_at desc);
+
+create table if not exists public.pipeline_runs (
+    slot timestamptz primary key check (slot = date_bin('30 minutes', slot, '2000-01-01 00:00:00+00')),
+    state text not null check (state in ('running', 'succeeded', 'partial', 'failed')),
+    owner text not null,
+    lease_token bigint not null,
+    lease_until timestamptz not null,
+    attempts integer not null default 1,
+    started_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    sources jsonb not null default '{}',
+    counts jsonb not null default '{}',
+    stages_ms jsonb not null default '{}',
+    error text
+);
+create index if not exists pipeline_runs_finished on public.pipeline_runs (finished_at desc) where finished_at is not null;
+
+create table if not exists public.broadcast_log (
+    sequence bigint primary key check (sequence > 0),
+    event_type text not null,
+    job_id text,
+    notification_id bigint unique,
+    event jsonb not null,
+    created_at timestamptz not null default clock_timestamp()
+);
+create index if not exists broadcast_log_created on public.broadcast_log (created_at);
+
+create table if not exists public.output_consumers (
+    consumer text primary key check (consumer ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    -- The sequences of acknowledged outputs. Neighbours merge, so it stays small however many there are.
+    acknowledged int8multirange not null default '{}'
+);
+
+create table if not exists public.processed_contexts (
+    consumer text not null check (consumer ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    job_id text not null references public.compute_workloads on delete cascade,
+    processed_at timestamptz not null default clock_timestamp(),
+    primary key (consumer, job_id)
+);
+create index if not exists processed_contexts_job on public.processed_contexts (job_id);
+create index if not exists processed_contexts_processed on public.processed_contexts (processed_at);
+
+
+-- The 17 regions of the Carbon Intensity API: 14 distribution licence areas and three countries -----------------
+
+insert into public.regions (region_id, short_name, dno_region, country, is_aggregate, latitude, longitude)
+values
+    (1, 'North Scotland', 'Scottish Hydro Electric Power Distribution', 'Scotland', false, 57.48, -4.22),
+    (2, 'South Scotland', 'SP Distribution', 'Scotland', false, 55.86, -4.25),
+    (3, 'North West England', 'Electricity North West', 'England', false, 53.76, -2.70),
+    (4, 'North East England', 'NPG North East', 'England', false, 54.97, -1.61),
+    (5, 'Yorkshire', 'NPG Yorkshire', 'England', false, 53.80, -1.55),
+    (6, 'North Wales and Merseyside', 'SP Manweb', 'Wales', false, 53.19, -3.17),
+    (7, 'South Wales', 'WPD South Wales', 'Wales', false, 51.62, -3.94),
+    (8, 'West Midlands', 'WPD West Midlands', 'England', false, 52.48, -1.90),
+    (9, 'East Midlands', 'WPD East Midlands', 'England', false, 52.95, -1.15),
+    (10, 'East England', 'UKPN East', 'England', false, 52.20, 0.12),
+    (11, 'South West England', 'WPD South West', 'England', false, 50.72, -3.53),
+    (12, 'South England', 'SSE South', 'England', false, 50.91, -1.40),
+    (13, 'London', 'UKPN London', 'England', false, 51.51, -0.13),
+    (14, 'South East England', 'UKPN South East', 'England', false, 51.27, 0.52),
+    (15, 'England', 'England', 'England', true, 52.56, -1.46),
+    (16, 'Scotland', 'Scotland', 'Scotland', true, 56.49, -4.20),
+    (17, 'Wales', 'Wales', 'Wales', true, 52.33, -3.77)
+on conflict (region_id) do update set
+    short_name = excluded.short_name,
+    dno_region = excluded.dno_region,
+    country = excluded.country,
+    is_aggregate = excluded.is_aggregate,
+    latitude = excluded.latitude,
+    longitude = excluded.longitude;
+
+
+-- The grid as it is now and for the next 48 hours ----------------------------------------------------------------
+
+create or replace function public.counted(words text[])
+returns json
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select coalesce(json_object_agg(word, n), '{}')
+    from (select word, count(*) as n from unnest(words) as word where word is not null group by word order by word) as c
+$$;
+comment on function public.counted is 'How often each word stands in a list: {"elexon": 80, "neso": 16}.';
+
+-- Half-hours without a row are nulls in their place, so that a position in an array is always a time.
+create or replace function public.national_forecast_series(p_start timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'start', p_start,
+        'carbon_intensity_gco2_per_kwh', json_agg(g.carbon_intensity_forecast order by slot),
+        'demand_mw', json_agg(g.demand_mw order by slot),
+        'grid_stress_score', json_agg(g.grid_stress_score order by slot),
+        'wholesale_price_gbp_mwh', json_agg(g.wholesale_price_gbp_mwh order by slot),
+        'carbon_sources', public.counted(array_agg(g.carbon_source)),
+        'demand_sources', public.counted(array_agg(g.demand_source)),
+        'price_sources', public.counted(array_agg(g.price_source)),
+        'oldest_fetched_at', min(g.fetched_at))
+    from generate_series(p_start, p_start + interval '47 hours 30 minutes', interval '30 minutes') as slot
+    left join public.grid_signals g on g.timestamp = slot
+$$;
+
+create or replace function public.regional_forecast_series(p_region_id integer, p_start timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'start', p_start,
+        'carbon_intensity_gco2_per_kwh', json_agg(g.carbon_intensity_forecast order by slot),
+        'carbon_sources', public.counted(array_agg(g.carbon_source)),
+        'oldest_fetched_at', min(g.fetched_at))
+    from generate_series(p_start, p_start + interval '47 hours 30 minutes', interval '30 minutes') as slot
+    left join public.regional_grid_signals g on g.region_id = p_region_id and g.timestamp = slot
+$$;
+
+-- The national mix is published for the last complete half-hour: the newest one within two hours stands for now. The
+-- two arms keep each search on its own index, which "is not distinct from" could not use.
+create or replace function public.current_mix(p_region_id integer, p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object('region_id', p_region_id, 'timestamp', m.timestamp, 'mix', json_object_agg(m.fuel, m.percentage))
+    from (
+        select regional.timestamp, regional.fuel, regional.percentage
+        from public.generation_mix regional
+        where regional.region_id = p_region_id
+            and regional.timestamp = (
+                select max(newest.timestamp)
+                from public.generation_mix newest
+                where newest.region_id = p_region_id
+                    and newest.timestamp between p_now - interval '2 hours' and p_now)
+        union all
+        select national.timestamp, national.fuel, national.percentage
+        from public.generation_mix national
+        where p_region_id is null
+            and national.national_timestamp = (
+                select max(newest.national_timestamp)
+                from public.generation_mix newest
+                where newest.national_timestamp between p_now - interval '2 hours' and p_now)
+    ) as m
+    group by m.timestamp
+$$;
+
+create or replace function public.grid_context(p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with moment as materialized (
+        select public.half_hour_of(p_now) as slot
+    ),
+    centres as materialized (
+        select d.* from public.data_centres d where d.status <> 'OFFLINE'
+    ),
+    present as materialized (
+        select g.* from public.grid_signals g, moment where g.timestamp = moment.slot
+    ),
+    sited as materialized (
+        select r.region_id, r.short_name, g.timestamp, g.carbon_intensity_forecast, g.carbon_index, g.carbon_source, g.fetched_at
+        from public.regions r
+        cross join moment
+        left join public.regional_grid_signals g on g.region_id = r.region_id and g.timestamp = moment.slot
+    )
+    select json_build_object(
+        'as_of', p_now,
+        'national', json_build_object(
+            'current', (select to_json(p) from present p),
+            'forecast', (select public.national_forecast_series(slot) from moment)),
+        'regional', coalesce((
+            select json_agg(json_build_object(
+                'region_id', s.region_id,
+                'short_name', s.short_name,
+                'current', case when s.timestamp is not null then json_build_object(
+                    'timestamp', s.timestamp,
+                    'carbon_intensity_forecast', s.carbon_intensity_forecast,
+                    'carbon_index', s.carbon_index,
+                    'carbon_source', s.carbon_source,
+                    'fetched_at', s.fetched_at) end,
+                'forecast', public.regional_forecast_series(s.region_id, moment.slot)) order by s.region_id)
+            from sited s, moment
+            where s.region_id in (select region_id from centres)), '[]'),
+        'data_centres', coalesce((
+            select json_agg(json_build_object(
+                'dc_id', c.dc_id, 'name', c.name, 'operator', c.operator, 'region_id', c.region_id,
+                'location_region', c.location_region, 'latitude', c.latitude, 'longitude', c.longitude, 'pue', c.pue,
+                'total_capacity_teraflops', c.total_capacity_teraflops, 'total_capacity_mw', c.total_capacity_mw,
+                'current_load_percentage', c.current_load_percentage, 'flexibility_rating', c.flexibility_rating,
+                'min_load_percentage', c.min_load_percentage, 'ramp_rate_mw_per_min', c.ramp_rate_mw_per_min,
+                'status', c.status, 'is_synthetic', c.is_synthetic) order by c.dc_id)
+            from centres c), '[]'),
+        'generation_mix', coalesce((
+            select json_agg(mix)
+            from (
+                select public.current_mix(null, p_now) as mix
+                union all
+                select public.current_mix(r.region_id, p_now)
+                from (select distinct region_id from centres order by region_id) as r
+            ) as mixes
+            where mix is not null), '[]'),
+        'summary', (
+            select json_build_object(
+                'lowest_carbon_region_id', lowest.region_id,
+                'lowest_carbon_region', lowest.short_name,
+                'lowest_carbon_gco2_per_kwh', lowest.carbon_intensity_forecast,
+                'lowest_carbon_dc_id', greenest.dc_id,
+                'lowest_carbon_dc_gco2_per_kwh', greenest.carbon_intensity_forecast,
+                'national_carbon_gco2_per_kwh', (select carbon_intensity_forecast from present),
+                'grid_stress_score', (select grid_stress_score from present),
+                'wholesale_price_gbp_mwh', (select wholesale_price_gbp_mwh from present),
+                'data_centres', (select count(*) from centres),
+                'data_centres_active', (select count(*) from centres where status = 'ACTIVE'))
+            from (select 1) as always
+            left join lateral (
+                select s.* from sited s
+                join public.regions r on r.region_id = s.region_id and not r.is_aggregate
+                where s.carbon_intensity_forecast is not null
+                order by s.carbon_intensity_forecast, s.region_id
+                limit 1) as lowest on true
+            left join lateral (
+                select c.dc_id, s.carbon_intensity_forecast
+                from centres c
+                join sited s on s.region_id = c.region_id
+                where c.status = 'ACTIVE' and s.carbon_intensity_forecast is not null
+                order by s.carbon_intensity_forecast, c.dc_id
+                limit 1) as greenest on true))
+$$;
+comment on function public.grid_context is 'The present and the next 48 hours of the grid, and the data centres: what a decision is made from.';
+
+
+-- Views ----------------------------------------------------------------------------------------------------------
+
+create or replace view public.current_system_state with (security_invoker = true) as
+select
+    now() as as_of,
+    g.timestamp,
+    g.settlement_period,
+    g.carbon_intensity_forecast,
+    g.carbon_intensity_actual,
+    g.carbon_index,
+    g.demand_mw,
+    g.grid_stress_score,
+    g.wholesale_price_gbp_mwh,
+    g.carbon_source,
+    g.demand_source,
+    g.price_source,
+    g.fetched_at,
+    (select count(*) from public.data_centres where status = 'ACTIVE') as data_centres_active,
+    (select count(*) from public.compute_workloads where status in ('PENDING', 'QUEUED')) as workloads_waiting
+from (select public.half_hour_of(now()) as slot) as moment
+left join public.grid_signals g on g.timestamp = moment.slot;
+
+create or replace view public.regional_carbon_ranking with (security_invoker = true) as
+select
+    rank() over (order by g.carbon_intensity_forecast nulls last) as rank,
+    r.region_id,
+    r.short_name,
+    r.country,
+    g.timestamp,
+    g.carbon_intensity_forecast,
+    g.carbon_index,
+    g.carbon_source,
+    g.fetched_at
+from public.regions r
+-- One look-up a region, by the limit: as a plain join the planner may prefer to read more the longer the history is.
+left join lateral (
+    select s.*
+    from public.regional_grid_signals s
+    where s.region_id = r.region_id and s.timestamp = public.half_hour_of(now())
+    limit 1) as g on true
+where not r.is_aggregate
+order by rank, r.region_id;
+
+create or replace view public.recent_decisions with (security_invoker = true) as
+select
+    d.decision_id,
+    d.sequence,
+    d.job_id,
+    w.workload_type,
+    w.urgency,
+    d.chosen_dc_id,
+    c.name as chosen_dc_name,
+    d.recommended_start,
+    d.scorer,
+    d.model,
+    d.scorer_version,
+    d.fallback_reason,
+    d.reasoning,
+    d.decided_at
+from public.orchestration_decisions d
+join public.compute_workloads w on w.job_id = d.job_id
+left join public.data_centres c on c.dc_id = d.chosen_dc_id
+order by d.decided_at desc
+limit 100;
+
+
+-- Reads for the API server ---------------------------------------------------------------------------------------
+
+create or replace function public.regional_overview(p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_agg(json_build_object(
+        'region_id', r.region_id,
+        'short_name', r.short_name,
+        'dno_region', r.dno_region,
+        'country', r.country,
+        'is_aggregate', r.is_aggregate,
+        'timestamp', g.timestamp,
+        'carbon_intensity_gco2', g.carbon_intensity_forecast,
+        'carbon_index', g.carbon_index,
+        'generation_mix', coalesce((
+            select json_object_agg(m.fuel, m.percentage order by m.fuel)
+            from public.generation_mix m
+            where m.region_id = r.region_id and m.timestamp = g.timestamp), '{}'),
+        'data_source', g.carbon_source,
+        'fetched_at', g.fetched_at) order by r.region_id)
+    from public.regions r
+    left join public.regional_grid_signals g
+        on g.region_id = r.region_id and g.timestamp = public.half_hour_of(p_now)
+$$;
+
+-- Asked for as ["DataCentre", "Region"]; a type that was not asked for costs nothing. Decisions come without their
+-- stored inputs and outputs, which are read one by one.
+create or replace function public.live_state(p_now timestamptz, p_types jsonb)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'Operator', case when p_types ? 'Operator' then (
+            select coalesce(json_agg(o order by o.operator_id), '[]')
+            from (select * from public.operators order by operator_id limit 1000) as o) end,
+        'Region', case when p_types ? 'Region' then (
+            select json_agg(r order by r.region_id) from public.regions r) end,
+        'GridSignal', case when p_types ? 'GridSignal' then (
+            select coalesce(json_agg(g order by g.timestamp), '[]')
+            from public.grid_signals g
+            where g.timestamp >= public.half_hour_of(p_now)
+                and g.timestamp < public.half_hour_of(p_now) + interval '48 hours') end,
+        'RegionalGridSignal', case when p_types ? 'RegionalGridSignal' then (
+            select coalesce(json_agg(s order by s.region_id, s.timestamp), '[]')
+            from public.regions r
+            cross join lateral (
+                select g.*
+                from public.regional_grid_signals g
+                where g.region_id = r.region_id
+                    and g.timestamp >= public.half_hour_of(p_now)
+                    and g.timestamp < public.half_hour_of(p_now) + interval '48 hours') as s) end,
+        'GenerationMix', case when p_types ? 'GenerationMix' then (
+            select coalesce(json_agg(m order by m.region_id nulls first, m.fuel), '[]')
+            from (
+                select regional.*
+                from public.regions r
+                join public.generation_mix regional
+                    on regional.region_id = r.region_id and regional.timestamp = public.half_hour_of(p_now)
+                union all
+                select national.*
+                from public.generation_mix national
+                where national.national_timestamp = (
+                    select max(newest.national_timestamp)
+                    from public.generation_mix newest
+                    where newest.national_timestamp between p_now - interval '2 hours' and p_now)) as m) end,
+        'DataCentre', case when p_types ? 'DataCentre' then (
+            select coalesce(json_agg(d order by d.dc_id), '[]')
+            from (select * from public.data_centres where status <> 'OFFLINE' order by dc_id limit 1000) as d) end,
+        'ComputeWorkload', case when p_types ? 'ComputeWorkload' then (
+            select coalesce(json_agg(w order by w.created_at desc, w.job_id desc), '[]')
+            from (
+                select * from public.compute_workloads
+                where status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+                order by created_at desc, job_id desc
+                limit 100) as w) end,
+        'Agent', case when p_types ? 'Agent' then (
+            select coalesce(json_agg(a order by a.agent_id), '[]')
+            from (
+                select * from public.agents where status = 'ACTIVE' order by updated_at desc, agent_id limit 100) as a) end,
+        'AgentState', case when p_types ? 'AgentState' then (
+            select coalesce(json_agg(s order by s.observed_at desc, s.state_id desc), '[]')
+            from (select * from public.agent_states order by observed_at desc, state_id desc limit 100) as s) end,
+        'OrchestrationDecision', case when p_types ? 'OrchestrationDecision' then (
+            select coalesce(json_agg(d order by d.decided_at desc, d.decision_id), '[]')
+            from (
+                select
+                    decision_id, notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model,
+                    scorer_version, fallback_reason, reasoning, token_usage, decided_at
+                from public.orchestration_decisions
+                order by decided_at desc
+                limit 100) as d) end,
+        'StorageAsset', case when p_types ? 'StorageAsset' then (
+            select coalesce(json_agg(s order by s.asset_id), '[]')
+            from (select * from public.storage_assets where status <> 'OFFLINE' order by asset_id limit 1000) as s) end,
+        'last_updated', (
+            select max(finished_at) from public.pipeline_runs where state in ('succeeded', 'partial')),
+        'pipeline_running', exists (
+            select from public.pipeline_runs where state = 'running' and lease_until > clock_timestamp()))
+$$;
+
+-- A workload with its newest decision, in a few words or (p_whole) with the published output.
+create or replace function public.workload_with_decision(w public.compute_workloads, p_whole boolean)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object('workload', to_json(w), 'decision', (
+        select json_build_object(
+            'decision_id', d.decision_id,
+            'sequence', d.sequence,
+            'chosen_dc_id', d.chosen_dc_id,
+            'recommended_start', d.recommended_start,
+            'scorer', d.scorer,
+            'reasoning', d.reasoning,
+            'decided_at', d.decided_at,
+            'output', case when p_whole then d.output end)
+        from public.orchestration_decisions d
+        where d.job_id = w.job_id
+        order by d.decided_at desc
+        limit 1))
+$$;
+
+create or replace function public.workload_detail(p_job_id text)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.workload_with_decision(w, true) from public.compute_workloads w where w.job_id = p_job_id
+$$;
+
+-- Newest first, after the workload p_after.
+create or replace function public.workloads_page(p_status text, p_after text, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'known_after', p_after is null or exists (select from public.compute_workloads w where w.job_id = p_after),
+        'workloads', (
+            select coalesce(json_agg(public.workload_with_decision(page.row, false)
+                order by page.created_at desc, page.job_id desc), '[]')
+            from (
+                select w as row, w.created_at, w.job_id
+                from public.compute_workloads w
+                where (p_status is null or w.status = p_status)
+                    and (p_after is null or (w.created_at, w.job_id) < (
+                        select seen.created_at, seen.job_id from public.compute_workloads seen where seen.job_id = p_after))
+                order by w.created_at desc, w.job_id desc
+                limit p_limit) as page))
+$$;
+
+-- In plpgsql, whose plans are kept: planning would take longer than the reads, and the longer the history the more.
+create or replace function public.system_health(p_now timestamptz)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return json_build_object(
+        'last_run', (
+            select to_json(r) from public.pipeline_runs r where r.finished_at is not null order by r.finished_at desc limit 1),
+        'running', (
+            select to_json(r) from public.pipeline_runs r
+            where r.state = 'running' and r.lease_until > clock_timestamp() order by r.slot desc limit 1),
+        'current_signal', (
+            select to_json(g) from public.grid_signals g where g.timestamp = public.half_hour_of(p_now)),
+        -- The limit takes no row away. It tells the planner how few there are, or it would plan anew for every call.
+        'newest_fetch', (
+            select max(ahead.fetched_at)
+            from (
+                select g.fetched_at from public.grid_signals g
+                where g.timestamp >= public.half_hour_of(p_now)
+                    and g.timestamp < public.half_hour_of(p_now) + interval '48 hours'
+                order by g.timestamp
+                limit 96) as ahead));
+end
+$$;
+
+-- What is already known around the present, for filling the gaps the sources leave: national figures of the last
+-- week and every region's last day, with the 48 hours ahead.
+create or replace function public.known_signals(p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'national', coalesce((
+            select json_agg(g order by g.timestamp)
+            from public.grid_signals g
+            where g.timestamp >= public.half_hour_of(p_now) - interval '7 days'
+                and g.timestamp < public.half_hour_of(p_now) + interval '48 hours'), '[]'),
+        'regional', coalesce((
+            select json_agg(s order by s.region_id, s.timestamp)
+            from public.regions r
+            cross join lateral (
+                select g.region_id, g.timestamp, g.carbon_intensity_forecast, g.carbon_source
+                from public.regional_grid_signals g
+                where g.region_id = r.region_id
+                    and g.timestamp >= public.half_hour_of(p_now) - interval '1 day'
+                    and g.timestamp < public.half_hour_of(p_now) + interval '48 hours') as s), '[]'),
+        'has_recent_mix', exists (
+            select from public.generation_mix m
+            where m.national_timestamp between p_now - interval '2 hours' and p_now and m.mix_source <> 'synthetic'),
+        'last_sources', coalesce((
+            select r.sources from public.pipeline_runs r where r.sources <> '{}' order by r.slot desc limit 1), '{}'))
+$$;
+
+-- What is stored of the half-hours that begin in [p_from, p_to), for replays: of the nation, and of every region with a
+-- data centre. Half-hours without a row are nulls in their place.
+create or replace function public.signal_history(p_from timestamptz, p_to timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with slots as materialized (
+        select slot
+        from generate_series(public.half_hour_of(p_from), p_to - interval '1 microsecond', interval '30 minutes') as slot
+    )
+    select json_build_object(
+        'start', public.half_hour_of(p_from),
+        'national', (
+            select json_build_object(
+                'carbon_intensity_forecast', coalesce(json_agg(g.carbon_intensity_forecast order by slot), '[]'),
+                'carbon_intensity_actual', coalesce(json_agg(g.carbon_intensity_actual order by slot), '[]'),
+                'grid_stress_score', coalesce(json_agg(g.grid_stress_score order by slot), '[]'),
+                'wholesale_price_gbp_mwh', coalesce(json_agg(g.wholesale_price_gbp_mwh order by slot), '[]'),
+                'carbon_sources', public.counted(array_agg(g.carbon_source)),
+                'demand_sources', public.counted(array_agg(g.demand_source)),
+                'price_sources', public.counted(array_agg(g.price_source)))
+            from slots
+            left join public.grid_signals g on g.timestamp = slot),
+        'regional', coalesce((
+            select json_agg(
+                json_build_object('region_id', sited.region_id, 'carbon_intensity_forecast', coalesce(series.forecast, '[]'))
+                order by sited.region_id)
+            from (select distinct d.region_id from public.data_centres d where d.status <> 'OFFLINE') as sited
+            cross join lateral (
+                select json_agg(g.carbon_intensity_forecast order by slot) as forecast
+                from slots
+                left join public.regional_grid_signals g on g.region_id = sited.region_id and g.timestamp = slot
+            ) as series), '[]'))
+$$;
+
+
+-- The Beckn network: who is on it, what arrived from it, what goes out to it ---------------------------------------
+
+create table if not exists public.beckn_subscribers (
+    -- A subscription is one platform in one role and domain, with one key.
+    key_id uuid primary key,
+    subscriber_id text not null check (subscriber_id ~ '^[A-Za-z0-9._:/-]{1,200}$'),
+    type text not null check (type in ('BAP', 'BPP', 'BG')),
+    domain text not null check (length(domain) between 1 and 200),
+    url text not null check (url ~ '^https?://'),
+    -- {"country": {"code"}, "city": {"code"}}; null, and the code *, mean everywhere.
+    location jsonb,
+    signing_public_key text not null,
+    encr_public_key text,
+    valid_from timestamptz not null,
+    valid_until timestamptz not null,
+    status text not null default 'SUBSCRIBED'
+        check (status in ('INITIATED', 'UNDER_SUBSCRIPTION', 'SUBSCRIBED', 'EXPIRED', 'UNSUBSCRIBED', 'INVALID_SSL')),
+    -- The operator's word that the URL may lead to this machine or into a private network.
+    private_address boolean not null default false,
+    created timestamptz not null default clock_timestamp(),
+    updated timestamptz not null default clock_timestamp(),
+    check (valid_from < valid_until)
+);
+create index if not exists beckn_subscribers_platform on public.beckn_subscribers (subscriber_id, type, updated desc);
+create index if not exists beckn_subscribers_providers on public.beckn_subscribers (domain, type) where status = 'SUBSCRIBED';
+
+-- due_at is when a row may be taken by a worker: for one that is leased, when its lease ends.
+create table if not exists public.beckn_inbox (
+    inbox_id bigint generated always as identity primary key,
+    -- Our platform that the message was sent to: several may share this database.
+    recipient text not null,
+    sender text not null,
+    action text not null,
+    transaction_id uuid not null,
+    message_id uuid not null,
+    -- The very bytes that arrived, which are UTF-8.
+    body text not null,
+    -- What was answered at once, and is answered again to the same message.
+    answer jsonb not null,
+    state text not null check (state in ('ready', 'leased', 'done', 'dead')),
+    due_at timestamptz not null default clock_timestamp(),
+    attempts integer not null default 0,
+    max_attempts integer not null default 5,
+    lease_token bigint,
+    leased_by text,
+    last_error text,
+    -- timestamp + ttl: after it nobody waits for a callback. Null where the work must be done however late it is.
+    expires_at timestamptz,
+    received_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    unique (recipient, sender, action, message_id)
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
+create index if not exists beckn_inbox_open on public.beckn_inbox (recipient, due_at) where state in ('ready', 'leased');
+create index if not exists beckn_inbox_order on public.beckn_inbox (transaction_id, inbox_id) where state in ('ready', 'leased');
+create index if not exists beckn_inbox_dead on public.beckn_inbox (inbox_id) where state = 'dead';
+create index if not exists beckn_inbox_finished on public.beckn_inbox (finished_at) where state in ('done', 'dead');
+
+create table if not exists public.beckn_outbox (
+    outbox_id bigint generated always as identity primary key,
+    -- Our platform, which signs it.
+    sender text not null,
+    recipient text not null,
+    recipient_type text not null check (recipient_type in ('BAP', 'BPP', 'BG')),
+    action text not null,
+    domain text not null,
+    transaction_id uuid not null,
+    message_id uuid not null,
+    body text not null,
+    -- Of a message that a gateway passes on: the signature header it came with.
+    "authorization" text,
+    state text not null default 'ready' check (state in ('ready', 'leased', 'delivered', 'dead')),
+    due_at timestamptz not null default clock_timestamp(),
+    attempts integer not null default 0,
+    lease_token bigint,
+    leased_by text,
+    last_error text,
+    expires_at timestamptz not null,
+    created_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    unique (sender, recipient, recipient_type, action, message_id)
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
+create index if not exists beckn_outbox_open on public.beckn_outbox (sender, due_at) where state in ('ready', 'leased');
+create index if not exists beckn_outbox_order on public.beckn_outbox (transaction_id, outbox_id) where state in ('ready', 'leased');
+create index if not exists beckn_outbox_busy on public.beckn_outbox (recipient) where state = 'leased';
+create index if not exists beckn_outbox_dead on public.beckn_outbox (outbox_id) where state = 'dead';
+create index if not exists beckn_outbox_finished on public.beckn_outbox (finished_at) where state in ('delivered', 'dead');
+
+-- Whether two codes of a country or city can mean the same place: nothing and * mean any.
+create or replace function public.beckn_same_place(one text, other text)
+returns boolean
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select one is null or other is null or one = '*' or other = '*' or one = other
+$$;
+
+-- The status that a subscription has at p_now: it expires by itself.
+create or replace function public.beckn_status_at(s public.beckn_subscribers, p_now timestamptz)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when s.status = 'SUBSCRIBED' and p_now >= s.valid_until then 'EXPIRED' else s.status end
+$$;
+
+-- Subscriptions that are like p_query, a subscription of which any field may be left out; without a status, only those
+-- that hold at p_now. At most 1,000.
+create or replace function public.beckn_lookup(p_query jsonb, p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(
+        jsonb_strip_nulls(to_jsonb(found) - 'private_address'
+            || jsonb_build_object('status', public.beckn_status_at(found, p_now)))
+        order by found.subscriber_id, found.key_id), '[]')
+    from (
+        select s.*
+        from public.beckn_subscribers s
+        where public.beckn_status_at(s, p_now) = coalesce(p_query ->> 'status', 'SUBSCRIBED')
+            and (p_query ? 'status' or p_now >= s.valid_from)
+            and s.key_id = coalesce((p_query ->> 'key_id')::uuid, s.key_id)
+            and s.subscriber_id = coalesce(p_query ->> 'subscriber_id', s.subscriber_id)
+            and s.type = coalesce(p_query ->> 'type', s.type)
+            and s.domain = coalesce(p_query ->> 'domain', s.domain)
+            and s.url = coalesce(p_query ->> 'url', s.url)
+            and s.signing_public_key = coalesce(p_query ->> 'signing_public_key', s.signing_public_key)
+            and public.beckn_same_place(s.location #>> '{country,code}', p_query #>> '{location,country,code}')
+            and public.beckn_same_place(s.location #>> '{city,code}', p_query #>> '{location,city,code}')
+        order by s.subscriber_id, s.key_id
+        limit 1000) as found
+$$;
+
+-- How the queues are: rows that wait (retries not yet due and expired leases included), are in hand, and are dead.
+create or replace function public.beckn_health()
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with open as (
+        select 'inbox' as queue, state, due_at, received_at as since from public.beckn_inbox where state in ('ready', 'leased')
+        union all
+        select 'outbox', state, due_at, created_at from public.beckn_outbox where state in ('ready', 'leased')
+    ),
+    waiting as (
+        select
+            queue,
+            count(*) filter (where state = 'ready' or due_at < clock_timestamp()) as waiting,
+            count(*) filter (where state = 'leased' and due_at >= clock_timestamp()) as in_flight,
+            extract(epoch from clock_timestamp() - min(since)) as oldest_seconds
+        from open
+        group by queue
+    ),
+    dead as (
+        select 'inbox' as queue, count(*) as dead from public.beckn_inbox where state = 'dead'
+        union all
+        select 'outbox', count(*) from public.beckn_outbox where state = 'dead'
+    )
+    select json_object_agg(dead.queue, json_build_object(
+        'waiting', coalesce(waiting.waiting, 0),
+        'in_flight', coalesce(waiting.in_flight, 0),
+        'dead', dead.dead,
+        'oldest_waiting_seconds', waiting.oldest_seconds))
+    from dead
+    left join waiting on waiting.queue = dead.queue
+$$;
+
+-- What was given up in either queue, newest first and without the bodies: {"inbox": […], "outbox": […]}.
+create or replace function public.beckn_dead_letters(p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'inbox', coalesce((
+            select json_agg(dead) from (
+                select inbox_id, recipient, sender, action, transaction_id, message_id, attempts, last_error, received_at,
+                    finished_at
+                from public.beckn_inbox where state = 'dead' order by inbox_id desc limit p_limit) as dead), '[]'),
+        'outbox', coalesce((
+            select json_agg(dead) from (
+                select outbox_id, sender, recipient, recipient_type, action, transaction_id, message_id, attempts,
+                    last_error, created_at, expires_at, finished_at
+                from public.beckn_outbox where state = 'dead' order by outbox_id desc limit p_limit) as dead), '[]'))
+$$;
+
+
+-- The provider's platform: quotes and orders ------------------------------------------------------------------------
+
+create table if not exists public.beckn_quotes (
+    quote_id uuid primary key,
+    bpp_id text not null,
+    bap_id text not null,
+    transaction_id uuid not null,
+    dc_id text not null references public.data_centres,
+    item_id text not null,
+    starts_at timestamptz not null,
+    ends_at timestamptz not null,
+    it_power_kw double precision not null check (it_power_kw >= 0 and it_power_kw < 'infinity'),
+    price_gbp numeric not null,
+    -- The workload, the lines of the quote and the estimates, as the platform wrote them.
+    terms jsonb not null,
+    expires_at timestamptz not null,
+    created_at timestamptz not null default clock_timestamp(),
+    check (starts_at < ends_at)
+);
+create index if not exists beckn_quotes_data_centre on public.beckn_quotes (dc_id);
+create index if not exists beckn_quotes_expired on public.beckn_quotes (expires_at);
+
+-- due_at is when the executor has something to do with an order (its start, or its end once it runs); while one holds a
+-- lease on it, when the lease ends.
+create table if not exists public.beckn_orders (
+    order_id uuid primary key,
+    bpp_id text not null,
+    bap_id text not null,
+    transaction_id uuid not null,
+    quote_id uuid not null references public.beckn_quotes,
+    job_id text not null unique references public.compute_workloads,
+    dc_id text not null references public.data_centres,
+    item_id text not null,
+    state text not null check (state in ('SCHEDULED', 'RUNNING', 'DEFERRED', 'COMPLETED', 'CANCELLED')),
+    starts_at timestamptz not null,
+    ends_at timestamptz not null,
+    it_power_kw double precision not null check (it_power_kw >= 0 and it_power_kw < 'infinity'),
+    price_gbp numeric not null,
+    -- The quote's terms with billing, customer and the context of the confirm.
+    terms jsonb not null,
+    deferral jsonb,
+    cancellation jsonb,
+    revision integer not null default 1,
+    due_at timestamptz,
+    lease_token bigint,
+    leased_by text,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    check (starts_at < ends_at),
+    -- One order a transaction: a confirm that is repeated finds the first one's order.
+    unique (bpp_id, bap_id, transaction_id)
+);
+create index if not exists beckn_orders_capacity on public.beckn_orders (dc_id, starts_at)
+    where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
+create index if not exists beckn_orders_due on public.beckn_orders (bpp_id, due_at)
+    where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
+create index if not exists beckn_orders_quote on public.beckn_orders (quote_id);
+
+-- An order with what its workload has recorded, or null; p_bap_id null means of any buyer.
+create or replace function public.beckn_order(p_bpp_id text, p_bap_id text, p_order_id uuid)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(o) || jsonb_build_object(
+        'status', w.status,
+        'status_reason', w.status_reason,
+        'actual_start', w.actual_start,
+        'actual_end', w.actual_end,
+        'actual_energy_kwh', w.actual_energy_kwh,
+        'actual_carbon_gco2', w.actual_carbon_gco2,
+        'actual_cost_gbp', w.actual_cost_gbp)
+    from public.beckn_orders o
+    join public.compute_workloads w on w.job_id = o.job_id
+    where o.order_id = p_order_id and o.bpp_id = p_bpp_id and (p_bap_id is null or o.bap_id = p_bap_id)
+$$;
+
+-- IT power in kW that a data centre has left throughout [p_from, p_until): what its present load leaves, less the most
+-- that orders hold at any moment. That most is reached when the window begins or when an order in it does.
+create or replace function public.beckn_free_kw(
+    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid)
+returns double precision
+language sql
+stable
+set search_path = ''
+as $$
+    with held as materialized (
+        select o.starts_at, o.ends_at, o.it_power_kw
+        from public.beckn_orders o
+        where o.dc_id = p_dc_id and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING')
+            and o.starts_at < p_until and o.ends_at > p_from
+            and o.order_id is distinct from p_without_order
+    ),
+    moments as (
+        select p_from as moment
+        union
+        select held.starts_at from held where held.starts_at > p_from
+    )
+    select d.total_capacity_mw * 1000 * (100 - d.current_load_percentage) / 100 - coalesce((
+        select max((
+            select sum(held.it_power_kw)
+            from held
+            where held.starts_at <= moments.moment and held.ends_at > moments.moment))
+        from moments), 0)
+    from public.data_centres d
+    where d.dc_id = p_dc_id
+$$;
+
+
+-- Access: only the service role reads and writes; Row Level Security shuts out everyone else -----------------------
+
+do $access$
+declare
+    object record;
+begin
+    for object in
+        select c.relname, c.relkind
+        from pg_catalog.pg_class c
+        where c.relnamespace = 'public'::regnamespace
+            and c.relname in (
+                'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'data_centres',
+                'compute_workloads', 'agents', 'agent_states', 'orchestration_decisions', 'storage_assets',
+                'workload_notifications', 'pipeline_runs', 'broadcast_log', 'output_consumers', 'processed_contexts',
+                'beckn_subscribers', 'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders',
+                'current_system_state', 'regional_carbon_ranking', 'recent_decisions')
+    loop
+        if object.relkind = 'r' then
+            execute format('alter table public.%I enable row level security', object.relname);
+        end if;
+        execute format('revoke all on public.%I from public', object.relname);
+        if exists (select from pg_catalog.pg_roles where rolname = 'anon') then
+            execute format('revoke all on public.%I from anon', object.relname);
+        end if;
+        if exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
+            execute format('revoke all on public.%I from authenticated', object.relname);
+        end if;
+        if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+            execute format(
+                'grant %s on public.%I to service_role',
+                case when object.relkind = 'r' then 'select, insert, update, delete' else 'select' end, object.relname);
+        end if;
+    end loop;
+    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+        grant usage on schema public to service_role;
+        grant usage on all sequences in schema public to service_role;
+    end if;
+end
+$access$;
+
+do $access$
+declare
+    routine record;
+begin
+    for routine in
+        select p.oid::regprocedure as signature
+        from pg_catalog.pg_proc p
+        where p.pronamespace = 'public'::regnamespace
+            and p.proname = any (string_to_array(current_setting('pylon.functions'), ' '))
+    loop
+        execute format('revoke all on function %s from public', routine.signature);
+        if exists (select from pg_catalog.pg_roles where rolname = 'anon') then
+            execute format('revoke all on function %s from anon, authenticated', routine.signature);
+        end if;
+        if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+            execute format('grant execute on function %s to service_role', routine.signature);
+        end if;
+    end loop;
+end
+$access$;
+
+notify pgrst, 'reload schema';

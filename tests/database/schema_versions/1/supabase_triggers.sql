@@ -1,0 +1,1854 @@
+-- Pylon DEG: triggers and the functions that write. Run it after supabase_schema.sql; idempotent like that file.
+--
+-- Everything that must happen together is one function here, so that it is one transaction over psycopg and one
+-- HTTP call over PostgREST alike.
+
+set client_min_messages = warning;
+
+-- This file's functions, for the blocks that drop them, below, and grant them, at the end.
+set pylon.functions = 'touch_updated_at refuse_audit_change notify_new_workload submit_workloads claim_pipeline_slot store_signals '
+    'store_world store_run finish_pipeline_run prune_history awaits_decision claim_notifications '
+    'heartbeat_notifications release_notifications fail_notification requeue_dead reconsider_deferred '
+    'queue_health decision_contexts decision_context note_context publish_decisions events_after outputs_history '
+    'task_output newest_unacknowledged_output acknowledge_output current_context mark_context_processed '
+    'register_agent record_agent_state beckn_register beckn_key_holds beckn_receive beckn_put_outbox beckn_relay '
+    'beckn_claim_inbox beckn_finish_inbox beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox beckn_prune '
+    'beckn_store_quote beckn_place_order beckn_change_order beckn_claim_orders';
+
+-- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
+-- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
+do $drop$
+declare
+    routine record;
+begin
+    for routine in
+        select p.oid::regprocedure as signature
+        from pg_catalog.pg_proc p
+        where p.pronamespace = 'public'::regnamespace
+            and p.proname = any (string_to_array(current_setting('pylon.functions'), ' '))
+    loop
+        begin
+            execute format('drop function %s', routine.signature);
+        exception
+            when dependent_objects_still_exist then null;
+        end;
+    end loop;
+end
+$drop$;
+
+-- updated_at -----------------------------------------------------------------------------------------------------
+
+create or replace function public.touch_updated_at()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    new.updated_at := clock_timestamp();
+    return new;
+end
+$$;
+
+do $touch$
+declare
+    touched text;
+begin
+    foreach touched in array array['operators', 'data_centres', 'compute_workloads', 'agents', 'storage_assets'] loop
+        execute format(
+            'create or replace trigger touch_updated_at before update on public.%I '
+            'for each row when (old.* is distinct from new.*) execute function public.touch_updated_at()', touched);
+    end loop;
+end
+$touch$;
+
+
+-- The audit log is written once ------------------------------------------------------------------------------------
+
+create or replace function public.refuse_audit_change()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    raise exception 'orchestration_decisions is an audit log: % is not allowed', tg_op
+        using errcode = 'insufficient_privilege', hint = 'Publish a new decision instead.';
+end
+$$;
+
+create or replace trigger refuse_row_change
+    before update or delete on public.orchestration_decisions
+    for each row execute function public.refuse_audit_change();
+create or replace trigger refuse_truncate
+    before truncate on public.orchestration_decisions
+    for each statement execute function public.refuse_audit_change();
+-- "always": not even a session that calls itself a replica may pass.
+alter table public.orchestration_decisions enable always trigger refuse_row_change;
+alter table public.orchestration_decisions enable always trigger refuse_truncate;
+
+
+-- A new workload asks for a decision, whoever inserted it ------------------------------------------------------------
+
+create or replace function public.notify_new_workload()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if new.status = 'PENDING' then
+        insert into public.workload_notifications (job_id) values (new.job_id);
+        perform pg_notify('workload_ready', '');
+    end if;
+    return new;
+end
+$$;
+
+create or replace trigger notify_new_workload
+    after insert on public.compute_workloads
+    for each row execute function public.notify_new_workload();
+
+
+-- Workloads arrive all or none ---------------------------------------------------------------------------------------
+
+-- p_rows: submissions with job_id and submission_digest. Answers {"created": [job_id…], "rows": [stored rows…]}, or,
+-- with nothing stored, {"conflicts": […]}, {"unknown_operators": […], "known_operators": […]} or the same for data
+-- centres.
+create or replace function public.submit_workloads(p_rows jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    unknown_words json;
+    created_ids text[];
+    conflicting text[];
+begin
+    select json_agg(distinct r.operator) into unknown_words
+    from jsonb_to_recordset(p_rows) as r (operator text)
+    where r.operator is not null and not exists (select from public.operators o where o.operator_id = r.operator);
+    if unknown_words is not null then
+        return json_build_object('unknown_operators', unknown_words, 'known_operators', (
+            select coalesce(json_agg(known.operator_id), '[]')
+            from (select operator_id from public.operators order by operator_id limit 50) as known));
+    end if;
+
+    select json_agg(distinct r.host_dc_id) into unknown_words
+    from jsonb_to_recordset(p_rows) as r (host_dc_id text)
+    where r.host_dc_id is not null and not exists (select from public.data_centres d where d.dc_id = r.host_dc_id);
+    if unknown_words is not null then
+        return json_build_object('unknown_data_centres', unknown_words, 'known_data_centres', (
+            select coalesce(json_agg(known.dc_id), '[]')
+            from (select dc_id from public.data_centres order by dc_id limit 50) as known));
+    end if;
+
+    -- The inner block is a savepoint: a conflict found after the insert takes the whole request back. The check comes
+    -- after, in a statement of its own, because only then does it see a row another request committed meanwhile.
+    begin
+        with inserted as (
+            insert into public.compute_workloads (
+                job_id, operator, host_dc_id, workload_type, urgency, required_gpu_mins, required_cpu_cores,
+                required_memory_gb, estimated_energy_kwh, carbon_cap_gco2, max_price_gbp, deadline, deferral_window_mins,
+                submission_digest)
+            select
+                r.job_id, r.operator, r.host_dc_id, r.workload_type, r.urgency, r.required_gpu_mins, r.required_cpu_cores,
+                r.required_memory_gb, r.estimated_energy_kwh, r.carbon_cap_gco2, r.max_price_gbp, r.deadline,
+                r.deferral_window_mins, r.submission_digest
+            from jsonb_populate_recordset(null::public.compute_workloads, p_rows) as r
+            order by r.job_id -- two overlapping requests take their locks in one order
+            on conflict (job_id) do nothing
+            returning job_id
+        )
+        select coalesce(array_agg(inserted.job_id), '{}') into created_ids from inserted;
+
+        select array_agg(r.job_id) into conflicting
+        from jsonb_to_recordset(p_rows) as r (job_id text, submission_digest text)
+        join public.compute_workloads w on w.job_id = r.job_id
+        where w.submission_digest is distinct from r.submission_digest;
+        if conflicting is not null then
+            raise exception using errcode = 'PY409';
+        end if;
+    exception
+        when sqlstate 'PY409' then
+            return json_build_object('conflicts', conflicting);
+    end;
+
+    return json_build_object('created', created_ids, 'rows', (
+        select json_agg(w order by r.position)
+        from jsonb_array_elements(p_rows) with ordinality as r (submitted, position)
+        join public.compute_workloads w on w.job_id = r.submitted ->> 'job_id'));
+end
+$$;
+
+
+-- Pipeline runs --------------------------------------------------------------------------------------------------------
+
+-- One run a slot, however many servers ask: the row is the claim. A lost lease may be taken over, and so may that of
+-- p_dead_owner, whom the caller knows to have died; p_again repeats a slot that is done. The token fences off a run
+-- that lost its lease.
+create or replace function public.claim_pipeline_slot(
+    p_slot timestamptz, p_owner text, p_lease_seconds double precision, p_again boolean default false,
+    p_dead_owner text default null)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    claimed public.pipeline_runs;
+begin
+    insert into public.pipeline_runs as r (slot, state, owner, lease_token, lease_until)
+    values (
+        p_slot, 'running', p_owner, nextval('public.lease_tokens'),
+        clock_timestamp() + make_interval(secs => p_lease_seconds))
+    on conflict (slot) do update set
+        state = 'running',
+        owner = excluded.owner,
+        lease_token = excluded.lease_token,
+        lease_until = excluded.lease_until,
+        attempts = r.attempts + 1,
+        started_at = clock_timestamp(),
+        finished_at = null,
+        error = null
+    where (r.state = 'running' and (r.lease_until < clock_timestamp() or r.owner = p_dead_owner))
+        or r.state = 'failed'
+        or (p_again and r.state in ('succeeded', 'partial'))
+    returning * into claimed;
+    if claimed.slot is null then
+        return (
+            select json_build_object('claimed', false, 'state', r.state, 'owner', r.owner, 'lease_until', r.lease_until)
+            from public.pipeline_runs r where r.slot = p_slot);
+    end if;
+    return json_build_object('claimed', true, 'lease_token', claimed.lease_token);
+end
+$$;
+
+-- Half-hour figures into grid_signals, regional_grid_signals and generation_mix. p_batch:
+--   national: [{timestamp, settlement_period, carbon_…, demand_…, price_…, fetched_at}], regional: [{region_id,
+--   timestamp, carbon_intensity_forecast, carbon_index, carbon_source, fetched_at, mix: {fuel: per cent}}],
+--   national_mix: [{timestamp, mix_source, mix}].
+-- A figure gives way only to one of the same or a better source; a null never replaces a value.
+create or replace function public.store_signals(p_batch jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    national_rows bigint;
+    regional_rows bigint;
+    mix_rows bigint;
+begin
+    insert into public.grid_signals as g (
+        timestamp, settlement_period, carbon_intensity_forecast, carbon_intensity_actual, carbon_index, demand_mw,
+        grid_stress_score, wholesale_price_gbp_mwh, carbon_source, demand_source, price_source, carbon_fetched_at,
+        demand_fetched_at, price_fetched_at)
+    select
+        r.timestamp, r.settlement_period, r.carbon_intensity_forecast, r.carbon_intensity_actual, r.carbon_index,
+        r.demand_mw, r.grid_stress_score, r.wholesale_price_gbp_mwh, r.carbon_source, r.demand_source, r.price_source,
+        r.carbon_fetched_at, r.demand_fetched_at, r.price_fetched_at
+    from jsonb_to_recordset(p_batch -> 'national') as r (
+        timestamp timestamptz, settlement_period integer, carbon_intensity_forecast double precision,
+        carbon_intensity_actual double precision, carbon_index text, demand_mw double precision,
+        grid_stress_score double precision, wholesale_price_gbp_mwh double precision, carbon_source text,
+        demand_source text, price_source text, carbon_fetched_at timestamptz, demand_fetched_at timestamptz,
+        price_fetched_at timestamptz)
+    order by r.timestamp
+    on conflict (timestamp) do update set
+        (carbon_intensity_forecast, carbon_index, carbon_source, carbon_fetched_at) = (
+            select * from (values
+                (excluded.carbon_intensity_forecast, excluded.carbon_index, excluded.carbon_source, excluded.carbon_fetched_at),
+                (g.carbon_intensity_forecast, g.carbon_index, g.carbon_source, g.carbon_fetched_at)
+            ) as either (forecast, index, source, fetched_at)
+            order by either.forecast is null, public.source_rank(either.source) desc, either.fetched_at desc nulls last
+            limit 1),
+        carbon_intensity_actual = coalesce(excluded.carbon_intensity_actual, g.carbon_intensity_actual),
+        (demand_mw, grid_stress_score, demand_source, demand_fetched_at) = (
+            select * from (values
+                (excluded.demand_mw, excluded.grid_stress_score, excluded.demand_source, excluded.demand_fetched_at),
+                (g.demand_mw, g.grid_stress_score, g.demand_source, g.demand_fetched_at)
+            ) as either (demand, stress, source, fetched_at)
+            order by either.demand is null, public.source_rank(either.source) desc, either.fetched_at desc nulls last
+            limit 1),
+        (wholesale_price_gbp_mwh, price_source, price_fetched_at) = (
+            select * from (values
+                (excluded.wholesale_price_gbp_mwh, excluded.price_source, excluded.price_fetched_at),
+                (g.wholesale_price_gbp_mwh, g.price_source, g.price_fetched_at)
+            ) as either (price, source, fetched_at)
+            order by either.price is null, public.source_rank(either.source) desc, either.fetched_at desc nulls last
+            limit 1);
+    get diagnostics national_rows = row_count;
+
+    insert into public.regional_grid_signals as g (
+        region_id, timestamp, carbon_intensity_forecast, carbon_index, carbon_source, fetched_at)
+    select r.region_id, r.timestamp, r.carbon_intensity_forecast, r.carbon_index, r.carbon_source, r.fetched_at
+    from jsonb_to_recordset(p_batch -> 'regional') as r (
+        region_id integer, timestamp timestamptz, carbon_intensity_forecast double precision, carbon_index text,
+        carbon_source text, fetched_at timestamptz)
+    order by r.region_id, r.timestamp
+    on conflict (region_id, timestamp) do update set
+        carbon_intensity_forecast = excluded.carbon_intensity_forecast,
+        carbon_index = excluded.carbon_index,
+        carbon_source = excluded.carbon_source,
+        fetched_at = excluded.fetched_at
+    where excluded.carbon_intensity_forecast is not null
+        and public.source_rank(excluded.carbon_source) >= public.source_rank(g.carbon_source);
+    get diagnostics regional_rows = row_count;
+
+    -- Unchanged percentages are left alone: most of the 14,000 rows of a run are.
+    insert into public.generation_mix as g (region_id, timestamp, fuel, percentage, mix_source)
+    select r.region_id, r.timestamp, share.fuel, share.percentage::double precision, r.mix_source
+    from (
+        select r.region_id, r.timestamp, r.carbon_source as mix_source, r.mix
+        from jsonb_to_recordset(p_batch -> 'regional') as r (
+            region_id integer, timestamp timestamptz, carbon_source text, mix jsonb)
+        union all
+        select null, n.timestamp, n.mix_source, n.mix
+        from jsonb_to_recordset(p_batch -> 'national_mix') as n (timestamp timestamptz, mix_source text, mix jsonb)
+        join public.grid_signals signal on signal.timestamp = n.timestamp
+    ) as r
+    cross join lateral jsonb_each_text(coalesce(r.mix, '{}')) as share (fuel, percentage)
+    on conflict (region_id, timestamp, fuel) do update set
+        percentage = excluded.percentage,
+        mix_source = excluded.mix_source
+    where public.source_rank(excluded.mix_source) >= public.source_rank(g.mix_source)
+        and (g.percentage, g.mix_source) is distinct from (excluded.percentage, excluded.mix_source);
+    get diagnostics mix_rows = row_count;
+
+    return json_build_object('national', national_rows, 'regional', regional_rows, 'mix', mix_rows);
+end
+$$;
+
+-- The synthetic side of the world: rows are made once and belong to whoever edits them afterwards; only what moves
+-- with the time of day (load, state of charge) is kept moving, and only on rows that are synthetic.
+create or replace function public.store_world(p_batch jsonb, p_slot timestamptz)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    new_workloads bigint;
+begin
+    insert into public.operators (operator_id, name, operator_type, country, is_synthetic)
+    select r.operator_id, r.name, r.operator_type, coalesce(r.country, 'GB'), r.is_synthetic
+    from jsonb_populate_recordset(null::public.operators, coalesce(p_batch -> 'operators', '[]')) as r
+    on conflict (operator_id) do nothing;
+
+    insert into public.data_centres as d (
+        dc_id, name, operator, region_id, location_region, latitude, longitude, pue, total_capacity_teraflops,
+        total_capacity_mw, current_load_percentage, flexibility_rating, min_load_percentage, ramp_rate_mw_per_min,
+        status, is_synthetic)
+    select
+        r.dc_id, r.name, r.operator, r.region_id, r.location_region, r.latitude, r.longitude, r.pue,
+        r.total_capacity_teraflops, r.total_capacity_mw, r.current_load_percentage, r.flexibility_rating,
+        r.min_load_percentage, r.ramp_rate_mw_per_min, r.status, r.is_synthetic
+    from jsonb_populate_recordset(null::public.data_centres, coalesce(p_batch -> 'data_centres', '[]')) as r
+    on conflict (dc_id) do update set current_load_percentage = excluded.current_load_percentage
+    where d.is_synthetic and d.current_load_percentage is distinct from excluded.current_load_percentage;
+
+    insert into public.storage_assets as s (
+        asset_id, name, operator, region_id, asset_type, capacity_mwh, power_mw, state_of_charge_percentage,
+        round_trip_efficiency, status, is_synthetic)
+    select
+        r.asset_id, r.name, r.operator, r.region_id, r.asset_type, r.capacity_mwh, r.power_mw,
+        r.state_of_charge_percentage, r.round_trip_efficiency, r.status, r.is_synthetic
+    from jsonb_populate_recordset(null::public.storage_assets, coalesce(p_batch -> 'storage_assets', '[]')) as r
+    on conflict (asset_id) do update set state_of_charge_percentage = excluded.state_of_charge_percentage
+    where s.is_synthetic and s.state_of_charge_percentage is distinct from excluded.state_of_charge_percentage;
+
+    insert into public.agents as a (agent_id, name, agent_type, operator, version, status, is_synthetic)
+    select r.agent_id, r.name, r.agent_type, r.operator, r.version, coalesce(r.status, 'ACTIVE'), r.is_synthetic
+    from jsonb_populate_recordset(null::public.agents, coalesce(p_batch -> 'agents', '[]')) as r
+    on conflict (agent_id) do update set version = excluded.version
+    where a.version is distinct from excluded.version;
+
+    -- Before the workloads: their decisions are to see the present intensity.
+    update public.data_centres d
+    set current_carbon_intensity_gco2 = g.carbon_intensity_forecast, carbon_intensity_timestamp = g.timestamp
+    from public.regional_grid_signals g
+    where g.region_id = d.region_id
+        and g.timestamp = p_slot
+        and (d.current_carbon_intensity_gco2, d.carbon_intensity_timestamp)
+            is distinct from (g.carbon_intensity_forecast, g.timestamp);
+
+    insert into public.compute_workloads (
+        job_id, operator, host_dc_id, workload_type, urgency, required_gpu_mins, required_cpu_cores, required_memory_gb,
+        estimated_energy_kwh, carbon_cap_gco2, max_price_gbp, deadline, deferral_window_mins, status, is_synthetic)
+    select
+        r.job_id, r.operator, r.host_dc_id, r.workload_type, r.urgency, r.required_gpu_mins, r.required_cpu_cores,
+        r.required_memory_gb, r.estimated_energy_kwh, r.carbon_cap_gco2, r.max_price_gbp, r.deadline,
+        r.deferral_window_mins, 'PENDING', r.is_synthetic
+    from jsonb_populate_recordset(null::public.compute_workloads, coalesce(p_batch -> 'workloads', '[]')) as r
+    order by r.job_id
+    on conflict (job_id) do nothing;
+    get diagnostics new_workloads = row_count;
+
+    return json_build_object('workloads', new_workloads);
+end
+$$;
+
+-- All that one run found, under its lease.
+create or replace function public.store_run(p_slot timestamptz, p_lease_token bigint, p_batch jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    signals json;
+begin
+    -- The lock holds off a second run of the slot until this one has stored or rolled back.
+    perform from public.pipeline_runs r
+    where r.slot = p_slot and r.lease_token = p_lease_token and r.state = 'running'
+    for update;
+    if not found then
+        return json_build_object('state', 'fenced');
+    end if;
+    signals := public.store_signals(p_batch);
+    return (signals::jsonb || public.store_world(p_batch, p_slot)::jsonb || '{"state": "stored"}')::json;
+end
+$$;
+
+create or replace function public.finish_pipeline_run(
+    p_slot timestamptz, p_lease_token bigint, p_state text, p_sources jsonb, p_counts jsonb, p_stages_ms jsonb,
+    p_error text default null)
+returns json
+language sql
+set search_path = ''
+as $$
+    with finished as (
+        update public.pipeline_runs r
+        set state = p_state, finished_at = clock_timestamp(), sources = p_sources, counts = p_counts,
+            stages_ms = p_stages_ms, error = p_error
+        where r.slot = p_slot and r.lease_token = p_lease_token and r.state = 'running'
+        returning r.slot
+    )
+    select json_build_object('state', case when exists (select from finished) then 'finished' else 'fenced' end)
+$$;
+
+-- Time series, processed notifications, events, network messages and run records from before p_before. The newest event
+-- stays, whatever its age: the next sequence number is counted on from it. The audit log is never pruned.
+create or replace function public.prune_history(p_before timestamptz)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    signals bigint;
+    regional bigint;
+    notifications bigint;
+    events bigint;
+begin
+    -- Named region by region, so that the index on (region_id, timestamp) finds the old rows. Mixes go with their signal.
+    delete from public.regional_grid_signals g
+    where g.region_id = any (array(select region_id from public.regions)) and g.timestamp < p_before;
+    get diagnostics regional = row_count;
+    delete from public.grid_signals g where g.timestamp < p_before;
+    get diagnostics signals = row_count;
+    delete from public.workload_notifications n where n.state = 'done' and n.finished_at < p_before;
+    get diagnostics notifications = row_count;
+    delete from public.broadcast_log b
+    where b.created_at < p_before and b.sequence < (select max(newest.sequence) from public.broadcast_log newest);
+    get diagnostics events = row_count;
+    delete from public.agent_states s
+    where s.observed_at < p_before
+        and exists (
+            select from public.agent_states later where later.agent_id = s.agent_id and later.observed_at > s.observed_at);
+    delete from public.processed_contexts p where p.processed_at < p_before;
+    perform public.beckn_prune(p_before);
+    delete from public.pipeline_runs r where r.slot < p_before and r.state <> 'running';
+    return json_build_object(
+        'grid_signals', signals, 'regional_grid_signals', regional, 'notifications', notifications, 'events', events);
+end
+$$;
+
+
+-- The queue of notifications -------------------------------------------------------------------------------------------
+--
+-- ready → leased → done, or back to ready after a failure, or dead after the last attempt. A lease is short and its
+-- token fences: whoever lost it can no longer extend, fail or publish. Locks are always taken in one order,
+-- notifications by number, then workloads by job_id, then the sequence, so that no two workers wait for each other.
+
+-- The statuses in which a workload still waits for a decision.
+create or replace function public.awaits_decision(status text)
+returns boolean
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
+$$;
+
+-- Takes up to p_limit notifications that are due, or whose holder let the lease run out. Answers {"claimed":
+-- [{notification_id, job_id, reason, attempt, lease_token, created_at}…], "withdrawn": [those whose workload no longer
+-- waits, closed without a decision], "died": [those whose last lease ran out]}, the latter as {notification_id, job_id}.
+create or replace function public.claim_notifications(
+    p_worker text, p_limit integer, p_lease_seconds double precision)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    died json;
+    due bigint[];
+    answer json;
+begin
+    with expired as materialized (
+        select n.notification_id
+        from public.workload_notifications n
+        where n.state = 'leased' and n.lease_until < clock_timestamp() and n.attempts >= n.max_attempts
+        for update skip locked
+    ),
+    buried as (
+        update public.workload_notifications n
+        set state = 'dead',
+            lease_token = null,
+            lease_until = null,
+            context = null,
+            last_error = 'the lease of the last attempt ran out, held by ' || n.leased_by
+                || coalesce('; before that: ' || n.last_error, '')
+        from expired
+        where n.notification_id = expired.notification_id
+        returning n.notification_id, n.job_id
+    )
+    select coalesce(json_agg(buried), '[]') into died from buried;
+
+    -- Locked in a statement of its own: inside the update the planner may lock, and update, more rows than the limit.
+    select coalesce(array_agg(stale.notification_id), '{}') into due
+    from (
+        select n.notification_id
+        from public.workload_notifications n
+        where n.state = 'leased' and n.lease_until < clock_timestamp() and n.attempts < n.max_attempts
+        order by n.lease_until
+        limit p_limit
+        for update skip locked) as stale;
+    select due || coalesce(array_agg(ready.notification_id), '{}') into due
+    from (
+        select n.notification_id
+        from public.workload_notifications n
+        where n.state = 'ready' and n.run_at <= clock_timestamp()
+        order by n.run_at, n.notification_id
+        limit p_limit - cardinality(due)
+        for update skip locked) as ready;
+
+    with judged as materialized (
+        select n.notification_id, w.status, public.awaits_decision(w.status) as waits
+        from public.workload_notifications n
+        join public.compute_workloads w on w.job_id = n.job_id
+        where n.notification_id = any (due)
+    ),
+    withdrawn as (
+        update public.workload_notifications n
+        set state = 'done', lease_token = null, lease_until = null, finished_at = clock_timestamp(),
+            last_error = 'withdrawn: the workload is ' || judged.status
+        from judged
+        where n.notification_id = judged.notification_id and not judged.waits
+        returning n.notification_id, n.job_id
+    ),
+    claimed as (
+        update public.workload_notifications n
+        set state = 'leased',
+            attempts = n.attempts + 1,
+            leased_by = p_worker,
+            lease_token = nextval('public.lease_tokens'),
+            lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds),
+            context = null
+        from judged
+        where n.notification_id = judged.notification_id and judged.waits
+        returning n.notification_id, n.job_id, n.reason, n.attempts as attempt, n.lease_token, n.created_at
+    )
+    select json_build_object(
+        'claimed', (select coalesce(json_agg(claimed order by claimed.notification_id), '[]') from claimed),
+        'withdrawn', (select coalesce(json_agg(withdrawn), '[]') from withdrawn),
+        'died', died)
+    into answer;
+    return answer;
+end
+$$;
+
+-- p_leases: [{notification_id, lease_token}…]. Answers {"held": [notification_id…]}: those still held, now for longer.
+create or replace function public.heartbeat_notifications(p_leases jsonb, p_lease_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    with locked as materialized (
+        select n.notification_id
+        from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
+        join public.workload_notifications n
+            on n.notification_id = lease.notification_id and n.lease_token = lease.lease_token and n.state = 'leased'
+        order by n.notification_id
+        for update of n
+    ),
+    held as (
+        update public.workload_notifications n
+        set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
+        from locked
+        where n.notification_id = locked.notification_id
+        returning n.notification_id
+    )
+    select json_build_object('held', coalesce(json_agg(notification_id order by notification_id), '[]')) from held
+$$;
+
+-- Gives unfinished work back at once and uncounted, as a worker that stops does. Answers {"released": n}.
+create or replace function public.release_notifications(p_leases jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    released bigint;
+begin
+    with locked as materialized (
+        select n.notification_id
+        from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
+        join public.workload_notifications n
+            on n.notification_id = lease.notification_id and n.lease_token = lease.lease_token and n.state = 'leased'
+        order by n.notification_id
+        for update of n
+    )
+    update public.workload_notifications n
+    set state = 'ready', attempts = n.attempts - 1, lease_token = null, lease_until = null, context = null
+    from locked
+    where n.notification_id = locked.notification_id;
+    get diagnostics released = row_count;
+    if released > 0 then
+        perform pg_notify('workload_ready', '');
+    end if;
+    return json_build_object('released', released);
+end
+$$;
+
+-- Tried again after 2, 4, 8, 16 … seconds, at most five minutes, give or take a quarter so that failures that came
+-- together do not come back together; dead after the last attempt. Answers {"state": "retry" | "dead" | "fenced",
+-- "run_at"}.
+create or replace function public.fail_notification(
+    p_notification_id bigint, p_lease_token bigint, p_error text, p_retry_seconds double precision default null)
+returns json
+language sql
+set search_path = ''
+as $$
+    with failed as (
+        update public.workload_notifications n
+        set state = case when n.attempts >= n.max_attempts then 'dead' else 'ready' end,
+            run_at = clock_timestamp()
+                + make_interval(secs => coalesce(p_retry_seconds, least(300, power(2, n.attempts)) * (0.75 + random() / 2))),
+            lease_token = null,
+            lease_until = null,
+            context = null,
+            last_error = left(p_error, 2000)
+        where n.notification_id = p_notification_id and n.lease_token = p_lease_token and n.state = 'leased'
+        returning n.state, n.run_at
+    )
+    select coalesce(
+        (
+            select json_build_object(
+                'state', case when state = 'dead' then 'dead' else 'retry' end,
+                'run_at', case when state = 'ready' then run_at end)
+            from failed),
+        '{"state": "fenced", "run_at": null}')
+$$;
+
+-- An operator's call: dead notifications, all or the given ones, get all their attempts again. Answers {"requeued": n}.
+create or replace function public.requeue_dead(p_notification_ids jsonb default null)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    requeued bigint;
+begin
+    update public.workload_notifications n
+    set state = 'ready', attempts = 0, run_at = clock_timestamp()
+    where n.state = 'dead'
+        and (p_notification_ids is null
+            or n.notification_id in (select id::bigint from jsonb_array_elements_text(p_notification_ids) as id));
+    get diagnostics requeued = row_count;
+    if requeued > 0 then
+        perform pg_notify('workload_ready', '');
+    end if;
+    return json_build_object('requeued', requeued);
+end
+$$;
+
+-- After a pipeline run the grid may answer differently: every workload that was decided and found no place asks again,
+-- until its deadline; then it has failed. One with an open notification (dead ones count: they wait for an operator) is
+-- left alone. Answers {"reconsidered": [job_id…], "failed": [job_id…]}.
+create or replace function public.reconsider_deferred(p_now timestamptz)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    overdue json;
+    renewed json;
+begin
+    with waiting as materialized (
+        select w.job_id
+        from public.compute_workloads w
+        where w.status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
+            and w.deadline <= p_now
+            and not exists (
+                select from public.workload_notifications n where n.job_id = w.job_id and n.state <> 'done')
+            and not exists (select from public.beckn_orders o where o.job_id = w.job_id) -- it has its place
+        order by w.job_id
+        for update skip locked
+    ),
+    failed as (
+        update public.compute_workloads w
+        set status = 'FAILED',
+            status_reason = 'No data centre could take it before its deadline.' || coalesce(' ' || w.status_reason, '')
+        from waiting
+        where w.job_id = waiting.job_id
+        returning w.job_id
+    )
+    select coalesce(json_agg(failed.job_id order by failed.job_id), '[]') into overdue from failed;
+
+    with waiting as materialized (
+        select w.job_id
+        from public.compute_workloads w
+        where w.status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
+            and (w.deadline is null or w.deadline > p_now)
+            and not exists (
+                select from public.workload_notifications n where n.job_id = w.job_id and n.state <> 'done')
+            and not exists (select from public.beckn_orders o where o.job_id = w.job_id) -- it has its place
+        order by w.job_id
+    ),
+    asked as (
+        -- Two runs at once meet in the unique index on open notifications, and one of them asks.
+        insert into public.workload_notifications (job_id, reason)
+        select waiting.job_id, 'reconsidered' from waiting
+        on conflict (job_id) where state <> 'done' do nothing
+        returning job_id
+    )
+    select coalesce(json_agg(asked.job_id order by asked.job_id), '[]') into renewed from asked;
+    if json_array_length(renewed) > 0 then
+        perform pg_notify('workload_ready', '');
+    end if;
+    return json_build_object('reconsidered', renewed, 'failed', overdue);
+end
+$$;
+
+-- depth: notifications that wait, retries not yet due and expired leases included.
+create or replace function public.queue_health()
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with lease as (
+        select
+            count(*) filter (where n.lease_until >= clock_timestamp()) as live,
+            count(*) filter (where n.lease_until < clock_timestamp()) as expired,
+            min(n.created_at) filter (where n.lease_until < clock_timestamp()) as oldest_expired
+        from public.workload_notifications n
+        where n.state = 'leased'
+    ),
+    ready as (
+        select count(*) as n, min(n.created_at) as oldest from public.workload_notifications n where n.state = 'ready'
+    )
+    select json_build_object(
+        'depth', ready.n + lease.expired,
+        'oldest_waiting_seconds', extract(epoch from clock_timestamp() - least(ready.oldest, lease.oldest_expired)),
+        'in_flight', lease.live,
+        'dead', (select count(*) from public.workload_notifications n where n.state = 'dead'))
+    from ready, lease
+$$;
+
+
+-- The decision context ---------------------------------------------------------------------------------------------------
+
+-- Several workloads and the one grid they are decided on: {"grid": {as_of, national, regional, data_centres,
+-- generation_mix, summary}, "tasks": [{context_id, task}…]} in the order asked for. A decision context is the grid and
+-- one task's two keys.
+create or replace function public.decision_contexts(p_job_ids jsonb, p_now timestamptz)
+returns json
+language sql
+volatile
+set search_path = ''
+as $$
+    select json_build_object(
+        'grid', public.grid_context(p_now),
+        'tasks', coalesce((
+            select json_agg(json_build_object(
+                'context_id', gen_random_uuid(),
+                'task', json_build_object(
+                    'job_id', w.job_id, 'operator', w.operator, 'host_dc_id', w.host_dc_id, 'workload_type', w.workload_type,
+                    'urgency', w.urgency, 'required_gpu_mins', w.required_gpu_mins,
+                    'required_cpu_cores', w.required_cpu_cores, 'required_memory_gb', w.required_memory_gb,
+                    'estimated_energy_kwh', w.estimated_energy_kwh, 'carbon_cap_gco2', w.carbon_cap_gco2,
+                    'max_price_gbp', w.max_price_gbp, 'deadline', w.deadline,
+                    'deferral_window_mins', w.deferral_window_mins, 'status', w.status, 'created_at', w.created_at))
+                order by asked.position)
+            from jsonb_array_elements_text(p_job_ids) with ordinality as asked (job_id, position)
+            join public.compute_workloads w on w.job_id = asked.job_id), '[]'))
+$$;
+
+-- The context of one workload, whole: what a decision made at p_now would be made from. Null for an unknown job_id.
+create or replace function public.decision_context(p_job_id text, p_now timestamptz)
+returns json
+language sql
+volatile
+set search_path = ''
+as $$
+    select ((contexts.document -> 'grid')::jsonb || (contexts.document -> 'tasks' -> 0)::jsonb)::json
+    from (select public.decision_contexts(jsonb_build_array(p_job_id), p_now) as document) as contexts
+$$;
+
+-- Shows the context that a model is thinking about. Answers {"state": "noted" | "fenced"}.
+create or replace function public.note_context(p_notification_id bigint, p_lease_token bigint, p_context jsonb)
+returns json
+language sql
+set search_path = ''
+as $$
+    with noted as (
+        update public.workload_notifications n
+        set context = p_context
+        where n.notification_id = p_notification_id and n.lease_token = p_lease_token and n.state = 'leased'
+        returning n.notification_id
+    )
+    select json_build_object('state', case when exists (select from noted) then 'noted' else 'fenced' end)
+$$;
+
+
+-- Publishing -------------------------------------------------------------------------------------------------------------
+
+-- The decisions of p_agent_id on one grid, each whole or not at all: the audit row, the next sequence number, the
+-- event, the workload's new status and the end of the notification, in this one transaction.
+--
+-- p_grid: the grid the decisions were made on. p_decisions: [{notification_id, lease_token, context (what the grid
+-- lacks: context_id, task, settings), output, chosen_dc_id, recommended_start, workload_status, status_reason, scorer,
+-- model, scorer_version, fallback_reason, reasoning, constraints_evaluated, alternatives_considered, token_usage}…].
+-- Answers {"results": [{notification_id, job_id, state, sequence}…]}; state is published, already (a repeated call),
+-- fenced (the lease was lost: nothing is stored) or withdrawn (the workload no longer waits: closed without a decision).
+create or replace function public.publish_decisions(p_agent_id text, p_grid jsonb, p_decisions jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    offered_ids bigint[];
+    publishable bigint[];
+    withdrawn bigint[];
+    head bigint;
+    results json;
+begin
+    select array_agg(locked.notification_id) into offered_ids
+    from (
+        select n.notification_id
+        from jsonb_to_recordset(p_decisions) as d (notification_id bigint, lease_token bigint)
+        join public.workload_notifications n
+            on n.notification_id = d.notification_id and n.lease_token = d.lease_token and n.state = 'leased'
+        order by n.notification_id
+        for update of n) as locked;
+    perform from public.compute_workloads w
+    where w.job_id in (
+        select n.job_id from public.workload_notifications n where n.notification_id = any (offered_ids))
+    order by w.job_id
+    for no key update;
+
+    -- Now that nobody can change them: which of the workloads still wait.
+    select
+        coalesce(array_agg(n.notification_id) filter (where public.awaits_decision(w.status)), '{}'),
+        coalesce(array_agg(n.notification_id) filter (where not public.awaits_decision(w.status)), '{}')
+    into publishable, withdrawn
+    from public.workload_notifications n
+    join public.compute_workloads w on w.job_id = n.job_id
+    where n.notification_id = any (offered_ids);
+
+    update public.workload_notifications n
+    set state = 'done', lease_until = null, context = null, finished_at = clock_timestamp(),
+        last_error = 'withdrawn: the workload is ' || w.status
+    from public.compute_workloads w
+    where n.notification_id = any (withdrawn) and w.job_id = n.job_id;
+
+    if cardinality(publishable) > 0 then
+        -- One publisher at a time from here to its commit, so that numbers have no gap and a reader never sees a
+        -- higher one before a lower. Read in a statement of its own, which sees what the one before committed.
+        perform pg_advisory_xact_lock(7263812);
+        select coalesce(max(b.sequence), 0) into head from public.broadcast_log b;
+
+        with decided as materialized (
+            select
+                head + row_number() over (order by d.notification_id) as sequence,
+                n.job_id,
+                d.*
+            from jsonb_to_recordset(p_decisions) as d (
+                notification_id bigint, context jsonb, output jsonb, chosen_dc_id text, recommended_start timestamptz,
+                workload_status text, status_reason text, scorer text, model text, scorer_version text,
+                fallback_reason text, reasoning text, constraints_evaluated jsonb, alternatives_considered jsonb,
+                token_usage jsonb)
+            join public.workload_notifications n on n.notification_id = d.notification_id
+            where d.notification_id = any (publishable)
+        ),
+        audited as (
+            insert into public.orchestration_decisions (
+                notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model, scorer_version,
+                fallback_reason, reasoning, constraints_evaluated, alternatives_considered, context, output, token_usage)
+            select
+                d.notification_id, d.sequence, d.job_id, a.agent_id, d.chosen_dc_id, d.recommended_start, d.scorer, d.model,
+                d.scorer_version, d.fallback_reason, d.reasoning, coalesce(d.constraints_evaluated, '[]'),
+                coalesce(d.alternatives_considered, '[]'), p_grid || d.context,
+                jsonb_set(d.output, '{_metadata,sequence}', to_jsonb(d.sequence)), d.token_usage
+            from decided d
+            left join public.agents a on a.agent_id = p_agent_id
+            returning decision_id, notification_id, sequence, job_id
+        ),
+        logged as (
+            -- The output is stored once, in the audit log; events_after joins the two.
+            insert into public.broadcast_log (sequence, event_type, job_id, notification_id, event)
+            select a.sequence, 'decision', a.job_id, a.notification_id, json_build_object('decision_id', a.decision_id)
+            from audited a
+        ),
+        placed as (
+            update public.compute_workloads w
+            set status = d.workload_status,
+                status_reason = d.status_reason,
+                host_dc_id = case when d.workload_status = 'QUEUED' then d.chosen_dc_id else w.host_dc_id end,
+                scheduled_start = case when d.workload_status = 'QUEUED' then d.recommended_start end
+            from decided d
+            where w.job_id = d.job_id
+        )
+        update public.workload_notifications n
+        set state = 'done', lease_until = null, context = null, finished_at = clock_timestamp()
+        from decided d
+        where n.notification_id = d.notification_id;
+
+        perform pg_notify('broadcast', (head + cardinality(publishable))::text);
+    end if;
+
+    select coalesce(json_agg(json_build_object(
+        'notification_id', d.notification_id,
+        'job_id', n.job_id,
+        'state', case
+            when d.notification_id = any (publishable) then 'published'
+            when n.lease_token = d.lease_token and n.state = 'done' and o.sequence is not null then 'already'
+            when n.lease_token = d.lease_token and n.state = 'done' then 'withdrawn'
+            else 'fenced' end,
+        'sequence', case when n.lease_token = d.lease_token then o.sequence end) order by d.notification_id), '[]')
+    into results
+    from jsonb_to_recordset(p_decisions) as d (notification_id bigint, lease_token bigint)
+    left join public.workload_notifications n on n.notification_id = d.notification_id
+    left join public.orchestration_decisions o on o.notification_id = d.notification_id;
+    return json_build_object('results', results);
+end
+$$;
+
+-- Events by cursor, oldest first: {"events": [{sequence, event_type, job_id, created_at, event}…], "next" (the cursor to
+-- go on from), "oldest", "newest" (what the log holds)}. Reading takes nothing from anyone else.
+create or replace function public.events_after(p_after bigint, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with page as materialized (
+        select b.sequence, b.event_type, b.job_id, b.created_at, coalesce(d.output, b.event) as event
+        from (
+            select * from public.broadcast_log where sequence > p_after order by sequence limit p_limit) as b
+        left join public.orchestration_decisions d on d.notification_id = b.notification_id
+    )
+    select json_build_object(
+        'events', coalesce((select json_agg(page order by page.sequence) from page), '[]'),
+        'next', coalesce((select max(page.sequence) from page), p_after),
+        'oldest', (select min(b.sequence) from public.broadcast_log b),
+        'newest', (select max(b.sequence) from public.broadcast_log b))
+$$;
+
+-- Outputs by cursor, newest first: {"outputs": […], "next"}; "next" is null at the end.
+create or replace function public.outputs_history(p_after bigint, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with page as materialized (
+        select d.sequence, d.output
+        from public.orchestration_decisions d
+        where d.sequence < coalesce(p_after, 9223372036854775807)
+        order by d.sequence desc
+        limit p_limit
+    ),
+    ending as (
+        select min(page.sequence) as sequence from page
+    )
+    select json_build_object(
+        'outputs', coalesce((select json_agg(page.output order by page.sequence desc) from page), '[]'),
+        'next', (
+            select ending.sequence from ending
+            where exists (select from public.orchestration_decisions d where d.sequence < ending.sequence)))
+$$;
+
+-- A task's newest output: {"sequence", "output"}, both null where there is none. The output alone is null where its
+-- number is p_known: whoever asks again and again need not be sent again what it has.
+create or replace function public.task_output(p_task_id text, p_known bigint default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object('sequence', newest.sequence, 'output', newest.output)
+    from (select 1) as always
+    left join lateral (
+        select d.sequence, case when d.sequence is distinct from p_known then d.output end as output
+        from public.orchestration_decisions d
+        where d.job_id = p_task_id
+        order by d.decided_at desc, d.sequence desc
+        limit 1) as newest on true
+$$;
+
+-- The newest output that a consumer has not acknowledged: {"sequence", "output"}, both null where there is none. The
+-- output alone is null where its number is p_known, as above.
+create or replace function public.newest_unacknowledged_output(p_consumer text, p_known bigint default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object('sequence', newest.sequence, 'output', newest.output)
+    from (select 1) as always
+    left join lateral (
+        select d.sequence, d.output
+        -- What is not acknowledged is a few ranges of numbers, however many outputs there are.
+        from unnest(int8multirange(int8range(1, null)) - coalesce(
+            (select c.acknowledged from public.output_consumers c where c.consumer = p_consumer), '{}')) as missing
+        cross join lateral (
+            select
+                candidate.sequence,
+                case when candidate.sequence is distinct from p_known then candidate.output end as output
+            from public.orchestration_decisions candidate
+            where candidate.sequence >= lower(missing)
+                and candidate.sequence < coalesce(upper(missing), 9223372036854775807)
+            order by candidate.sequence desc
+            limit 1) as d
+        order by d.sequence desc
+        limit 1) as newest on true
+$$;
+
+-- Acknowledges a task's outputs, up to p_sequence where it is given, so that one published meanwhile is not lost.
+-- Answers {"known": whether the task has such an output, "cleared": whether one was unacknowledged until now}.
+create or replace function public.acknowledge_output(p_consumer text, p_task_id text, p_sequence bigint default null)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    sequences int8multirange;
+    changed text;
+begin
+    select range_agg(int8range(d.sequence, d.sequence, '[]')) into sequences
+    from public.orchestration_decisions d
+    where d.job_id = p_task_id and d.sequence <= coalesce(p_sequence, 9223372036854775807);
+    if sequences is null then
+        return json_build_object('known', false, 'cleared', false);
+    end if;
+    insert into public.output_consumers as c (consumer, acknowledged)
+    values (p_consumer, sequences)
+    on conflict (consumer) do update set acknowledged = c.acknowledged + excluded.acknowledged
+    where not c.acknowledged @> excluded.acknowledged
+    returning c.consumer into changed;
+    if changed is not null then
+        perform pg_notify('acknowledged', p_consumer);
+    end if;
+    return json_build_object('known', true, 'cleared', changed is not null);
+end
+$$;
+
+-- The context a model is thinking about, else the one of the newest decision; of one task where p_task_id is given.
+-- {"state": "in_work" | "decided" | "none", "task_id", "context", "processed_by": [consumer…]}
+create or replace function public.current_context(p_task_id text default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with thinking as materialized (
+        select 'in_work' as state, n.job_id, n.context
+        from public.workload_notifications n
+        where n.state = 'leased' and n.context is not null and n.lease_until >= clock_timestamp()
+            and (p_task_id is null or n.job_id = p_task_id)
+        order by n.notification_id desc
+        limit 1
+    ),
+    newest as (
+        -- The two arms keep each search on its own index.
+        (
+            select 'decided' as state, d.job_id, d.context
+            from public.orchestration_decisions d
+            where p_task_id is null and d.sequence is not null
+            order by d.sequence desc
+            limit 1)
+        union all
+        (
+            select 'decided', d.job_id, d.context
+            from public.orchestration_decisions d
+            where d.job_id = p_task_id
+            order by d.decided_at desc, d.sequence desc
+            limit 1)
+    ),
+    chosen as (
+        select * from thinking
+        union all
+        select * from newest where not exists (select from thinking)
+    )
+    select json_build_object(
+        'state', coalesce(chosen.state, 'none'),
+        'task_id', chosen.job_id,
+        'context', chosen.context,
+        'processed_by', coalesce((
+            select json_agg(p.consumer order by p.consumer)
+            from public.processed_contexts p where p.job_id = chosen.job_id), '[]'))
+    from (select 1) as always
+    left join chosen on true
+$$;
+
+-- Notes that a consumer is done with the context of a task, or with the current one. Answers {"task_id"}, null where
+-- there is no such context.
+create or replace function public.mark_context_processed(p_consumer text, p_task_id text default null)
+returns json
+language sql
+set search_path = ''
+as $$
+    with marked as (
+        insert into public.processed_contexts (consumer, job_id)
+        select p_consumer, current.document ->> 'task_id'
+        from (select public.current_context(p_task_id) as document) as current
+        where current.document ->> 'task_id' is not null
+        on conflict (consumer, job_id) do update set processed_at = clock_timestamp()
+        returning job_id
+    )
+    select json_build_object('task_id', (select job_id from marked))
+$$;
+
+
+-- The agents that decide -------------------------------------------------------------------------------------------------
+
+-- An agent that starts: made, or made active again, with its state.
+create or replace function public.register_agent(
+    p_agent_id text, p_name text, p_agent_type text, p_version text, p_detail text)
+returns json
+language sql
+set search_path = ''
+as $$
+    with registered as (
+        insert into public.agents as a (agent_id, name, agent_type, version)
+        values (p_agent_id, p_name, p_agent_type, p_version)
+        on conflict (agent_id) do update set
+            name = excluded.name, agent_type = excluded.agent_type, version = excluded.version, status = 'ACTIVE'
+        returning a.agent_id
+    ),
+    noted as (
+        insert into public.agent_states (agent_id, state, detail)
+        select registered.agent_id, 'STARTED', p_detail from registered
+    )
+    select json_build_object('agent_id', (select agent_id from registered))
+$$;
+
+-- A state that differs from the agent's last one; STOPPED also takes it off the list of active agents. Answers
+-- {"recorded": whether it differed}.
+create or replace function public.record_agent_state(p_agent_id text, p_state text, p_detail text default null)
+returns json
+language sql
+set search_path = ''
+as $$
+    with noted as (
+        insert into public.agent_states (agent_id, state, detail)
+        select a.agent_id, p_state, p_detail
+        from public.agents a
+        where a.agent_id = p_agent_id
+            and not exists (
+                select
+                from (
+                    select s.state, s.detail
+                    from public.agent_states s
+                    where s.agent_id = p_agent_id
+                    order by s.observed_at desc, s.state_id desc
+                    limit 1) as last
+                where (last.state, last.detail) is not distinct from (p_state, p_detail))
+        returning agent_id
+    ),
+    activity as (
+        update public.agents a
+        set status = case when p_state = 'STOPPED' then 'STOPPED' else 'ACTIVE' end
+        from noted
+        where a.agent_id = noted.agent_id
+    )
+    select json_build_object('recorded', exists (select from noted))
+$$;
+
+
+-- The Beckn network: subscribers, inbox, outbox ----------------------------------------------------------------------------
+--
+-- ready → leased → done or delivered, or back to ready after a failure, or dead. A lease fences by its token, and due_at is
+-- its end. Messages of one transaction between the same two platforms are taken in the order in which they came, each
+-- when the one before is finished.
+
+-- A platform's own entry, or one that an operator adds: made, or brought up to date. What was revoked stays revoked, and a
+-- key stays whose it is. Answers {"state": "registered" | "revoked" | "taken"}.
+create or replace function public.beckn_register(p_subscriber jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.beckn_subscribers := jsonb_populate_record(null::public.beckn_subscribers, p_subscriber);
+    found public.beckn_subscribers;
+begin
+    insert into public.beckn_subscribers as s (
+        key_id, subscriber_id, type, domain, url, location, signing_public_key, encr_public_key, valid_from, valid_until,
+        private_address)
+    values (
+        given.key_id, given.subscriber_id, given.type, given.domain, given.url, given.location, given.signing_public_key,
+        given.encr_public_key, given.valid_from, given.valid_until, coalesce(given.private_address, false))
+    on conflict (key_id) do update set
+        domain = excluded.domain,
+        url = excluded.url,
+        location = excluded.location,
+        encr_public_key = excluded.encr_public_key,
+        valid_until = excluded.valid_until,
+        private_address = excluded.private_address,
+        updated = clock_timestamp()
+    where s.status = 'SUBSCRIBED'
+        and (s.subscriber_id, s.type, s.signing_public_key)
+            = (excluded.subscriber_id, excluded.type, excluded.signing_public_key)
+    returning * into found;
+    if found.key_id is not null then
+        return json_build_object('state', 'registered');
+    end if;
+    select * into found from public.beckn_subscribers s where s.key_id = given.key_id;
+    return json_build_object('state', case
+        when (found.subscriber_id, found.type, found.signing_public_key)
+            = (given.subscriber_id, given.type, given.signing_public_key) then 'revoked'
+        else 'taken' end);
+end
+$$;
+
+-- Whether a key may sign for a platform now.
+create or replace function public.beckn_key_holds(p_subscriber_id text, p_key_id uuid)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select
+        from public.beckn_subscribers s
+        where s.key_id = p_key_id and s.subscriber_id = p_subscriber_id and s.status = 'SUBSCRIBED'
+            and clock_timestamp() between s.valid_from and s.valid_until)
+$$;
+
+-- Stores a message that passed its checks. p_message: {recipient, sender, action, transaction_id, message_id, body, answer,
+-- expires_at}. p_key_id: the key it was signed with, looked at once more here, as whoever checked may have remembered it
+-- for a while; null where signatures are off. p_work: whether a worker is to take it from the inbox.
+-- Answers {"state": "stored" | "repeated" (the same was stored before) | "conflict" (another with its message_id was) |
+-- "revoked", "inbox_id", "answer"}.
+create or replace function public.beckn_receive(p_message jsonb, p_key_id uuid, p_work boolean)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.beckn_inbox := jsonb_populate_record(null::public.beckn_inbox, p_message);
+    stored public.beckn_inbox;
+begin
+    if p_key_id is not null and not public.beckn_key_holds(given.sender, p_key_id) then
+        return json_build_object('state', 'revoked');
+    end if;
+    insert into public.beckn_inbox (
+        recipient, sender, action, transaction_id, message_id, body, answer, state, expires_at, finished_at)
+    values (
+        given.recipient, given.sender, given.action, given.transaction_id, given.message_id, given.body, given.answer,
+        case when p_work then 'ready' else 'done' end, given.expires_at,
+        case when not p_work then clock_timestamp() end)
+    on conflict (recipient, sender, action, message_id) do nothing
+    returning * into stored;
+    if stored.inbox_id is not null then
+        if p_work then
+            perform pg_notify('beckn_inbox', '');
+        end if;
+        return json_build_object('state', 'stored', 'inbox_id', stored.inbox_id, 'answer', stored.answer);
+    end if;
+    select * into stored
+    from public.beckn_inbox i
+    where (i.recipient, i.sender, i.action, i.message_id)
+        = (given.recipient, given.sender, given.action, given.message_id);
+    return json_build_object(
+        'state', case when stored.body = given.body then 'repeated' else 'conflict' end,
+        'inbox_id', stored.inbox_id,
+        'answer', stored.answer);
+end
+$$;
+
+-- Puts messages of p_sender into the outbox, one that is there already not again. p_outgoing: [{recipient, recipient_type,
+-- action, domain, transaction_id, message_id, body, authorization, expires_at}…]. Answers {"stored": n}.
+create or replace function public.beckn_put_outbox(p_sender text, p_outgoing jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    stored bigint;
+begin
+    insert into public.beckn_outbox (
+        sender, recipient, recipient_type, action, domain, transaction_id, message_id, body, "authorization", expires_at)
+    select
+        p_sender, r.recipient, r.recipient_type, r.action, r.domain, r.transaction_id, r.message_id, r.body,
+        r."authorization", r.expires_at
+    from jsonb_array_elements(p_outgoing) with ordinality as given (message, position)
+    cross join lateral jsonb_populate_record(null::public.beckn_outbox, given.message) as r
+    order by given.position
+    on conflict (sender, recipient, recipient_type, action, message_id) do nothing;
+    get diagnostics stored = row_count;
+    if stored > 0 then
+        perform pg_notify('beckn_outbox', '');
+    end if;
+    return json_build_object('stored', stored);
+end
+$$;
+
+-- A gateway's work: stores a message as beckn_receive does, and puts it into the outbox for every subscriber of the role
+-- p_role, or for p_recipient alone, that serves its domain and location. p_message has, beside that, {domain, location,
+-- authorization}. Answers as beckn_receive does, or {"state": "nobody"} with nothing stored.
+create or replace function public.beckn_relay(p_message jsonb, p_key_id uuid, p_role text, p_recipient text)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    received json := public.beckn_receive(p_message, p_key_id, false);
+    outgoing jsonb;
+begin
+    if received ->> 'state' <> 'stored' then
+        return received;
+    end if;
+    select jsonb_agg(p_message || jsonb_build_object('recipient', provider.subscriber_id, 'recipient_type', p_role))
+    into outgoing
+    from (
+        select distinct s.subscriber_id
+        from public.beckn_subscribers s
+        where s.type = p_role
+            and s.domain = p_message ->> 'domain'
+            and s.status = 'SUBSCRIBED'
+            and clock_timestamp() between s.valid_from and s.valid_until
+            and s.subscriber_id = coalesce(p_recipient, s.subscriber_id)
+            and public.beckn_same_place(s.location #>> '{country,code}', p_message #>> '{location,country,code}')
+            and public.beckn_same_place(s.location #>> '{city,code}', p_message #>> '{location,city,code}')
+        order by s.subscriber_id) as provider;
+    if outgoing is null then
+        delete from public.beckn_inbox i where i.inbox_id = (received ->> 'inbox_id')::bigint;
+        return json_build_object('state', 'nobody');
+    end if;
+    perform public.beckn_put_outbox(p_message ->> 'recipient', outgoing);
+    return received;
+end
+$$;
+
+-- Takes up to p_limit messages that p_recipient has yet to work on. Answers {"claimed": [{inbox_id, lease_token, sender,
+-- action, transaction_id, message_id, body, attempt, expires_at, received_at}…], "died": [{inbox_id, action, sender,
+-- message_id, last_error}…] (their time was over, or their last lease ran out), "next_due_seconds": when to look again}.
+create or replace function public.beckn_claim_inbox(
+    p_recipient text, p_worker text, p_limit integer, p_lease_seconds double precision)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    died json;
+    due bigint[];
+    taken json;
+begin
+    with over as materialized (
+        select i.inbox_id, i.expires_at <= clock_timestamp() as expired
+        from public.beckn_inbox i
+        where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.due_at <= clock_timestamp()
+            and (i.expires_at <= clock_timestamp() or i.attempts >= i.max_attempts)
+        for update skip locked
+    ),
+    buried as (
+        update public.beckn_inbox i
+        set state = 'dead',
+            finished_at = clock_timestamp(),
+            last_error = case
+                when over.expired then 'its ttl ended before it was worked on'
+                else 'the lease of the last attempt ran out, held by ' || i.leased_by end
+                || coalesce('; before that: ' || i.last_error, '')
+        from over
+        where i.inbox_id = over.inbox_id
+        returning i.inbox_id, i.action, i.sender, i.message_id, i.last_error
+    )
+    select coalesce(json_agg(buried), '[]') into died from buried;
+
+    -- Locked in a statement of its own: inside the update the planner may lock, and update, more rows than the limit.
+    select coalesce(array_agg(ready.inbox_id), '{}') into due
+    from (
+        select i.inbox_id
+        from public.beckn_inbox i
+        where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.due_at <= clock_timestamp()
+            and not exists (
+                select
+                from public.beckn_inbox earlier
+                where earlier.transaction_id = i.transaction_id and earlier.inbox_id < i.inbox_id
+                    and earlier.state in ('ready', 'leased')
+                    and (earlier.recipient, earlier.sender) = (i.recipient, i.sender))
+        order by i.due_at, i.inbox_id
+        limit p_limit
+        for update skip locked) as ready;
+
+    with claimed as (
+        update public.beckn_inbox i
+        set state = 'leased',
+            attempts = i.attempts + 1,
+            leased_by = p_worker,
+            lease_token = nextval('public.lease_tokens'),
+            due_at = clock_timestamp() + make_interval(secs => p_lease_seconds)
+        where i.inbox_id = any (due)
+        returning i.inbox_id, i.lease_token, i.sender, i.action, i.transaction_id, i.message_id, i.body,
+            i.attempts as attempt, i.expires_at, i.received_at
+    )
+    select coalesce(json_agg(claimed order by claimed.inbox_id), '[]') into taken from claimed;
+    return json_build_object(
+        'claimed', taken,
+        'died', died,
+        'next_due_seconds', (
+            select extract(epoch from min(i.due_at) - clock_timestamp())
+            from public.beckn_inbox i
+            where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.due_at > clock_timestamp()));
+end
+$$;
+
+-- The end of the work on a message: what it leads to goes into the outbox in the same transaction. Repeating it with the
+-- same token changes nothing. Answers {"state": "finished" | "fenced"}; fenced: the lease was lost, nothing is stored.
+create or replace function public.beckn_finish_inbox(p_inbox_id bigint, p_lease_token bigint, p_outgoing jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    finished public.beckn_inbox;
+begin
+    update public.beckn_inbox i
+    set state = 'done', finished_at = clock_timestamp()
+    where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'leased'
+    returning * into finished;
+    if finished.inbox_id is null then
+        return json_build_object('state', case
+            when exists (
+                select from public.beckn_inbox i
+                where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'done') then 'finished'
+            else 'fenced' end);
+    end if;
+    perform public.beckn_put_outbox(finished.recipient, p_outgoing);
+    return json_build_object('state', 'finished');
+end
+$$;
+
+-- Work that failed: tried again after p_first_retry_seconds and then after twice as long each time, give or take a quarter;
+-- dead after the last attempt. Answers {"state": "retry" | "dead" | "fenced"}.
+create or replace function public.beckn_fail_inbox(
+    p_inbox_id bigint, p_lease_token bigint, p_error text, p_first_retry_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    with failed as (
+        update public.beckn_inbox i
+        set state = case when i.attempts >= i.max_attempts then 'dead' else 'ready' end,
+            due_at = clock_timestamp() + make_interval(
+                secs => p_first_retry_seconds * power(2, least(i.attempts - 1, 20)) * (0.75 + random() / 2)),
+            finished_at = case when i.attempts >= i.max_attempts then clock_timestamp() end,
+            lease_token = null,
+            last_error = left(p_error, 2000)
+        where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'leased'
+        returning case when i.state = 'dead' then 'dead' else 'retry' end as state
+    )
+    select json_build_object('state', coalesce((select failed.state from failed), 'fenced'))
+$$;
+
+-- Takes up to p_limit messages that p_sender has to deliver now, with the URL that is registered for their recipient (null
+-- where it is not subscribed any more); at most p_busiest at a time go to one recipient, so that one that hangs does not
+-- hold up the others. Answers {"claimed": [{outbox_id, lease_token, recipient, recipient_type, action, transaction_id,
+-- message_id, body, authorization, attempt, expires_at, url, private_address}…], "died": [{outbox_id, recipient, action,
+-- message_id, last_error}…] (their time was over), "next_due_seconds": when to look again}.
+create or replace function public.beckn_claim_outbox(
+    p_sender text, p_worker text, p_limit integer, p_lease_seconds double precision, p_busiest integer)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    died json;
+    due bigint[];
+    taken json;
+begin
+    with over as materialized (
+        select o.outbox_id
+        from public.beckn_outbox o
+        where o.sender = p_sender and o.state in ('ready', 'leased') and o.due_at <= clock_timestamp()
+            and o.expires_at <= clock_timestamp()
+        for update skip locked
+    ),
+    buried as (
+        update public.beckn_outbox o
+        set state = 'dead',
+            finished_at = clock_timestamp(),
+            last_error = format('its ttl ended after %s attempts', o.attempts) || coalesce('; the last: ' || o.last_error, '')
+        from over
+        where o.outbox_id = over.outbox_id
+        returning o.outbox_id, o.recipient, o.action, o.message_id, o.last_error
+    )
+    select coalesce(json_agg(buried), '[]') into died from buried;
+
+    select coalesce(array_agg(ready.outbox_id), '{}') into due
+    from (
+        select o.outbox_id
+        from public.beckn_outbox o
+        where o.sender = p_sender and o.state in ('ready', 'leased') and o.due_at <= clock_timestamp()
+            and not exists (
+                select
+                from public.beckn_outbox earlier
+                where earlier.transaction_id = o.transaction_id and earlier.outbox_id < o.outbox_id
+                    and earlier.state in ('ready', 'leased')
+                    and (earlier.sender, earlier.recipient) = (o.sender, o.recipient))
+            and (
+                select count(*)
+                from public.beckn_outbox busy
+                where busy.recipient = o.recipient and busy.state = 'leased' and busy.due_at > clock_timestamp()) < p_busiest
+        order by o.due_at, o.outbox_id
+        limit p_limit
+        for update skip locked) as ready;
+
+    with claimed as (
+        update public.beckn_outbox o
+        set state = 'leased',
+            attempts = o.attempts + 1,
+            leased_by = p_worker,
+            lease_token = nextval('public.lease_tokens'),
+            due_at = clock_timestamp() + make_interval(secs => p_lease_seconds)
+        where o.outbox_id = any (due)
+        returning o.outbox_id, o.lease_token, o.recipient, o.recipient_type, o.action, o.domain, o.transaction_id,
+            o.message_id, o.body, o."authorization", o.attempts as attempt, o.expires_at
+    ),
+    addressed as (
+        select claimed.*, subscribed.url, subscribed.private_address
+        from claimed
+        left join lateral (
+            select s.url, s.private_address
+            from public.beckn_subscribers s
+            where s.subscriber_id = claimed.recipient and s.type = claimed.recipient_type and s.status = 'SUBSCRIBED'
+                and clock_timestamp() between s.valid_from and s.valid_until
+            order by s.domain = claimed.domain desc, s.updated desc
+            limit 1) as subscribed on true
+    )
+    select coalesce(json_agg(addressed order by addressed.outbox_id), '[]') into taken from addressed;
+    return json_build_object(
+        'claimed', taken,
+        'died', died,
+        'next_due_seconds', (
+            select extract(epoch from min(o.due_at) - clock_timestamp())
+            from public.beckn_outbox o
+            where o.sender = p_sender and o.state in ('ready', 'leased') and o.due_at > clock_timestamp()));
+end
+$$;
+
+-- The end of an attempt at delivery. p_outcome: delivered, retry or dead. A retry comes after p_first_retry_seconds and
+-- then after twice as long each time, at most a minute, give or take a quarter; the last one a second before the message's
+-- time is over. Answers {"state": "delivered" | "retry" | "dead" | "fenced" (the lease was lost), "due_at"}.
+create or replace function public.beckn_settle_outbox(
+    p_outbox_id bigint, p_lease_token bigint, p_outcome text, p_error text, p_first_retry_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    with held as materialized (
+        select
+            o.outbox_id,
+            least(
+                o.expires_at - interval '1 second',
+                clock_timestamp() + make_interval(
+                    secs => least(60, p_first_retry_seconds * power(2, least(o.attempts - 1, 20))) * (0.75 + random() / 2))) as again_at
+        from public.beckn_outbox o
+        where o.outbox_id = p_outbox_id and o.lease_token = p_lease_token and o.state = 'leased'
+        for update
+    ),
+    judged as (
+        select
+            held.outbox_id,
+            held.again_at,
+            case
+                when p_outcome <> 'retry' then p_outcome
+                when held.again_at > clock_timestamp() then 'retry'
+                else 'dead' end as outcome
+        from held
+    ),
+    settled as (
+        update public.beckn_outbox o
+        set state = case when judged.outcome = 'retry' then 'ready' else judged.outcome end,
+            due_at = case when judged.outcome = 'retry' then judged.again_at else o.due_at end,
+            finished_at = case when judged.outcome <> 'retry' then clock_timestamp() end,
+            last_error = case
+                when judged.outcome = 'dead' and p_outcome = 'retry'
+                    then left(format('its ttl ended after %s attempts; the last: %s', o.attempts, p_error), 2000)
+                else left(p_error, 2000) end
+        from judged
+        where o.outbox_id = judged.outbox_id
+        returning judged.outcome, o.due_at
+    )
+    select coalesce(
+        (
+            select json_build_object(
+                'state', settled.outcome, 'due_at', case when settled.outcome = 'retry' then settled.due_at end)
+            from settled),
+        '{"state": "fenced", "due_at": null}')
+$$;
+
+-- Messages that were finished before p_before, or whose time was over by then and nobody came for them. A replay of one is
+-- refused for its age. Answers {"inbox": n, "outbox": n}.
+create or replace function public.beckn_prune(p_before timestamptz)
+returns json
+language sql
+set search_path = ''
+as $$
+    with received as (
+        delete from public.beckn_inbox i
+        where (i.state in ('done', 'dead') and i.finished_at < p_before)
+            or (i.state in ('ready', 'leased') and coalesce(i.expires_at, i.received_at) < p_before)
+        returning i.inbox_id
+    ),
+    sent as (
+        delete from public.beckn_outbox o
+        where (o.state in ('delivered', 'dead') and o.finished_at < p_before)
+            or (o.state in ('ready', 'leased') and o.expires_at < p_before)
+        returning o.outbox_id
+    )
+    select json_build_object(
+        'inbox', (select count(*) from received), 'outbox', (select count(*) from sent))
+$$;
+
+
+-- The provider's platform: orders --------------------------------------------------------------------------------------
+
+-- Stores a quote; one with the same quote_id, of the same request worked on before, stays as it is. Answers the stored one.
+create or replace function public.beckn_store_quote(p_quote jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.beckn_quotes := jsonb_populate_record(null::public.beckn_quotes, p_quote);
+begin
+    insert into public.beckn_quotes (
+        quote_id, bpp_id, bap_id, transaction_id, dc_id, item_id, starts_at, ends_at, it_power_kw, price_gbp, terms,
+        expires_at)
+    values (
+        given.quote_id, given.bpp_id, given.bap_id, given.transaction_id, given.dc_id, given.item_id, given.starts_at,
+        given.ends_at, given.it_power_kw, given.price_gbp, given.terms, given.expires_at)
+    on conflict (quote_id) do nothing;
+
+    -- Quotes that nobody took go a day after their end, a few at a time and never waited for.
+    delete from public.beckn_quotes q
+    where q.quote_id in (
+        select old.quote_id
+        from public.beckn_quotes old
+        where old.expires_at < clock_timestamp() - interval '1 day'
+            and not exists (select from public.beckn_orders o where o.quote_id = old.quote_id)
+        limit 20
+        for update skip locked)
+        and q.quote_id <> given.quote_id;
+
+    return (select to_json(q) from public.beckn_quotes q where q.quote_id = given.quote_id);
+end
+$$;
+
+-- Takes the capacity of a quote and makes it an order, with its row of compute_workloads, which is QUEUED: it has its place
+-- and asks for no decision. p_order: {order_id, quote_id, bpp_id, bap_id, transaction_id, starts_at, ends_at, terms,
+-- workload: {job_id, …}}. Answers {"state": "placed" | "repeated" (the transaction's order is of this quote) | "other_order"
+-- (it is of another) | "unknown_quote" | "quote_expired" | "not_active" | "no_capacity", "order", "free_kw"}.
+create or replace function public.beckn_place_order(p_order jsonb, p_now timestamptz)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.beckn_orders := jsonb_populate_record(null::public.beckn_orders, p_order);
+    work public.compute_workloads := jsonb_populate_record(null::public.compute_workloads, p_order -> 'workload');
+    quote public.beckn_quotes;
+    placed public.beckn_orders;
+    centre_status text;
+    free_kw double precision;
+begin
+    select * into quote
+    from public.beckn_quotes q
+    where q.quote_id = given.quote_id
+        and (q.bpp_id, q.bap_id, q.transaction_id) = (given.bpp_id, given.bap_id, given.transaction_id);
+
+    -- Orders of one data centre are placed one after the other; what follows sees those before it. The lock leaves alone
+    -- whoever only refers to the data centre.
+    if quote.quote_id is not null then
+        select d.status into centre_status from public.data_centres d where d.dc_id = quote.dc_id for no key update;
+    end if;
+
+    select * into placed
+    from public.beckn_orders o
+    where (o.bpp_id, o.bap_id, o.transaction_id) = (given.bpp_id, given.bap_id, given.transaction_id);
+    if placed.order_id is not null then
+        return json_build_object(
+            'state', case when placed.quote_id = given.quote_id then 'repeated' else 'other_order' end,
+            'order', public.beckn_order(placed.bpp_id, placed.bap_id, placed.order_id));
+    end if;
+    if quote.quote_id is null then
+        return json_build_object('state', 'unknown_quote');
+    end if;
+    if quote.expires_at <= p_now then
+        return json_build_object('state', 'quote_expired');
+    end if;
+    if centre_status <> 'ACTIVE' then
+        return json_build_object('state', 'not_active');
+    end if;
+    free_kw := public.beckn_free_kw(quote.dc_id, given.starts_at, given.ends_at, null);
+    if quote.it_power_kw > free_kw then
+        return json_build_object('state', 'no_capacity', 'free_kw', greatest(free_kw, 0));
+    end if;
+
+    insert into public.compute_workloads (
+        job_id, host_dc_id, workload_type, urgency, required_gpu_mins, required_cpu_cores, required_memory_gb,
+        estimated_energy_kwh, carbon_cap_gco2, max_price_gbp, deadline, deferral_window_mins, status, status_reason,
+        scheduled_start, created_at, updated_at)
+    values (
+        work.job_id, quote.dc_id, work.workload_type, work.urgency, work.required_gpu_mins, work.required_cpu_cores,
+        work.required_memory_gb, work.estimated_energy_kwh, work.carbon_cap_gco2, work.max_price_gbp, work.deadline,
+        work.deferral_window_mins, 'QUEUED', 'Ordered by ' || given.bap_id || ' through ' || given.bpp_id || '.',
+        given.starts_at, p_now, p_now);
+    insert into public.beckn_orders (
+        order_id, bpp_id, bap_id, transaction_id, quote_id, job_id, dc_id, item_id, state, starts_at, ends_at,
+        it_power_kw, price_gbp, terms, due_at, created_at, updated_at)
+    values (
+        given.order_id, given.bpp_id, given.bap_id, given.transaction_id, quote.quote_id, work.job_id, quote.dc_id,
+        quote.item_id, 'SCHEDULED', given.starts_at, given.ends_at, quote.it_power_kw, quote.price_gbp, given.terms,
+        given.starts_at, p_now, p_now);
+    return json_build_object('state', 'placed', 'order', public.beckn_order(given.bpp_id, given.bap_id, given.order_id));
+end
+$$;
+
+-- One step of an order. p_change: {order_id, lease_token (null: a buyer's wish, which takes the order out of an executor's
+-- hands), from_states: […], state, starts_at, ends_at, deferral, cancellation, due_at, updated_at, workload: {status,
+-- status_reason, scheduled_start, actual_…}}; of the order what is left out stays. A window that is moved while it waits
+-- takes its new capacity here. p_outgoing goes into the outbox in the same transaction.
+-- Answers {"state": "changed" | "fenced" (lease lost) | "wrong_state" | "no_capacity", "order", "free_kw"}.
+create or replace function public.beckn_change_order(p_change jsonb, p_outgoing jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.beckn_orders := jsonb_populate_record(null::public.beckn_orders, p_change);
+    work public.compute_workloads := jsonb_populate_record(null::public.compute_workloads, p_change -> 'workload');
+    held public.beckn_orders;
+    free_kw double precision;
+begin
+    -- The data centre first, as in placing: two transactions take their locks in one order.
+    perform from public.data_centres d
+    where d.dc_id = (select o.dc_id from public.beckn_orders o where o.order_id = given.order_id)
+    for no key update;
+    select * into held from public.beckn_orders o where o.order_id = given.order_id for update;
+    if given.lease_token is not null and held.lease_token is distinct from given.lease_token then
+        return json_build_object('state', 'fenced');
+    end if;
+    if held.order_id is null or not coalesce((p_change -> 'from_states') ? held.state, false) then
+        return json_build_object('state', 'wrong_state');
+    end if;
+    given.starts_at := coalesce(given.starts_at, held.starts_at);
+    given.ends_at := coalesce(given.ends_at, held.ends_at);
+    if given.state in ('SCHEDULED', 'DEFERRED') and (given.starts_at, given.ends_at) <> (held.starts_at, held.ends_at) then
+        free_kw := public.beckn_free_kw(held.dc_id, given.starts_at, given.ends_at, held.order_id);
+        if held.it_power_kw > free_kw then
+            return json_build_object('state', 'no_capacity', 'free_kw', greatest(free_kw, 0));
+        end if;
+    end if;
+    update public.beckn_orders o
+    set state = given.state,
+        starts_at = given.starts_at,
+        ends_at = given.ends_at,
+        deferral = coalesce(given.deferral, o.deferral),
+        cancellation = coalesce(given.cancellation, o.cancellation),
+        revision = o.revision + 1,
+        due_at = given.due_at,
+        lease_token = null,
+        leased_by = null,
+        updated_at = given.updated_at
+    where o.order_id = given.order_id;
+    update public.compute_workloads w
+    set status = work.status,
+        status_reason = coalesce(work.status_reason, w.status_reason),
+        scheduled_start = coalesce(work.scheduled_start, w.scheduled_start),
+        actual_start = coalesce(work.actual_start, w.actual_start),
+        actual_end = coalesce(work.actual_end, w.actual_end),
+        actual_energy_kwh = coalesce(work.actual_energy_kwh, w.actual_energy_kwh),
+        actual_carbon_gco2 = coalesce(work.actual_carbon_gco2, w.actual_carbon_gco2),
+        actual_cost_gbp = coalesce(work.actual_cost_gbp, w.actual_cost_gbp)
+    where w.job_id = held.job_id;
+    perform public.beckn_put_outbox(held.bpp_id, p_outgoing);
+    return json_build_object('state', 'changed', 'order', public.beckn_order(held.bpp_id, held.bap_id, held.order_id));
+end
+$$;
+
+-- Takes up to p_limit orders of p_bpp_id that are to start or to end by p_now, on a lease. An order whose buyer has a message
+-- in the inbox waits until that is answered, so that callbacks keep their order. Answers {"claimed": [orders…],
+-- "next_due_at"}.
+create or replace function public.beckn_claim_orders(
+    p_bpp_id text, p_worker text, p_now timestamptz, p_lease_seconds double precision, p_limit integer)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    due uuid[];
+begin
+    select coalesce(array_agg(ready.order_id), '{}') into due
+    from (
+        select o.order_id
+        from public.beckn_orders o
+        where o.bpp_id = p_bpp_id and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING') and o.due_at <= p_now
+            and not exists (
+                select
+                from public.beckn_inbox i
+                where i.transaction_id = o.transaction_id and i.state in ('ready', 'leased')
+                    and (i.recipient, i.sender) = (o.bpp_id, o.bap_id))
+        order by o.due_at, o.order_id
+        limit p_limit
+        for update of o skip locked) as ready;
+    update public.beckn_orders o
+    set lease_token = nextval('public.lease_tokens'),
+        leased_by = p_worker,
+        due_at = p_now + make_interval(secs => p_lease_seconds)
+    where o.order_id = any (due);
+    return json_build_object(
+        'claimed', coalesce((
+            select json_agg(public.beckn_order(p_bpp_id, null, taken.order_id) order by taken.position)
+            from unnest(due) with ordinality as taken (order_id, position)), '[]'),
+        'next_due_at', (
+            select min(o.due_at) from public.beckn_orders o
+            where o.bpp_id = p_bpp_id and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING') and o.due_at > p_now));
+end
+$$;
+
+
+-- Access -----------------------------------------------------------------------------------------------------------------
+
+do $access$
+declare
+    routine record;
+begin
+    for routine in
+        select p.oid::regprocedure as signature
+        from pg_catalog.pg_proc p
+        where p.pronamespace = 'public'::regnamespace
+            and p.proname = any (string_to_array(current_setting('pylon.functions'), ' '))
+    loop
+        execute format('revoke all on function %s from public', routine.signature);
+        if exists (select from pg_catalog.pg_roles where rolname = 'anon') then
+            execute format('revoke all on function %s from anon, authenticated', routine.signature);
+        end if;
+        if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+            execute format('grant execute on function %s to service_role', routine.signature);
+        end if;
+    end loop;
+end
+$access$;
+
+notify pgrst, 'reload schema';

@@ -1,0 +1,337 @@
+"""A database of any earlier version becomes what a new one is, loses nothing, and is never put back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from catalogue import content, structure
+from database.build_sql import FILES, statements
+from database.embedded import EmbeddedPostgres
+from database.errors import DatabaseError, SchemaMissing, SchemaTooNew
+from database.postgres import PostgresDatabase
+from database.schema import check_schema, install_schema
+from database.versions import FIRST_VERSION, MigrationMistake, migrations, newest
+from postgres_servers import postgres_of_version
+from supabase_client import Database
+
+VERSIONS = Path(__file__).resolve().parent / "schema_versions"
+EARLIER = range(FIRST_VERSION, newest().version)
+EMBEDDED = 18
+
+# What a migration is to change in the rows that are kept here: (version it leads to, table, column) → the new value.
+CHANGED: dict[tuple[int, str, str], Callable[[dict[str, Any]], Any]] = {}
+
+_STORED_COLUMNS = (
+    "select string_agg(quote_ident(attname), ', ') from pg_attribute "
+    "where attrelid = %s::regclass and attnum > 0 and not attisdropped and attgenerated = ''"
+)
+
+Session = psycopg.Connection[tuple[Any, ...]]
+
+
+@pytest.fixture(scope="module", params=[15, 16, EMBEDDED])
+def server(request: pytest.FixtureRequest, postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """Connection string of a superuser on a server of each major version."""
+    if request.param == EMBEDDED:
+        yield postgres_server.conninfo
+        return
+    with postgres_of_version(request.param) as conninfo:
+        yield conninfo
+
+
+@contextmanager
+def bare_database(server: str, name: str) -> Iterator[str]:
+    with psycopg.connect(server, autocommit=True) as session:
+        session.execute(f"create database {name} template template0".encode())
+        try:
+            yield make_conninfo(server, dbname=name)
+        finally:
+            session.execute(f"drop database {name} with (force)".encode())
+
+
+def in_utc(conninfo: str) -> Session:
+    return psycopg.connect(conninfo, options="-c timezone=UTC")
+
+
+def install_earlier(session: Session, version: int) -> dict[str, list[dict[str, Any]]]:
+    """Make a database of an earlier version, with rows in every table, which are the answer."""
+    folder = VERSIONS / str(version)
+    for name in FILES:
+        session.execute((folder / FILES[name].name).read_bytes(), prepare=False)
+    rows: dict[str, list[dict[str, Any]]] = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
+    with session.transaction():
+        session.execute("set local session_replication_role = replica")
+        for table, wanted in rows.items():
+            columns = session.execute(_STORED_COLUMNS, (table,)).fetchone()
+            assert columns is not None
+            session.execute(f"delete from public.{table}".encode())
+            session.execute(
+                f"insert into public.{table} ({columns[0]}) overriding system value "
+                f"select {columns[0]} from jsonb_populate_recordset(null::public.{table}, %s)".encode(),
+                (json.dumps(wanted),),
+            )
+    return rows
+
+
+def paste(session: Session) -> None:
+    for file in FILES.values():
+        session.execute(file.read_bytes(), prepare=False)
+
+
+def upgrade(conninfo: str, how: str) -> None:
+    if how == "by the program":
+        database = PostgresDatabase(conninfo, max_connections=1)
+        assert install_schema(database)
+        database.close()
+        return
+    with psycopg.connect(conninfo, autocommit=True) as session:
+        paste(session)
+
+
+@pytest.mark.parametrize("how", ["by the program", "pasted"])
+@pytest.mark.parametrize("version", EARLIER)
+def test_an_upgraded_database_is_like_a_new_one_and_has_lost_nothing(server: str, version: int, how: str) -> None:
+    with ExitStack() as stack:
+        old = stack.enter_context(bare_database(server, "upgraded"))
+        new = stack.enter_context(bare_database(server, "fresh"))
+        with psycopg.connect(old, autocommit=True) as session:
+            before = install_earlier(session, version)
+        upgrade(old, how)
+        upgrade(new, how)
+        with in_utc(old) as upgraded, in_utc(new) as fresh:
+            assert structure(upgraded) == structure(fresh)
+            after = {table: [row for (row,) in rows] for table, rows in content(upgraded).items()}
+    for table, rows in before.items():
+        for row in rows:
+            expected = as_changed(table, row, version)
+            assert any(expected.items() <= kept.items() for kept in after[table]), (table, expected)
+
+
+def as_changed(table: str, row: dict[str, Any], version: int) -> dict[str, Any]:
+    changed = dict(row)
+    for (to_version, of_table, column), value in CHANGED.items():
+        if to_version > version and of_table == table:
+            changed[column] = value(row)
+    return changed
+
+
+@pytest.mark.parametrize("version", EARLIER)
+def test_every_earlier_version_is_kept_with_rows_in_every_table(
+    postgres_server: EmbeddedPostgres, version: int
+) -> None:
+    with (
+        bare_database(postgres_server.conninfo, "kept") as conninfo,
+        psycopg.connect(conninfo, autocommit=True) as session,
+    ):
+        rows = install_earlier(session, version)
+        assert set(content(session)) == set(rows)
+        assert all(rows.values())
+
+
+def test_running_the_files_again_changes_nothing(server: str) -> None:
+    with (
+        bare_database(server, "again") as conninfo,
+        psycopg.connect(conninfo, autocommit=True) as session,
+    ):
+        paste(session)
+        once = structure(session), content(session)
+        paste(session)
+        assert (structure(session), content(session)) == once
+        database = PostgresDatabase(conninfo, max_connections=1)
+        assert not install_schema(database)
+        database.close()
+
+
+def test_each_version_a_database_has_had_is_written_down_with_who_brought_it(
+    postgres_server: EmbeddedPostgres,
+) -> None:
+    with bare_database(postgres_server.conninfo, "history") as conninfo:
+        with psycopg.connect(conninfo, autocommit=True) as session:
+            install_earlier(session, FIRST_VERSION)
+        upgrade(conninfo, "by the program")
+        with psycopg.connect(conninfo) as session:
+            rows = session.execute(
+                "select version, compatible_from, program from schema_version order by 1"
+            ).fetchall()
+    assert [row[:2] for row in rows] == [(1, 1), *((step.version, step.compatible_from) for step in migrations())]
+    assert rows[-1][2].startswith("pylon-deg ")
+
+
+@pytest.fixture
+def newer(postgres: PostgresDatabase) -> Callable[[int], None]:
+    """Makes the database one of the next version, whose programs must be of at least the given version."""
+
+    def become(compatible_from: int) -> None:
+        postgres.insert(
+            "schema_version",
+            [
+                {
+                    "version": newest().version + 1,
+                    "compatible_from": compatible_from,
+                    "applied_at": "2027-01-01T00:00:00Z",
+                }
+            ],
+        )
+        postgres.run_script(
+            "create or replace function public.half_hour_of(moment timestamptz) returns timestamptz "
+            "language sql immutable set search_path = '' as 'select null::timestamptz'"
+        )
+
+    return become
+
+
+@pytest.mark.own_database
+def test_a_newer_database_that_takes_this_program_is_used_and_left_as_it_is(
+    postgres: PostgresDatabase, newer: Callable[[int], None]
+) -> None:
+    newer(newest().version)
+    with psycopg.connect(postgres.conninfo) as session:
+        before = structure(session)
+    assert not install_schema(postgres)
+    check_schema(postgres)
+    with psycopg.connect(postgres.conninfo) as session:
+        assert structure(session) == before
+
+
+@pytest.mark.own_database
+def test_a_newer_database_that_does_not_take_this_program_is_refused_in_one_line(
+    postgres: PostgresDatabase, newer: Callable[[int], None]
+) -> None:
+    newer(newest().version + 1)
+    for check in (install_schema, check_schema):
+        with pytest.raises(
+            SchemaTooNew, match=r"programs before version \d+ cannot use.*: update the program"
+        ) as told:
+            check(postgres)
+        assert "\n" not in str(told.value)
+
+
+@pytest.mark.own_database
+@pytest.mark.parametrize("name", FILES)
+def test_older_files_that_are_pasted_into_a_newer_database_are_refused(
+    postgres: PostgresDatabase, newer: Callable[[int], None], name: str
+) -> None:
+    newer(1)
+    with psycopg.connect(postgres.conninfo, autocommit=True) as session:
+        before = structure(session)
+        with pytest.raises(psycopg.errors.RaiseException, match="this database has"):
+            session.execute(FILES[name].read_bytes(), prepare=False)
+        session.execute("rollback")
+        assert structure(session) == before
+
+
+@pytest.mark.own_database
+def test_a_database_with_the_first_file_alone_is_told_to_have_the_second(postgres: PostgresDatabase) -> None:
+    postgres.run_script("update public.schema_version set applied_at = null")
+    with pytest.raises(SchemaMissing, match=r"not its functions: run backend/deprecated/supabase_triggers\.sql"):
+        check_schema(postgres)
+    assert install_schema(postgres)
+    check_schema(postgres)
+
+
+@pytest.mark.own_database
+def test_a_database_of_an_earlier_version_is_told_which_it_has_and_what_to_paste(postgres: PostgresDatabase) -> None:
+    postgres.run_script("drop table public.schema_version")
+    with pytest.raises(SchemaMissing, match=r"has schema version 1, this program needs \d+: run .*supabase_schema"):
+        check_schema(postgres)
+
+
+def test_a_database_as_the_program_needs_it_passes_over_either_door(database: Database) -> None:
+    check_schema(database)
+
+
+@pytest.mark.own_database
+def test_two_checkouts_of_one_version_install_their_own_functions(postgres: PostgresDatabase) -> None:
+    postgres.run_script("update public.schema_version set fingerprint = 'another'")
+    assert install_schema(postgres)
+    assert not install_schema(postgres)
+
+
+@pytest.mark.own_database
+def test_a_failed_statement_leaves_nothing_of_the_upgrade(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = "alter table public.regions add column planet text; select no_such_function();"
+    monkeypatch.setattr("database.schema.statements", lambda name: statements(name) + broken)
+    postgres.run_script("update public.schema_version set fingerprint = 'another'")
+    with pytest.raises(DatabaseError, match=r"could not be brought to version \d+: .*no_such_function"):
+        install_schema(postgres)
+    assert postgres.scalar("select count(*) from information_schema.columns where column_name = 'planet'") == 0
+    assert postgres.scalar("select fingerprint from public.schema_version") == "another"
+
+
+def test_a_program_of_version_1_finds_its_mark_and_leaves_the_database_alone(postgres: PostgresDatabase) -> None:
+    mark = postgres.scalar("select obj_description('public.pipeline_runs'::regclass, 'pg_class')")
+    assert mark == "pylon-deg schema 9433b91718ae4681"
+
+
+def test_what_programs_of_compatible_versions_call_is_still_there(postgres_server: EmbeddedPostgres) -> None:
+    """Every function of an earlier version that may run beside this one, with its parameters."""
+    for version in range(newest().compatible_from, newest().version):
+        with ExitStack() as stack:
+            old = stack.enter_context(bare_database(postgres_server.conninfo, "compatible_old"))
+            new = stack.enter_context(bare_database(postgres_server.conninfo, "compatible_new"))
+            with psycopg.connect(old, autocommit=True) as session:
+                install_earlier(session, version)
+                called = signatures(session)
+            upgrade(new, "pasted")
+            with psycopg.connect(new) as session:
+                known = signatures(session)
+        for name, overloads in called.items():
+            for parameters in overloads:
+                assert any(takes(offered, parameters) for offered in known.get(name, [])), (name, parameters)
+
+
+Parameters = tuple[dict[str, str], int]
+
+
+def signatures(session: Session) -> dict[str, list[Parameters]]:
+    """Of every function: its parameters' types by name, in order, and how many of the last have defaults."""
+    found: dict[str, list[Parameters]] = {}
+    for name, names, types, defaults in session.execute(
+        "select proname, coalesce(proargnames, '{}'), "
+        "array(select format_type(t, null) from unnest(proargtypes) t), pronargdefaults "
+        "from pg_proc where pronamespace = 'public'::regnamespace and prorettype <> 'trigger'::regtype"
+    ):
+        found.setdefault(name, []).append((dict(zip(names, types, strict=False)), defaults))
+    return found
+
+
+def takes(offered: Parameters, called: Parameters) -> bool:
+    """Whether a call that names the parameters of `called` reaches the function that has `offered`."""
+    types, defaults = offered
+    required = list(types)[: len(types) - defaults]
+    wanted, optional = called
+    always = list(wanted)[: len(wanted) - optional]
+    return all(types.get(name) == kind for name, kind in wanted.items()) and set(required) <= set(always)
+
+
+@pytest.mark.parametrize(
+    ("files", "mistake"),
+    [
+        ({"2_x.sql": "-- Compatible from: 1\n"}, "name it"),
+        ({"0002_x.sql": "select 1;"}, "begin it with"),
+        ({"0003_x.sql": "-- Compatible from: 1\n"}, "after version 1 comes 2"),
+        (
+            {"0002_x.sql": "-- Compatible from: 1\n", "0002_y.sql": "-- Compatible from: 1\n"},
+            "after version 2 comes 3",
+        ),
+        ({"0002_x.sql": "-- Compatible from: 3\n"}, "cannot be"),
+        ({"0002_x.sql": "-- Compatible from: 2\n", "0003_x.sql": "-- Compatible from: 1\n"}, "cannot be"),
+    ],
+)
+def test_migrations_that_make_no_row_of_versions_are_refused(
+    tmp_path: Path, files: dict[str, str], mistake: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(MigrationMistake, match=mistake):
+        migrations(tmp_path)
