@@ -1,3 +1,5 @@
+begin;
+
 -- Pylon DEG: tables, views and read functions.
 --
 -- Run this file first and supabase_triggers.sql second: in Supabase's SQL editor, with psql, or by letting the
@@ -8,14 +10,65 @@
 -- a value and NULL is missing; functions return one json document, so that they read alike over psycopg and
 -- PostgREST.
 
-set client_min_messages = warning;
+set local client_min_messages = warning;
+set local timezone = 'UTC';
+
+-- One installation at a time: whoever waited here looks again at what the other has done.
+select pg_advisory_xact_lock(7263811);
+
+-- Versions of the schema: one row for each that this database has had. Programs of a version before compatible_from
+-- cannot use it. applied_at is null from the first file's end to the second's.
+create table if not exists public.schema_version (
+    version integer primary key check (version > 0),
+    compatible_from integer not null check (compatible_from between 1 and version),
+    applied_at timestamptz check (isfinite(applied_at)),
+    program text,
+    fingerprint text -- of the sources the functions were made from, for checkouts of one version
+);
+
+do $version$
+declare
+    newest integer := (select max(version) from public.schema_version);
+begin
+    if newest > 2 then
+        raise exception 'this database has schema version %, these files are of version 2 and would put older '
+            'functions back: use the files of the newer program', newest;
+    end if;
+    -- Version 1 kept no versions.
+    if newest is null and to_regclass('public.pipeline_runs') is not null then
+        insert into public.schema_version (version, compatible_from, applied_at) values (1, 1, now());
+    end if;
+end
+$version$;
+
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 1 then
+        execute $statements$
+-- The table schema_version is made by the first lines of supabase_schema.sql: version 1 had none.
+
+-- Any text names a key, and a key_id is its platform's own: it was a UUID, and one platform's alone.
+alter table public.beckn_subscribers
+    drop constraint beckn_subscribers_pkey,
+    alter column key_id type text using key_id::text,
+    add constraint beckn_subscribers_pkey primary key (subscriber_id, key_id),
+    add constraint beckn_subscribers_key_id_check check (key_id ~ '^[^|"[:cntrl:]]{1,200}$');
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (2, 1);
+    end if;
+end
+$migration$;
+
+insert into public.schema_version (version, compatible_from)
+select 2, 1
+where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
-set pylon.functions =
-    'half_hour_of source_rank counted national_forecast_series regional_forecast_series current_mix grid_context '
-    'regional_overview live_state workload_with_decision workload_detail workloads_page system_health known_signals '
-    'signal_history beckn_same_place beckn_key_id beckn_status_at beckn_lookup beckn_health beckn_dead_letters '
-    'beckn_order beckn_free_kw';
+set local pylon.functions =
+    'half_hour_of source_rank counted national_forecast_series regional_forecast_series current_mix '
+    'grid_context regional_overview live_state workload_with_decision workload_detail workloads_page '
+    'system_health known_signals signal_history beckn_same_place beckn_key_id beckn_status_at beckn_lookup '
+    'beckn_health beckn_dead_letters beckn_order beckn_free_kw';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -911,22 +964,6 @@ create table if not exists public.beckn_subscribers (
     constraint beckn_subscribers_key_id_check check (key_id ~ '^[^|"[:cntrl:]]{1,200}$'),
     check (valid_from < valid_until)
 );
-
--- A table from before any text could name a key.
-do $key_ids$
-begin
-    if (
-        select a.atttypid = 'pg_catalog.uuid'::regtype
-        from pg_catalog.pg_attribute a
-        where a.attrelid = 'public.beckn_subscribers'::regclass and a.attname = 'key_id') then
-        alter table public.beckn_subscribers
-            drop constraint beckn_subscribers_pkey,
-            alter column key_id type text using key_id::text,
-            add constraint beckn_subscribers_pkey primary key (subscriber_id, key_id),
-            add constraint beckn_subscribers_key_id_check check (key_id ~ '^[^|"[:cntrl:]]{1,200}$');
-    end if;
-end
-$key_ids$;
 create index if not exists beckn_subscribers_platform on public.beckn_subscribers (subscriber_id, type, updated desc);
 create index if not exists beckn_subscribers_providers on public.beckn_subscribers (domain, type) where status = 'SUBSCRIBED';
 
@@ -1229,11 +1266,11 @@ begin
         from pg_catalog.pg_class c
         where c.relnamespace = 'public'::regnamespace
             and c.relname in (
-                'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'data_centres',
-                'compute_workloads', 'agents', 'agent_states', 'orchestration_decisions', 'storage_assets',
-                'workload_notifications', 'pipeline_runs', 'broadcast_log', 'output_consumers', 'processed_contexts',
-                'beckn_subscribers', 'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders',
-                'current_system_state', 'regional_carbon_ranking', 'recent_decisions')
+    'schema_version', 'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix',
+    'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
+    'orchestration_decisions', 'pipeline_runs', 'broadcast_log', 'output_consumers', 'processed_contexts',
+    'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'beckn_subscribers', 'beckn_inbox',
+    'beckn_outbox', 'beckn_quotes', 'beckn_orders')
     loop
         if object.relkind = 'r' then
             execute format('alter table public.%I enable row level security', object.relname);
@@ -1279,4 +1316,4 @@ begin
 end
 $access$;
 
-notify pgrst, 'reload schema';
+commit;

@@ -1,20 +1,35 @@
+begin;
+
 -- Pylon DEG: triggers and the functions that write. Run it after supabase_schema.sql; idempotent like that file.
 --
 -- Everything that must happen together is one function here, so that it is one transaction over psycopg and one
 -- HTTP call over PostgREST alike.
 
-set client_min_messages = warning;
+set local client_min_messages = warning;
+set local timezone = 'UTC';
+select pg_advisory_xact_lock(7263811);
+
+do $version$
+declare
+    newest integer := (select max(version) from public.schema_version);
+begin
+    if newest is distinct from 2 then
+        raise exception 'this database has the tables of schema version %, this file is of version 2: '
+            'run the supabase_schema.sql that stands beside it first', newest;
+    end if;
+end
+$version$;
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
-set pylon.functions =
-    'touch_updated_at refuse_audit_change notify_new_workload submit_workloads claim_pipeline_slot store_signals '
-    'store_world store_run finish_pipeline_run prune_history awaits_decision claim_notifications '
-    'heartbeat_notifications release_notifications fail_notification requeue_dead reconsider_deferred queue_health '
-    'decision_contexts decision_context note_context publish_decisions events_after outputs_history task_output '
-    'newest_unacknowledged_output acknowledge_output current_context mark_context_processed register_agent '
-    'record_agent_state beckn_register beckn_key_holds beckn_receive beckn_put_outbox beckn_relay beckn_claim_inbox '
-    'beckn_finish_inbox beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox beckn_prune beckn_store_quote '
-    'beckn_place_order beckn_change_order beckn_claim_orders';
+set local pylon.functions =
+    'touch_updated_at refuse_audit_change notify_new_workload submit_workloads claim_pipeline_slot '
+    'store_signals store_world store_run finish_pipeline_run prune_history awaits_decision claim_notifications '
+    'heartbeat_notifications release_notifications fail_notification requeue_dead reconsider_deferred '
+    'queue_health decision_contexts decision_context note_context publish_decisions events_after '
+    'outputs_history task_output newest_unacknowledged_output acknowledge_output current_context '
+    'mark_context_processed register_agent record_agent_state beckn_register beckn_key_holds beckn_receive '
+    'beckn_put_outbox beckn_relay beckn_claim_inbox beckn_finish_inbox beckn_fail_inbox beckn_claim_outbox '
+    'beckn_settle_outbox beckn_prune beckn_store_quote beckn_place_order beckn_change_order beckn_claim_orders';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -1879,5 +1894,17 @@ begin
     end loop;
 end
 $access$;
+-- The version is whole -------------------------------------------------------------------------------------------------
+
+update public.schema_version
+set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
+    fingerprint = '19d20ceac91bb838'
+where version = 2;
+
+-- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
+-- newer ones, it must not put its functions back.
+comment on table public.pipeline_runs is 'pylon-deg schema 9433b91718ae4681';
 
 notify pgrst, 'reload schema';
+
+commit;

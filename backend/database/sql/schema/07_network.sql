@@ -24,22 +24,6 @@ create table if not exists public.beckn_subscribers (
     constraint beckn_subscribers_key_id_check check (key_id ~ '^[^|"[:cntrl:]]{1,200}$'),
     check (valid_from < valid_until)
 );
-
--- A table from before any text could name a key.
-do $key_ids$
-begin
-    if (
-        select a.atttypid = 'pg_catalog.uuid'::regtype
-        from pg_catalog.pg_attribute a
-        where a.attrelid = 'public.beckn_subscribers'::regclass and a.attname = 'key_id') then
-        alter table public.beckn_subscribers
-            drop constraint beckn_subscribers_pkey,
-            alter column key_id type text using key_id::text,
-            add constraint beckn_subscribers_pkey primary key (subscriber_id, key_id),
-            add constraint beckn_subscribers_key_id_check check (key_id ~ '^[^|"[:cntrl:]]{1,200}$');
-    end if;
-end
-$key_ids$;
 create index if not exists beckn_subscribers_platform on public.beckn_subscribers (subscriber_id, type, updated desc);
 create index if not exists beckn_subscribers_providers on public.beckn_subscribers (domain, type) where status = 'SUBSCRIBED';
 
