@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import psycopg
 import pytest
 
 from beckn.keys import own_key
@@ -34,7 +33,6 @@ from beckn.subscribers import (
 from beckn_network import Party, buyer, gateway, provider
 from beckn_specification import subscription_faults
 from database.postgres import PostgresDatabase
-from database.schema import SQL_FILES
 from half_hours import rfc3339, utc_now
 from new_database import as_url
 from served import Client, served
@@ -103,23 +101,6 @@ def test_two_platforms_may_name_their_keys_alike(database: Database) -> None:
     assert lookup(registry) == [other.subscriber_id]
     with pytest.raises(SubscriptionRefused, match="was revoked"):
         one.register(database, key_id="1")
-
-
-@pytest.mark.own_database
-def test_a_table_from_before_any_text_could_name_a_key_is_brought_up_to_date(postgres: PostgresDatabase) -> None:
-    party = provider()
-    party.register(postgres)
-    with psycopg.connect(postgres.conninfo, autocommit=True) as session:
-        session.execute(
-            "alter table beckn_subscribers drop constraint beckn_subscribers_pkey, "
-            "drop constraint beckn_subscribers_key_id_check, "
-            "alter column key_id type uuid using key_id::uuid, add primary key (key_id)"
-        )
-        for file in SQL_FILES:
-            session.execute(file.read_bytes())
-    assert Registry(postgres).find(party.subscriber_id, party.signer.key.key_id) is not None
-    for other in (provider(), buyer()):
-        other.register(postgres, key_id="1")
 
 
 def test_a_lookup_matches_what_it_names(database: Database) -> None:
