@@ -40,6 +40,10 @@ class Decided:
     undecided: tuple[Undecided, ...]
 
 
+class NothingToDecideFrom(Exception):
+    """There is no data centre, or no signal for the present half-hour, so a decision would have no options."""
+
+
 class Decider:
     """Decides as the settings say. Safe to use from many threads; holds no transaction while it thinks."""
 
@@ -63,8 +67,11 @@ class Decider:
 
         Raises:
             DatabaseError: the database failed; nothing is stored yet.
+            NothingToDecideFrom: the claims are to be given back until there is.
         """
         batch = self._queue.contexts([claim.job_id for claim in claims], self._clock())
+        if not batch.grid["data_centres"] or batch.grid["national"]["current"] is None:
+            raise NothingToDecideFrom
         records: list[DecisionRecord] = []
         undecided: list[Undecided] = []
         for claim in claims:

@@ -116,6 +116,20 @@ class Reconsidered(_Answer):
     failed: tuple[str, ...]
 
 
+class Readiness(_Answer):
+    """What there is to decide from: a data centre that is not OFFLINE, a signal for the present half-hour."""
+
+    data_centres: bool
+    signals: bool
+
+    @property
+    def awaited(self) -> str | None:
+        """What decisions wait for, in words; None when there is something to decide from."""
+        if not self.signals:
+            return "the grid's figures for the present half-hour, which the API server's pipeline stores"
+        return None if self.data_centres else "a data centre that is not OFFLINE"
+
+
 class QueueHealth(_Answer):
     """`depth` counts what waits, retries not yet due included; `in_flight` what a worker holds."""
 
@@ -204,6 +218,10 @@ class WorkQueue:
             "p_lease_seconds": self._lease_seconds,
         }
         return self._call(Claims, "claim_notifications", arguments)
+
+    def readiness(self, now: datetime) -> Readiness:
+        """Whether there is anything to decide from at `now`: claim nothing while there is not."""
+        return self._call(Readiness, "decision_readiness", {"p_now": now})
 
     def contexts(self, job_ids: Sequence[str], now: datetime) -> ContextBatch:
         """What the workloads are decided from at `now`."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from decisions.deciding import Decider
+from decisions.deciding import Decider, NothingToDecideFrom
 from decisions.gateway_agent import AgentState, GatewayAgent, gateway_agent_id
 from decisions.lease_keeper import LeaseKeeper
 from decisions.llm import GeminiJudge, ModelState, judge_from
@@ -68,6 +68,9 @@ class DecisionWorkers:
     ) -> None:
         self.queue = WorkQueue(database, agent_id, lease_seconds=lease_seconds)
         self.judge = judge
+        self._clock = clock
+        self._has_begun = False
+        self._awaited: str | None = None
         self._agent = GatewayAgent(database, agent_id, VERSION)
         self._decider = Decider(self.queue, carbon_price_gbp_per_t=carbon_price_gbp_per_t, clock=clock, judge=judge)
         self._stopping = threading.Event()
@@ -134,6 +137,8 @@ class DecisionWorkers:
         Raises:
             DatabaseError: the claim failed.
         """
+        if not self._can_begin():
+            return 0
         with_model = self.judge is not None and not self.judge.is_resting
         # A model takes seconds: one at a time, so that what waits is left to other workers.
         limit = 1 if with_model else BATCH
@@ -150,8 +155,23 @@ class DecisionWorkers:
             self._lookout.found_work(more_likely=taken == limit)
         if claims.claimed:
             with self._keeper.holding([claim.lease for claim in claims.claimed]):
-                self._decide_and_publish(claims.claimed, with_model=with_model)
+                try:
+                    self._decide_and_publish(claims.claimed, with_model=with_model)
+                except NothingToDecideFrom:
+                    self._has_begun = False
+                    self.queue.release([claim.lease for claim in claims.claimed])
+                    return 0
         return taken
+
+    def _can_begin(self) -> bool:
+        """Whether there is anything to decide from: asked until there is, and again once there was nothing left."""
+        if not self._has_begun:
+            awaited = self.queue.readiness(self._clock()).awaited
+            if awaited is not None and awaited != self._awaited:
+                _log.info("workloads wait for %s", awaited)
+            self._awaited = awaited
+            self._has_begun = awaited is None
+        return self._has_begun
 
     def scorer_in_use(self) -> tuple[AgentState, str]:
         """Who sets the scores at present, and why or how, for `/health` and the agent's state."""

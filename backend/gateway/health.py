@@ -82,7 +82,8 @@ def read_gateway_health(
         stale=age_s is None or age_s > STALE_AFTER.total_seconds() or not data.current_half_hour_known,
     )
     joined = None if network is None else network_health(database, network)
-    reasons = [*_reasons(waiting, deciding, signals), *(_network_reasons(joined) if joined else [])]
+    awaited = queue.readiness(now).awaited if waiting.depth else None
+    reasons = [*_reasons(waiting, awaited, deciding, signals), *(_network_reasons(joined) if joined else [])]
     state: Literal["ok", "degraded", "stopped"] = "degraded" if reasons else "ok"
     return GatewayHealth(
         state=state if deciding.running else "stopped",
@@ -97,7 +98,7 @@ def read_gateway_health(
     )
 
 
-def _reasons(queue: QueueState, deciding: DecidingStatus, signals: SignalState) -> list[str]:
+def _reasons(queue: QueueState, awaited: str | None, deciding: DecidingStatus, signals: SignalState) -> list[str]:
     reasons = []
     if not deciding.running:
         reasons.append("no decisions are made: the deciding process is not running, it is started again")
@@ -105,6 +106,8 @@ def _reasons(queue: QueueState, deciding: DecidingStatus, signals: SignalState) 
         reasons.append(deciding.model.detail)
     if signals.stale:
         reasons.append("the grid's signals are stale: is the API server running?")
+    if awaited is not None:
+        reasons.append(f"workloads wait for {awaited}")
     if queue.dead:
         reasons.append(f"{queue.dead} notifications are dead: GET /queue/dead says why")
     return reasons

@@ -29,6 +29,7 @@ from decisions.recording import replay
 from decisions.worker import DecisionWorkers
 from grid_world import NOW, data_centre, store_data_centres, store_grid, store_world, submit, workload
 from model_server import MODEL_VERSION, ModelServer, Reply, answer, error, judgements
+from pipeline import run_once
 from settings import load_settings
 from supabase_client import Database, Order, Row, Where
 
@@ -194,19 +195,52 @@ def test_a_judged_decision_is_replayed_with_its_judgements(
     assert replay(row["context"], sequence=1).model_dump(mode="json") == row["output"]
 
 
-def test_without_data_centres_the_output_is_empty_and_the_workload_waits(postgres: PostgresDatabase) -> None:
-    store_grid(postgres)
-    output = decide_one(postgres)
-    assert output.data_centre_options == []
-    assert output.metadata.dc_count == 0
-    stored = job(postgres)
-    assert (stored["status"], stored["host_dc_id"]) == ("PENDING", None)
-    assert "no data centre" in stored["status_reason"].lower()
+def test_before_there_is_anything_to_decide_from_a_workload_waits_and_uses_no_attempt(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    engine = an_engine(database)
+    submit(database, workload("job-1"))
+    assert engine.work_once() == 0
+    store_data_centres(database, [data_centre(1, status="OFFLINE")])
+    store_grid(database)
+    assert engine.work_once() == 0
+    assert engine.work_once() == 0
+    assert [record.message for record in caplog.records if record.name == "decisions.worker"] == [
+        "workloads wait for the grid's figures for the present half-hour, which the API server's pipeline stores",
+        "workloads wait for a data centre that is not OFFLINE",
+    ]
+    assert job(database)["status"] == "PENDING"
 
-    store_data_centres(postgres, [data_centre(1)])
-    assert reconsider_deferred(postgres, NOW).reconsidered == ("job-1",)
-    assert an_engine(postgres).work_once() == 1
-    assert job(postgres)["status"] == "QUEUED"
+    store_data_centres(database, [data_centre(2)])
+    assert engine.work_once() == 1
+    assert job(database)["status"] == "QUEUED"
+    (notification,) = database.select("workload_notifications", order=Order(("notification_id",)))
+    assert notification["attempts"] == 1
+
+
+def test_when_the_last_data_centre_goes_what_was_claimed_is_given_back(postgres: PostgresDatabase) -> None:
+    store_world(postgres, data_centres=1)
+    engine = an_engine(postgres)
+    assert engine.work_once() == 0
+    postgres.update("data_centres", {"status": "OFFLINE"}, where=[Where("dc_id", "DC-001")])
+    submit(postgres, workload("job-1"))
+    assert engine.work_once() == 0
+    (notification,) = postgres.select("workload_notifications", order=Order(("notification_id",)))
+    assert (notification["state"], notification["attempts"]) == ("ready", 0)
+    assert decisions(postgres) == []
+    postgres.update("data_centres", {"status": "ACTIVE"}, where=[Where("dc_id", "DC-001")])
+    assert engine.work_once() == 1
+
+
+def test_the_first_run_that_stores_wakes_what_waits_long_before_the_next_poll(postgres: PostgresDatabase) -> None:
+    submit(postgres, workload("job-1"))
+    with running(an_engine(postgres, poll_seconds=600)):
+        eventually(lambda: postgres.call("queue_health", {})["depth"] == 1)
+        settings = load_settings({"SYNTHETIC_WORKLOADS_PER_RUN": "0"})
+        run_once(postgres, settings, None, now=NOW)
+        (row,) = decided(postgres)
+    assert row["output"]["data_centre_options"]
 
 
 @pytest.mark.parametrize(

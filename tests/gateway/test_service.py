@@ -10,7 +10,7 @@ from uuid import uuid4
 from database.postgres import PostgresDatabase
 from decisions.llm import ModelState
 from gateway.deciding import NOT_RUNNING, DecidingStatus, ModelReport
-from grid_world import NOW, store_world, submit, workload
+from grid_world import NOW, store_grid, store_world, submit, workload
 from running_gateway import DECIDING, running_gateway
 from supabase_client import Database
 
@@ -80,6 +80,16 @@ def test_health_tells_the_queue_the_scorer_the_signals_and_the_streams(database:
         assert (stopped.status_code, stopped.headers["Content-Type"]) == (503, "application/problem+json")
         assert (stopped.json()["state"], stopped.json()["deciding"]["running"]) == ("stopped", False)
         assert stopped.json()["queue"]["depth"] == 1
+
+
+def test_health_says_what_waiting_workloads_wait_for(postgres: PostgresDatabase) -> None:
+    with running_gateway(postgres) as gateway:
+        assert not any("wait for" in reason for reason in gateway.get("/health").json()["reasons"])
+        submit(postgres, workload("first"))
+        reasons = gateway.get("/health").json()["reasons"]
+        assert any("workloads wait for the grid's figures for the present half-hour" in reason for reason in reasons)
+        store_grid(postgres)
+        assert gateway.get("/health").json()["reasons"] == ["workloads wait for a data centre that is not OFFLINE"]
 
 
 def _dead_message() -> dict[str, Any]:

@@ -219,7 +219,12 @@ begin
         return json_build_object('state', 'fenced');
     end if;
     signals := public.store_signals(p_batch);
-    return (signals::jsonb || public.store_world(p_batch, p_slot)::jsonb || '{"state": "stored"}')::json;
+    signals := (signals::jsonb || public.store_world(p_batch, p_slot)::jsonb || '{"state": "stored"}')::json;
+    -- What was submitted before there was anything to decide from has waited for this.
+    if exists (select from public.workload_notifications n where n.state = 'ready') then
+        perform pg_notify('workload_ready', '');
+    end if;
+    return signals;
 end
 $$;
 

@@ -26,6 +26,19 @@ as $$
             join public.compute_workloads w on w.job_id = asked.job_id), '[]'))
 $$;
 
+-- Whether there is anything to decide from at p_now: {"data_centres": one at least that is not OFFLINE, "signals": the
+-- present half-hour is stored}. Before the first pipeline run there is neither, and a decision would have no options.
+create or replace function public.decision_readiness(p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'data_centres', exists (select from public.data_centres d where d.status <> 'OFFLINE'),
+        'signals', exists (select from public.grid_signals g where g.timestamp = public.half_hour_of(p_now)))
+$$;
+
 -- The context of one workload, whole: what a decision made at p_now would be made from. Null for an unknown job_id.
 create or replace function public.decision_context(p_job_id text, p_now timestamptz)
 returns json
