@@ -25,8 +25,8 @@ set local pylon.functions =
     'touch_updated_at refuse_audit_change notify_new_workload submit_workloads claim_pipeline_slot '
     'store_signals store_world store_run finish_pipeline_run prune_history awaits_decision claim_notifications '
     'heartbeat_notifications release_notifications fail_notification requeue_dead reconsider_deferred '
-    'queue_health decision_contexts decision_context note_context publish_decisions events_after '
-    'outputs_history task_output newest_unacknowledged_output acknowledge_output current_context '
+    'queue_health decision_contexts decision_readiness decision_context note_context publish_decisions '
+    'events_after outputs_history task_output newest_unacknowledged_output acknowledge_output current_context '
     'mark_context_processed register_agent record_agent_state beckn_register beckn_key_holds beckn_receive '
     'beckn_put_outbox beckn_relay beckn_claim_inbox beckn_finish_inbox beckn_fail_inbox beckn_claim_outbox '
     'beckn_settle_outbox beckn_prune beckn_store_quote beckn_place_order beckn_change_order beckn_claim_orders';
@@ -417,7 +417,12 @@ begin
         return json_build_object('state', 'fenced');
     end if;
     signals := public.store_signals(p_batch);
-    return (signals::jsonb || public.store_world(p_batch, p_slot)::jsonb || '{"state": "stored"}')::json;
+    signals := (signals::jsonb || public.store_world(p_batch, p_slot)::jsonb || '{"state": "stored"}')::json;
+    -- What was submitted before there was anything to decide from has waited for this.
+    if exists (select from public.workload_notifications n where n.state = 'ready') then
+        perform pg_notify('workload_ready', '');
+    end if;
+    return signals;
 end
 $$;
 
@@ -794,6 +799,19 @@ as $$
                 order by asked.position)
             from jsonb_array_elements_text(p_job_ids) with ordinality as asked (job_id, position)
             join public.compute_workloads w on w.job_id = asked.job_id), '[]'))
+$$;
+
+-- Whether there is anything to decide from at p_now: {"data_centres": one at least that is not OFFLINE, "signals": the
+-- present half-hour is stored}. Before the first pipeline run there is neither, and a decision would have no options.
+create or replace function public.decision_readiness(p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'data_centres', exists (select from public.data_centres d where d.status <> 'OFFLINE'),
+        'signals', exists (select from public.grid_signals g where g.timestamp = public.half_hour_of(p_now)))
 $$;
 
 -- The context of one workload, whole: what a decision made at p_now would be made from. Null for an unknown job_id.
@@ -1898,7 +1916,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '19d20ceac91bb838'
+    fingerprint = 'aceb73d60e88ecaa'
 where version = 2;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
