@@ -280,6 +280,9 @@ class OrchestrationDecision(ObjectType):
     output: Document = prop("The published output", detail=True)
     token_usage: Document = prop("What the model read and wrote, in tokens")
     decided_at: Moment = prop("When it was made")
+    grid_digest: str | None = prop(
+        "SHA-256 of the inputs that it shares with other decisions; null where it shares none", detail=True
+    )
 
 
 class StorageAsset(ObjectType):

@@ -32,10 +32,10 @@ begin
             and c.relname not in ('regions', 'schema_version')
     loop
         execute format('select exists (select from %s)', tab) into filled;
-        if filled and tab = 'orchestration_decisions'::regclass then
-            alter table orchestration_decisions disable trigger refuse_row_change;
-            delete from orchestration_decisions;
-            alter table orchestration_decisions enable always trigger refuse_row_change;
+        if filled and tab in ('orchestration_decisions'::regclass, 'decision_grids'::regclass) then
+            execute format('alter table %s disable trigger refuse_row_change', tab);
+            execute format('delete from %s', tab);
+            execute format('alter table %s enable always trigger refuse_row_change', tab);
         elsif filled then
             execute format('delete from %s', tab);
         end if;

@@ -223,6 +223,7 @@ def test_views_are_read_with_the_reader_s_own_rights(catalogue: Catalogue) -> No
         "current_system_state",
         "regional_carbon_ranking",
         "recent_decisions",
+        "audited_decisions",
     }
     assert {tuple(view["reloptions"]) for view in views} == {("security_invoker=true",)}
 

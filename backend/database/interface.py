@@ -14,6 +14,10 @@ Row = dict[str, Any]
 Comparison = Literal["eq", "gt", "gte", "lt", "lte", "in", "is_null"]
 
 
+# Tables that are read through a view, which has the same columns and puts together what is stored in pieces.
+READ_THROUGH = {"orchestration_decisions": "audited_decisions"}
+
+
 @dataclass(frozen=True)
 class Where:
     """One condition on one column. `in` takes a sequence, `is_null` takes True or False."""

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from database.errors import DatabaseError, DatabaseUnreachable, error_of_sqlstate
-from database.interface import Listener, Order, Row, Where, check_write, need_condition
+from database.interface import READ_THROUGH, Listener, Order, Row, Where, check_write, need_condition
 from half_hours import rfc3339
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class PostgresDatabase:
             "select coalesce(json_agg(r), '[]')::text from (select {} from {} {} order by {} {}) as r"
         ).format(
             sql.SQL(", ").join(map(sql.Identifier, columns)) if columns else sql.SQL("*"),
-            sql.Identifier("public", table),
+            sql.Identifier("public", READ_THROUGH.get(table, table)),
             _where(conditions),
             sql.SQL(", ").join(sql.Identifier(column) + direction for column in order.columns),
             sql.SQL("limit %s") if limit is not None else sql.SQL(""),

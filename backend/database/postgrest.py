@@ -13,7 +13,7 @@ from postgrest.types import CountMethod, ReturnMethod
 from supabase import Client, ClientOptions, create_client
 
 from database.errors import AccessRefused, DatabaseError, DatabaseUnreachable, error_of_sqlstate
-from database.interface import Listener, Order, Row, Where, check_write, need_condition
+from database.interface import READ_THROUGH, Listener, Order, Row, Where, check_write, need_condition
 from half_hours import rfc3339
 
 Answer = TypeVar("Answer")
@@ -124,7 +124,7 @@ class SupabaseDatabase:
         columns: Sequence[str] | None,
     ) -> list[Row]:
         def request() -> Rows:
-            query = _filtered(self._client.table(table).select(*(columns or ["*"])), where)
+            query = _filtered(self._client.table(READ_THROUGH.get(table, table)).select(*(columns or ["*"])), where)
             if after is not None:
                 query = query.or_(_past(order, after))
             for column in order.columns:

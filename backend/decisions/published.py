@@ -38,7 +38,7 @@ class Event(_Answer):
 
 
 class EventPage(_Answer):
-    """Events in order. `next` is the cursor to go on from; `oldest` and `newest` are what the log holds.
+    """Events in order. `next` is the cursor to go on from; `oldest` is held by the log, `newest` the newest ever.
 
     A cursor below `oldest - 1` has missed events that are pruned; one above `newest` is of another database.
     """

@@ -79,12 +79,14 @@ class Claims(_Answer):
 
 class PublishState(Word):
     """`ALREADY`: by an earlier call with the same lease. `FENCED`: the lease was lost and nothing is stored.
-    `WITHDRAWN`: the workload no longer waits, so the notification is closed without a decision."""
+    `WITHDRAWN`: the workload no longer waits, so the notification is closed without a decision. `UNCHANGED`: asked
+    again, the answer is that of the newest decision, so it is no new one."""
 
     PUBLISHED = "published"
     ALREADY = "already"
     FENCED = "fenced"
     WITHDRAWN = "withdrawn"
+    UNCHANGED = "unchanged"
 
 
 class PublishResult(_Answer):
@@ -110,7 +112,7 @@ class FailureResult(_Answer):
 
 
 class Reconsidered(_Answer):
-    """job_ids that ask again, and those that failed because their deadline has passed."""
+    """job_ids that ask again, and those that failed: past their deadline, or after a week without one."""
 
     reconsidered: tuple[str, ...]
     failed: tuple[str, ...]
@@ -257,6 +259,7 @@ class WorkQueue:
             "p_agent_id": self._agent_id,
             "p_grid": grid,
             "p_decisions": [record.to_row() for record in records],
+            "p_skip_unchanged": True,
         }
         answer = self._database.call("publish_decisions", arguments, repeatable=True)
         return tuple(PublishResult.model_validate(result) for result in answer["results"])
@@ -283,7 +286,7 @@ class WorkQueue:
 
 
 def reconsider_deferred(database: Database, now: datetime) -> Reconsidered:
-    """Let every workload that found no place ask again, and fail those past their deadline.
+    """Let the workloads that found no place ask again, and fail those that have waited for as long as they may.
 
     For the pipeline, after a run: the grid may answer differently now.
     """

@@ -282,6 +282,9 @@ class _Outage:
 
 
 def _log_result(result: PublishResult, record: DecisionRecord, took_ms: float) -> None:
+    if result.state is PublishState.UNCHANGED:
+        _log.info("job %s: asked again, and the newest decision still stands", record.job_id)
+        return
     if result.state not in {PublishState.PUBLISHED, PublishState.ALREADY}:
         _log.info("job %s: result dropped, the notification is %s", record.job_id, result.state)
         return

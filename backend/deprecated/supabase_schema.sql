@@ -53,6 +53,30 @@ alter table public.beckn_subscribers
     alter column key_id type text using key_id::text,
     add constraint beckn_subscribers_pkey primary key (subscriber_id, key_id),
     add constraint beckn_subscribers_key_id_check check (key_id ~ '^[^|"[:cntrl:]]{1,200}$');
+
+-- Grids that decisions share, the greatest event number, and the pauses of workloads that found no place.
+create table public.decision_grids (
+    digest text primary key check (digest ~ '^[0-9a-f]{64}$'),
+    grid jsonb not null
+);
+
+alter table public.orchestration_decisions add column grid_digest text;
+
+create table public.event_numbers (
+    only_row boolean primary key default true check (only_row),
+    newest bigint not null check (newest >= 0)
+) with (fillfactor = 10);
+
+create table public.workload_reconsiderations (
+    job_id text primary key references public.compute_workloads on delete cascade,
+    status text not null,
+    asked integer not null default 0,
+    waiting_since timestamptz not null,
+    ask_again_at timestamptz not null,
+    centres text,
+    lowest_now double precision,
+    lowest_ahead double precision
+) with (fillfactor = 70);
 $statements$;
         insert into public.schema_version (version, compatible_from) values (2, 1);
     end if;
@@ -353,6 +377,16 @@ create unique index if not exists workload_notifications_open on public.workload
     where state <> 'done';
 create sequence if not exists public.lease_tokens;
 
+-- The grids that decisions were made on, each once: all decisions of a half-hour share one. Like the audit log they are
+-- written once, and none is ever pruned.
+create table if not exists public.decision_grids (
+    -- SHA-256 of the document as PostgreSQL writes a jsonb, in hexadecimal.
+    digest text primary key check (digest ~ '^[0-9a-f]{64}$'),
+    grid jsonb not null
+);
+
+-- "context" is the whole of the inputs where grid_digest is null; else what is the decision's own of them (task, as_of,
+-- settings), and the rest is the grid. The view audited_decisions puts them together.
 create table if not exists public.orchestration_decisions (
     decision_id uuid primary key default gen_random_uuid(),
     -- No foreign key: a notification is pruned in time, the decision stays.
@@ -372,7 +406,9 @@ create table if not exists public.orchestration_decisions (
     context jsonb not null,
     output jsonb not null,
     token_usage jsonb,
-    decided_at timestamptz not null default clock_timestamp()
+    decided_at timestamptz not null default clock_timestamp(),
+    -- No foreign key, which would lock the grid at every decision: no grid is ever changed or deleted.
+    grid_digest text
 );
 create index if not exists orchestration_decisions_newest on public.orchestration_decisions (decided_at desc);
 create index if not exists orchestration_decisions_job on public.orchestration_decisions (job_id, decided_at desc);
@@ -404,6 +440,26 @@ create table if not exists public.broadcast_log (
     created_at timestamptz not null default clock_timestamp()
 );
 create index if not exists broadcast_log_created on public.broadcast_log (created_at);
+
+-- The number of the newest event there has ever been, in one row: the log itself may be pruned or emptied.
+create table if not exists public.event_numbers (
+    only_row boolean primary key default true check (only_row),
+    newest bigint not null check (newest >= 0)
+) with (fillfactor = 10);
+
+-- How often a workload that found no place has been asked about again, and when it is next. "lowest_now" and
+-- "lowest_ahead" are the easiest of what it waits for, in the present half-hour and in the 48 hours ahead, that any of
+-- these questions met; "centres" tells the data centres then from others.
+create table if not exists public.workload_reconsiderations (
+    job_id text primary key references public.compute_workloads on delete cascade,
+    status text not null,
+    asked integer not null default 0,
+    waiting_since timestamptz not null,
+    ask_again_at timestamptz not null,
+    centres text,
+    lowest_now double precision,
+    lowest_ahead double precision
+) with (fillfactor = 70);
 
 create table if not exists public.output_consumers (
     consumer text primary key check (consumer ~ '^[A-Za-z0-9._:-]{1,64}$'),
@@ -682,6 +738,31 @@ left join public.data_centres c on c.dc_id = d.chosen_dc_id
 order by d.decided_at desc
 limit 100;
 
+
+-- The audit log with every decision's context whole: what reads of orchestration_decisions by the program are made from.
+create or replace view public.audited_decisions with (security_invoker = true) as
+select
+    d.decision_id,
+    d.notification_id,
+    d.sequence,
+    d.job_id,
+    d.agent_id,
+    d.chosen_dc_id,
+    d.recommended_start,
+    d.scorer,
+    d.model,
+    d.scorer_version,
+    d.fallback_reason,
+    d.reasoning,
+    d.constraints_evaluated,
+    d.alternatives_considered,
+    coalesce(g.grid || d.context, d.context) as context,
+    d.output,
+    d.token_usage,
+    d.decided_at,
+    d.grid_digest
+from public.orchestration_decisions d
+left join public.decision_grids g on g.digest = d.grid_digest;
 
 -- Reads for the API server ---------------------------------------------------------------------------------------
 
@@ -1268,8 +1349,9 @@ begin
             and c.relname in (
     'schema_version', 'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix',
     'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
-    'orchestration_decisions', 'pipeline_runs', 'broadcast_log', 'output_consumers', 'processed_contexts',
-    'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'beckn_subscribers', 'beckn_inbox',
+    'decision_grids', 'orchestration_decisions', 'pipeline_runs', 'broadcast_log', 'event_numbers',
+    'workload_reconsiderations', 'output_consumers', 'processed_contexts', 'current_system_state',
+    'regional_carbon_ranking', 'recent_decisions', 'audited_decisions', 'beckn_subscribers', 'beckn_inbox',
     'beckn_outbox', 'beckn_quotes', 'beckn_orders')
     loop
         if object.relkind = 'r' then

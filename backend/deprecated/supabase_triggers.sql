@@ -24,12 +24,13 @@ $version$;
 set local pylon.functions =
     'touch_updated_at refuse_audit_change notify_new_workload submit_workloads claim_pipeline_slot '
     'store_signals store_world store_run finish_pipeline_run prune_history awaits_decision claim_notifications '
-    'heartbeat_notifications release_notifications fail_notification requeue_dead reconsider_deferred '
-    'queue_health decision_contexts decision_readiness decision_context note_context publish_decisions '
-    'events_after outputs_history task_output newest_unacknowledged_output acknowledge_output current_context '
-    'mark_context_processed register_agent record_agent_state beckn_register beckn_key_holds beckn_receive '
-    'beckn_put_outbox beckn_relay beckn_claim_inbox beckn_finish_inbox beckn_fail_inbox beckn_claim_outbox '
-    'beckn_settle_outbox beckn_prune beckn_store_quote beckn_place_order beckn_change_order beckn_claim_orders';
+    'heartbeat_notifications release_notifications fail_notification requeue_dead waiting_prospects '
+    'reconsider_deferred queue_health decision_contexts decision_readiness decision_context note_context '
+    'publish_decisions events_after outputs_history task_output newest_unacknowledged_output acknowledge_output '
+    'current_context mark_context_processed register_agent record_agent_state beckn_register beckn_key_holds '
+    'beckn_receive beckn_put_outbox beckn_relay beckn_claim_inbox beckn_finish_inbox beckn_fail_inbox '
+    'beckn_claim_outbox beckn_settle_outbox beckn_prune beckn_store_quote beckn_place_order beckn_change_order '
+    'beckn_claim_orders';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -86,7 +87,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    raise exception 'orchestration_decisions is an audit log: % is not allowed', tg_op
+    raise exception '% is an audit log: % is not allowed', tg_table_name, tg_op
         using errcode = 'insufficient_privilege', hint = 'Publish a new decision instead.';
 end
 $$;
@@ -100,6 +101,16 @@ create or replace trigger refuse_truncate
 -- "always": not even a session that calls itself a replica may pass.
 alter table public.orchestration_decisions enable always trigger refuse_row_change;
 alter table public.orchestration_decisions enable always trigger refuse_truncate;
+
+-- The grids are the greater part of the decisions' inputs.
+create or replace trigger refuse_row_change
+    before update or delete on public.decision_grids
+    for each row execute function public.refuse_audit_change();
+create or replace trigger refuse_truncate
+    before truncate on public.decision_grids
+    for each statement execute function public.refuse_audit_change();
+alter table public.decision_grids enable always trigger refuse_row_change;
+alter table public.decision_grids enable always trigger refuse_truncate;
 
 
 -- A new workload asks for a decision, whoever inserted it ------------------------------------------------------------
@@ -444,7 +455,7 @@ as $$
 $$;
 
 -- Time series, processed notifications, events, network messages and run records from before p_before. The newest event
--- stays, whatever its age: the next sequence number is counted on from it. The audit log is never pruned.
+-- stays, whatever its age. The audit log is never pruned.
 create or replace function public.prune_history(p_before timestamptz)
 returns json
 language plpgsql
@@ -688,33 +699,114 @@ begin
 end
 $$;
 
--- After a pipeline run the grid may answer differently: every workload that was decided and found no place asks again,
--- until its deadline; then it has failed. One with an open notification (dead ones count: they wait for an operator) is
--- left alone. Answers {"reconsidered": [job_id…], "failed": [job_id…]}.
+-- What a waiting workload waits for, by its status: the lowest figure of the present half-hour and of the 48 hours from it,
+-- over the places that could take it. The less, the easier: a carbon intensity where data centres are, a price, a stress,
+-- and for PENDING, taken negative, the greatest free power of a data centre in MW, and how many of the half-hours' figures
+-- are known. "centres" tells one set of data centres from another; their load, which moves all the time, is no part of it.
+create or replace function public.waiting_prospects(p_now timestamptz)
+returns table (status text, lowest_now double precision, lowest_ahead double precision, centres text)
+language sql
+stable
+set search_path = ''
+as $$
+    with active as materialized (
+        select d.* from public.data_centres d where d.status = 'ACTIVE'
+    ),
+    fleet as (
+        select coalesce(encode(sha256(convert_to(json_agg(json_build_array(
+            d.dc_id, d.region_id, d.pue, d.total_capacity_mw, d.total_capacity_teraflops, d.flexibility_rating)
+            order by d.dc_id)::text, 'UTF8')), 'hex'), '') as centres
+        from active d
+    ),
+    slots as (
+        select public.half_hour_of(p_now) as first, public.half_hour_of(p_now) + interval '48 hours' as after_last
+    ),
+    national as (
+        select
+            min(g.wholesale_price_gbp_mwh) filter (where g.timestamp = slots.first) as price_now,
+            min(g.wholesale_price_gbp_mwh) as price_ahead,
+            min(g.grid_stress_score) filter (where g.timestamp = slots.first) as stress_now,
+            min(g.grid_stress_score) as stress_ahead,
+            count(g.wholesale_price_gbp_mwh) as known
+        from slots
+        join public.grid_signals g on g.timestamp >= slots.first and g.timestamp < slots.after_last
+    ),
+    regional as (
+        select
+            min(s.carbon_intensity_forecast) filter (where s.timestamp = slots.first) as carbon_now,
+            min(s.carbon_intensity_forecast) as carbon_ahead,
+            count(s.carbon_intensity_forecast) as known
+        from slots
+        join (select distinct region_id from active) as sited on true
+        join public.regional_grid_signals s
+            on s.region_id = sited.region_id and s.timestamp >= slots.first and s.timestamp < slots.after_last
+    ),
+    room as (
+        select -max(d.total_capacity_mw * (100 - d.current_load_percentage) / 100) as taken_negative from active d
+    )
+    select prospect.status, prospect.lowest_now, prospect.lowest_ahead, fleet.centres
+    from national, regional, room, fleet
+    cross join lateral (values
+        ('DEFERRED_CARBON', regional.carbon_now, regional.carbon_ahead),
+        ('DEFERRED_PRICE', national.price_now, national.price_ahead),
+        ('DEFERRED_GRID_STRESS', national.stress_now, national.stress_ahead),
+        ('PENDING', room.taken_negative, -(national.known + regional.known))) as prospect (status, lowest_now, lowest_ahead)
+$$;
+
+-- After a pipeline run: the workloads that were decided and found no place ask again, each after a pause that doubles from
+-- half an hour to a day. One asks at once where something is better than at any of its questions before: other data
+-- centres, or less of what it waits for (waiting_prospects). It ends at its deadline or, without one, when it has waited
+-- for a week, or for its deferral window if that is longer: then it has failed. A workload with an open notification
+-- (dead ones count: they wait for an operator) is left alone. Answers {"reconsidered": [job_id…], "failed": [job_id…]}.
 create or replace function public.reconsider_deferred(p_now timestamptz)
 returns json
 language plpgsql
 set search_path = ''
 as $$
 declare
+    longest_wait constant interval := interval '7 days';
+    longest_pause constant interval := interval '1 day';
+    -- A run is not on the minute: a question that is due within a few minutes is due.
+    leeway constant interval := interval '5 minutes';
     overdue json;
     renewed json;
 begin
+    delete from public.workload_reconsiderations r
+    using public.compute_workloads w
+    where w.job_id = r.job_id and not public.awaits_decision(w.status);
+    -- One that waits for something else since its last question has met nothing easier of that yet.
+    update public.workload_reconsiderations r
+    set status = w.status, lowest_now = p.lowest_now, lowest_ahead = p.lowest_ahead
+    from public.compute_workloads w, public.waiting_prospects(p_now) as p
+    where w.job_id = r.job_id and r.status <> w.status and p.status = w.status;
+
     with waiting as materialized (
-        select w.job_id
+        select
+            w.job_id, w.deadline,
+            trim_scale(round(extract(epoch from patience.longest) / 86400, 1)) as longest_days
         from public.compute_workloads w
+        cross join lateral (
+            select greatest(longest_wait, make_interval(mins => coalesce(w.deferral_window_mins, 0))) as longest
+        ) as patience
+        left join public.workload_reconsiderations r on r.job_id = w.job_id
         where w.status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
-            and w.deadline <= p_now
+            and case
+                when w.deadline is not null then w.deadline <= p_now
+                else r.waiting_since + patience.longest <= p_now
+            end
             and not exists (
                 select from public.workload_notifications n where n.job_id = w.job_id and n.state <> 'done')
             and not exists (select from public.beckn_orders o where o.job_id = w.job_id) -- it has its place
         order by w.job_id
-        for update skip locked
+        for update of w skip locked
     ),
     failed as (
         update public.compute_workloads w
         set status = 'FAILED',
-            status_reason = 'No data centre could take it before its deadline.' || coalesce(' ' || w.status_reason, '')
+            status_reason = case
+                when waiting.deadline is not null then 'No data centre could take it before its deadline.'
+                else 'No data centre could take it in the ' || waiting.longest_days || ' days that it may wait.'
+            end || coalesce(' ' || w.status_reason, '')
         from waiting
         where w.job_id = waiting.job_id
         returning w.job_id
@@ -722,21 +814,52 @@ begin
     select coalesce(json_agg(failed.job_id order by failed.job_id), '[]') into overdue from failed;
 
     with waiting as materialized (
-        select w.job_id
+        select
+            w.job_id, w.status, p.centres, p.lowest_now, p.lowest_ahead,
+            r.lowest_now as lowest_before, r.lowest_ahead as lowest_ahead_before, r.centres as centres_before,
+            r.ask_again_at
         from public.compute_workloads w
+        join public.waiting_prospects(p_now) as p on p.status = w.status
+        left join public.workload_reconsiderations r on r.job_id = w.job_id
         where w.status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
             and (w.deadline is null or w.deadline > p_now)
             and not exists (
                 select from public.workload_notifications n where n.job_id = w.job_id and n.state <> 'done')
             and not exists (select from public.beckn_orders o where o.job_id = w.job_id) -- it has its place
-        order by w.job_id
+    ),
+    due as (
+        select waiting.*
+        from waiting
+        where ask_again_at is null
+            or ask_again_at <= p_now + leeway
+            or ask_again_at > p_now + longest_pause -- written by a clock that was ahead
+            or centres is distinct from centres_before
+            or lowest_now < coalesce(lowest_before, 'infinity')
+            or lowest_ahead < coalesce(lowest_ahead_before, 'infinity')
+        order by job_id
     ),
     asked as (
         -- Two runs at once meet in the unique index on open notifications, and one of them asks.
         insert into public.workload_notifications (job_id, reason)
-        select waiting.job_id, 'reconsidered' from waiting
+        select due.job_id, 'reconsidered' from due
         on conflict (job_id) where state <> 'done' do nothing
         returning job_id
+    ),
+    noted as (
+        insert into public.workload_reconsiderations as r (
+            job_id, status, asked, waiting_since, ask_again_at, centres, lowest_now, lowest_ahead)
+        select
+            due.job_id, due.status, 1, p_now, p_now + interval '30 minutes', due.centres, due.lowest_now, due.lowest_ahead
+        from due
+        join asked on asked.job_id = due.job_id
+        order by due.job_id
+        on conflict (job_id) do update set
+            status = excluded.status,
+            asked = r.asked + 1,
+            ask_again_at = p_now + least(longest_pause, interval '30 minutes' * power(2, least(r.asked, 10))),
+            centres = excluded.centres,
+            lowest_now = least(r.lowest_now, excluded.lowest_now),
+            lowest_ahead = least(r.lowest_ahead, excluded.lowest_ahead)
     )
     select coalesce(json_agg(asked.job_id order by asked.job_id), '[]') into renewed from asked;
     if json_array_length(renewed) > 0 then
@@ -849,9 +972,13 @@ $$;
 -- p_grid: the grid the decisions were made on. p_decisions: [{notification_id, lease_token, context (what the grid
 -- lacks: context_id, task, settings), output, chosen_dc_id, recommended_start, workload_status, status_reason, scorer,
 -- model, scorer_version, fallback_reason, reasoning, constraints_evaluated, alternatives_considered, token_usage}…].
--- Answers {"results": [{notification_id, job_id, state, sequence}…]}; state is published, already (a repeated call),
--- fenced (the lease was lost: nothing is stored) or withdrawn (the workload no longer waits: closed without a decision).
-create or replace function public.publish_decisions(p_agent_id text, p_grid jsonb, p_decisions jsonb)
+-- p_skip_unchanged: what was asked again and is answered as before (no place, the same status, the same constraints
+-- broken at the same data centres) is no new decision: the notification ends with a note, and the workload's reason is
+-- brought up to date. Answers {"results": [{notification_id, job_id, state, sequence}…]}; state is published, unchanged,
+-- already (a repeated call), fenced (the lease was lost: nothing is stored) or withdrawn (the workload no longer waits:
+-- closed without a decision).
+create or replace function public.publish_decisions(
+    p_agent_id text, p_grid jsonb, p_decisions jsonb, p_skip_unchanged boolean default false)
 returns json
 language plpgsql
 set search_path = ''
@@ -860,6 +987,10 @@ declare
     offered_ids bigint[];
     publishable bigint[];
     withdrawn bigint[];
+    unchanged bigint[] := '{}';
+    shared_grid jsonb := p_grid - 'as_of';
+    shared_digest text := encode(sha256(convert_to(shared_grid::text, 'UTF8')), 'hex');
+    own_moment jsonb := case when p_grid ? 'as_of' then jsonb_build_object('as_of', p_grid -> 'as_of') else '{}' end;
     head bigint;
     results json;
 begin
@@ -892,11 +1023,53 @@ begin
     from public.compute_workloads w
     where n.notification_id = any (withdrawn) and w.job_id = n.job_id;
 
+    if p_skip_unchanged then
+        select coalesce(array_agg(d.notification_id), '{}') into unchanged
+        from jsonb_to_recordset(p_decisions) as d (
+            notification_id bigint, chosen_dc_id text, workload_status text, scorer_version text,
+            constraints_evaluated jsonb)
+        join public.workload_notifications n on n.notification_id = d.notification_id and n.reason = 'reconsidered'
+        join public.compute_workloads w on w.job_id = n.job_id and w.status = d.workload_status
+        cross join lateral (
+            select o.*
+            from public.orchestration_decisions o
+            where o.job_id = n.job_id
+            order by o.decided_at desc, o.sequence desc
+            limit 1) as last
+        where d.notification_id = any (publishable)
+            and d.chosen_dc_id is null and last.chosen_dc_id is null
+            and d.scorer_version = last.scorer_version
+            and coalesce(d.constraints_evaluated, '[]') @> last.constraints_evaluated
+            and last.constraints_evaluated @> coalesce(d.constraints_evaluated, '[]');
+
+        update public.compute_workloads w
+        set status_reason = d.status_reason
+        from jsonb_to_recordset(p_decisions) as d (notification_id bigint, status_reason text)
+        join public.workload_notifications n on n.notification_id = d.notification_id
+        where d.notification_id = any (unchanged) and w.job_id = n.job_id
+            and w.status_reason is distinct from d.status_reason;
+        update public.workload_notifications n
+        set state = 'done', lease_until = null, context = null, finished_at = clock_timestamp(),
+            last_error = 'unchanged: the newest decision still stands'
+        where n.notification_id = any (unchanged);
+        publishable := array(select id from unnest(publishable) as id where id <> all (unchanged));
+    end if;
+
     if cardinality(publishable) > 0 then
+        insert into public.decision_grids (digest, grid) values (shared_digest, shared_grid)
+        on conflict (digest) do nothing;
+
         -- One publisher at a time from here to its commit, so that numbers have no gap and a reader never sees a
         -- higher one before a lower. Read in a statement of its own, which sees what the one before committed.
         perform pg_advisory_xact_lock(7263812);
-        select coalesce(max(b.sequence), 0) into head from public.broadcast_log b;
+        -- Counted on from the greatest number that was ever given: the log may have been pruned, emptied or restored.
+        select coalesce(greatest(
+            (select max(b.sequence) from public.broadcast_log b),
+            (select max(o.sequence) from public.orchestration_decisions o),
+            (select e.newest from public.event_numbers e)), 0)
+        into head;
+        insert into public.event_numbers as e (newest) values (head + cardinality(publishable))
+        on conflict (only_row) do update set newest = excluded.newest;
 
         with decided as materialized (
             select
@@ -914,12 +1087,13 @@ begin
         audited as (
             insert into public.orchestration_decisions (
                 notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model, scorer_version,
-                fallback_reason, reasoning, constraints_evaluated, alternatives_considered, context, output, token_usage)
+                fallback_reason, reasoning, constraints_evaluated, alternatives_considered, context, output, token_usage,
+                grid_digest)
             select
                 d.notification_id, d.sequence, d.job_id, a.agent_id, d.chosen_dc_id, d.recommended_start, d.scorer, d.model,
                 d.scorer_version, d.fallback_reason, d.reasoning, coalesce(d.constraints_evaluated, '[]'),
-                coalesce(d.alternatives_considered, '[]'), p_grid || d.context,
-                jsonb_set(d.output, '{_metadata,sequence}', to_jsonb(d.sequence)), d.token_usage
+                coalesce(d.alternatives_considered, '[]'), own_moment || d.context,
+                jsonb_set(d.output, '{_metadata,sequence}', to_jsonb(d.sequence)), d.token_usage, shared_digest
             from decided d
             left join public.agents a on a.agent_id = p_agent_id
             returning decision_id, notification_id, sequence, job_id
@@ -953,6 +1127,7 @@ begin
         'state', case
             when d.notification_id = any (publishable) then 'published'
             when n.lease_token = d.lease_token and n.state = 'done' and o.sequence is not null then 'already'
+            when n.lease_token = d.lease_token and n.state = 'done' and n.last_error like 'unchanged:%' then 'unchanged'
             when n.lease_token = d.lease_token and n.state = 'done' then 'withdrawn'
             else 'fenced' end,
         'sequence', case when n.lease_token = d.lease_token then o.sequence end) order by d.notification_id), '[]')
@@ -965,7 +1140,8 @@ end
 $$;
 
 -- Events by cursor, oldest first: {"events": [{sequence, event_type, job_id, created_at, event}…], "next" (the cursor to
--- go on from), "oldest", "newest" (what the log holds)}. Reading takes nothing from anyone else.
+-- go on from), "oldest" (that the log holds), "newest" (that there has ever been)}. Reading takes nothing from anyone
+-- else. Where the log no longer holds what follows p_after, "next" is beyond it.
 create or replace function public.events_after(p_after bigint, p_limit integer)
 returns json
 language sql
@@ -977,12 +1153,22 @@ as $$
         from (
             select * from public.broadcast_log where sequence > p_after order by sequence limit p_limit) as b
         left join public.orchestration_decisions d on d.notification_id = b.notification_id
+    ),
+    ever as (
+        select greatest(
+            (select max(b.sequence) from public.broadcast_log b),
+            (select max(o.sequence) from public.orchestration_decisions o),
+            (select e.newest from public.event_numbers e)) as newest
     )
     select json_build_object(
         'events', coalesce((select json_agg(page order by page.sequence) from page), '[]'),
-        'next', coalesce((select max(page.sequence) from page), p_after),
+        'next', coalesce(
+            (select max(page.sequence) from page),
+            case when p_limit > 0 then greatest(p_after, ever.newest) end,
+            p_after),
         'oldest', (select min(b.sequence) from public.broadcast_log b),
-        'newest', (select max(b.sequence) from public.broadcast_log b))
+        'newest', ever.newest)
+    from ever
 $$;
 
 -- Outputs by cursor, newest first: {"outputs": […], "next"}; "next" is null at the end.
@@ -1104,14 +1290,14 @@ as $$
         -- The two arms keep each search on its own index.
         (
             select 'decided' as state, d.job_id, d.context
-            from public.orchestration_decisions d
+            from public.audited_decisions d
             where p_task_id is null and d.sequence is not null
             order by d.sequence desc
             limit 1)
         union all
         (
             select 'decided', d.job_id, d.context
-            from public.orchestration_decisions d
+            from public.audited_decisions d
             where d.job_id = p_task_id
             order by d.decided_at desc, d.sequence desc
             limit 1)
@@ -1916,7 +2102,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'aceb73d60e88ecaa'
+    fingerprint = '6878c64d0cfbe0e0'
 where version = 2;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -31,7 +31,10 @@ class ReadyEvent:
 
 
 class Backlog:
-    """The events up to `newest`, as far back as there is room. Numbers have no gaps, so a place follows from them."""
+    """The events up to `newest`, as far back as there is room.
+
+    Numbers have no gaps where they are given, but an emptied log leaves one: a place follows from them but for that.
+    """
 
     def __init__(self, newest: int, *, most_events: int = MOST_EVENTS, most_bytes: int = MOST_BYTES) -> None:
         self.newest = newest
@@ -48,6 +51,10 @@ class Backlog:
             self._bytes -= len(self._events.popleft().frame)
         self.newest = self._events[-1].sequence
 
+    def skip_to(self, sequence: int) -> None:
+        """Take the events up to `sequence` for gone: the log no longer holds them."""
+        self.newest = max(self.newest, sequence)
+
     def reaches_back_to(self, sequence: int) -> bool:
         """Whether every event after `sequence` that is known here is kept."""
         return sequence >= self.newest or (bool(self._events) and self._events[0].sequence <= sequence + 1)
@@ -56,8 +63,10 @@ class Backlog:
         """The next events after `sequence`, to which it reaches back: one, or as many as make a small chunk."""
         chunk: list[ReadyEvent] = []
         room = CHUNK_BYTES
-        for place in range(len(self._events) - max(0, self.newest - sequence), len(self._events)):
+        for place in range(max(0, len(self._events) - max(0, self.newest - sequence)), len(self._events)):
             event = self._events[place]
+            if event.sequence <= sequence:
+                continue
             room -= len(event.frame)
             if chunk and room < 0:
                 break

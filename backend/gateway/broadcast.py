@@ -55,8 +55,8 @@ class EventsPage(BaseModel):
 
     events: list[BroadcastEvent] = Field(description="Large ones are answered fewer at a time")
     next: int = Field(description="Ask again with after= this")
-    oldest: int | None = Field(description="The oldest event that is kept; null before the first")
-    newest: int | None = Field(description="The newest event; null before the first")
+    oldest: int | None = Field(description="The oldest event that is kept; null where none is")
+    newest: int | None = Field(description="The newest event there has been; null before the first")
 
 
 def broadcast_endpoints(published: PublishedDecisions, feed: BroadcastFeed) -> APIBlueprint:

@@ -104,14 +104,17 @@ class BroadcastFeed:
     def _catch_up(self, backlog: Backlog, cursor: int) -> Generator[bytes, None, int]:
         """Events from the database, page by page, until the backlog takes over; the last one's number."""
         while self._goes_on(backlog) and not backlog.reaches_back_to(cursor):
+            before = cursor
             try:
-                events = [ReadyEvent.of(event) for event in self._published.events_after(cursor, PAGE_EVENTS).events]
+                page = self._published.events_after(cursor, PAGE_EVENTS)
             except DatabaseError:
-                events = []
-            for event in events:
-                yield event.frame
+                page = None
+            for event in page.events if page else ():
+                yield ReadyEvent.of(event).frame
                 cursor = event.sequence
-            if not events:
+            if page and not page.events:
+                cursor = page.next  # beyond what the log no longer holds
+            if cursor == before:
                 yield NOTHING_NEW
                 self._stopping.wait(PAUSE_AFTER_FAILURE_S)
         return cursor
@@ -127,6 +130,7 @@ class BroadcastFeed:
                 yield b"".join(event.frame for event in events)
                 cursor = events[-1].sequence
             else:
+                cursor = max(cursor, backlog.newest)  # what is between them is gone
                 self._bells[bell].wait()
                 if backlog.newest <= cursor:
                     yield NOTHING_NEW
@@ -186,7 +190,9 @@ class BroadcastFeed:
                 self.following = True
             if (page.newest or 0) < self.newest:
                 self._start_anew(page.newest or 0)
+                break
             if not page.events:
+                self._backlog.skip_to(page.next)
                 break
             self._backlog.add([ReadyEvent.of(event) for event in page.events])
             self._news.set()

@@ -376,6 +376,32 @@ def test_sequences_go_on_from_the_greatest_after_pruning(database: Database) -> 
     assert queue.publish(GRID, [record(claim_one(queue))])[0].sequence == 3
 
 
+def test_sequences_go_on_from_the_decisions_when_the_log_is_emptied(database: Database) -> None:
+    submit_jobs(database, 3)
+    queue, published = queue_of(database), PublishedDecisions(database)
+    queue.publish(GRID, [record(claim) for claim in queue.claim(2).claimed])
+    assert database.delete("broadcast_log", where=[Where("sequence", 0, "gt")]) == 2
+    for after in (0, 1, 2):
+        page = published.events_after(after, 10)
+        assert (page.events, page.next, page.oldest, page.newest) == ((), 2, None, 2)
+    assert published.events_after(0, 0).next == 0
+    assert published.events_after(7, 10).next == 7
+    assert queue.publish(GRID, [record(claim_one(queue))])[0].sequence == 3
+    page = published.events_after(0, 10)
+    assert ([event.sequence for event in page.events], page.next, page.oldest, page.newest) == ([3], 3, 3, 3)
+
+
+def test_sequences_go_on_after_events_that_no_decision_stands_for(database: Database) -> None:
+    submit_jobs(database, 2)
+    queue = queue_of(database)
+    queue.publish(GRID, [record(claim_one(queue))])
+    database.insert("broadcast_log", [{"sequence": 2, "event_type": "notice", "event": {}}])
+    assert queue.publish(GRID, [record(claim_one(queue))])[0].sequence == 3
+    database.delete("broadcast_log", where=[Where("sequence", 0, "gt")])
+    submit(database, workload("job-9"))
+    assert queue.publish(GRID, [record(claim_one(queue))])[0].sequence == 4
+
+
 def test_a_deferred_workload_asks_again_after_the_next_run_and_only_once(database: Database) -> None:
     submit_jobs(database, 1, deadline=NOW + timedelta(hours=2))
     queue = queue_of(database)

@@ -15,7 +15,7 @@ from database.postgres import PostgresDatabase
 from grid_world import store_world, submit, workload
 from running_gateway import RunningGateway, running_gateway, workers_on
 from sse_reader import SseReader
-from supabase_client import Database
+from supabase_client import Database, Where
 
 POLL = "/beckn/broadcast/poll"
 STREAM = "/beckn/broadcast"
@@ -205,6 +205,31 @@ def test_streams_end_when_the_database_is_replaced_by_another(gateway: RunningGa
     with SseReader(gateway.port, path=f"{STREAM}?after=2") as reader:
         append(conninfo, 1)
         assert [event.id for event in reader.wait_for(1)] == [3]
+
+
+def test_an_emptied_log_ends_no_stream_and_gives_no_number_again(database: Database) -> None:
+    store_world(database)
+    with running_gateway(database, poll_seconds=0.1) as gateway:
+        publish(database, "first", "second", "third")
+        with SseReader(gateway.port, path=f"{STREAM}?after=0") as reader:
+            reader.wait_for(3)
+            database.delete("broadcast_log", where=[Where("sequence", 0, "gt")])
+            with (
+                SseReader(gateway.port, path=f"{STREAM}?after=3") as up_to_date,
+                SseReader(gateway.port, path=f"{STREAM}?after=1") as behind,
+            ):
+                assert gateway.get(f"{POLL}?after=0").json() == {"events": [], "next": 3, "oldest": None, "newest": 3}
+                publish(database, "fourth")
+                assert [event.id for event in up_to_date.wait_for(1)] == [4]
+                assert [event.id for event in behind.wait_for(3)] == [2, 3, 4]
+            assert [event.id for event in reader.wait_for(4)] == [1, 2, 3, 4]
+    # A gateway that starts on the emptied log has none of the former events.
+    database.delete("broadcast_log", where=[Where("sequence", 0, "gt")])
+    with running_gateway(database, poll_seconds=0.1) as gateway:
+        assert gateway.get(STREAM, headers={"Last-Event-ID": "5"}).status_code == 409
+        with SseReader(gateway.port, path=f"{STREAM}?after=1") as behind:
+            publish(database, "fifth")
+            assert [event.id for event in behind.wait_for(1)] == [5]
 
 
 def _read_to_the_end(connection: socket.socket) -> bytes:

@@ -155,6 +155,7 @@ def test_an_output_published_meanwhile_stays_unacknowledged(
     # No data centre takes it at this price, so it asks again after the next run of the pipeline.
     decide(postgres, "train-1", max_price_gbp=0)
     seen = gateway.get(NEWEST).json()["output"]["_metadata"]["sequence"]
+    store_data_centres(postgres, [data_centre(9)])  # or the answer would be the same, and not published
     postgres.call("reconsider_deferred", {"p_now": NOW + timedelta(minutes=30)})
     assert workers_on(postgres).work_once() == 1
     gateway.post(ACKNOWLEDGE, {"task_id": "train-1", "sequence": seen})

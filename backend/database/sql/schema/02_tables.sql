@@ -210,6 +210,16 @@ create unique index if not exists workload_notifications_open on public.workload
     where state <> 'done';
 create sequence if not exists public.lease_tokens;
 
+-- The grids that decisions were made on, each once: all decisions of a half-hour share one. Like the audit log they are
+-- written once, and none is ever pruned.
+create table if not exists public.decision_grids (
+    -- SHA-256 of the document as PostgreSQL writes a jsonb, in hexadecimal.
+    digest text primary key check (digest ~ '^[0-9a-f]{64}$'),
+    grid jsonb not null
+);
+
+-- "context" is the whole of the inputs where grid_digest is null; else what is the decision's own of them (task, as_of,
+-- settings), and the rest is the grid. The view audited_decisions puts them together.
 create table if not exists public.orchestration_decisions (
     decision_id uuid primary key default gen_random_uuid(),
     -- No foreign key: a notification is pruned in time, the decision stays.
@@ -229,7 +239,9 @@ create table if not exists public.orchestration_decisions (
     context jsonb not null,
     output jsonb not null,
     token_usage jsonb,
-    decided_at timestamptz not null default clock_timestamp()
+    decided_at timestamptz not null default clock_timestamp(),
+    -- No foreign key, which would lock the grid at every decision: no grid is ever changed or deleted.
+    grid_digest text
 );
 create index if not exists orchestration_decisions_newest on public.orchestration_decisions (decided_at desc);
 create index if not exists orchestration_decisions_job on public.orchestration_decisions (job_id, decided_at desc);
@@ -261,6 +273,26 @@ create table if not exists public.broadcast_log (
     created_at timestamptz not null default clock_timestamp()
 );
 create index if not exists broadcast_log_created on public.broadcast_log (created_at);
+
+-- The number of the newest event there has ever been, in one row: the log itself may be pruned or emptied.
+create table if not exists public.event_numbers (
+    only_row boolean primary key default true check (only_row),
+    newest bigint not null check (newest >= 0)
+) with (fillfactor = 10);
+
+-- How often a workload that found no place has been asked about again, and when it is next. "lowest_now" and
+-- "lowest_ahead" are the easiest of what it waits for, in the present half-hour and in the 48 hours ahead, that any of
+-- these questions met; "centres" tells the data centres then from others.
+create table if not exists public.workload_reconsiderations (
+    job_id text primary key references public.compute_workloads on delete cascade,
+    status text not null,
+    asked integer not null default 0,
+    waiting_since timestamptz not null,
+    ask_again_at timestamptz not null,
+    centres text,
+    lowest_now double precision,
+    lowest_ahead double precision
+) with (fillfactor = 70);
 
 create table if not exists public.output_consumers (
     consumer text primary key check (consumer ~ '^[A-Za-z0-9._:-]{1,64}$'),

@@ -64,3 +64,28 @@ order by d.decided_at desc
 limit 100;
 
 
+-- The audit log with every decision's context whole: what reads of orchestration_decisions by the program are made from.
+create or replace view public.audited_decisions with (security_invoker = true) as
+select
+    d.decision_id,
+    d.notification_id,
+    d.sequence,
+    d.job_id,
+    d.agent_id,
+    d.chosen_dc_id,
+    d.recommended_start,
+    d.scorer,
+    d.model,
+    d.scorer_version,
+    d.fallback_reason,
+    d.reasoning,
+    d.constraints_evaluated,
+    d.alternatives_considered,
+    coalesce(g.grid || d.context, d.context) as context,
+    d.output,
+    d.token_usage,
+    d.decided_at,
+    d.grid_digest
+from public.orchestration_decisions d
+left join public.decision_grids g on g.digest = d.grid_digest;
+

@@ -246,7 +246,7 @@ as $$
 $$;
 
 -- Time series, processed notifications, events, network messages and run records from before p_before. The newest event
--- stays, whatever its age: the next sequence number is counted on from it. The audit log is never pruned.
+-- stays, whatever its age. The audit log is never pruned.
 create or replace function public.prune_history(p_before timestamptz)
 returns json
 language plpgsql

@@ -206,33 +206,114 @@ begin
 end
 $$;
 
--- After a pipeline run the grid may answer differently: every workload that was decided and found no place asks again,
--- until its deadline; then it has failed. One with an open notification (dead ones count: they wait for an operator) is
--- left alone. Answers {"reconsidered": [job_id…], "failed": [job_id…]}.
+-- What a waiting workload waits for, by its status: the lowest figure of the present half-hour and of the 48 hours from it,
+-- over the places that could take it. The less, the easier: a carbon intensity where data centres are, a price, a stress,
+-- and for PENDING, taken negative, the greatest free power of a data centre in MW, and how many of the half-hours' figures
+-- are known. "centres" tells one set of data centres from another; their load, which moves all the time, is no part of it.
+create or replace function public.waiting_prospects(p_now timestamptz)
+returns table (status text, lowest_now double precision, lowest_ahead double precision, centres text)
+language sql
+stable
+set search_path = ''
+as $$
+    with active as materialized (
+        select d.* from public.data_centres d where d.status = 'ACTIVE'
+    ),
+    fleet as (
+        select coalesce(encode(sha256(convert_to(json_agg(json_build_array(
+            d.dc_id, d.region_id, d.pue, d.total_capacity_mw, d.total_capacity_teraflops, d.flexibility_rating)
+            order by d.dc_id)::text, 'UTF8')), 'hex'), '') as centres
+        from active d
+    ),
+    slots as (
+        select public.half_hour_of(p_now) as first, public.half_hour_of(p_now) + interval '48 hours' as after_last
+    ),
+    national as (
+        select
+            min(g.wholesale_price_gbp_mwh) filter (where g.timestamp = slots.first) as price_now,
+            min(g.wholesale_price_gbp_mwh) as price_ahead,
+            min(g.grid_stress_score) filter (where g.timestamp = slots.first) as stress_now,
+            min(g.grid_stress_score) as stress_ahead,
+            count(g.wholesale_price_gbp_mwh) as known
+        from slots
+        join public.grid_signals g on g.timestamp >= slots.first and g.timestamp < slots.after_last
+    ),
+    regional as (
+        select
+            min(s.carbon_intensity_forecast) filter (where s.timestamp = slots.first) as carbon_now,
+            min(s.carbon_intensity_forecast) as carbon_ahead,
+            count(s.carbon_intensity_forecast) as known
+        from slots
+        join (select distinct region_id from active) as sited on true
+        join public.regional_grid_signals s
+            on s.region_id = sited.region_id and s.timestamp >= slots.first and s.timestamp < slots.after_last
+    ),
+    room as (
+        select -max(d.total_capacity_mw * (100 - d.current_load_percentage) / 100) as taken_negative from active d
+    )
+    select prospect.status, prospect.lowest_now, prospect.lowest_ahead, fleet.centres
+    from national, regional, room, fleet
+    cross join lateral (values
+        ('DEFERRED_CARBON', regional.carbon_now, regional.carbon_ahead),
+        ('DEFERRED_PRICE', national.price_now, national.price_ahead),
+        ('DEFERRED_GRID_STRESS', national.stress_now, national.stress_ahead),
+        ('PENDING', room.taken_negative, -(national.known + regional.known))) as prospect (status, lowest_now, lowest_ahead)
+$$;
+
+-- After a pipeline run: the workloads that were decided and found no place ask again, each after a pause that doubles from
+-- half an hour to a day. One asks at once where something is better than at any of its questions before: other data
+-- centres, or less of what it waits for (waiting_prospects). It ends at its deadline or, without one, when it has waited
+-- for a week, or for its deferral window if that is longer: then it has failed. A workload with an open notification
+-- (dead ones count: they wait for an operator) is left alone. Answers {"reconsidered": [job_id…], "failed": [job_id…]}.
 create or replace function public.reconsider_deferred(p_now timestamptz)
 returns json
 language plpgsql
 set search_path = ''
 as $$
 declare
+    longest_wait constant interval := interval '7 days';
+    longest_pause constant interval := interval '1 day';
+    -- A run is not on the minute: a question that is due within a few minutes is due.
+    leeway constant interval := interval '5 minutes';
     overdue json;
     renewed json;
 begin
+    delete from public.workload_reconsiderations r
+    using public.compute_workloads w
+    where w.job_id = r.job_id and not public.awaits_decision(w.status);
+    -- One that waits for something else since its last question has met nothing easier of that yet.
+    update public.workload_reconsiderations r
+    set status = w.status, lowest_now = p.lowest_now, lowest_ahead = p.lowest_ahead
+    from public.compute_workloads w, public.waiting_prospects(p_now) as p
+    where w.job_id = r.job_id and r.status <> w.status and p.status = w.status;
+
     with waiting as materialized (
-        select w.job_id
+        select
+            w.job_id, w.deadline,
+            trim_scale(round(extract(epoch from patience.longest) / 86400, 1)) as longest_days
         from public.compute_workloads w
+        cross join lateral (
+            select greatest(longest_wait, make_interval(mins => coalesce(w.deferral_window_mins, 0))) as longest
+        ) as patience
+        left join public.workload_reconsiderations r on r.job_id = w.job_id
         where w.status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
-            and w.deadline <= p_now
+            and case
+                when w.deadline is not null then w.deadline <= p_now
+                else r.waiting_since + patience.longest <= p_now
+            end
             and not exists (
                 select from public.workload_notifications n where n.job_id = w.job_id and n.state <> 'done')
             and not exists (select from public.beckn_orders o where o.job_id = w.job_id) -- it has its place
         order by w.job_id
-        for update skip locked
+        for update of w skip locked
     ),
     failed as (
         update public.compute_workloads w
         set status = 'FAILED',
-            status_reason = 'No data centre could take it before its deadline.' || coalesce(' ' || w.status_reason, '')
+            status_reason = case
+                when waiting.deadline is not null then 'No data centre could take it before its deadline.'
+                else 'No data centre could take it in the ' || waiting.longest_days || ' days that it may wait.'
+            end || coalesce(' ' || w.status_reason, '')
         from waiting
         where w.job_id = waiting.job_id
         returning w.job_id
@@ -240,21 +321,52 @@ begin
     select coalesce(json_agg(failed.job_id order by failed.job_id), '[]') into overdue from failed;
 
     with waiting as materialized (
-        select w.job_id
+        select
+            w.job_id, w.status, p.centres, p.lowest_now, p.lowest_ahead,
+            r.lowest_now as lowest_before, r.lowest_ahead as lowest_ahead_before, r.centres as centres_before,
+            r.ask_again_at
         from public.compute_workloads w
+        join public.waiting_prospects(p_now) as p on p.status = w.status
+        left join public.workload_reconsiderations r on r.job_id = w.job_id
         where w.status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
             and (w.deadline is null or w.deadline > p_now)
             and not exists (
                 select from public.workload_notifications n where n.job_id = w.job_id and n.state <> 'done')
             and not exists (select from public.beckn_orders o where o.job_id = w.job_id) -- it has its place
-        order by w.job_id
+    ),
+    due as (
+        select waiting.*
+        from waiting
+        where ask_again_at is null
+            or ask_again_at <= p_now + leeway
+            or ask_again_at > p_now + longest_pause -- written by a clock that was ahead
+            or centres is distinct from centres_before
+            or lowest_now < coalesce(lowest_before, 'infinity')
+            or lowest_ahead < coalesce(lowest_ahead_before, 'infinity')
+        order by job_id
     ),
     asked as (
         -- Two runs at once meet in the unique index on open notifications, and one of them asks.
         insert into public.workload_notifications (job_id, reason)
-        select waiting.job_id, 'reconsidered' from waiting
+        select due.job_id, 'reconsidered' from due
         on conflict (job_id) where state <> 'done' do nothing
         returning job_id
+    ),
+    noted as (
+        insert into public.workload_reconsiderations as r (
+            job_id, status, asked, waiting_since, ask_again_at, centres, lowest_now, lowest_ahead)
+        select
+            due.job_id, due.status, 1, p_now, p_now + interval '30 minutes', due.centres, due.lowest_now, due.lowest_ahead
+        from due
+        join asked on asked.job_id = due.job_id
+        order by due.job_id
+        on conflict (job_id) do update set
+            status = excluded.status,
+            asked = r.asked + 1,
+            ask_again_at = p_now + least(longest_pause, interval '30 minutes' * power(2, least(r.asked, 10))),
+            centres = excluded.centres,
+            lowest_now = least(r.lowest_now, excluded.lowest_now),
+            lowest_ahead = least(r.lowest_ahead, excluded.lowest_ahead)
     )
     select coalesce(json_agg(asked.job_id order by asked.job_id), '[]') into renewed from asked;
     if json_array_length(renewed) > 0 then

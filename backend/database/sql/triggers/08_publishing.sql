@@ -6,9 +6,13 @@
 -- p_grid: the grid the decisions were made on. p_decisions: [{notification_id, lease_token, context (what the grid
 -- lacks: context_id, task, settings), output, chosen_dc_id, recommended_start, workload_status, status_reason, scorer,
 -- model, scorer_version, fallback_reason, reasoning, constraints_evaluated, alternatives_considered, token_usage}…].
--- Answers {"results": [{notification_id, job_id, state, sequence}…]}; state is published, already (a repeated call),
--- fenced (the lease was lost: nothing is stored) or withdrawn (the workload no longer waits: closed without a decision).
-create or replace function public.publish_decisions(p_agent_id text, p_grid jsonb, p_decisions jsonb)
+-- p_skip_unchanged: what was asked again and is answered as before (no place, the same status, the same constraints
+-- broken at the same data centres) is no new decision: the notification ends with a note, and the workload's reason is
+-- brought up to date. Answers {"results": [{notification_id, job_id, state, sequence}…]}; state is published, unchanged,
+-- already (a repeated call), fenced (the lease was lost: nothing is stored) or withdrawn (the workload no longer waits:
+-- closed without a decision).
+create or replace function public.publish_decisions(
+    p_agent_id text, p_grid jsonb, p_decisions jsonb, p_skip_unchanged boolean default false)
 returns json
 language plpgsql
 set search_path = ''
@@ -17,6 +21,10 @@ declare
     offered_ids bigint[];
     publishable bigint[];
     withdrawn bigint[];
+    unchanged bigint[] := '{}';
+    shared_grid jsonb := p_grid - 'as_of';
+    shared_digest text := encode(sha256(convert_to(shared_grid::text, 'UTF8')), 'hex');
+    own_moment jsonb := case when p_grid ? 'as_of' then jsonb_build_object('as_of', p_grid -> 'as_of') else '{}' end;
     head bigint;
     results json;
 begin
@@ -49,11 +57,53 @@ begin
     from public.compute_workloads w
     where n.notification_id = any (withdrawn) and w.job_id = n.job_id;
 
+    if p_skip_unchanged then
+        select coalesce(array_agg(d.notification_id), '{}') into unchanged
+        from jsonb_to_recordset(p_decisions) as d (
+            notification_id bigint, chosen_dc_id text, workload_status text, scorer_version text,
+            constraints_evaluated jsonb)
+        join public.workload_notifications n on n.notification_id = d.notification_id and n.reason = 'reconsidered'
+        join public.compute_workloads w on w.job_id = n.job_id and w.status = d.workload_status
+        cross join lateral (
+            select o.*
+            from public.orchestration_decisions o
+            where o.job_id = n.job_id
+            order by o.decided_at desc, o.sequence desc
+            limit 1) as last
+        where d.notification_id = any (publishable)
+            and d.chosen_dc_id is null and last.chosen_dc_id is null
+            and d.scorer_version = last.scorer_version
+            and coalesce(d.constraints_evaluated, '[]') @> last.constraints_evaluated
+            and last.constraints_evaluated @> coalesce(d.constraints_evaluated, '[]');
+
+        update public.compute_workloads w
+        set status_reason = d.status_reason
+        from jsonb_to_recordset(p_decisions) as d (notification_id bigint, status_reason text)
+        join public.workload_notifications n on n.notification_id = d.notification_id
+        where d.notification_id = any (unchanged) and w.job_id = n.job_id
+            and w.status_reason is distinct from d.status_reason;
+        update public.workload_notifications n
+        set state = 'done', lease_until = null, context = null, finished_at = clock_timestamp(),
+            last_error = 'unchanged: the newest decision still stands'
+        where n.notification_id = any (unchanged);
+        publishable := array(select id from unnest(publishable) as id where id <> all (unchanged));
+    end if;
+
     if cardinality(publishable) > 0 then
+        insert into public.decision_grids (digest, grid) values (shared_digest, shared_grid)
+        on conflict (digest) do nothing;
+
         -- One publisher at a time from here to its commit, so that numbers have no gap and a reader never sees a
         -- higher one before a lower. Read in a statement of its own, which sees what the one before committed.
         perform pg_advisory_xact_lock(7263812);
-        select coalesce(max(b.sequence), 0) into head from public.broadcast_log b;
+        -- Counted on from the greatest number that was ever given: the log may have been pruned, emptied or restored.
+        select coalesce(greatest(
+            (select max(b.sequence) from public.broadcast_log b),
+            (select max(o.sequence) from public.orchestration_decisions o),
+            (select e.newest from public.event_numbers e)), 0)
+        into head;
+        insert into public.event_numbers as e (newest) values (head + cardinality(publishable))
+        on conflict (only_row) do update set newest = excluded.newest;
 
         with decided as materialized (
             select
@@ -71,12 +121,13 @@ begin
         audited as (
             insert into public.orchestration_decisions (
                 notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model, scorer_version,
-                fallback_reason, reasoning, constraints_evaluated, alternatives_considered, context, output, token_usage)
+                fallback_reason, reasoning, constraints_evaluated, alternatives_considered, context, output, token_usage,
+                grid_digest)
             select
                 d.notification_id, d.sequence, d.job_id, a.agent_id, d.chosen_dc_id, d.recommended_start, d.scorer, d.model,
                 d.scorer_version, d.fallback_reason, d.reasoning, coalesce(d.constraints_evaluated, '[]'),
-                coalesce(d.alternatives_considered, '[]'), p_grid || d.context,
-                jsonb_set(d.output, '{_metadata,sequence}', to_jsonb(d.sequence)), d.token_usage
+                coalesce(d.alternatives_considered, '[]'), own_moment || d.context,
+                jsonb_set(d.output, '{_metadata,sequence}', to_jsonb(d.sequence)), d.token_usage, shared_digest
             from decided d
             left join public.agents a on a.agent_id = p_agent_id
             returning decision_id, notification_id, sequence, job_id
@@ -110,6 +161,7 @@ begin
         'state', case
             when d.notification_id = any (publishable) then 'published'
             when n.lease_token = d.lease_token and n.state = 'done' and o.sequence is not null then 'already'
+            when n.lease_token = d.lease_token and n.state = 'done' and n.last_error like 'unchanged:%' then 'unchanged'
             when n.lease_token = d.lease_token and n.state = 'done' then 'withdrawn'
             else 'fenced' end,
         'sequence', case when n.lease_token = d.lease_token then o.sequence end) order by d.notification_id), '[]')
@@ -122,7 +174,8 @@ end
 $$;
 
 -- Events by cursor, oldest first: {"events": [{sequence, event_type, job_id, created_at, event}…], "next" (the cursor to
--- go on from), "oldest", "newest" (what the log holds)}. Reading takes nothing from anyone else.
+-- go on from), "oldest" (that the log holds), "newest" (that there has ever been)}. Reading takes nothing from anyone
+-- else. Where the log no longer holds what follows p_after, "next" is beyond it.
 create or replace function public.events_after(p_after bigint, p_limit integer)
 returns json
 language sql
@@ -134,12 +187,22 @@ as $$
         from (
             select * from public.broadcast_log where sequence > p_after order by sequence limit p_limit) as b
         left join public.orchestration_decisions d on d.notification_id = b.notification_id
+    ),
+    ever as (
+        select greatest(
+            (select max(b.sequence) from public.broadcast_log b),
+            (select max(o.sequence) from public.orchestration_decisions o),
+            (select e.newest from public.event_numbers e)) as newest
     )
     select json_build_object(
         'events', coalesce((select json_agg(page order by page.sequence) from page), '[]'),
-        'next', coalesce((select max(page.sequence) from page), p_after),
+        'next', coalesce(
+            (select max(page.sequence) from page),
+            case when p_limit > 0 then greatest(p_after, ever.newest) end,
+            p_after),
         'oldest', (select min(b.sequence) from public.broadcast_log b),
-        'newest', (select max(b.sequence) from public.broadcast_log b))
+        'newest', ever.newest)
+    from ever
 $$;
 
 -- Outputs by cursor, newest first: {"outputs": […], "next"}; "next" is null at the end.
@@ -261,14 +324,14 @@ as $$
         -- The two arms keep each search on its own index.
         (
             select 'decided' as state, d.job_id, d.context
-            from public.orchestration_decisions d
+            from public.audited_decisions d
             where p_task_id is null and d.sequence is not null
             order by d.sequence desc
             limit 1)
         union all
         (
             select 'decided', d.job_id, d.context
-            from public.orchestration_decisions d
+            from public.audited_decisions d
             where d.job_id = p_task_id
             order by d.decided_at desc, d.sequence desc
             limit 1)
