@@ -25,7 +25,7 @@ class EmbeddedDatabase(PostgresDatabase):
             self._server.start()
         except EmbeddedPostgresError as error:
             raise DatabaseUnreachable(str(error)) from error
-        super().__init__(self._server.conninfo, revive=self._bring_back)
+        super().__init__(self._server.conninfo, own_sessions=True, revive=self._bring_back)
 
     def close(self) -> None:
         super().close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import select
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -15,8 +15,10 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from database.connections import ANSWER_WITHIN_S, KEEPALIVES, ConnectionSilent, DeadlineConnection
 from database.errors import DatabaseError, DatabaseUnreachable, error_of_sqlstate
 from database.interface import READ_THROUGH, Listener, Order, Row, Where, check_write, need_condition
+from database.listener import PostgresListener, SharedSession
 from half_hours import rfc3339
 
 log = logging.getLogger(__name__)
@@ -27,8 +29,17 @@ OwnConnection = TypeVar("OwnConnection", bound=Connection)
 
 CONNECT_TIMEOUT_S = 5
 PROBE_TIMEOUT_S = 2
-STATEMENT_TIMEOUT_MS = 30_000
-TRANSACTION_POOLER_PORT = "6543"  # Supabase's pooler in transaction mode: no LISTEN, no prepared statements
+# A call, repetitions included, ends soon after this; it may begin no attempt with less than the second time left.
+CALL_WITHIN_S = 16.0
+SHORTEST_ATTEMPT_S = 2.0
+SCRIPT_WITHIN_S = 120.0
+IDLE_IS_SUSPECT_S = 30.0
+IDLE_ANSWER_WITHIN_S = 2.0
+# Only in sessions that are surely our own: behind a pooler they would be other clients' too.
+OWN_SESSION: dict[str, Any] = {"prepare_threshold": 5, "options": "-c statement_timeout=30s"}
+SHARED_SESSION: dict[str, Any] = {"prepare_threshold": None}
+# In every statement, and for it alone: how the server writes times is a setting of the session otherwise.
+_IN_UTC = sql.SQL("set_config('timezone', 'UTC', true)")
 _REPEAT_AFTER_S = (0.1, 0.5, 2.0)
 _OPERATORS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
@@ -36,24 +47,42 @@ _OPERATORS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 class PostgresDatabase:
     """The `Database` interface over a pool of psycopg connections: a call is one statement and transaction.
 
-    `revive` is called when the server is gone, not when it is only silent: it brings the embedded server back.
+    Nothing is kept in a session, since behind a pooler in transaction mode every statement may run in another one,
+    which other clients use as well; and no call waits longer than `CALL_WITHIN_S`, give or take a few seconds.
     """
 
-    def __init__(self, conninfo: str, *, revive: Callable[[], None] | None = None, max_connections: int = 16) -> None:
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        own_sessions: bool = False,
+        revive: Callable[[], None] | None = None,
+        max_connections: int = 16,
+    ) -> None:
+        """Connects in the background.
+
+        Args:
+            own_sessions: there is surely no pooler in between, so sessions may hold prepared statements.
+            revive: called when the server is gone, not when it is only silent: brings the embedded server back.
+        """
         self.conninfo = conninfo
         self._revive = revive
-        self._transaction_pooler = conninfo_to_dict(conninfo).get("port") == TRANSACTION_POOLER_PORT
+        given = conninfo_to_dict(conninfo)
         self._options: dict[str, Any] = {
             "autocommit": True,
             "connect_timeout": CONNECT_TIMEOUT_S,
             "application_name": "pylon-deg",
-            "prepare_threshold": None if self._transaction_pooler else 5,
+            **{name: value for name, value in KEEPALIVES.items() if name not in given},
+            **(OWN_SESSION if own_sessions else SHARED_SESSION),
         }
-        self._pool: ConnectionPool[Connection] = ConnectionPool(
+        # Connections that are older than this may have gone silent with one of them, and are being replaced.
+        self._trusted_since = 0.0
+        self._told_of_polling = False
+        self._pool: ConnectionPool[DeadlineConnection] = ConnectionPool(
             conninfo,
+            connection_class=DeadlineConnection,
             kwargs=self._options,
-            configure=None if self._transaction_pooler else _configure,
-            check=self._refuse_if_closed,
+            check=self._refuse_if_useless,
             min_size=1,
             max_size=max_connections,
             timeout=CONNECT_TIMEOUT_S,
@@ -79,8 +108,9 @@ class PostgresDatabase:
             parameters.extend(_parameter(value) for value in after)
         direction = sql.SQL(" desc" if order.descending else " asc")
         query = sql.SQL(
-            "select coalesce(json_agg(r), '[]')::text from (select {} from {} {} order by {} {}) as r"
+            "select coalesce(json_agg(r), '[]')::text from {}, (select {} from {} {} order by {} {}) as r"
         ).format(
+            _IN_UTC,
             sql.SQL(", ").join(map(sql.Identifier, columns)) if columns else sql.SQL("*"),
             sql.Identifier("public", READ_THROUGH.get(table, table)),
             _where(conditions),
@@ -113,8 +143,9 @@ class PostgresDatabase:
             "with source as (select * from jsonb_populate_record(null::{table}, %s::jsonb)), "
             "changed as (update {table} set ({columns}) = (select {columns} from source) {where} "
             "returning {table}.*) "
-            "select coalesce(json_agg(changed), '[]')::text from changed"
+            "select coalesce(json_agg(changed), '[]')::text from {in_utc}, changed"
         ).format(
+            in_utc=_IN_UTC,
             table=target,
             columns=sql.SQL(", ").join(map(sql.Identifier, values)),
             where=_where(conditions),
@@ -131,14 +162,20 @@ class PostgresDatabase:
         return self._run(lambda connection: call_over(connection, function, arguments or {}), repeatable=repeatable)
 
     def listen(self, channels: Sequence[str]) -> Listener | None:
-        if self._transaction_pooler:
+        try:
+            return PostgresListener(self._connect(DeadlineConnection), channels, self._notify)
+        except SharedSession as shared:
+            if not self._told_of_polling:
+                self._told_of_polling = True
+                log.info("%s: what is new is found by polling", shared)
             return None
-        return PostgresListener(self.conninfo, channels)
+        except psycopg.Error as error:
+            raise _translated(error) from error
 
     def connect(self, kind: type[OwnConnection]) -> OwnConnection:
         """A connection outside the pool, the caller's to close; `kind` is how it waits."""
         try:
-            return kind.connect(self.conninfo, **self._options)
+            return self._connect(kind)
         except psycopg.Error as error:
             raise _translated(error) from error
 
@@ -149,7 +186,7 @@ class PostgresDatabase:
             with connection.transaction():
                 connection.execute(script.encode(), prepare=False)
 
-        self._run(execute, repeatable=False)
+        self._run(execute, repeatable=False, answer_within_s=SCRIPT_WITHIN_S)
 
     def scalar(self, query: str) -> Any:
         """The first value of the first row of a constant query."""
@@ -170,39 +207,78 @@ class PostgresDatabase:
         query = sql.SQL(
             "with stored as (insert into {table} ({columns}) "
             "select {columns} from jsonb_populate_recordset(null::{table}, %s::jsonb) {clause} returning *) "
-            "select coalesce(json_agg(stored), '[]')::text from stored"
-        ).format(table=sql.Identifier("public", table), columns=columns, clause=clause)
+            "select coalesce(json_agg(stored), '[]')::text from {in_utc}, stored"
+        ).format(table=sql.Identifier("public", table), columns=columns, clause=clause, in_utc=_IN_UTC)
         return _rows(self._json(query, [_dumps(list(rows))], repeatable=repeatable))
 
     def _json(self, query: sql.Composed, parameters: Sequence[Any], *, repeatable: bool) -> Any:
         return self._run(lambda connection: _document(connection, query, parameters), repeatable=repeatable)
 
-    def _run(self, work: Callable[[Connection], Answer], *, repeatable: bool) -> Answer:
+    def _connect(self, kind: type[OwnConnection]) -> OwnConnection:
+        return kind.connect(self.conninfo, **self._options)
+
+    def _notify(self, channel: str) -> None:
+        self._run(lambda connection: connection.execute("select pg_notify(%s, '')", [channel]), repeatable=True)
+
+    def _run(
+        self,
+        work: Callable[[Connection], Answer],
+        *,
+        repeatable: bool,
+        answer_within_s: float | None = None,
+    ) -> Answer:
         delays = iter(_REPEAT_AFTER_S)
+        longest_answer_s = answer_within_s or ANSWER_WITHIN_S
+        give_up_at = time.monotonic() + max(CALL_WITHIN_S, longest_answer_s)
         while True:
+            left_s = max(SHORTEST_ATTEMPT_S, give_up_at - time.monotonic())
             try:
-                with self._pool.connection() as connection:
+                with self._pool.connection(timeout=min(CONNECT_TIMEOUT_S, left_s)) as connection:
+                    connection.answer_within(min(longest_answer_s, left_s))
                     return work(connection)
             except PoolTimeout as error:
                 # No connection was had, so nothing was sent: asking again is safe.
                 revived = self._revived()
-                if not revived or (delay := next(delays, None)) is None:
+                if not revived or (delay := _next_delay(delays, give_up_at)) is None:
                     raise DatabaseUnreachable(f"no connection to PostgreSQL within {CONNECT_TIMEOUT_S} s") from error
             except psycopg.Error as error:
-                if _is_lost(error):
+                if isinstance(error, ConnectionSilent):
+                    self._distrust_others(error)
+                elif _is_lost(error):
                     self._revived()
-                if not _may_repeat(error, repeatable) or (delay := next(delays, None)) is None:
+                if not _may_repeat(error, repeatable) or (delay := _next_delay(delays, give_up_at)) is None:
                     raise _translated(error) from error
             time.sleep(delay)
 
-    def _refuse_if_closed(self, connection: Connection) -> None:
+    def _distrust_others(self, silent: ConnectionSilent) -> None:
+        if silent.opened_at >= self._trusted_since:
+            log.warning("a connection to PostgreSQL went silent: it and those opened before now are replaced")
+            self._trusted_since = time.monotonic()
+            self._pool.drain()
+
+    def _refuse_if_useless(self, connection: DeadlineConnection) -> None:
+        """Close and refuse a connection that the server closed, or that went silent, while it was idle."""
+        try:
+            self._check(connection)
+        except psycopg.Error:
+            connection.close()  # or the pool would take it back and offer it again
+            raise
+
+    def _check(self, connection: DeadlineConnection) -> None:
         # An idle connection has nothing to read, unless the server has hung up: seen here without a round trip.
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN)
         if poll.poll(0):
-            connection.close()  # or the pool would take it back and offer it again
+            connection.close()
             self._revived()
             raise psycopg.OperationalError("the server closed this connection while it was idle")
+        if time.monotonic() - connection.heard_at > IDLE_IS_SUSPECT_S:
+            connection.answer_within(IDLE_ANSWER_WITHIN_S)
+            try:
+                connection.execute("select 1")
+            except ConnectionSilent as silent:
+                self._distrust_others(silent)
+                raise
 
     def _revived(self) -> bool:
         """Whether there is a server again, or still, that takes connections."""
@@ -216,27 +292,6 @@ class PostgresDatabase:
         except psycopg.OperationalError:
             self._revive()
         return True
-
-
-class PostgresListener:
-    """A connection of its own on which notifications arrive."""
-
-    def __init__(self, conninfo: str, channels: Sequence[str]) -> None:
-        try:
-            self._connection = psycopg.connect(conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S)
-            for channel in channels:
-                self._connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
-        except psycopg.Error as error:
-            raise _translated(error) from error
-
-    def wait(self, timeout_s: float) -> list[str]:
-        try:
-            return [notice.channel for notice in self._connection.notifies(timeout=timeout_s, stop_after=1)]
-        except psycopg.Error as error:
-            raise DatabaseUnreachable(f"the listening connection is lost: {_brief(error)}") from error
-
-    def close(self) -> None:
-        self._connection.close()
 
 
 def call_over(connection: Connection, function: str, arguments: Mapping[str, Any]) -> Any:
@@ -254,18 +309,22 @@ def _document(connection: Connection, query: sql.Composed | bytes, parameters: S
 def _call_of(function: str, arguments: tuple[str, ...]) -> bytes:
     """The statement that calls a function; kept, since composing it takes as long as a short call."""
     return (
-        sql.SQL("select {}({})::text")
+        sql.SQL("select {}({})::text from {}")
         .format(
             sql.Identifier("public", function),
             sql.SQL(", ").join(sql.SQL("{} => %s").format(sql.Identifier(name)) for name in arguments),
+            _IN_UTC,
         )
         .as_bytes(None)
     )
 
 
-def _configure(connection: Connection) -> None:
-    connection.execute(f"set statement_timeout = {STATEMENT_TIMEOUT_MS}")
-    connection.execute("set timezone = 'UTC'")
+def _next_delay(delays: Iterator[float], give_up_at: float) -> float | None:
+    """How long to pause before another attempt; None when there is to be none."""
+    delay = next(delays, None)
+    if delay is None or time.monotonic() + delay + SHORTEST_ATTEMPT_S > give_up_at:
+        return None
+    return delay
 
 
 def _is_lost(error: psycopg.Error) -> bool:
@@ -282,7 +341,9 @@ def _may_repeat(error: psycopg.Error, repeatable: bool) -> bool:
 
 def _translated(error: psycopg.Error) -> DatabaseError:
     if isinstance(error, psycopg.errors.QueryCanceled):
-        return DatabaseError(f"the statement took longer than {STATEMENT_TIMEOUT_MS} ms and was stopped")
+        return DatabaseUnreachable(
+            "the statement took too long and was stopped: the database is busy, or a lock is held"
+        )
     if error.sqlstate is None:
         if isinstance(error, psycopg.OperationalError):
             return DatabaseUnreachable(f"PostgreSQL does not answer: {_brief(error)}")

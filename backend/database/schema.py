@@ -13,6 +13,7 @@ import psycopg
 from pydantic import BaseModel, ConfigDict
 
 from database.build_sql import FILES, fingerprint, statements
+from database.connections import DeadlineConnection
 from database.errors import PASTE_THE_SQL, DatabaseError, SchemaMissing, SchemaTooNew
 from database.interface import Database, Order
 from database.postgres import PostgresDatabase
@@ -25,6 +26,8 @@ _NEWEST = b"select to_jsonb(v) from public.schema_version as v order by version 
 # Whoever waits for a table's lock makes all who come after wait as well: rather give up, and try again at the next
 # start. A check over long tables may take its time.
 _PATIENCE = b"set local lock_timeout = '20s'; set local statement_timeout = 0"
+
+INSTALLED_WITHIN_S = 900.0  # also where a check over long tables takes its time
 
 
 class SchemaState(BaseModel):
@@ -45,21 +48,26 @@ def install_schema(database: PostgresDatabase) -> bool:
         SchemaTooNew: the database's version refuses programs as old as this one.
         DatabaseError: a statement failed; nothing of the files has taken effect.
     """
-    with database.connect(psycopg.Connection) as connection:
-        if not _is_behind(_state(connection)):
-            return False
+    with database.connect(DeadlineConnection) as connection:
+        connection.answer_within(INSTALLED_WITHIN_S)
         try:
-            with connection.transaction():
-                connection.execute(_PATIENCE)
-                connection.execute(_LOCK)
-                if not _is_behind(_state(connection)):
-                    return False  # another process did it meanwhile
-                connection.execute("select set_config('pylon.program', %s, true)", (f"pylon-deg {VERSION}",))
-                for name in FILES:
-                    connection.execute(statements(name).encode(), prepare=False)
+            return _installed(connection)
         except psycopg.Error as error:
             reason = " ".join((error.diag.message_primary or str(error)).split())
             raise DatabaseError(f"the schema could not be brought to version {newest().version}: {reason}") from error
+
+
+def _installed(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
+    if not _is_behind(_state(connection)):
+        return False
+    with connection.transaction():
+        connection.execute(_PATIENCE)
+        connection.execute(_LOCK)
+        if not _is_behind(_state(connection)):
+            return False  # another process did it meanwhile
+        connection.execute("select set_config('pylon.program', %s, true)", (f"pylon-deg {VERSION}",))
+        for name in FILES:
+            connection.execute(statements(name).encode(), prepare=False)
     return True
 
 
