@@ -14,7 +14,14 @@ LARGEST_ANSWER_BYTES = 1024 * 1024
 
 
 def bound_answers(response: httpx.Response) -> None:
-    """A response hook: the body must have come within the request's read timeout, and be no more than 1 MiB."""
+    """A response hook: the body must have come within the request's read timeout, and be no more than 1 MiB.
+
+    It must be as it is, uncompressed, for a small one may unpack to any size; and it is taken for UTF-8, for some of
+    the names that a server may give to its characters unpack as well.
+    """
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise httpx.DecodingError("the answer is compressed, which was not asked for", request=response.request)
+    response.headers["Content-Type"] = "application/json; charset=utf-8"
     timeout_s = response.request.extensions.get("timeout", {}).get("read")
     if timeout_s is None or not isinstance(response.stream, httpx.SyncByteStream):
         return

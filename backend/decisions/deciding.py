@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from decisions.judgement import question_for
-from decisions.llm import NOTHING_USED, GeminiJudge, ModelAnswer, ModelUnavailable
+from decisions.llm import GeminiJudge, ModelAnswer, ModelUnavailable
+from decisions.model_response import NOTHING_USED
 from decisions.output import Scorer
 from decisions.queue import Claim, ContextBatch, DecisionRecord, WorkQueue
 from decisions.recording import DecidedWith, record_of

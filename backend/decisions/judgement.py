@@ -8,7 +8,7 @@ comes back is a score and a sentence per data centre; every fact and constraint 
 from __future__ import annotations
 
 import json
-import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -205,7 +205,7 @@ def _short(value: float | None) -> float | None:
 
 
 def _check_names(named: Sequence[str], asked: Sequence[str]) -> None:
-    repeated = sorted({dc_id for dc_id in named if named.count(dc_id) > 1} & set(asked))
+    repeated = sorted({dc_id for dc_id, times in Counter(named).items() if times > 1} & set(asked))
     if repeated:
         raise InvalidAnswer(f"it judged {', '.join(repeated)} more than once")
     if strangers := set(named) - set(asked):
@@ -224,7 +224,7 @@ def _why(error: ValidationError) -> str:
 
 
 def _one_line(sentence: str) -> str:
-    words = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", sentence).split())
+    words = " ".join("".join(c if c.isprintable() else " " for c in sentence).split())
     if len(words) <= SENTENCE_CHARACTERS:
         return words
     return words[: SENTENCE_CHARACTERS - 1].rstrip() + "…"

@@ -21,13 +21,20 @@ import httpx
 from decisions.bounded_answers import bound_answers
 from decisions.circuit_breaker import CircuitBreaker
 from decisions.judgement import InvalidAnswer, Question, Role, read_answer, repair_note
+from decisions.model_response import (
+    NOTHING_USED,
+    ModelResponse,
+    TokenUsage,
+    UnreadableResponse,
+    read_response,
+)
 from decisions.publication import Judgement
+from printable import LONGEST_REASON, printable
 from settings import Settings
 from vocabulary import Word
 
 if TYPE_CHECKING:
     from google import genai
-    from google.genai.types import GenerateContentResponse
 
 _log = logging.getLogger(__name__)
 
@@ -45,43 +52,14 @@ OUTPUT_TOKENS_PER_OPTION = 96
 _RETRY_DELAY = re.compile(r"^(\d{1,6}(?:\.\d{1,9})?)s$")
 
 
-@dataclass(frozen=True)
-class TokenUsage:
-    """Tokens of one or more calls."""
-
-    calls: int = 0
-    prompt: int = 0
-    thinking: int = 0
-    answer: int = 0
-
-    def __add__(self, other: TokenUsage) -> TokenUsage:
-        return TokenUsage(
-            self.calls + other.calls,
-            self.prompt + other.prompt,
-            self.thinking + other.thinking,
-            self.answer + other.answer,
-        )
-
-    def to_row(self) -> dict[str, int]:
-        return {
-            "calls": self.calls,
-            "prompt_tokens": self.prompt,
-            "thinking_tokens": self.thinking,
-            "answer_tokens": self.answer,
-        }
-
-
-NOTHING_USED = TokenUsage()
-
-
 class ModelUnavailable(Exception):
-    """The model gave no usable answer; the message says why, in one sentence without its full stop.
+    """The model gave no usable answer; the message says why, in one printable sentence without its full stop.
 
     `usage` is what was spent on unusable answers.
     """
 
     def __init__(self, message: str, usage: TokenUsage = NOTHING_USED) -> None:
-        super().__init__(message)
+        super().__init__(printable(message, LONGEST_REASON))
         self.usage = usage
 
 
@@ -194,6 +172,10 @@ class GeminiJudge:
         except ModelUnavailable as error:
             self._note_failure(error)
             raise
+        except Exception as error:  # whatever the SDK, its HTTP client or their settings raise
+            unavailable = self._unforeseen(error)
+            self._note_failure(unavailable)
+            raise unavailable from error
         self._breaker.succeeded()
         self._note_answer(answer)
         return answer
@@ -203,18 +185,16 @@ class GeminiJudge:
         problem: InvalidAnswer | None = None
         for _ in range(2):  # the question, and one repair
             response = self._response(question, problem, give_up_at)
-            usage += _usage(response)
+            usage += response.usage
             try:
-                judgements = read_answer(_finished_text(response), question)
+                judgements = read_answer(response.finished_text(), question)
             except InvalidAnswer as error:
                 problem = error
             else:
-                return ModelAnswer(judgements, response.model_version or self.model, usage)
+                return ModelAnswer(judgements, response.model or self.model, usage)
         raise ModelUnavailable(f"{self.model} gave no usable answer, asked twice: {problem}", usage)
 
-    def _response(
-        self, question: Question, problem: InvalidAnswer | None, give_up_at: float
-    ) -> GenerateContentResponse:
+    def _response(self, question: Question, problem: InvalidAnswer | None, give_up_at: float) -> ModelResponse:
         """One answer of the service, retried while that can help and time is left."""
         for tries in range(1, MOST_TRIES + 1):
             timeout_s = min(self._request_timeout_s, give_up_at - time.monotonic())
@@ -233,7 +213,7 @@ class GeminiJudge:
                 raise ModelUnavailable("the gateway is stopping")
         raise ModelUnavailable(str(failure)) from failure
 
-    def _ask(self, question: Question, problem: InvalidAnswer | None, timeout_s: float) -> GenerateContentResponse:
+    def _ask(self, question: Question, problem: InvalidAnswer | None, timeout_s: float) -> ModelResponse:
         if self._stopping.is_set():
             raise ModelUnavailable("the gateway is stopping")
         client = self._built_client()
@@ -248,17 +228,19 @@ class GeminiJudge:
             max_output_tokens=OUTPUT_TOKENS + OUTPUT_TOKENS_PER_OPTION * len(question.dc_ids),
             store=False,
             http_options=types.HttpOptions(timeout=round(timeout_s * 1000)),
+            should_return_http_response=True,  # read here: the SDK takes a response for true
         )
         try:
-            return client.models.generate_content(model=self.model, contents=contents, config=config)
+            response = client.models.generate_content(model=self.model, contents=contents, config=config)
+            return read_response((response.sdk_http_response and response.sdk_http_response.body) or "")
         except errors.APIError as error:
             raise _of_api_error(error, self.model) from error
         except httpx.TimeoutException as error:
             raise _Retryable(f"{self.model} did not answer within {timeout_s:.2g} s") from error
         except httpx.HTTPError as error:
             raise _Retryable(f"{self.model} cannot be reached ({type(error).__name__})") from error
-        except ValueError as error:
-            raise _Retryable(f"{self.model} did not answer JSON") from error
+        except UnreadableResponse as error:
+            raise _Retryable(f"{self.model} {error}") from error
 
     def _built_client(self) -> genai.Client:
         with self._lock:
@@ -267,7 +249,9 @@ class GeminiJudge:
                 from google.genai import types
 
                 # Ours: the SDK's own is of one library or another, by its version, and so are its errors.
-                self._http = httpx.Client(event_hooks={"response": [bound_answers]})
+                self._http = httpx.Client(
+                    headers={"Accept-Encoding": "identity"}, event_hooks={"response": [bound_answers]}
+                )
                 self._client = genai.Client(
                     vertexai=False,  # whatever the environment says
                     api_key=self._api_key,
@@ -276,6 +260,12 @@ class GeminiJudge:
                     ),
                 )
             return self._client
+
+    def _unforeseen(self, error: Exception) -> ModelUnavailable:
+        # The text of such an error may hold the key, or a proxy's password: it is for nobody outside.
+        told = printable(error, LONGEST_REASON).replace(self._api_key, "(the key)")
+        _log.warning("the model %s cannot be asked: %s: %s", self.model, type(error).__name__, told)
+        return ModelUnavailable(f"{self.model} cannot be asked ({type(error).__name__}; the gateway's log says more)")
 
     def _note_answer(self, answer: ModelAnswer) -> None:
         with self._lock:
@@ -345,7 +335,7 @@ def _of_api_error(error: Any, model: str) -> Exception:
         return _Retryable(f"{model} is over its quota (429)", _retry_delay_s(error.details))
     if error.code >= 500:
         return _Retryable(f"{model} failed ({error.code})", _retry_delay_s(error.details))
-    return ModelUnavailable(f"{model} refused the request ({error.code} {error.status})")
+    return ModelUnavailable(f"{model} refused the request ({error.code} {printable(error.status, 60)})")
 
 
 def _retry_delay_s(details: Any) -> float | None:
@@ -356,27 +346,3 @@ def _retry_delay_s(details: Any) -> float | None:
     except (TypeError, KeyError, AttributeError):
         return None
     return max((float(delay[1]) for delay in delays if delay), default=None)
-
-
-def _finished_text(response: GenerateContentResponse) -> str | None:
-    """The text of a finished answer.
-
-    Raises:
-        InvalidAnswer: it was blocked, or cut off.
-    """
-    if not response.candidates:
-        raise InvalidAnswer("it was blocked" if response.prompt_feedback else "it was empty")
-    reason = response.candidates[0].finish_reason
-    if reason is not None and reason.value != "STOP":
-        raise InvalidAnswer(f"it was cut off ({reason.value})")
-    parts = (response.candidates[0].content.parts if response.candidates[0].content else None) or []
-    return "".join(part.text for part in parts if part.text and not part.thought)
-
-
-def _usage(response: GenerateContentResponse) -> TokenUsage:
-    used = response.usage_metadata
-    if used is None:
-        return TokenUsage(calls=1)
-    return TokenUsage(
-        1, used.prompt_token_count or 0, used.thoughts_token_count or 0, used.candidates_token_count or 0
-    )

@@ -16,11 +16,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from decisions.gateway_agent import AgentState
 from decisions.llm import ModelState, ModelStatus
@@ -34,7 +35,9 @@ from web.serving import Stopped, log_to_stderr, stop_on_signals
 log = logging.getLogger("gateway.deciding")
 
 BACKEND = Path(__file__).resolve().parent.parent
+COMMAND = (sys.executable, "-m", "gateway.deciding")
 STATUS_PERIOD_S = 0.5
+LONGEST_STATUS_BYTES = 64 * 1024
 GIVE_BACK_WITHIN_S = 2.0
 STOP_WITHIN_S = 6.0
 FIRST_PAUSE_S = 1.0
@@ -97,7 +100,8 @@ def _report(status: ModelStatus) -> ModelReport:
 class DecidingProcess:
     """The child, which is started anew when it dies."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str] = COMMAND) -> None:
+        self._command = command
         self._status = NOT_RUNNING
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
@@ -130,19 +134,31 @@ class DecidingProcess:
 
     def _supervise(self) -> None:
         pause_s = FIRST_PAUSE_S
-        while (child := self._started()) is not None:
+        while not self._stopping.is_set():
             began = time.monotonic()
-            with child:
-                if child.stdout is not None:
-                    self._follow(child.stdout)
-                self._status = NOT_RUNNING
-                code = child.wait()
+            try:
+                ended = f"ended (status {self._run_child()})"
+            except Exception:  # the top of the thread that keeps workloads decided
+                log.exception("the deciding process is lost")
+                ended = "cannot be run"
+            self._status = NOT_RUNNING
             if self._stopping.is_set():
                 return
             pause_s = FIRST_PAUSE_S if time.monotonic() - began > LONGEST_PAUSE_S else pause_s
-            log.error("the deciding process ended (status %d) and is started again in %.0f s", code, pause_s)
+            log.error("the deciding process %s and is started again in %.0f s", ended, pause_s)
             self._stopping.wait(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _run_child(self) -> int | None:
+        """Start the process and follow its status until it ends; its exit status, or None if none is to run."""
+        child = self._started()
+        if child is None:
+            return None
+        with child:  # leaving it closes the process's input, so that it ends
+            if child.stdout is not None:
+                self._follow(child.stdout)
+            self._status = NOT_RUNNING
+            return child.wait()
 
     def _started(self) -> subprocess.Popen[bytes] | None:
         with self._lock:
@@ -150,7 +166,7 @@ class DecidingProcess:
                 return None
             # In a session of its own: a terminal's Ctrl-C is for the parent, which then ends it in order.
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "gateway.deciding"],
+                self._command,
                 cwd=BACKEND,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -159,8 +175,11 @@ class DecidingProcess:
             return self._child
 
     def _follow(self, lines: IO[bytes]) -> None:
-        for line in lines:
-            self._status = DecidingStatus.model_validate_json(line)
+        while line := lines.readline(LONGEST_STATUS_BYTES):
+            try:
+                self._status = DecidingStatus.model_validate_json(line)
+            except ValidationError:  # noqa: PERF203 - a line now and then
+                log.warning("the deciding process wrote something that is no status: %s", line[:200])
 
 
 def main() -> int:
@@ -193,14 +212,22 @@ def _stop_when_input_ends() -> None:
 
 
 def _report_changes(workers: DecisionWorkers) -> None:
-    reported: DecidingStatus | None = None
+    reported: bytes | None = None
     while True:
-        status = status_of(workers)
-        if status != reported:
-            sys.stdout.write(status.model_dump_json() + "\n")
+        line = _status_line(workers)
+        if line is not None and line != reported:
+            sys.stdout.buffer.write(line)
             sys.stdout.flush()
-            reported = status
+            reported = line
         time.sleep(STATUS_PERIOD_S)
+
+
+def _status_line(workers: DecisionWorkers) -> bytes | None:
+    try:
+        return status_of(workers).model_dump_json().encode() + b"\n"
+    except Exception:  # what cannot be told is no reason to stop deciding
+        log.exception("the status cannot be told")
+        return None
 
 
 if __name__ == "__main__":
