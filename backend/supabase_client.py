@@ -9,6 +9,7 @@ from database.errors import (
     AccessRefused,
     DatabaseError,
     DatabaseUnreachable,
+    DataRefused,
     RowRefused,
     SchemaMissing,
     SchemaTooNew,
@@ -23,6 +24,7 @@ from settings import Settings
 
 __all__ = [
     "AccessRefused",
+    "DataRefused",
     "Database",
     "DatabaseError",
     "DatabaseUnreachable",

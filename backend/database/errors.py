@@ -8,7 +8,7 @@ class DatabaseError(Exception):
 
 
 class DatabaseUnreachable(DatabaseError):
-    """No answer: it is down, restarting, or the network is. Worth trying again later."""
+    """Trouble that may pass, whoever says it: no answer, restarting, full, busy, read-only. Worth trying again."""
 
 
 class AccessRefused(DatabaseError):
@@ -23,11 +23,15 @@ class SchemaTooNew(DatabaseError):
     """The database has a schema version that refuses programs as old as this one."""
 
 
-class UniqueConflict(DatabaseError):
+class DataRefused(DatabaseError):
+    """What was sent is at fault, and will be refused again: the only kind that may count against what it was for."""
+
+
+class UniqueConflict(DataRefused):
     """A row with this key exists already."""
 
 
-class RowRefused(DatabaseError):
+class RowRefused(DataRefused):
     """A value breaks a rule of the table: a check, a foreign key, a type, a missing value."""
 
 
@@ -36,18 +40,52 @@ PASTE_THE_SQL = (
 )
 
 
+_SCHEMA_MISSING = {"42P01", "42883", "42703", "3F000", "PGRST202", "PGRST204", "PGRST205"}
+_ACCESS_REFUSED = {"42501", "28000", "28P01", "PGRST301", "PGRST302", "PGRST303", "401", "403"}
+# PostgreSQL's classes for values, constraints and limits of size, and what functions raise about their arguments.
+_BLAMES_THE_DATA = ("21", "22", "23", "44", "54", "P0001", "PT4", "PY")
+# A statement or request that is itself wrong: neither the data's fault nor a trouble that passes.
+_BLAMES_THE_PROGRAM = ("0A", "42", "P0", "PGRST1", "PGRST2")
+# Of these, but of a session that changed under a statement: its tables were altered, or its pooler gave another.
+_MAY_PASS = {"0A000", "42P05"}
+
+_CONTENT_TOO_LARGE = "413"
+_STATUSES_THAT_PASS = {"408", "425", "429"}
+
+
 def error_of_sqlstate(code: str, message: str) -> DatabaseError:
-    """The error for a PostgreSQL SQLSTATE or a PostgREST code (`PGRST…`), with advice in its text."""
-    if code in {"42P01", "42883", "42703", "3F000", "PGRST202", "PGRST204", "PGRST205"}:
+    """The error for a PostgreSQL SQLSTATE, a PostgREST code (`PGRST…`) or an HTTP status, with advice in its text.
+
+    The codes that blame the data are listed; all that nobody has thought of may pass.
+    """
+    if code in _SCHEMA_MISSING:
         return SchemaMissing(f"{message}: {PASTE_THE_SQL}")
-    if code == "23505":
-        return UniqueConflict(message)
-    if code[:2] in {"22", "23"}:
-        return RowRefused(message)
-    if code in {"42501", "28000", "28P01", "PGRST301", "PGRST302", "PGRST303", "401", "403"}:
+    if code in _ACCESS_REFUSED:
         return AccessRefused(
             f"{message}: this key or user may not; SUPABASE_KEY takes the project's secret (service) key"
         )
-    if code[:2] in {"08", "53", "57"} or code in {"PGRST000", "PGRST001", "PGRST002", "PGRST003"}:
-        return DatabaseUnreachable(f"{message}: the database is down, restarting or full")
-    return DatabaseError(f"{message} ({code})")
+    if code == "23505":
+        return UniqueConflict(message)
+    if _is_status(code):
+        return _error_of_status(code, message)
+    if code.startswith(_BLAMES_THE_DATA):
+        return RowRefused(message)
+    if code.startswith(_BLAMES_THE_PROGRAM) and code not in _MAY_PASS:
+        return DatabaseError(f"{message} ({code})")
+    return _may_pass(code, message)
+
+
+def _is_status(code: str) -> bool:
+    return len(code) == 3 and code.isdigit()
+
+
+def _error_of_status(code: str, message: str) -> DatabaseError:
+    if code == _CONTENT_TOO_LARGE:
+        return RowRefused(message)
+    if code.startswith("4") and code not in _STATUSES_THAT_PASS:
+        return DatabaseError(f"{message} ({code})")
+    return _may_pass(code, message)
+
+
+def _may_pass(code: str, message: str) -> DatabaseUnreachable:
+    return DatabaseUnreachable(f"{message} ({code}): the database is down, restarting, busy or full")

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from database.connections import ANSWER_WITHIN_S, KEEPALIVES, ConnectionSilent, DeadlineConnection
-from database.errors import DatabaseError, DatabaseUnreachable, error_of_sqlstate
+from database.errors import DatabaseError, DatabaseUnreachable, RowRefused, error_of_sqlstate
 from database.interface import READ_THROUGH, Listener, Order, Row, Where, check_write, need_condition
 from database.listener import PostgresListener, SharedSession
 from half_hours import rfc3339
@@ -64,10 +64,16 @@ class PostgresDatabase:
         Args:
             own_sessions: there is surely no pooler in between, so sessions may hold prepared statements.
             revive: called when the server is gone, not when it is only silent: brings the embedded server back.
+
+        Raises:
+            DatabaseError: `conninfo` cannot be read.
         """
         self.conninfo = conninfo
         self._revive = revive
-        given = conninfo_to_dict(conninfo)
+        try:
+            given = conninfo_to_dict(conninfo)
+        except psycopg.ProgrammingError as error:
+            raise DatabaseError(f"this is no address of a PostgreSQL: {_brief(error)}") from error
         self._options: dict[str, Any] = {
             "autocommit": True,
             "connect_timeout": CONNECT_TIMEOUT_S,
@@ -236,6 +242,8 @@ class PostgresDatabase:
                 with self._pool.connection(timeout=min(CONNECT_TIMEOUT_S, left_s)) as connection:
                     connection.answer_within(min(longest_answer_s, left_s))
                     return work(connection)
+            except UnicodeEncodeError as error:
+                raise RowRefused(f"this cannot be stored as text: {error.reason}") from error
             except PoolTimeout as error:
                 # No connection was had, so nothing was sent: asking again is safe.
                 revived = self._revived()
@@ -347,7 +355,7 @@ def _translated(error: psycopg.Error) -> DatabaseError:
     if error.sqlstate is None:
         if isinstance(error, psycopg.OperationalError):
             return DatabaseUnreachable(f"PostgreSQL does not answer: {_brief(error)}")
-        return DatabaseError(_brief(error))
+        return RowRefused(_brief(error)) if isinstance(error, psycopg.DataError) else DatabaseError(_brief(error))
     return error_of_sqlstate(error.sqlstate, _brief(error))
 
 
@@ -389,7 +397,10 @@ def _parameter(value: Any) -> Any:
 
 
 def _dumps(value: Any) -> str:
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
+    except orjson.JSONEncodeError as error:
+        raise RowRefused(f"this cannot be stored as JSON: {error}") from error
 
 
 def _plain(value: Any) -> Any:
@@ -399,4 +410,6 @@ def _plain(value: Any) -> Any:
 
 
 def _rows(document: Any) -> list[Row]:
-    return document if isinstance(document, list) else []
+    if not isinstance(document, list):
+        raise DatabaseUnreachable("PostgreSQL answered something else in the place of rows")
+    return document

@@ -12,14 +12,16 @@ from postgrest.exceptions import APIError
 from postgrest.types import CountMethod, ReturnMethod
 from supabase import Client, ClientOptions, create_client
 
-from database.errors import AccessRefused, DatabaseError, DatabaseUnreachable, error_of_sqlstate
+from database.errors import AccessRefused, DatabaseError, DatabaseUnreachable, RowRefused, error_of_sqlstate
 from database.interface import READ_THROUGH, Listener, Order, Row, Where, check_write, need_condition
+from database.rest_connection import rest_client
 from half_hours import rfc3339
+from printable import LONGEST_REASON, printable
 
 Answer = TypeVar("Answer")
 Rows = list[Row]
 
-REQUEST_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+CALL_WITHIN_S = 16.0  # repetitions included; the last of them may go on for as long as an exchange may take
 PAGE_ROWS = 1000  # Supabase answers at most this many rows, and says nothing when it cut
 _SMALLEST_ROW_LIMIT = 100  # a project's own limit is a number of rows at least this large
 _REPEAT_AFTER_S = (0.1, 0.5, 2.0)
@@ -29,18 +31,26 @@ class SupabaseDatabase:
     """The `Database` interface over HTTP/1.1: HTTP/2 on one shared client loses requests under threads."""
 
     def __init__(self, url: str, key: str) -> None:
+        """Sends nothing yet.
+
+        Raises:
+            DatabaseError: no client can be made of the URL, the key, and what the environment says of proxies.
+        """
         self.url = url
-        self._http = httpx.Client(
-            http2=False,
-            timeout=REQUEST_TIMEOUT,
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=16, keepalive_expiry=20),
-        )
+        self._http = rest_client(url)
         options = ClientOptions(
             httpx_client=self._http,
             auto_refresh_token=False,
             persist_session=False,
         )
-        self._client: Client = create_client(url, key, options)
+        try:
+            self._client: Client = create_client(url, key, options)
+        except Exception as error:
+            self._http.close()
+            raise DatabaseError(
+                f"no Supabase client can be made ({type(error).__name__}: {printable(error)}): "
+                "look at SUPABASE_URL and SUPABASE_KEY"
+            ) from error
         # Built now, since building it later is not thread-safe. One policy of retries for every kind of call: ours.
         self._client.postgrest.retry_enabled = False
 
@@ -69,7 +79,7 @@ class SupabaseDatabase:
         check_write(rows)
 
         def request() -> Rows:
-            return cast(Rows, self._client.table(table).insert(_plain(rows)).execute().data)
+            return _rows(self._client.table(table).insert(_plain(rows)).execute().data)
 
         return self._run(request, repeatable=False)
 
@@ -82,7 +92,7 @@ class SupabaseDatabase:
             upsertion = self._client.table(table).upsert(
                 _plain(rows), on_conflict=",".join(conflict), ignore_duplicates=only_keys
             )
-            return cast(Rows, upsertion.execute().data)
+            return _rows(upsertion.execute().data)
 
         return self._run(request, repeatable=True)
 
@@ -90,7 +100,7 @@ class SupabaseDatabase:
         need_condition(where)
 
         def request() -> Rows:
-            return cast(Rows, _filtered(self._client.table(table).update(_plain(values)), where).execute().data)
+            return _rows(_filtered(self._client.table(table).update(_plain(values)), where).execute().data)
 
         return self._run(request, repeatable=True)
 
@@ -99,13 +109,18 @@ class SupabaseDatabase:
 
         def request() -> int:
             deletion = self._client.table(table).delete(count=CountMethod("exact"), returning=ReturnMethod("minimal"))
-            return _filtered(deletion, where).execute().count or 0
+            count: int | None = _filtered(deletion, where).execute().count
+            if count is None:
+                raise DatabaseUnreachable("a deletion was answered without the number of rows")
+            return count
 
         return self._run(request, repeatable=True)
 
     def call(self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False) -> Any:
-        plain = _plain(dict(arguments or {}))
-        return self._run(lambda: self._client.rpc(function, plain).execute().data, repeatable=repeatable)
+        def request() -> Any:
+            return self._client.rpc(function, _plain(dict(arguments or {}))).execute().data
+
+        return self._run(request, repeatable=repeatable)
 
     def listen(self, channels: Sequence[str]) -> Listener | None:  # noqa: ARG002 - REST carries no notifications
         return None
@@ -129,42 +144,55 @@ class SupabaseDatabase:
                 query = query.or_(_past(order, after))
             for column in order.columns:
                 query = query.order(column, desc=order.descending)
-            return cast(Rows, query.range(offset, offset + rows - 1).execute().data)
+            return _rows(query.range(offset, offset + rows - 1).execute().data)
 
         return self._run(request, repeatable=True)
 
     def _run(self, request: Callable[[], Answer], *, repeatable: bool) -> Answer:
         delays = iter(_REPEAT_AFTER_S)
+        give_up_at = time.monotonic() + CALL_WITHIN_S
+        failure: DatabaseError
+        cause: Exception
         while True:
             try:
                 return request()
             except APIError as error:
-                translated = _translated(error, self.url)
-                lost = isinstance(translated, DatabaseUnreachable)
-                if not ((lost and repeatable) or _rolled_back(error)) or (delay := next(delays, None)) is None:
-                    raise translated from error
+                failure, cause = _translated(error, self.url), error
+                may_repeat = _rolled_back(error) or (repeatable and isinstance(failure, DatabaseUnreachable))
+            except DatabaseUnreachable as error:
+                failure, cause, may_repeat = error, error, repeatable
             except httpx.ConnectError as error:  # nothing was sent
-                if (delay := next(delays, None)) is None:
-                    raise DatabaseUnreachable(f"Supabase at {self.url} cannot be reached: {error}") from error
-            except httpx.TransportError as error:
-                if not repeatable or (delay := next(delays, None)) is None:
-                    raise DatabaseUnreachable(
-                        f"Supabase at {self.url} did not answer ({type(error).__name__}): {error}"
-                    ) from error
+                failure, cause = DatabaseUnreachable(f"Supabase at {self.url} cannot be reached: {error}"), error
+                may_repeat = True
+            except (httpx.HTTPError, httpx.StreamError) as error:
+                told = f"Supabase at {self.url} did not answer ({type(error).__name__}): {printable(error)}"
+                failure, cause, may_repeat = DatabaseUnreachable(told), error, repeatable
+            except (UnicodeError, RecursionError) as error:
+                raise RowRefused(f"this cannot be stored as JSON: {printable(error)}") from error
             except ValueError as error:
-                raise DatabaseError(f"Supabase at {self.url} did not answer JSON: {error}") from error
+                told = f"Supabase at {self.url} answered what cannot be read: {printable(error)}"
+                failure, cause, may_repeat = DatabaseUnreachable(told), error, repeatable
+            delay = next(delays, None)
+            if not may_repeat or delay is None or time.monotonic() + delay > give_up_at:
+                raise failure from cause
             time.sleep(delay)
 
 
+def _rows(data: Any) -> Rows:
+    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
+        raise DatabaseUnreachable(f"{printable(data, 80)} came in the place of rows")
+    return cast(Rows, data)
+
+
 def _translated(error: APIError, url: str) -> DatabaseError:
-    code, message = str(error.code or ""), " ".join(str(error.message or error.details or error).split())
-    if code in {"502", "503", "504", "520", "521", "522"}:
-        return DatabaseUnreachable(f"Supabase at {url} answered {code}: {message}")
+    code = str(error.code or "")
+    message = printable(" ".join(str(error.message or error.details or error).split()), LONGEST_REASON)
     if code == "404":
         return DatabaseUnreachable(f"no Supabase data API at {url}: check SUPABASE_URL")
-    if "api key" in message.lower() or "jwt" in message.lower():
+    translated = error_of_sqlstate(code, f"Supabase at {url} answered: {message}" if code.isdigit() else message)
+    if isinstance(translated, DatabaseUnreachable) and ("api key" in message.lower() or "jwt" in message.lower()):
         return AccessRefused(f"Supabase refused the key ({message}): SUPABASE_KEY takes the project's secret key")
-    return error_of_sqlstate(code, message)
+    return translated
 
 
 def _rolled_back(error: APIError) -> bool:
