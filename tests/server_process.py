@@ -29,15 +29,17 @@ def free_port() -> int:
 class ServerProcess:
     """`python backend/<program>` with its log in a file; answers on `url` once `wait_until_serving` returned."""
 
-    def __init__(self, program: str, log_file: Path, environment: Mapping[str, str], *, port: int) -> None:
+    def __init__(
+        self, program: str, log_file: Path, environment: Mapping[str, str], *, port: int, backend: Path = BACKEND
+    ) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self._log_file = log_file
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         with log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(BACKEND / program)],
+                [sys.executable, str(backend / program)],
                 env={**inherited, **environment},
-                cwd=BACKEND,
+                cwd=backend,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

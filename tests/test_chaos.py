@@ -20,11 +20,13 @@ import requests
 
 from database.embedded_database import EmbeddedDatabase
 from database.schema import install_schema
+from database.versions import newest
 from decisions.worker import LEASE_SECONDS
+from earlier_program import earlier_backend
 from grid_world import store_world, workload
 from half_hours import utc_now
 from model_server import HTML, ModelRequest, ModelServer, Reply, answer, error, judgements
-from server_process import ServerProcess, free_port, postgres_of
+from server_process import BACKEND, ServerProcess, free_port, postgres_of
 from sse_reader import SseReader
 from supabase_client import Order, Row
 
@@ -62,13 +64,18 @@ class Fleet:
     log_dir: Path
     settings: dict[str, str]
     ports: list[int] = field(default_factory=lambda: [free_port() for _ in range(GATEWAYS)])
+    earlier: dict[int, Path] = field(default_factory=dict)
+    """The backends of the gateways that run an earlier program."""
     running: dict[int, ServerProcess] = field(default_factory=dict)
     paused: int | None = None
     kills: int = 0
 
     def start(self, port: int) -> None:
         settings = {**self.settings, "BG_PORT": str(port)}
-        self.running[port] = ServerProcess("BG.py", self.log_dir / f"{port}.log", settings, port=port)
+        backend = self.earlier.get(port, BACKEND)
+        self.running[port] = ServerProcess(
+            "BG.py", self.log_dir / f"{port}.log", settings, port=port, backend=backend
+        )
 
     def kill(self, port: int, which: str) -> None:
         """SIGKILL to the serving half, the deciding half, or both at once."""
@@ -126,7 +133,12 @@ def in_order(database: EmbeddedDatabase, table: str, column: str) -> list[Row]:
 
 
 @pytest.mark.chaos
-def test_every_workload_becomes_one_decision_that_every_reader_sees_once(data_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("earlier", [None, *range(newest().compatible_from, newest().version)])
+def test_every_workload_becomes_one_decision_that_every_reader_sees_once(
+    data_dir: Path, tmp_path: Path, earlier: int | None
+) -> None:
+    """Also while gateways are replaced one after the other: half of them, as good as, run an earlier program."""
     chance = random.Random(1)
     database = EmbeddedDatabase(data_dir)
     install_schema(database)
@@ -142,6 +154,9 @@ def test_every_workload_becomes_one_decision_that_every_reader_sees_once(data_di
                 "BG_POLL_SECONDS": "0.5",
             },
         )
+        if earlier is not None:
+            backend = earlier_backend(earlier, tmp_path)
+            fleet.earlier = dict.fromkeys(fleet.ports[::2], backend)
         for port in fleet.ports:
             fleet.start(port)
         stack.callback(fleet.end)
@@ -176,6 +191,7 @@ def test_every_workload_becomes_one_decision_that_every_reader_sees_once(data_di
     assert fleet.kills >= FEWEST_KILLS
     assert max(notification["attempts"] for notification in notifications) > 1
     assert {decision["scorer"] for decision in decisions} == {"gemini", "deterministic"}
+    assert database.select("schema_version", order=Order(("version",)))[-1]["version"] == newest().version
     database.close()
 
 
