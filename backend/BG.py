@@ -18,6 +18,7 @@ from gevent.event import Event as Signal
 
 from beckn import gateway_search, registry_lookup
 from beckn.keys import KeyUnusable
+from beckn.message_body import LONGEST_CATALOGUE_BYTES
 from beckn.network_settings import NetworkSettings, load_network_settings
 from beckn.participant import Participant
 from beckn.subscribers import Role, SubscriptionRefused
@@ -35,7 +36,6 @@ from gateway.feed import BroadcastFeed
 from gateway.health import GatewayHealth, StreamState, read_gateway_health
 from gateway.network import JoinedNetwork
 from gateway.outputs import output_endpoints
-from gateway.server import GatewayServer, allow_many_connections, listen
 from gateway.service import service_endpoints
 from gateway.threads import ThreadedDatabase
 from half_hours import utc_now
@@ -43,9 +43,14 @@ from settings import Settings, SettingsError, load_settings
 from supabase_client import Database, DatabaseError, open_database
 from version import VERSION
 from web.application import make_application
-from web.serving import CannotListen, check_port, run_until_stopped
+from web.http_limits import Limits
+from web.http_server import HttpServer, for_greenlets, most_connections
+from web.serving import CannotListen, check_port, listen, run_until_stopped
 
 log = logging.getLogger("BG")
+
+MOST_CONNECTIONS = 6000
+MOST_REQUESTS = 1024
 
 DESCRIPTION = """Publishes one decision for every compute workload, with an option for each data centre, as
 server-sent events, by polling, and in Beckn's words."""
@@ -103,6 +108,13 @@ def create_app(
     return app
 
 
+def gateway_limits() -> Limits:
+    """What the gateway takes from its clients: streams, and the catalogues of providers, which are longer."""
+    return Limits(
+        connections=most_connections(MOST_CONNECTIONS), requests=MOST_REQUESTS, body_bytes=LONGEST_CATALOGUE_BYTES
+    )
+
+
 def serve(database: Database, settings: Settings, network: NetworkSettings) -> None:
     """Decide, relay and serve until Ctrl-C or SIGTERM.
 
@@ -114,7 +126,6 @@ def serve(database: Database, settings: Settings, network: NetworkSettings) -> N
     stopping = Signal()
     for number in (signal.SIGINT, signal.SIGTERM):
         gevent.signal_handler(number, stopping.set)
-    allow_many_connections()
     deciding = DecidingProcess()
     with closing(ThreadedDatabase(database)) as threaded:
         feed = BroadcastFeed(threaded, poll_seconds=settings.bg_poll_seconds)
@@ -128,7 +139,8 @@ def serve(database: Database, settings: Settings, network: NetworkSettings) -> N
         )
         app = create_app(threaded, settings, feed, deciding.status, network=JoinedNetwork(network, beckn))
         feed.start()
-        server = GatewayServer(app, listen(settings.bg_host, settings.bg_port))
+        listener = for_greenlets(listen(settings.bg_host, settings.bg_port))
+        server = HttpServer(app, listener, gateway_limits())
         server.start()
         deciding.start()
         beckn.deliverer.start()

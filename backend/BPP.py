@@ -30,9 +30,13 @@ from settings import Settings, SettingsError, load_settings
 from supabase_client import Database, DatabaseError, open_database
 from version import VERSION
 from web.application import make_application
-from web.serving import CannotListen, check_port, end_with_parent, log_to_stderr, run_until_stopped, serve
+from web.serving import CannotListen, check_port, run_until_stopped
+from web.serving_process import serve
 
 log = logging.getLogger("BPP")
+
+# What keeps it from starting, told in one line.
+REFUSALS = (SettingsError, CannotListen, DatabaseError, KeyUnusable, SubscriptionRefused)
 
 DESCRIPTION = """Sells compute slots in data centres over Beckn 1.1: search, select, init, confirm, status, update and
 cancel, each answered by a signed callback. Orders run in a simulation over the half-hours of the real grid."""
@@ -103,8 +107,6 @@ class ProviderPlatform:
 
 def application() -> OpenAPI:
     """The running platform, made in the process that serves it."""
-    log_to_stderr()
-    end_with_parent()
     settings = load_settings()
     network = load_network_settings(settings)
     database = open_database(settings)
@@ -124,14 +126,12 @@ def _run() -> None:
     # Opened here too: a wrong setting is told once, and the embedded database outlives its last user.
     with closing(open_database(settings)) as database:
         ProviderPlatform(database, settings, network)
-        serve("BPP:application", network.bpp_host, network.bpp_port)
+        serve("BPP:application", network.bpp_host, network.bpp_port, REFUSALS)
 
 
 def main() -> int:
     """Run until Ctrl-C or SIGTERM; returns the exit status."""
-    return run_until_stopped(
-        "BPP", _run, (SettingsError, CannotListen, DatabaseError, KeyUnusable, SubscriptionRefused)
-    )
+    return run_until_stopped("BPP", _run, REFUSALS)
 
 
 if __name__ == "__main__":

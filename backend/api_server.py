@@ -31,9 +31,13 @@ from settings import Settings, SettingsError, load_settings
 from supabase_client import Database, DatabaseError, open_database
 from version import VERSION
 from web.application import make_application
-from web.serving import CannotListen, check_port, end_with_parent, log_to_stderr, run_until_stopped, serve
+from web.serving import CannotListen, check_port, run_until_stopped
+from web.serving_process import serve
 
 log = logging.getLogger("api_server")
+
+# What keeps it from starting, told in one line.
+REFUSALS = (SettingsError, CannotListen, DatabaseError)
 
 # A joint plan or a back-test keeps a processor busy for seconds. One at a time leaves the other requests room.
 LONG_COMPUTATIONS_AT_ONCE = 1
@@ -76,8 +80,6 @@ def _scheduler_state(schedule: PipelineSchedule | None) -> SchedulerState:
 
 def application() -> OpenAPI:
     """What the serving process runs: the API over the settings' database, and the pipeline's schedule."""
-    log_to_stderr()
-    end_with_parent()
     settings = load_settings()
     database = open_database(settings)
     upstreams = Upstreams(settings)
@@ -100,12 +102,12 @@ def _run() -> None:
     check_port(settings.api_host, settings.api_port)
     # Opened here too: a wrong setting is told once, and the embedded database outlives its last user.
     with closing(open_database(settings)):
-        serve("api_server:application", settings.api_host, settings.api_port)
+        serve("api_server:application", settings.api_host, settings.api_port, REFUSALS)
 
 
 def main() -> int:
     """Run until Ctrl-C or SIGTERM; returns the exit status."""
-    return run_until_stopped("api_server", _run, (SettingsError, CannotListen, DatabaseError))
+    return run_until_stopped("api_server", _run, REFUSALS)
 
 
 if __name__ == "__main__":

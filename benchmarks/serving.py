@@ -1,6 +1,6 @@
 """Which WSGI server should answer? CPU time per request of our API on each, and of a bare Flask hello beside it.
 
-    .venv/bin/pip install waitress gunicorn        (only to compare)
+    .venv/bin/pip install granian waitress gunicorn        (only to compare)
     make bench NAME=serving ARGS="--requests 2000"
 
 Every server runs in a process of its own, on a free port of 127.0.0.1, over one embedded database.
@@ -46,10 +46,28 @@ def application() -> Flask:
     return app
 
 
-def _granian(port: int) -> None:
-    from web.serving import serve
+def _ours(port: int) -> None:
+    from web.serving_process import serve
 
     serve("serving:application", "127.0.0.1", port)
+
+
+def _granian(port: int) -> None:
+    from granian import Granian
+    from granian.constants import HTTPModes, Interfaces
+
+    Granian(
+        "serving:application",
+        factory=True,
+        address="127.0.0.1",
+        port=port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        blocking_threads=16,
+        backpressure=1024,
+        log_enabled=False,
+    ).serve()
 
 
 def _waitress(port: int) -> None:
@@ -83,6 +101,7 @@ def _werkzeug(port: int) -> None:
 
 
 SERVERS: dict[str, Callable[[int], None]] = {
+    "ours": _ours,
     "granian": _granian,
     "waitress": _waitress,
     "gunicorn-gthread": _gunicorn,
@@ -94,6 +113,7 @@ SERVERS: dict[str, Callable[[int], None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=2000, help="to each endpoint on each server")
+    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS), help="only these")
     parser.add_argument("--serve", nargs=2, metavar=("SERVER", "PORT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -102,10 +122,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pylon-serving-") as folder:
         Path(folder).chmod(0o711)
         os.environ["PYLON_DATA_DIR"] = str(Path(folder) / "data")
-        _compare(options.requests)
+        _compare(options.requests, options.servers)
 
 
-def _compare(requests: int) -> None:
+def _compare(requests: int, servers: list[str]) -> None:
     from pipeline import run_once
     from settings import load_settings
     from supabase_client import open_database
@@ -117,7 +137,7 @@ def _compare(requests: int) -> None:
         print(f"{machine()}; {CLIENTS} clients, {requests} requests each row (live-state a tenth)\n")
         print("| server | request | CPU per request, µs | requests/s | p50 ms | p99 ms |")
         print("|---|---|---|---|---|---|")
-        for server in SERVERS:
+        for server in servers:
             _measure_server(server, requests)
     finally:
         database.close()

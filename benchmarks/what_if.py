@@ -27,7 +27,7 @@ from decisions.publication import publish
 from decisions.scoring import decide
 from settings import load_settings
 from supabase_client import Database, open_database
-from web.serving import serve
+from web.serving_process import serve
 
 WARM_UP = 30
 WORKLOAD = workload("what-if")

@@ -21,15 +21,17 @@ if __name__ == "__main__":
 from gevent.event import Event
 
 from beckn.gateway_search import gateway_endpoints
+from beckn.message_body import LONGEST_CATALOGUE_BYTES
 from beckn.messages import Subscriber
 from beckn.participant import Participant
 from beckn.subscribers import Role
 from database.postgres import PostgresDatabase
-from gateway.server import GatewayServer, listen
 from gateway.threads import ThreadedDatabase
 from supabase_client import Database
 from web.application import make_application
-from web.serving import log_to_stderr
+from web.http_limits import Limits
+from web.http_server import HttpServer, for_greenlets
+from web.serving import listen, log_to_stderr
 
 
 def main() -> None:
@@ -43,7 +45,7 @@ def main() -> None:
     app = make_application("gateway", "", "0", api_key=None)
     app.register_api(gateway_endpoints(for_requests, gateway))
     gateway.deliverer.start()
-    server = GatewayServer(app, listen("127.0.0.1", port))
+    server = HttpServer(app, for_greenlets(listen("127.0.0.1", port)), Limits(body_bytes=LONGEST_CATALOGUE_BYTES))
     server.start()
     Event().wait()
 

@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 from gevent.event import Event as Signal
 
+from beckn.message_body import LONGEST_CATALOGUE_BYTES
 from beckn.network_settings import load_network_settings
 from beckn.participant import Participant
 from beckn.subscribers import Role
@@ -22,12 +23,14 @@ from decisions.worker import DecisionWorkers
 from gateway.deciding import DecidingStatus
 from gateway.feed import BroadcastFeed
 from gateway.network import JoinedNetwork
-from gateway.server import GatewayServer, listen
 from gateway.threads import ThreadedDatabase
 from grid_world import NOW
 from served import Client
 from settings import load_settings
 from supabase_client import Database
+from web.http_limits import Limits
+from web.http_server import HttpServer, for_greenlets
+from web.serving import listen
 
 DECIDING = DecidingStatus(running=True, scorer=Scorer.DETERMINISTIC, detail="no GEMINI_API_KEY", model=None)
 
@@ -90,7 +93,10 @@ def running_gateway(
         app = create_app(threaded, settings, feed, lambda: running[0].deciding, clock=clock, network=network)
         listener = listen("127.0.0.1", 0)
         port = listener.getsockname()[1]
-        server = GatewayServer(app, listener, patience_s=patience_s)
+        limits = Limits(
+            body_bytes=LONGEST_CATALOGUE_BYTES, head_s=patience_s, idle_s=patience_s, write_s=patience_s, end_s=1
+        )
+        server = HttpServer(app, for_greenlets(listener), limits)
         feed.start()
         server.start()
         running.append(RunningGateway(Client(f"http://127.0.0.1:{port}"), port, feed))

@@ -1,4 +1,4 @@
-"""Runs a process that serves: logging, signals, the port, the WSGI server."""
+"""What the processes that serve have in common: logging, signals, the port."""
 
 from __future__ import annotations
 
@@ -13,21 +13,19 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
-from granian import Granian
-from granian.constants import Interfaces
-
 from log_lines import log_lines_to
 
-THREADS = 16
-MOST_CONNECTIONS = 1024
-
-
-class Stopped(KeyboardInterrupt):
-    """The process was asked to end (Ctrl-C or SIGTERM)."""
+WAITING_CONNECTIONS = 1024
+# What the kernel keeps for a client that does not read; Linux doubles it.
+SEND_BUFFER_BYTES = 128 * 1024
 
 
 class CannotListen(Exception):
     """The address or port cannot be had; the message says which and why."""
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was asked to end (Ctrl-C or SIGTERM)."""
 
 
 def log_to_stderr() -> None:
@@ -37,20 +35,29 @@ def log_to_stderr() -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on which connections may wait for a server.
+
+    Raises:
+        CannotListen: the port is taken or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host.strip("[]"), port), family=family, backlog=WAITING_CONNECTIONS)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    # Those that are accepted have it too.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    return listener
+
+
 def check_port(host: str, port: int) -> None:
     """See whether the address can be listened on.
 
     Raises:
         CannotListen: the port is taken or the address is not this machine's.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host.strip("[]"), port))
-            probe.listen(1)
-        except OSError as error:
-            raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    listen(host, port).close()
 
 
 def run_until_stopped(name: str, run: Callable[[], None], refusals: tuple[type[Exception], ...]) -> int:
@@ -83,27 +90,6 @@ def stop_on_signals() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-
-
-def serve(factory: str, host: str, port: int) -> None:
-    """Serve the application that `factory` ("module:function") makes until the process is asked to stop.
-
-    It runs in a process of its own, which is started anew if it dies and ends when this one does. Requests that are
-    being answered when the end comes get five seconds.
-    """
-    Granian(
-        factory,
-        factory=True,
-        address=host,
-        port=port,
-        interface=Interfaces.WSGI,
-        websockets=False,
-        blocking_threads=THREADS,
-        backpressure=MOST_CONNECTIONS,
-        log_enabled=False,
-        respawn_failed_workers=True,
-        workers_kill_timeout=5,
-    ).serve()
 
 
 def end_with_parent() -> None:

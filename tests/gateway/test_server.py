@@ -13,10 +13,11 @@ import pytest
 
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
-from gateway.server import GatewayServer, allow_many_connections, listen
 from new_database import new_database
 from running_gateway import RunningGateway, running_gateway
-from web.serving import CannotListen
+from web.http_limits import Limits
+from web.http_server import HttpServer, for_greenlets, most_connections
+from web.serving import CannotListen, listen
 
 ACKNOWLEDGE = "/beckn/llm-output/acknowledge"
 
@@ -97,8 +98,10 @@ def test_many_connections_are_allowed_as_far_as_the_system_does() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
-        allow_many_connections()
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 256
+        assert most_connections(600) == 600
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 600
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        assert most_connections(10**9) < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
@@ -110,7 +113,7 @@ def test_a_greenlet_that_fails_is_in_the_log_and_not_printed(
         raise ValueError("forged\nlines")
 
     def run() -> None:
-        server = GatewayServer(lambda _, __: [], listen("127.0.0.1", 0))
+        server = HttpServer(lambda _, __: [], for_greenlets(listen("127.0.0.1", 0)), Limits())
         server.start()
         gevent.spawn(fail).join()
         server.stop()
