@@ -20,11 +20,13 @@ test: $(VENV)/installed-for-tests postgrest
 soak: $(VENV)/installed-for-tests
 	SOAK_SECONDS=$(SECONDS) $(VENV)/bin/python -m pytest -s -m soak tests/test_soak.py
 
-# The linter, the formatter and the type checker.
+# The linter, the formatter, the type checker, and whether what is imported is declared.
 check: $(VENV)/installed-for-tests
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+	$(VENV)/bin/deptry --config .deptry.toml backend
+	$(VENV)/bin/deptry --config .deptry.toml --requirements-files requirements-dev.txt --ignore DEP002 backend tests benchmarks
 
 format: $(VENV)/installed-for-tests
 	$(VENV)/bin/ruff check --fix
