@@ -24,6 +24,7 @@ from beckn.keys import MessageSigner, own_key
 from beckn.messages import DOMAIN, Action, Subscriber
 from beckn.provider.answering import Provider
 from beckn.provider.messages_order import FulfillmentStateCode, Order, OrderCallback, OrderStatus
+from beckn.provider.messages_request import ConfirmedMessage
 from beckn.subscribers import Registry, Role
 from beckn_network import let_leases_end
 from beckn_orders import BILLING, Market, a_workload, market, market_time, outbox, store_market
@@ -131,6 +132,53 @@ def test_a_quote_whose_price_moved_is_refused(shop: Market) -> None:
         buyer.confirm(deal, option, draft)
     assert refused.value.error is not None
     assert refused.value.error.code == "40003"
+
+
+def test_a_confirm_of_anything_but_the_quote_is_refused(shop: Market) -> None:
+    buyer, deal = shop.buyer(), Transaction(a_workload())
+    option = shop.options(buyer, deal)[-1]
+    buyer.select(deal, option)
+    fair = confirm_message(buyer.init(deal, option, BILLING)).model_dump(mode="json")
+    order = fair["order"]
+    (item,), (payment,) = order["items"], order["payments"]
+    more = {"selected": {"measure": {"unit": "GPU-min", "value": "999"}}}
+    wishes: list[tuple[dict[str, Any], str]] = [
+        ({"items": [item | {"quantity": more}]}, "items[0].quantity.selected"),
+        ({"items": [item | {"id": item["id"].replace("DC-00", "DC-01")}]}, "items[0].id"),
+        ({"provider": {"id": "op-z"}}, "provider.id"),
+        ({"quote": order["quote"] | {"price": {"currency": "GBP", "value": "0"}}}, "quote.price.value"),
+        ({"payments": [payment | {"type": "PRE-ORDER"}]}, "payments[0].type"),
+        ({"payments": [payment, payment | {"params": {"amount": "0.01"}}]}, "payments[1].params.amount"),
+        ({"payments": [payment | {"params": {"currency": "INR"}}]}, "payments[0].params.currency"),
+    ]
+    for change, path in wishes:
+        message = ConfirmedMessage.model_validate_json(json.dumps({"order": order | change}))
+        with pytest.raises(NotAnswered) as refused:
+            buyer.answer(
+                Action.CONFIRM, buyer.send(deal, Action.CONFIRM, message, shop.provider.url, provider=shop.provider)
+            )
+        assert refused.value.error is not None
+        assert (refused.value.error.code, refused.value.error.paths) == ("40003", f"message.order.{path}")
+    assert shop.database.select("beckn_orders", order=By(("order_id",))) == []
+    message = ConfirmedMessage.model_validate_json(json.dumps(fair))
+    confirmed = buyer.send(deal, Action.CONFIRM, message, shop.provider.url, provider=shop.provider)
+    assert isinstance(buyer.answer(Action.CONFIRM, confirmed), OrderCallback)
+
+
+def test_a_slot_beyond_every_forecast_is_not_there(shop: Market) -> None:
+    buyer, deal = shop.buyer(), Transaction(a_workload())
+    option = shop.options(buyer, deal)[0]
+    for start in ("99991231T2330Z", "00010101T0000Z"):
+        item = option.item.model_copy(update={"id": f"DC-001:gpu-slot:{start}"})
+        with pytest.raises(NotAnswered, match="30004"):
+            buyer.select(deal, type(option)(option.provider, option.operator_id, item))
+
+
+def test_a_run_that_costs_more_than_its_limit_is_not_quoted(shop: Market) -> None:
+    buyer, deal = shop.buyer(), Transaction(a_workload())
+    option = shop.options(buyer, deal)[0]
+    with pytest.raises(NotAnswered, match="40000"):
+        buyer.select(Transaction(a_workload(max_price_gbp=0.0000001), deal.transaction_id), option)
 
 
 def test_unknown_orders_items_and_quotes_are_told(shop: Market) -> None:

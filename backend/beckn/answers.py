@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Annotated, Literal
 
 from flask import Response
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from beckn.messages import BecknObject
 from beckn.signing import SIGNED_HEADERS
@@ -35,6 +35,9 @@ class ErrorCode(Word):
     CANNOT_UPDATE = "50002"
 
 
+Code = Annotated[str, AfterValidator(partial(printable, longest=20))]
+"""An error's code as others may write it."""
+
 LONGEST_TEXT = 2000
 LONGEST_PATHS = 1000
 
@@ -45,8 +48,8 @@ class Error(BecknObject):
     Either side's own text may be quoted in it, so that it is cut to a printable line.
     """
 
-    code: Omittable[ErrorCode] = None
-    message: Annotated[str, AfterValidator(partial(printable, longest=LONGEST_TEXT))]
+    code: Omittable[Annotated[ErrorCode | Code, Field(union_mode="left_to_right")]] = None
+    message: Annotated[str, AfterValidator(partial(printable, longest=LONGEST_TEXT))] = ""
     paths: Omittable[Annotated[str, AfterValidator(partial(printable, longest=LONGEST_PATHS))]] = None
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,25 +17,23 @@ from beckn.messages import (
     GPU_MINUTE,
     Item,
     PaymentType,
-    Price,
     Scalar,
     Subscriber,
     TagGroup,
-    Time,
     TimeRange,
 )
 from beckn.provider.messages_order import (
+    LEAST_GPU_MINUTES,
+    MOST_GPU_MINUTES,
     Billing,
     Order,
-    OrderDescriptor,
-    OrderItem,
     OrderPayment,
-    OrderStop,
-    ProviderReference,
     SelectedMeasure,
     SelectedQuantity,
 )
 from beckn.provider.messages_request import (
+    AcceptedParams,
+    AcceptedPayment,
     AcceptedPrice,
     AcceptedQuote,
     ConfirmedMessage,
@@ -43,11 +43,26 @@ from beckn.provider.messages_request import (
     IntentCategory,
     IntentFulfillment,
     IntentItem,
+    IntentMeasure,
+    IntentPrice,
+    IntentQuantity,
+    IntentSelected,
+    IntentStop,
+    Moments,
+    OrderedFulfillment,
+    OrderedItem,
+    OrderedProvider,
+    SaidTags,
     SelectedOrder,
 )
 from beckn.values import decimal_text
 from decisions.context import UtcDatetime
 from vocabulary import Urgency, WorkloadType
+
+TO_BE_PAID = PaymentType.POST_FULFILLMENT
+"""How compute is paid on this network."""
+
+LONGEST_WINDOW_MINS = 365 * 24 * 60
 
 
 class BuyerWorkload(BaseModel):
@@ -58,14 +73,14 @@ class BuyerWorkload(BaseModel):
     job_id: str = Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")
     workload_type: WorkloadType
     urgency: Urgency = Urgency.MEDIUM
-    required_gpu_mins: float = Field(gt=0)
-    required_cpu_cores: int | None = Field(None, ge=0)
-    required_memory_gb: float | None = Field(None, ge=0)
-    estimated_energy_kwh: float | None = Field(None, ge=0)
-    carbon_cap_gco2: float | None = Field(None, ge=0)
-    max_price_gbp: float | None = Field(None, ge=0)
+    required_gpu_mins: float = Field(ge=float(LEAST_GPU_MINUTES), le=MOST_GPU_MINUTES)
+    required_cpu_cores: int | None = Field(None, ge=0, le=10**9)
+    required_memory_gb: float | None = Field(None, ge=0, le=1e12)
+    estimated_energy_kwh: float | None = Field(None, ge=0, le=1e12)
+    carbon_cap_gco2: float | None = Field(None, ge=0, le=1e12)
+    max_price_gbp: float | None = Field(None, ge=0, le=1e12)
     deadline: UtcDatetime | None = None
-    deferral_window_mins: int | None = Field(None, ge=0)
+    deferral_window_mins: int | None = Field(None, ge=0, le=LONGEST_WINDOW_MINS)
 
 
 UNRANKED = 10**6
@@ -112,38 +127,60 @@ def confirm_message(draft: Order) -> ConfirmedMessage:
     price = draft.quote.price
     return ConfirmedMessage(
         order=ConfirmedOrder(
-            provider=draft.provider,
-            items=draft.items,
+            provider=OrderedProvider(id=draft.provider.id),
+            items=tuple(OrderedItem(id=item.id, quantity=item.quantity) for item in draft.items),
             billing=draft.billing or Billing(name="not stated"),
-            fulfillments=draft.fulfillments,
+            fulfillments=tuple(
+                OrderedFulfillment(id=each.id, type=each.type, stops=each.stops, customer=each.customer)
+                for each in draft.fulfillments
+            ),
             quote=AcceptedQuote(id=draft.quote.id, price=AcceptedPrice(currency="GBP", value=price.value or "0")),
-            payments=draft.payments or (OrderPayment(type=PaymentType.POST_FULFILLMENT),),
-            tags=draft.tags,
+            payments=tuple(map(_accepted, draft.payments or ())) or (AcceptedPayment(type=TO_BE_PAID),),
+            tags=tuple(map(SaidTags.of, draft.tags or ())) or None,
         )
+    )
+
+
+def _accepted(payment: OrderPayment) -> AcceptedPayment:
+    params = payment.params
+    return AcceptedPayment(
+        id=payment.id,
+        type=payment.type,
+        collected_by=payment.collected_by,
+        status=payment.status,
+        params=AcceptedParams(amount=params.amount, currency=params.currency) if params else None,
     )
 
 
 def intent_of(workload: BuyerWorkload, now: datetime, page: int | None) -> Intent:
     window = workload.deferral_window_mins
     latest = None if window is None else now + timedelta(minutes=window)
-    stops = [OrderStop(type="start", time=Time(range=TimeRange(start=now, end=latest)))]
+    stops = [IntentStop(type="start", time=Moments(range=TimeRange(start=now, end=latest)))]
     if workload.deadline:
-        stops.append(OrderStop(type="end", time=Time(timestamp=workload.deadline)))
+        stops.append(IntentStop(type="end", time=Moments(timestamp=workload.deadline)))
     paging = TagGroup.known("paging", {"page": page})
     most = workload.max_price_gbp
+    gpu_minutes = decimal_text(workload.required_gpu_mins)
     return Intent(
-        category=IntentCategory(descriptor=OrderDescriptor(code=COMPUTE_SLOT)),
+        category=IntentCategory(descriptor=Intended(code=COMPUTE_SLOT)),
         item=IntentItem(
             descriptor=Intended(code=workload.workload_type),
-            quantity=_quantity(workload),
-            price=None if most is None else Price(currency=CURRENCY, maximum_value=decimal_text(most)),
+            quantity=IntentQuantity(
+                selected=IntentSelected(measure=IntentMeasure(unit=GPU_MINUTE, value=gpu_minutes))
+            ),
+            price=None if most is None else IntentPrice(currency=CURRENCY, maximum_value=_pounds(most)),
         ),
         fulfillment=IntentFulfillment(type=COMPUTE, stops=tuple(stops)),
-        tags=(*_requirements(workload), *((paging,) if paging else ())) or None,
+        tags=(*_requirements(workload), *((SaidTags.of(paging),) if paging else ())) or None,
     )
 
 
-def _requirements(workload: BuyerWorkload) -> tuple[TagGroup, ...]:
+def _pounds(gbp: float) -> str:
+    """A limit in millionths of a pound, which prices are of; down, as it is a limit."""
+    return decimal_text(math.floor(Decimal(str(gbp)) * 1_000_000) / 1_000_000)
+
+
+def _requirements(workload: BuyerWorkload) -> tuple[SaidTags, ...]:
     window = workload.deferral_window_mins
     groups = (
         TagGroup.known(
@@ -162,7 +199,7 @@ def _requirements(workload: BuyerWorkload) -> tuple[TagGroup, ...]:
         ),
         TagGroup.known("energy-constraints", {"max-carbon-intensity-gco2-per-kwh": workload.carbon_cap_gco2}),
     )
-    return tuple(group for group in groups if group)
+    return tuple(SaidTags.of(group) for group in groups if group)
 
 
 def _quantity(workload: BuyerWorkload) -> SelectedQuantity:
@@ -172,7 +209,7 @@ def _quantity(workload: BuyerWorkload) -> SelectedQuantity:
 
 def selected_order(deal: Transaction, option: Option) -> SelectedOrder:
     return SelectedOrder(
-        provider=ProviderReference(id=option.operator_id),
-        items=(OrderItem(id=option.item.id, quantity=_quantity(deal.workload)),),
+        provider=OrderedProvider(id=option.operator_id),
+        items=(OrderedItem(id=option.item.id, quantity=_quantity(deal.workload)),),
         tags=_requirements(deal.workload) or None,
     )

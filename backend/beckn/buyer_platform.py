@@ -34,7 +34,6 @@ from beckn.messages import (
     ContextLocation,
     Country,
     Subscriber,
-    Time,
 )
 from beckn.outgoing_calls import Caller, CallFailed, Reach
 from beckn.provider.messages_order import (
@@ -42,15 +41,16 @@ from beckn.provider.messages_order import (
     OnSearch,
     Order,
     OrderCallback,
-    OrderFulfillment,
 )
 from beckn.provider.messages_request import (
     CancelMessage,
     InitiatedMessage,
     InitiatedOrder,
     IntentMessage,
+    Moments,
     MovedFulfillment,
     MovedStop,
+    OrderedFulfillment,
     OrderIdMessage,
     SelectedMessage,
     UpdatedOrder,
@@ -173,7 +173,7 @@ class Buyer:
             provider=selected.provider,
             items=selected.items,
             billing=billing,
-            fulfillments=(OrderFulfillment(id=option.item.fulfillment_ids[0], type=COMPUTE),),
+            fulfillments=(OrderedFulfillment(id=option.item.fulfillment_ids[0], type=COMPUTE),),
             tags=selected.tags,
         )
         return self._ask(deal, Action.INIT, InitiatedMessage(order=order), option.provider)
@@ -187,7 +187,7 @@ class Buyer:
 
     def update(self, deal: Transaction, provider: Subscriber, order_id: str, start: datetime) -> Order:
         """Move an order to another start."""
-        stop = MovedStop(type="start", time=Time(timestamp=start))
+        stop = MovedStop(type="start", time=Moments(timestamp=start))
         moved = UpdatedOrder(id=order_id, fulfillments=(MovedFulfillment(stops=(stop,)),))
         return self._ask(deal, Action.UPDATE, UpdateMessage(update_target="fulfillments", order=moved), provider)
 
@@ -227,7 +227,7 @@ class Buyer:
         except CallFailed as failed:
             raise NotAnswered(f"{url} did not take the {action}: {failed}") from failed
         try:
-            answer = AckAnswer.model_validate_json(reply.body)
+            answer = AckAnswer.model_validate_json(reply.body, extra="ignore")
         except ValidationError:
             told = reply.body[:300].decode("utf-8", "replace")
             raise NotAnswered(f"{url} answered the {action} with HTTP {reply.status}: {told}") from None

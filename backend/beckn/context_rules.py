@@ -1,19 +1,21 @@
 """What the context of every message between platforms must be, and how a faulty message is refused.
 
-Beckn's own schema requires nothing of a context. Here a message must say what it is part of, who exchanges it and
-until when it holds; fields beyond those are let through unread, so that a later 1.1 can have them. A refusal names
-the path of every faulty field. Pure: the time is an argument.
+Beckn's own schema requires nothing of a context. Here a message must say what it is part of and who exchanges it; a
+message that does not say for how long it holds does so for MESSAGE_TTL. Fields beyond those are let through unread,
+at every depth, so that a later 1.1, or another network's, can have them. A refusal names the path of every faulty
+field. Pure: the time is an argument.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from beckn.answers import Refused
 from beckn.messages import (
+    COUNTRY,
     MESSAGE_TTL,
     VERSION,
     Action,
@@ -23,7 +25,7 @@ from beckn.messages import (
     Subscriber,
 )
 from beckn.signing import CLOCK_SKEW
-from beckn.values import HttpUri, Omittable
+from beckn.values import Duration, HttpUri, Omittable
 from half_hours import rfc3339
 from printable import printable
 
@@ -40,17 +42,25 @@ SubscriberId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{1,200}$")]
 Message = TypeVar("Message", bound=BaseModel)
 
 
+class MessageCountry(BecknObject):
+    model_config = ConfigDict(extra="ignore")
+
+    code: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 3166-1 alpha-3", examples=[COUNTRY])
+
+
 class MessageCity(BecknObject):
     model_config = ConfigDict(extra="ignore")
 
-    name: Omittable[Text] = None
     code: Omittable[Text] = None
 
 
-class MessageLocation(ContextLocation):
+class MessageLocation(BecknObject):
+    """Where a message belongs: which country and city, and no more of what a place may say."""
+
     model_config = ConfigDict(extra="ignore")
 
-    city: Omittable[MessageCity] = None  # type: ignore[assignment]
+    country: MessageCountry
+    city: Omittable[MessageCity] = None
 
 
 class MessageContext(Context):
@@ -59,7 +69,9 @@ class MessageContext(Context):
     model_config = ConfigDict(extra="ignore")
 
     domain: Text
-    location: MessageLocation
+    location: MessageLocation  # type: ignore[assignment]
+    version: Literal["1.1.0", "1.1.1"] = Field(validation_alias=AliasChoices("version", "core_version"))
+    ttl: Duration = MESSAGE_TTL
     bap_id: SubscriberId
     bap_uri: HttpUri
     bpp_id: Omittable[SubscriberId] = None
@@ -115,14 +127,17 @@ def read_context(body: bytes, action: Action, *, now: datetime) -> MessageContex
     return context
 
 
-def read_message(model: type[Message], body: bytes) -> Message:
-    """A whole message, as `model` has it.
+def read_message(model: type[Message], body: bytes, *, closed: bool = False) -> Message:
+    """A whole message, as `model` has it. What no model in it names is let through unread, however deep it stands.
+
+    Args:
+        closed: whether a field that is not named is refused instead.
 
     Raises:
         Refused: it is not so; every faulty field is named.
     """
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body, extra=None if closed else "ignore")
     except ValidationError as error:
         raise refused_fields(error) from None
 

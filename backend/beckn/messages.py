@@ -44,8 +44,8 @@ def _without_null(schema: dict[str, Any]) -> None:
         if about.get("default", ...) is None:
             del about["default"]
         if {"type": "null"} in about.get("anyOf", ()):
-            (meant,) = (option for option in about.pop("anyOf") if option != {"type": "null"})
-            about.update(meant)
+            meant = [option for option in about.pop("anyOf") if option != {"type": "null"}]
+            about.update(meant[0] if len(meant) == 1 else {"anyOf": meant})
 
 
 class BecknObject(BaseModel):

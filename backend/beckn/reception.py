@@ -77,7 +77,7 @@ class Reception:
         """
         now = self._clock()
         context = read_context(body, action, now=now)
-        self._check_addressee(context)
+        self._check_addressee(context, action)
         header = headers.get(AUTHORIZATION)
         sender, role = (context.bpp_id, Role.BPP) if is_callback(action) else (context.bap_id, Role.BAP)
         if sender is None:  # for the type checker: a callback's context has it
@@ -139,8 +139,9 @@ class Reception:
         verify(signature, body, public_key=found.signing_public_key, now=now)
         return found
 
-    def _check_addressee(self, context: MessageContext) -> None:
-        if self._domain is not None and context.domain != self._domain:
+    def _check_addressee(self, context: MessageContext, action: Action) -> None:
+        # A search of another trade is answered: there is nothing of the kind here.
+        if self._domain is not None and context.domain != self._domain and action is not Action.SEARCH:
             raise Refused.invalid(f"context.domain: only {self._domain} is served here", "context.domain")
         own = self._own.subscriber_id
         if self._role is Role.BPP and context.bpp_id not in {None, own}:

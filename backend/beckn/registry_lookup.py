@@ -59,7 +59,7 @@ def registry_endpoints(
             body = message_body()
             if authenticates:
                 reception.verified(request.headers.get(AUTHORIZATION), body)
-            found = registry.lookup(read_message(SubscriptionQuery, body), clock())
+            found = registry.lookup(read_message(SubscriptionQuery, body, closed=True), clock())
         except Refused as refused:
             return refusal(refused)
         return Response(Subscriptions(found).model_dump_json(), mimetype="application/json")

@@ -7,7 +7,16 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Strict, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    Strict,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 from half_hours import as_utc
@@ -19,10 +28,13 @@ UtcDatetime = Annotated[AwareDatetime, AfterValidator(as_utc)]
 
 KEY_ID = re.compile(r'[^|"\x00-\x1f\x7f-\x9f]{1,200}')
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-_RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})")
-# Years and months are left out: they have no fixed length, and a message's end must be a moment.
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+# Years and months must be none: they have no fixed length, and a message's end must be a moment.
 _ISO_8601_DURATION = re.compile(
-    r"P([0-9]+W|[0-9]+D|(?:[0-9]+D)?T(?=[0-9])([0-9]+H)?([0-9]+M)?([0-9]+([.][0-9]+)?S)?)"
+    r"P(?=[0-9T])(0+Y)?(0+M)?([0-9]{1,9}W)?([0-9]{1,9}D)?"
+    r"(T(?=[0-9])([0-9]{1,12}H)?([0-9]{1,12}M)?([0-9]{1,15}([.][0-9]{1,9})?S)?)?"
 )
 
 
@@ -54,6 +66,10 @@ def _refuse_null(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
+def _unread(value: Any, validated: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    return None if info.mode == "json" else validated(value)
+
+
 def _is_none(value: object) -> bool:
     return value is None
 
@@ -79,6 +95,9 @@ def _on_earth(gps: str) -> str:
 
 Omittable = Annotated[T | None, AfterValidator(_refuse_null), Field(exclude_if=_is_none)]
 """A field that may be absent: None in Python, never null in JSON."""
+
+Written = Annotated[T | None, WrapValidator(_unread), Field(exclude_if=_is_none)]
+"""A field that we may write and never read: whatever others have there is not looked at, and is None."""
 
 Identity = Annotated[str, Field(min_length=1)]
 Decimals = Annotated[str, Field(pattern=r"^[+-]?([0-9]+([.][0-9]+)?|[.][0-9]+)$")]

@@ -13,8 +13,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from beckn.answers import ErrorCode, Refused
-from beckn.context_rules import OrderContext, callback_context, expiry_of, read_context
+from beckn.context_rules import OrderContext, callback_context, expiry_of, read_context, read_message
 from beckn.messages import Action, Subscriber
+from beckn.subscribers import SubscriptionQuery
 from beckn_network import a_message, buyer, provider
 from beckn_specification import context_faults, worked_messages
 from grid_world import NOW
@@ -84,6 +85,7 @@ def test_any_required_field_removed_or_mistyped_is_named(
     for key in where[:-1]:
         parent = parent[key]
     if replacement is ...:
+        assume(where != ("ttl",))
         del parent[where[-1]]
     else:
         parent[where[-1]] = replacement
@@ -110,18 +112,20 @@ def test_a_body_that_is_no_message_is_refused(body: bytes) -> None:
     st.text(st.characters(exclude_categories=()), min_size=1, max_size=40), st.integers(min_value=1, max_value=200)
 )
 def test_a_refusal_is_printable_and_short_whatever_a_stranger_names_fields(name: str, count: int) -> None:
-    document = a_document()
-    document["context"]["location"]["country"] |= {f"{name}{number}" * 50: number for number in range(count)}
-    error = refused(document).error
+    query = {f"{name}{number}" * 50: number for number in range(count)}
+    with pytest.raises(Refused) as caught:
+        read_message(SubscriptionQuery, json.dumps(query).encode(), closed=True)
+    error = caught.value.error
     assert error.message.isprintable()
     assert len(error.message) <= 2000
     assert len(error.paths or "") <= 1000
 
 
 def test_of_many_faulty_fields_the_first_are_named_and_all_are_counted() -> None:
-    document = a_document()
-    document["context"]["location"]["country"] |= {f"field{number}": number for number in range(500)}
-    error = refused(document).error
+    query = {f"field{number}": number for number in range(500)}
+    with pytest.raises(Refused) as caught:
+        read_message(SubscriptionQuery, json.dumps(query).encode(), closed=True)
+    error = caught.value.error
     assert error.message.endswith("; and 480 more")
     assert error.paths is not None
     assert error.paths.count(";") == 19
@@ -192,10 +196,34 @@ def test_both_versions_are_understood(version: str) -> None:
 
 def test_fields_that_a_later_version_may_have_are_let_through() -> None:
     document = a_document(key="an encryption key", something={"new": True})
-    document["context"]["location"] |= {"circle": {"gps": "51.5, -0.1"}, "rating": "5"}
+    # What is known of a place and not read is let through too, in whatever form another network has it.
+    place = {"circle": {"gps": "51.5, -0.1"}, "rating": "5", "gps": "51.5,-0.1,12", "state": None, "descriptor": 7}
+    document["context"]["location"] |= place
     document["context"]["location"]["city"]["district"] = "Soho"
+    document["context"]["location"]["country"] |= {"name": None, "iso": "GB"}
     document["beside"] = []
     read(document)
+
+
+def test_a_message_that_does_not_say_how_long_it_holds_does_so_for_thirty_seconds() -> None:
+    document = a_document()
+    del document["context"]["ttl"]
+    assert read(document).ttl == timedelta(seconds=30)
+    document["context"]["timestamp"] = rfc3339(NOW - timedelta(seconds=31))
+    assert "time is over" in str(refused(document))
+
+
+def test_the_version_may_be_called_core_version() -> None:
+    document = a_document()
+    document["context"]["core_version"] = document["context"].pop("version")
+    assert read(document).version == "1.1.0"
+    document["context"]["core_version"] = "2.0.0"
+    assert paths(document) == ["context.core_version"]
+
+
+@pytest.mark.parametrize("ttl", ["PT10M", "P0Y0M0DT0H10M0S", "PT0.5S", "P1D", "P0DT10M"])
+def test_a_ttl_is_any_duration_of_fixed_length(ttl: str) -> None:
+    read(a_document(ttl=ttl))
 
 
 @pytest.mark.parametrize("place", ["domain", "city"])
@@ -231,5 +259,5 @@ def test_a_context_is_refused_without_anything_that_the_network_requires(action:
     for name in list(document["context"]):
         without = copy.deepcopy(document)
         del without["context"][name]
-        if context_faults(without):
+        if name != "ttl" and context_faults(without):
             assert f"context.{name}" in paths(without, action)

@@ -13,7 +13,7 @@ from datetime import datetime
 from beckn.answers import Error, ErrorCode, Refused
 from beckn.context_rules import read_message
 from beckn.inbox import InboxClaim
-from beckn.messages import Action, Subscriber
+from beckn.messages import DOMAIN, Action, Subscriber
 from beckn.outbox import OutgoingMessage
 from beckn.provider.messages_order import CatalogMessage, OnSearch, Order, OrderCallback, OrderMessage
 from beckn.provider.messages_request import (
@@ -32,7 +32,7 @@ from beckn.provider.order_document import answer_to, reply_context
 from beckn.provider.ordering import Ordering, new_start
 from beckn.provider.quoting import Quoting
 from beckn.provider.requirements import paging_of, wanted_by_intent, wanted_by_order
-from beckn.provider.search import search_catalogue
+from beckn.provider.search import nothing_to_sell, search_catalogue
 from supabase_client import Database, DatabaseUnreachable
 
 _log = logging.getLogger(__name__)
@@ -107,6 +107,8 @@ class Provider:
         return OrderCallback(context=context, message=OrderMessage(order=self._order(request, now)))
 
     def _search(self, request: SearchRequest, now: datetime) -> CatalogMessage:
+        if request.context.domain != DOMAIN:
+            return CatalogMessage(catalog=nothing_to_sell(f"Only {DOMAIN} is served here."))
         catalog = search_catalogue(
             wanted_by_intent(request.message.intent, now),
             paging_of(request.message.intent),

@@ -6,6 +6,7 @@ What these models do not name is let through unread. Callbacks carry a message o
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -28,7 +29,10 @@ from beckn.messages import (
 from beckn.values import Decimals, Duration, Identity, Omittable, Timestamp, Uuid
 from vocabulary import Word
 
+LEAST_GPU_MINUTES = Decimal("0.001")
 MOST_GPU_MINUTES = 10_000_000
+LONGEST_AMOUNT = 40
+"""Characters of an amount: more than any that is paid or measured here has."""
 
 
 class OrderStatus(Word):
@@ -66,12 +70,21 @@ class OrderObject(BecknObject):
 def _gpu_minutes(measure: Scalar) -> Scalar:
     if measure.unit != GPU_MINUTE:
         raise PydanticCustomError("unit", "Input should be in " + GPU_MINUTE)
-    if not 0 < float(measure.value) <= MOST_GPU_MINUTES:
-        raise PydanticCustomError("quantity", f"Input should be above 0 and at most {MOST_GPU_MINUTES} {GPU_MINUTE}")
+    if not are_gpu_minutes(measure.value):
+        raise PydanticCustomError("quantity", GPU_MINUTES_TAKEN)
     return measure
 
 
+def are_gpu_minutes(amount: str) -> bool:
+    """Whether a decimal number is a quantity that can be ordered."""
+    return len(amount) <= LONGEST_AMOUNT and LEAST_GPU_MINUTES <= Decimal(amount) <= MOST_GPU_MINUTES
+
+
+GPU_MINUTES_TAKEN = f"Input should be from {LEAST_GPU_MINUTES} to {MOST_GPU_MINUTES} {GPU_MINUTE}"
+
 GpuMinutes = Annotated[Scalar, AfterValidator(_gpu_minutes)]
+Money = Annotated[Decimals, Field(max_length=LONGEST_AMOUNT)]
+"""An amount of money that is compared, to the last digit."""
 
 
 class SelectedMeasure(OrderObject):

@@ -1,62 +1,116 @@
 """The requests that a provider's platform takes, search to cancel, each as a whole message.
 
-A missing or mistyped field is refused with its path; what these models do not name is let through unread, so that a
-buyer of another make may say more.
+A missing or mistyped field is refused with its path, where it is read; what is not read, named here or not, is let
+through, so that a buyer of another make may say more. A search that seeks something else than compute is a whole
+message too.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from beckn.context_rules import MessageContext, OrderContext, Text
-from beckn.messages import Action, Price, TagGroup, Time
+from beckn.messages import Action, PaymentType, Price, TagGroup, TimeRange
 from beckn.provider.messages_order import (
     Billing,
-    OrderDescriptor,
-    OrderFulfillment,
-    OrderItem,
+    Customer,
+    Money,
     OrderObject,
-    OrderPayment,
     OrderStop,
-    ProviderReference,
+    PaymentStatus,
     SelectedQuantity,
 )
-from beckn.values import Decimals, Identity, Omittable, Uuid
-from vocabulary import WorkloadType
+from beckn.values import Identity, Omittable, Timestamp, Uuid, Written
+
+
+class SaidLabel(OrderObject):
+    code: Omittable[str] = None
+
+
+class SaidTag(OrderObject):
+    """A tag as others write it: only of one that is known here the value must be text."""
+
+    descriptor: Omittable[SaidLabel] = None
+    value: Any = None
+
+
+class SaidTags(OrderObject):
+    """A group of tags as others write it: it may be named and not coded, and so may its tags."""
+
+    descriptor: Omittable[SaidLabel] = None
+    list: tuple[SaidTag, ...] = ()
+
+    @classmethod
+    def of(cls, group: TagGroup) -> SaidTags:
+        """A group of ours."""
+        return cls.model_validate_json(group.model_dump_json())
+
+
+class Moments(OrderObject):
+    """When something is to be: at a moment, or within a range."""
+
+    timestamp: Omittable[Timestamp] = None
+    range: Omittable[TimeRange] = None
 
 
 class Intended(OrderObject):
     """The type of the workload, in the place of the item's code."""
 
-    code: WorkloadType
+    code: Omittable[str] = None
+
+
+class IntentMeasure(OrderObject):
+    unit: Omittable[str] = None
+    value: Omittable[str] = None
+
+
+class IntentSelected(OrderObject):
+    measure: Omittable[IntentMeasure] = None
+
+
+class IntentQuantity(OrderObject):
+    selected: Omittable[IntentSelected] = None
+
+
+class IntentPrice(OrderObject):
+    currency: Omittable[str] = None
+    maximum_value: Omittable[str] = None
 
 
 class IntentItem(OrderObject):
     descriptor: Omittable[Intended] = None
-    quantity: Omittable[SelectedQuantity] = None
-    price: Omittable[Price] = None
+    quantity: Omittable[IntentQuantity] = None
+    price: Omittable[IntentPrice] = None
+
+
+class IntentStop(OrderObject):
+    type: Omittable[Identity] = None
+    time: Omittable[Moments] = None
 
 
 class IntentFulfillment(OrderObject):
-    type: Omittable[Identity] = None
-    stops: Omittable[tuple[OrderStop, ...]] = None
+    type: Written[str] = None
+    stops: Omittable[tuple[IntentStop, ...]] = None
 
 
 class IntentCategory(OrderObject):
-    id: Omittable[Identity] = None
-    descriptor: Omittable[OrderDescriptor] = None
+    descriptor: Omittable[Intended] = None
+
+
+class IntentDescriptor(OrderObject):
+    """Words about what is sought, which no program reads."""
 
 
 class Intent(OrderObject):
     """What is sought: a workload, when it may run, and what it needs."""
 
-    descriptor: Omittable[OrderDescriptor] = None
+    descriptor: Omittable[IntentDescriptor] = None
     category: Omittable[IntentCategory] = None
     item: Omittable[IntentItem] = None
     fulfillment: IntentFulfillment
-    tags: Omittable[tuple[TagGroup, ...]] = None
+    tags: Omittable[tuple[SaidTags, ...]] = None
 
     @model_validator(mode="after")
     def _seeks_something(self) -> Intent:
@@ -67,7 +121,7 @@ class Intent(OrderObject):
 
 class AcceptedPrice(OrderObject):
     currency: Literal["GBP"]
-    value: Decimals
+    value: Money
 
 
 class AcceptedQuote(OrderObject):
@@ -77,37 +131,72 @@ class AcceptedQuote(OrderObject):
     price: AcceptedPrice
 
 
-OneItem = Annotated[tuple[OrderItem, ...], Field(min_length=1, max_length=1)]
-OneFulfillment = Annotated[tuple[OrderFulfillment, ...], Field(min_length=1, max_length=1)]
+class AcceptedParams(OrderObject):
+    """How much is paid, where the buyer says it once more."""
+
+    amount: Omittable[Money] = None
+    currency: Omittable[str] = None
+
+
+class AcceptedPayment(OrderObject):
+    id: Written[str] = None
+    type: PaymentType
+    collected_by: Written[str] = None
+    status: Written[PaymentStatus] = None
+    params: Omittable[AcceptedParams] = None
+
+
+class OrderedProvider(OrderObject):
+    id: Identity
+
+
+class OrderedItem(OrderObject):
+    """A slot and how much of it is wanted."""
+
+    id: Identity
+    quantity: SelectedQuantity
+    price: Written[Price] = None
+
+
+class OrderedFulfillment(OrderObject):
+    """For whom an order is; when it runs is the slot's to say."""
+
+    id: Written[str] = None
+    type: Written[str] = None
+    stops: Written[tuple[OrderStop, ...]] = None
+    customer: Omittable[Customer] = None
+
+
+OneItem = Annotated[tuple[OrderedItem, ...], Field(min_length=1, max_length=1)]
+OneFulfillment = Annotated[tuple[OrderedFulfillment, ...], Field(min_length=1, max_length=1)]
 
 
 class SelectedOrder(OrderObject):
-    provider: ProviderReference
+    provider: OrderedProvider
     items: OneItem
-    fulfillments: Omittable[tuple[OrderFulfillment, ...]] = None
-    tags: Omittable[tuple[TagGroup, ...]] = None
+    tags: Omittable[tuple[SaidTags, ...]] = None
 
 
 class InitiatedOrder(OrderObject):
-    provider: ProviderReference
+    provider: OrderedProvider
     items: OneItem
     billing: Billing
     fulfillments: OneFulfillment
-    tags: Omittable[tuple[TagGroup, ...]] = None
+    tags: Omittable[tuple[SaidTags, ...]] = None
 
 
 class ConfirmedOrder(InitiatedOrder):
     quote: AcceptedQuote
-    payments: Annotated[tuple[OrderPayment, ...], Field(min_length=1)]
+    payments: Annotated[tuple[AcceptedPayment, ...], Field(min_length=1)]
 
 
 class MovedStop(OrderObject):
     type: Identity
-    time: Time
+    time: Moments
 
 
 class MovedFulfillment(OrderObject):
-    id: Omittable[Identity] = None
+    id: Written[str] = None
     stops: Annotated[tuple[MovedStop, ...], Field(min_length=1)]
 
 
@@ -136,10 +225,14 @@ class OrderIdMessage(OrderObject):
     order_id: Identity
 
 
+class CancelDescriptor(OrderObject):
+    short_desc: Omittable[str] = None
+
+
 class CancelMessage(OrderObject):
     order_id: Identity
     cancellation_reason_id: Omittable[Text] = None
-    descriptor: Omittable[OrderDescriptor] = None
+    descriptor: Omittable[CancelDescriptor] = None
 
 
 class UpdateMessage(OrderObject):

@@ -8,13 +8,20 @@ from decimal import Decimal
 from uuid import UUID, uuid5
 
 from beckn.answers import ErrorCode, Refused
+from beckn.messages import CURRENCY, PaymentType
 from beckn.provider.messages_order import CancelledBy, FulfillmentStateCode, Order
-from beckn.provider.messages_request import CancelRequest, ConfirmRequest, StatusRequest, UpdateRequest
+from beckn.provider.messages_request import (
+    CancelRequest,
+    ConfirmedOrder,
+    ConfirmRequest,
+    StatusRequest,
+    UpdateRequest,
+)
 from beckn.provider.order_book import Changing, OrderBook, OrderChange, Placing
 from beckn.provider.order_document import order_document
 from beckn.provider.quotes import amount_text, has_moved
-from beckn.provider.quoting import ITEM, QUANTITY, QUOTE, Quoting, centre_of, no_quote
-from beckn.provider.slots import Slot, run_at
+from beckn.provider.quoting import ITEM, QUANTITY, QUOTE, Quoting, centre_of, check_quantity, no_quote
+from beckn.provider.slots import FURTHEST_AHEAD, Slot, run_at
 from beckn.provider.stored_orders import (
     WAITING,
     CancellationRecord,
@@ -26,11 +33,13 @@ from beckn.provider.stored_orders import (
     StoredQuote,
 )
 from half_hours import rfc3339
+from printable import printable
 from vocabulary import WorkloadStatus
 
 _log = logging.getLogger(__name__)
 
 _ORDERS = UUID("0f3cf3ab-3dd2-5a37-8a0e-6b8f7a3a2a55")
+_PAYMENTS = "message.order.payments"
 _STOPS = "message.order.fulfillments[0].stops"
 
 
@@ -51,15 +60,8 @@ class Ordering:
         quote = self._book.quote(context.bap_id, context.transaction_id, order.quote.id)
         if quote is None:
             raise no_quote("there is no such quote in this transaction: select first", f"{QUOTE}.id")
+        _check_accepted(order, quote)
         placed = self._book.order_of_transaction(context.bap_id, context.transaction_id)
-        if placed is None or placed.quote_id != quote.quote_id:
-            if order.items[0].id != quote.item_id:
-                raise no_quote(f"the quote is for {quote.item_id}: select this item first", ITEM)
-            if Decimal(order.quote.price.value) != quote.terms.price_gbp:
-                raise no_quote(
-                    f"the quote is £{amount_text(quote.terms.price_gbp)}, not £{order.quote.price.value}",
-                    f"{QUOTE}.price.value",
-                )
         if placed is None:
             self._quoting.check_quote(quote, now)
         return order_document(self._place(request, quote, now))
@@ -105,6 +107,10 @@ class Ordering:
             raise Refused.business(ErrorCode.CANNOT_UPDATE, f"the order is {order.state} and cannot be moved")
         if start < now:
             raise Refused.business(ErrorCode.CANNOT_UPDATE, f"{rfc3339(start)} is over", _STOPS)
+        if start > now + FURTHEST_AHEAD:
+            raise Refused.business(
+                ErrorCode.CANNOT_UPDATE, f"{rfc3339(start)} is further ahead than {FURTHEST_AHEAD.days} days", _STOPS
+            )
         grid = self._book.grid(now)
         run, violations = run_at(
             order.terms.task,
@@ -151,7 +157,7 @@ class Ordering:
         if order.state not in WAITING:
             raise Refused.business(ErrorCode.CANNOT_CANCEL, f"the order is {order.state} and cannot be cancelled")
         told = message.descriptor.short_desc if message.descriptor else None
-        reason = message.cancellation_reason_id or told or "no reason given"
+        reason = printable(message.cancellation_reason_id or told or "no reason given")
         change = OrderChange(
             order=order,
             state=FulfillmentStateCode.CANCELLED,
@@ -178,8 +184,33 @@ class Ordering:
     def _known_order(self, bap_id: str, order_id: str, path: str = "message.order_id") -> StoredOrder:
         order = self._book.order(bap_id, order_id)
         if order is None:
-            raise Refused.business(ErrorCode.ORDER_NOT_FOUND, f"{bap_id} has no order {order_id} here", path)
+            raise Refused.business(
+                ErrorCode.ORDER_NOT_FOUND, f"{bap_id} has no order {printable(order_id)} here", path
+            )
         return order
+
+
+def _check_accepted(order: ConfirmedOrder, quote: StoredQuote) -> None:
+    """Refuse a confirm of anything but what was quoted: this item, quantity and price, to be paid as it was said."""
+    quoted_gbp = quote.terms.price_gbp
+    if order.items[0].id != quote.item_id:
+        raise no_quote(f"the quote is for {quote.item_id}: select this item first", ITEM)
+    check_quantity(quote, order.items[0])
+    if order.provider.id != quote.terms.provider_id:
+        raise no_quote(f"the quote is of the provider {quote.terms.provider_id}", "message.order.provider.id")
+    if Decimal(order.quote.price.value) != quoted_gbp:
+        raise no_quote(
+            f"the quote is £{amount_text(quoted_gbp)}, not £{order.quote.price.value}", f"{QUOTE}.price.value"
+        )
+    for number, payment in enumerate(order.payments):
+        path = f"{_PAYMENTS}[{number}]"
+        if payment.type is not PaymentType.POST_FULFILLMENT:
+            raise no_quote(f"it is paid {PaymentType.POST_FULFILLMENT}, as on_init says", f"{path}.type")
+        params = payment.params
+        if params and params.currency not in {None, CURRENCY}:
+            raise no_quote(f"it is paid in {CURRENCY}", f"{path}.params.currency")
+        if params and params.amount is not None and Decimal(params.amount) != quoted_gbp:
+            raise no_quote(f"the quote is £{amount_text(quoted_gbp)}, not £{params.amount}", f"{path}.params.amount")
 
 
 def new_start(request: UpdateRequest) -> datetime:

@@ -1,6 +1,7 @@
 """Quotes: what a run costs, in lines that add up to it exactly, and whether a quote still holds. Pure.
 
-Amounts are decimals of a millionth of a pound: a GPU-minute costs about a fifth of a penny. A quote holds for
+Amounts are decimals of a millionth of a pound, rounded up: a GPU-minute costs about a fifth of a penny, and the least
+that can be ordered is a thousandth of one, which still costs something when electricity does. A quote holds for
 QUOTE_TTL unless its price moves: when the same run has come to cost more than PRICE_TOLERANCE above it, a buyer must
 select again.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, Decimal
 from uuid import UUID, uuid5
 
 from beckn.messages import CURRENCY, Price
@@ -36,8 +37,8 @@ def quote_id_of(bpp_id: str, bap_id: str, transaction_id: str, message_id: str) 
 
 def quoted_lines(run: SlotRun) -> tuple[QuotedLine, ...]:
     """The electricity of the computers, and that of everything around them, which is the rest."""
-    whole = _rounded(run.cost_gbp)
-    computers = _rounded(run.cost_gbp / run.centre.pue)
+    whole = price_gbp(run.cost_gbp)
+    computers = price_gbp(run.cost_gbp / run.centre.pue)
     return (
         QuotedLine("Electricity of the computers", computers),
         QuotedLine(f"Cooling and power losses (PUE {run.centre.pue:g})", whole - computers),
@@ -64,7 +65,7 @@ def time_left(expires_at: datetime, now: datetime) -> timedelta:
 
 def has_moved(quoted_gbp: Decimal, cost_gbp: float) -> bool:
     """Whether a run that was quoted at `quoted_gbp` has come to cost too much more."""
-    return _rounded(cost_gbp) - quoted_gbp > abs(quoted_gbp) * PRICE_TOLERANCE + SMALLEST_GBP
+    return price_gbp(cost_gbp) - quoted_gbp > abs(quoted_gbp) * PRICE_TOLERANCE + SMALLEST_GBP
 
 
 def amount_text(amount_gbp: Decimal) -> str:
@@ -73,8 +74,10 @@ def amount_text(amount_gbp: Decimal) -> str:
     return "0" if text == "-0" else text
 
 
-def _rounded(gbp: float) -> Decimal:
-    return Decimal(str(gbp)).quantize(SMALLEST_GBP, rounding=ROUND_HALF_EVEN)
+def price_gbp(cost_gbp: float) -> Decimal:
+    """What a cost is charged as: up to the next millionth of a pound, so that nothing that costs is free."""
+    # Fifteen digits are what a float says; rounding its noise up would make 0.1152 pounds 0.115201.
+    return Decimal(f"{cost_gbp:.15g}").quantize(SMALLEST_GBP, rounding=ROUND_CEILING)
 
 
 def _price(amount_gbp: Decimal) -> Price:

@@ -12,17 +12,18 @@ from beckn.compute_offers import UNSTATED_OPERATOR, slot_offers
 from beckn.grid_reading import GridContext
 from beckn.messages import Subscriber
 from beckn.provider.messages_order import QUOTE_TTL, Order, OrderDescriptor, OrderItem
-from beckn.provider.messages_request import InitRequest, SelectRequest
+from beckn.provider.messages_request import InitRequest, OrderedItem, SelectRequest
 from beckn.provider.order_book import OrderBook
 from beckn.provider.order_document import initiated_order, quoted_order
-from beckn.provider.quotes import amount_text, has_moved, quote_id_of, quoted_lines
+from beckn.provider.quotes import amount_text, has_moved, price_gbp, quote_id_of, quoted_lines
 from beckn.provider.requirements import wanted_by_order
 from beckn.provider.search import estimate_tags, price_per_gpu_minute
-from beckn.provider.slots import Slot, SlotRun, first_moment, run_at
+from beckn.provider.slots import FURTHEST_AHEAD, Slot, SlotRun, first_moment, run_at
 from beckn.provider.stored_orders import QuoteTerms, StoredQuote
 from decisions.context import DataCentre, Task
 from decisions.feasibility import Constraint, Violation, latest_start
 from half_hours import HALF_HOUR, half_hour_of, rfc3339
+from printable import printable
 
 ITEM = "message.order.items[0].id"
 QUANTITY = "message.order.items[0].quantity.selected"
@@ -46,10 +47,15 @@ class Quoting:
         if order.provider.id != (centre.operator or UNSTATED_OPERATOR):
             raise Refused.business(
                 ErrorCode.PROVIDER_NOT_FOUND,
-                f"{centre.dc_id} is not of the provider {order.provider.id}",
+                f"{centre.dc_id} is not of the provider {printable(order.provider.id)}",
                 "message.order.provider.id",
             )
         run = self._run(wanted.task, grid, centre, first_moment(slot, now))
+        price, most = price_gbp(run.cost_gbp), wanted.task.max_price_gbp
+        if most is not None and price > Decimal(str(most)):
+            raise Refused.business(
+                ErrorCode.BUSINESS_ERROR, f"it costs £{amount_text(price)}, above its limit of £{most:g}", ITEM
+            )
         if not self._book.bookings(now).leave_room(centre, run.start, run.end, run.load.it_power_kw):
             raise Refused.business(
                 ErrorCode.QUANTITY_UNAVAILABLE,
@@ -78,10 +84,8 @@ class Quoting:
         item = order.items[0]
         quote = self._book.newest_quote(context.bap_id, context.transaction_id, item.id)
         if quote is None:
-            raise no_quote(f"this transaction has no quote for {item.id}: select it first", ITEM)
-        quoted = quote.terms.item.quantity.selected.measure
-        if Decimal(item.quantity.selected.measure.value) != Decimal(quoted.value):
-            raise no_quote(f"the quote is for {quoted.value} {quoted.unit}: select this quantity first", QUANTITY)
+            raise no_quote(f"this transaction has no quote for {printable(item.id)}: select it first", ITEM)
+        check_quantity(quote, item)
         self.check_quote(quote, now)
         return initiated_order(quote, order.billing, order.fulfillments[0].customer, now)
 
@@ -115,7 +119,7 @@ class Quoting:
         return run
 
 
-def _terms(item: OrderItem, slot: Slot, run: SlotRun, task: Task, grid: GridContext, now: datetime) -> QuoteTerms:
+def _terms(item: OrderedItem, slot: Slot, run: SlotRun, task: Task, grid: GridContext, now: datetime) -> QuoteTerms:
     ahead = (half_hour_of(run.start) - half_hour_of(now)) // HALF_HOUR
     (provider,) = slot_offers({slot.dc_id: (ahead,)}, grid, now=now).providers
     (offered,) = provider.items
@@ -148,6 +152,12 @@ def _slot(item_id: str, now: datetime) -> Slot:
         slot = Slot.parse(item_id)
     except ValueError as error:
         raise Refused.business(ErrorCode.ITEM_NOT_FOUND, str(error), ITEM) from None
+    if slot.start > now + FURTHEST_AHEAD:
+        raise Refused.business(
+            ErrorCode.ITEM_NOT_FOUND,
+            f"the slot {item_id} is further ahead than the {FURTHEST_AHEAD.days} days sold",
+            ITEM,
+        )
     if slot.start + HALF_HOUR <= now:
         raise Refused.business(ErrorCode.ITEM_NOT_FOUND, f"the slot {item_id} is over: search again", ITEM)
     return slot
@@ -158,6 +168,13 @@ def centre_of(grid: GridContext, slot: Slot) -> DataCentre:
     if centre is None:
         raise Refused.business(ErrorCode.ITEM_NOT_FOUND, f"there is no data centre {slot.dc_id} at work here", ITEM)
     return centre
+
+
+def check_quantity(quote: StoredQuote, item: OrderedItem) -> None:
+    """Refuse a quantity that a quote is not for."""
+    quoted = quote.terms.item.quantity.selected.measure
+    if Decimal(item.quantity.selected.measure.value) != Decimal(quoted.value):
+        raise no_quote(f"the quote is for {quoted.value} {quoted.unit}: select this quantity first", QUANTITY)
 
 
 def no_quote(message: str, path: str) -> Refused:

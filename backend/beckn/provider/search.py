@@ -32,8 +32,9 @@ from beckn.messages import (
     Time,
     TimeRange,
 )
+from beckn.provider.quotes import amount_text, price_gbp
 from beckn.provider.requirements import Paging, Wanted
-from beckn.provider.slots import Bookings, SlotRun, possible_runs
+from beckn.provider.slots import Bookings, SlotRun, as_sold, possible_runs
 from beckn.values import decimal_text
 from decisions.context import DecisionContext
 from decisions.deferral import waiting_status
@@ -60,6 +61,8 @@ def search_catalogue(
     carbon_price_gbp_per_t: float,
 ) -> Catalog:
     """The catalogue of `on_search`. Without any slot it has no provider, and its descriptor says why."""
+    if wanted.unsold:
+        return nothing_to_sell(wanted.unsold)
     runs = possible_runs(wanted, grid, bookings, now=now, carbon_price_gbp_per_t=carbon_price_gbp_per_t)
     first = (paging.page - 1) * paging.page_size
     page = [_Ranked(first + place, run) for place, run in enumerate(runs[first : first + paging.page_size], start=1)]
@@ -67,7 +70,7 @@ def search_catalogue(
         why = f"There are {len(runs)} slots, which end before page {paging.page}."
         if not runs:
             why = _why_none(wanted, grid, now=now, carbon_price_gbp_per_t=carbon_price_gbp_per_t)
-        return Catalog(descriptor=Descriptor(name=CATALOGUE_NAME, short_desc=why), providers=())
+        return nothing_to_sell(why)
     slots: defaultdict[str, list[int]] = defaultdict(list)
     for ranked in page:
         slots[ranked.run.centre.dc_id].append((ranked.run.slot.start - half_hour_of(now)) // HALF_HOUR)
@@ -85,8 +88,16 @@ def search_catalogue(
             "next-page": paging.page + 1 if first + paging.page_size < len(runs) else None,
         },
     )
-    providers = tuple(_provider(offered[operator], of_operator[operator], bookings, tag) for operator in of_operator)
+    gpu_minutes = wanted.task.required_gpu_mins
+    providers = tuple(
+        _provider(offered[operator], of_operator[operator], bookings, gpu_minutes, tag) for operator in of_operator
+    )
     return Catalog(descriptor=Descriptor(name=CATALOGUE_NAME), providers=providers, exp=offers.exp)
+
+
+def nothing_to_sell(why: str) -> Catalog:
+    """The catalogue without an item, which says why."""
+    return Catalog(descriptor=Descriptor(name=CATALOGUE_NAME, short_desc=why), providers=())
 
 
 def estimate_tags(run: SlotRun) -> TagGroup | None:
@@ -96,7 +107,7 @@ def estimate_tags(run: SlotRun) -> TagGroup | None:
         {
             "energy-kwh": round(run.site_energy_kwh, 6),
             "carbon-gco2": round(run.carbon_gco2, 3),
-            "cost-gbp": round(run.cost_gbp, 6),
+            "cost-gbp": amount_text(price_gbp(run.cost_gbp)),
             "duration": f"PT{max(1, round(run.load.duration.total_seconds()))}S",
             "it-power-kw": round(run.load.it_power_kw, 6),
             "basis": f"{run.load.basis} energy x pue x forecast carbon intensity and price of each half-hour",
@@ -123,20 +134,26 @@ def run_fulfillment(run: SlotRun) -> Fulfillment:
     return Fulfillment(id=run.slot.fulfillment_id, type=COMPUTE, tracking=False, stops=stops)
 
 
-def _provider(offered: Provider, page: Sequence[_Ranked], bookings: Bookings, paging: TagGroup | None) -> Provider:
+def _provider(
+    offered: Provider,
+    page: Sequence[_Ranked],
+    bookings: Bookings,
+    gpu_minutes: float | None,
+    paging: TagGroup | None,
+) -> Provider:
     items = {item.id: item for item in offered.items}
     return offered.model_copy(
         update={
             "fulfillments": tuple(run_fulfillment(ranked.run) for ranked in page),
-            "items": tuple(_item(items[ranked.run.slot.item_id], ranked, bookings) for ranked in page),
+            "items": tuple(_item(items[ranked.run.slot.item_id], ranked, bookings, gpu_minutes) for ranked in page),
             "tags": (paging,) if paging else None,
         }
     )
 
 
-def _item(offered: Item, ranked: _Ranked, bookings: Bookings) -> Item:
+def _item(offered: Item, ranked: _Ranked, bookings: Bookings, stated_gpu_minutes: float | None) -> Item:
     run = ranked.run
-    gpu_minutes = gpu_minutes_of(run, None)
+    gpu_minutes = gpu_minutes_of(run, stated_gpu_minutes)
     free_kw = free_power_kw(run.centre) - bookings.most_kw(run.centre.dc_id, run.start, run.end)
     jobs = int(free_kw / run.load.it_power_kw) if run.load.it_power_kw > 0 else 1
     room = Quantity(measure=Scalar(unit=GPU_MINUTE, value=decimal_text(round(max(jobs, 1) * gpu_minutes, 3))))
@@ -163,7 +180,7 @@ def _why_none(wanted: Wanted, grid: GridContext, *, now: datetime, carbon_price_
     context = DecisionContext(
         context_id="search",
         as_of=now,
-        task=wanted.task,
+        task=as_sold(wanted.task),
         national=grid.national,
         regional=grid.regional,
         data_centres=grid.data_centres,

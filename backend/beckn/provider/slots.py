@@ -3,6 +3,9 @@
 A slot is a half-hour in one data centre in which a run starts, `DC-001:gpu-slot:20260115T1300Z`; the run goes on for
 as long as the workload takes. In the slot of the present half-hour it starts at once. Price, carbon, feasibility and
 score are those of `decisions/scoring.py`, worked out over the half-hours that the run covers.
+
+Its energy, from which its power, price and carbon follow, is not its buyer's to set: it is what the workload's
+requirements need by `decisions/energy.py`, or what the buyer states where that is more.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import overload
 
 import numpy as np
@@ -19,7 +22,7 @@ import numpy as np
 from beckn.grid_reading import GridContext
 from beckn.provider.requirements import Wanted
 from decisions.context import DataCentre, Task
-from decisions.energy import ComputeLoad
+from decisions.energy import ComputeLoad, compute_load
 from decisions.evaluation import Evaluation, evaluate
 from decisions.feasibility import Violation, finish
 from decisions.objective import Sites, Terms, free_power_kw
@@ -27,7 +30,11 @@ from decisions.runs import MICROSECOND
 from decisions.signals import line_up
 from decisions.suitability import suitability_score
 from half_hours import UTC, half_hour_of, is_half_hour
+from printable import printable
 from vocabulary import Policy
+
+FURTHEST_AHEAD = timedelta(days=7)
+"""How far ahead a run may start: further than any forecast of the grid reaches."""
 
 _ITEM_ID = re.compile(r"(?P<dc_id>[A-Za-z0-9._:-]{1,64}):gpu-slot:(?P<start>[0-9]{8}T[0-9]{4}Z)")
 _COMPACT_TIME = "%Y%m%dT%H%MZ"
@@ -54,7 +61,7 @@ class Slot:
         """
         match = _ITEM_ID.fullmatch(item_id)
         if match is None:
-            raise ValueError(f"{item_id} is not the id of a slot, such as DC-001:gpu-slot:20260115T1300Z")
+            raise ValueError(f"{printable(item_id)} is not the id of a slot, such as DC-001:gpu-slot:20260115T1300Z")
         try:
             start = datetime.strptime(match["start"], _COMPACT_TIME).replace(tzinfo=UTC)
         except ValueError:
@@ -151,6 +158,18 @@ class PossibleRuns(Sequence[SlotRun]):
         return _slot_run(self._evaluation, *self._places[index])
 
 
+def as_sold(task: Task) -> Task:
+    """The workload with the energy that it is sold with: what a buyer states counts only where it is more."""
+    stated = task.estimated_energy_kwh
+    if stated is None or stated > _needed_energy_kwh(task):
+        return task
+    return task.model_copy(update={"estimated_energy_kwh": None})
+
+
+def _needed_energy_kwh(task: Task) -> float:
+    return compute_load(task.model_copy(update={"estimated_energy_kwh": None})).it_energy_kwh
+
+
 def possible_runs(
     wanted: Wanted, grid: GridContext, bookings: Bookings, *, now: datetime, carbon_price_gbp_per_t: float
 ) -> Sequence[SlotRun]:
@@ -195,12 +214,17 @@ def _evaluation(
     task: Task, grid: GridContext, centres: Sequence[DataCentre], as_of: datetime, carbon_price_gbp_per_t: float
 ) -> Evaluation:
     signals = line_up(as_of, grid.national, grid.regional)
-    return evaluate(task, as_of, signals, Sites.of(centres, signals), Terms.of(_POLICY, carbon_price_gbp_per_t))
+    return evaluate(
+        as_sold(task), as_of, signals, Sites.of(centres, signals), Terms.of(_POLICY, carbon_price_gbp_per_t)
+    )
 
 
 def _slot_run(evaluation: Evaluation, site: int, run: int) -> SlotRun:
     candidates, load, start = evaluation.candidates, evaluation.load, evaluation.runs.start(run)
     centre = candidates.sites.centres[site]
+    cost_gbp = candidates.cost_gbp_of(site, run)
+    if cost_gbp < 0:  # whoever is paid to take energy is so for what its workload needs, and not for what it says
+        cost_gbp *= _needed_energy_kwh(evaluation.task) / load.it_energy_kwh
     return SlotRun(
         centre=centre,
         slot=Slot(centre.dc_id, half_hour_of(start)),
@@ -209,7 +233,7 @@ def _slot_run(evaluation: Evaluation, site: int, run: int) -> SlotRun:
         load=load,
         site_energy_kwh=load.it_energy_kwh * centre.pue,
         carbon_gco2=float(evaluation.carbon_gco2[site, run]),
-        cost_gbp=candidates.cost_gbp_of(site, run),
+        cost_gbp=cost_gbp,
         score=suitability_score(float(evaluation.position[site, run])),
     )
 

@@ -25,6 +25,7 @@ from database.postgres import PostgresDatabase
 from half_hours import utc_now
 from new_database import new_database
 from supabase_client import Order as By
+from supabase_client import Where
 
 Json = dict[str, Any]
 
@@ -89,6 +90,7 @@ REQUIRED: dict[Action, tuple[str, ...]] = {
     Action.CANCEL: (*_CONTEXT, *_PROVIDER, "message", "message.order_id"),
 }
 MAY_BE_EMPTY = {"message.intent.fulfillment"}
+MAY_BE_ABSENT = {"context.ttl"}
 WRONG_VALUES: tuple[Any, ...] = (None, 7, True, [], {}, [[]], "")
 
 
@@ -184,7 +186,7 @@ def places(node: Any, before: tuple[str | int, ...] = ()) -> Iterator[tuple[str 
 def test_any_required_field_removed_or_mistyped_is_refused_with_its_path(shelf: Shelf, action: Action) -> None:
     for path in REQUIRED[action]:
         for wrong in (..., *WRONG_VALUES):
-            if wrong == {} and path in MAY_BE_EMPTY:
+            if (wrong == {} and path in MAY_BE_EMPTY) or (wrong is ... and path in MAY_BE_ABSENT):
                 continue
             answer = shelf.post(action, changed(shelf.fresh(action), steps(path), wrong))
             assert answer.status_code == 400, (path, wrong, answer.text)
@@ -225,6 +227,32 @@ def test_a_message_is_refused_or_answered_and_never_a_5xx(shelf: Shelf, data: st
     assert answer.status_code in {200, 400, 401}, answer.text
     assert answer.json()["message"]["ack"]["status"] == ("ACK" if answer.status_code == 200 else "NACK")
     shelf.answer_everything()
+
+
+ANOTHER_TRADE: Json = {
+    "category": {"descriptor": {"code": "EV-CHARGING"}},
+    "item": {"quantity": {"selected": {"measure": {"unit": "kWh", "value": "20", "type": "CONSTANT"}}}},
+    "fulfillment": {"type": "CHARGING", "stops": [{"location": {"circle": {"gps": "12.4,77.3"}}}], "tags": [{}]},
+}
+
+
+@pytest.mark.parametrize("domain", ["beckn.one:DEG:compute-energy:1.0", "beckn.one:DEG:ev-charging:1.0"])
+def test_a_search_of_another_trade_is_answered_with_an_empty_catalogue(shelf: Shelf, domain: str) -> None:
+    document = shelf.fresh(Action.SEARCH)
+    document["context"] |= {"domain": domain}
+    del document["context"]["ttl"]
+    document["message"]["intent"] = ANOTHER_TRADE
+    assert shelf.post(Action.SEARCH, document).status_code == 200
+    shelf.answer_everything()
+    (row,) = shelf.shop.database.select(
+        "beckn_outbox", where=[Where("message_id", document["context"]["message_id"])], order=By(("outbox_id",))
+    )
+    catalog = json.loads(row["body"])["message"]["catalog"]
+    assert catalog["providers"] == []
+    assert catalog["descriptor"]["short_desc"]
+    elsewhere = shelf.fresh(Action.SELECT)
+    elsewhere["context"]["domain"] = "beckn.one:DEG:ev-charging:1.0"
+    assert shelf.post(Action.SELECT, elsewhere).json()["error"]["paths"] == "context.domain"
 
 
 @pytest.mark.parametrize("start", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2026-11-22T08:00:00.000001Z"])

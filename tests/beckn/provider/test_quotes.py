@@ -13,6 +13,7 @@ from beckn.grid_reading import GridContext
 from beckn.provider.quotes import (
     amount_text,
     has_moved,
+    price_gbp,
     quotation,
     quote_id_of,
     quoted_lines,
@@ -62,6 +63,21 @@ def test_an_hour_of_a_gpu_is_quoted_at_its_electricity() -> None:
     lines = quoted_lines(a_run())
     assert [line.amount_gbp for line in lines] == [Decimal("0.096"), Decimal("0.0192")]
     assert amount_text(total_gbp(lines)) == "0.1152"
+
+
+@given(st.floats(1e-13, 1e6))
+def test_nothing_that_costs_is_free_and_nothing_is_charged_a_millionth_too_much(cost_gbp: float) -> None:
+    price = price_gbp(cost_gbp)
+    assert Decimal("0.000001") <= price
+    assert Decimal(0) <= price - Decimal(f"{cost_gbp:.15g}") < Decimal("0.000001")
+
+
+@pytest.mark.parametrize(
+    ("cost", "price"),
+    [(0.0, "0"), (4e-7, "0.000001"), (0.11520000000000001, "0.1152"), (-4e-7, "0"), (-0.0000014, "-0.000001")],
+)
+def test_a_price_is_its_cost_rounded_up(cost: float, price: str) -> None:
+    assert amount_text(price_gbp(cost)) == price
 
 
 def test_the_same_select_of_the_same_buyer_has_the_same_quote_id_and_no_other_has() -> None:
