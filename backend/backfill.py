@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 from tqdm import tqdm
 
-from data_fetchers import FetchResult, UpstreamError
+from data_fetchers import FetchResult
 from grid_rows import Fetched, fetched_rows
 from half_hours import half_hour_of, rfc3339
-from pipeline_sources import Upstreams
+from pipeline_sources import Upstreams, failure_of
 from printable import LONGEST_REASON, printable
 from supabase_client import Database
 from upstreams.results import RowT
@@ -71,8 +71,8 @@ def _fetch(upstreams: Upstreams, start: datetime, end: datetime, now: datetime) 
     for name, fetch in parts:
         try:
             fetched = replace(fetched, **{name: fetch()})
-        except UpstreamError as error:  # noqa: PERF203 - five calls a day of history
-            failed.append(str(error))
+        except Exception as error:  # noqa: BLE001, PERF203 - five calls a day of history, each alone
+            failed.append(failure_of(name, error))
     return fetched, failed
 
 

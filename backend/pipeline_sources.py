@@ -23,6 +23,7 @@ from data_fetchers import (
 )
 from grid_rows import Fetched
 from half_hours import half_hour_of, rfc3339
+from printable import LONGEST_REASON, printable
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -112,18 +113,24 @@ def _state(name: str, future: Future[FetchResult[Any]], now: datetime, last: Sou
     error = future.exception()
     if error is None:
         result = future.result()
+        detail = printable(result.summary(), LONGEST_REASON)
         if result.problems:
-            log.info("source=%s %s", name, result.summary())
-        return SourceState(
-            state="fresh", detail=result.summary(), rows=len(result.rows), last_success_at=rfc3339(now)
-        )
-    if not isinstance(error, UpstreamError):
-        raise error
+            log.info("source=%s %s", name, detail)
+        return SourceState(state="fresh", detail=detail, rows=len(result.rows), last_success_at=rfc3339(now))
+    reason = failure_of(name, error)
     before = last.last_success_at if last else None
     if isinstance(error, UpstreamSkipped) and last is not None and last.state == "fresh":
         return last
-    log.warning("source=%s failed: %s; %s", name, error, f"rows of {before} stand" if before else "no earlier rows")
-    return SourceState(state="stale" if before else "failed", detail=str(error), last_success_at=before)
+    log.warning("source=%s failed: %s; %s", name, reason, f"rows of {before} stand" if before else "no earlier rows")
+    return SourceState(state="stale" if before else "failed", detail=reason, last_success_at=before)
+
+
+def failure_of(name: str, error: BaseException) -> str:
+    """Why a source gave nothing, for its state. What nobody foresaw is in the log as well: the others go on."""
+    if isinstance(error, UpstreamError):
+        return printable(error, LONGEST_REASON)
+    log.error("source=%s failed in a way that nobody foresaw", name, exc_info=error)
+    return printable(f"{type(error).__name__}: {error}", LONGEST_REASON)
 
 
 def _before(end: datetime, rows: tuple[NationalDemand, ...]) -> tuple[NationalDemand, ...]:

@@ -34,6 +34,7 @@ from pipeline_sources import Upstreams
 from settings import Settings, load_settings
 from supabase_client import Database, DatabaseError, Order, Row, Where
 from upstream_payloads import CALM_MIX
+from upstreams.neso import NesoClient
 
 NOW = datetime(2026, 11, 22, 8, 14, 30, tzinfo=UTC)
 SLOT = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -209,6 +210,58 @@ def test_a_source_that_fails_keeps_its_rows_and_the_others_go_on(database: Datab
     report = run(database, upstream, NOW + 2 * HALF_HOUR)
     assert report.sources["carbon_regional_forecast"].state == "fresh"
     assert {row["carbon_source"] for row in regional_signals(database).values()} == {"carbon_intensity_api"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Reply(b"[" * 100_000), "without JSON"),
+        (Reply(b'{"data": ' + b"[" * 900 + b"]" * 900 + b"}"), "no usable row"),
+        (Reply(b"\x1f\x8b" + b"\x00" * 50, headers={"Content-Encoding": "gzip"}), "connection failed"),
+        (Reply(b'{"data": "\\ud800\\u0000"}'), "data is"),
+        (Reply(b"\xff\xfe", headers={"Content-Type": "application/json; charset=zlib_codec"}), "without JSON"),
+    ],
+    ids=["nested without end", "nested", "no gzip", "half a character", "characters of an unknown kind"],
+)
+def test_a_source_that_answers_in_an_odd_way_fails_alone(
+    postgres: PostgresDatabase, upstream: GridUpstreams, fault: Reply, words: str
+) -> None:
+    upstream.faults["/regional/"] = fault
+    report = run(postgres, upstream)
+    assert report.state == "partial"
+    failed = report.sources.pop("carbon_regional_forecast")
+    assert failed.state == "failed"
+    assert words in failed.detail
+    assert failed.detail.isprintable()
+    assert {source.state for source in report.sources.values()} == {"fresh"}
+
+
+def test_a_source_whose_certificates_cannot_be_read_fails_alone(
+    postgres: PostgresDatabase, upstream: GridUpstreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file.pem")
+    with Upstreams(upstream.settings(ELEXON_URL="https://127.0.0.1:9/bmrs/api/v1")) as upstreams:
+        report = run_once(postgres, upstream.settings(), upstreams, now=NOW)
+    failed = {name for name, source in report.sources.items() if source.state == "failed"}
+    assert failed == {"elexon_day_ahead_demand", "elexon_market_index_price"}
+    assert report.state == "partial"
+
+
+def test_a_source_that_fails_in_a_way_nobody_foresaw_fails_alone(
+    postgres: PostgresDatabase,
+    upstream: GridUpstreams,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open\x1b files")
+
+    monkeypatch.setattr(NesoClient, "day_ahead_demand", fail)
+    report = run(postgres, upstream)
+    failed = report.sources.pop("neso_day_ahead_demand")
+    assert (failed.state, failed.detail) == ("failed", r"OSError: [Errno 24] Too many open\x1b files")
+    assert {source.state for source in report.sources.values()} == {"fresh"}
+    assert "Traceback" in caplog.text
 
 
 def test_a_source_that_never_answered_has_failed_and_its_part_is_synthetic(

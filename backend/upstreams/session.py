@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import re
 import time
@@ -33,6 +34,8 @@ from upstreams.errors import (
 USER_AGENT = (
     "PylonDEG/0.1 (grid data backbone for AI agents; asks once a half-hour) " + requests.utils.default_user_agent()
 )
+
+_log = logging.getLogger(__name__)
 
 _READ_BYTES = 64 * 1024
 # How urllib3's messages begin: HTTPSConnectionPool(host='…', port=443): …
@@ -128,9 +131,7 @@ class UpstreamSession:
         while True:
             attempts += 1
             try:
-                return parse(self._get_json(asked, began + self._patience.deadline_seconds))
-            except UnusableAnswer as unusable:
-                failure = _Failure(UpstreamNonsense, str(unusable))
+                return self._parsed(parse, asked, began + self._patience.deadline_seconds)
             except _Failure as failed:
                 failure = failed
             pause = self._pause_before_next(failure, attempts, began)
@@ -139,6 +140,16 @@ class UpstreamSession:
             if pause is None or self._seconds_to_next_call():
                 seconds = self._monotonic() - began
                 raise failure.kind(self.api, asked, failure.what, attempts=attempts, seconds=seconds) from failure
+
+    def _parsed(self, parse: Callable[[object], _Parsed], asked: str, deadline: float) -> _Parsed:
+        answer = self._get_json(asked, deadline)
+        try:
+            return parse(answer)
+        except UnusableAnswer as unusable:
+            raise _Failure(UpstreamNonsense, str(unusable)) from unusable
+        except Exception as error:  # an answer that no parser foresaw is this API's failure and nobody else's
+            _log.exception("%s %s: the answer cannot be read", self.api, asked)
+            raise _Failure(UpstreamNonsense, f"the answer cannot be read ({type(error).__name__})") from error
 
     def _seconds_to_next_call(self) -> float:
         return self._limit.take() if self._limit else 0.0
@@ -166,6 +177,11 @@ class UpstreamSession:
             raise _Failure(UpstreamUnavailable, _innermost(error)) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _Failure(UpstreamUnavailable, f"connection failed: {_innermost(error)}") from error
+        except _Failure:
+            raise
+        except Exception as error:  # of proxies and certificates that the machine's settings name, for one
+            what = f"cannot be asked: {type(error).__name__}: {_innermost(error)}"
+            raise _Failure(UpstreamUnavailable, what) from error
         _check_status(response, body)
         try:
             return json.loads(body)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -153,6 +154,77 @@ def test_a_refusal_is_final_and_repeats_what_the_api_said(reply: Reply, words: s
     ):
         session.fetch("/intensity", some_data)
     assert len(upstream.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "family",
+    [RecursionError, OverflowError, UnicodeError, ValueError, KeyError, AttributeError, MemoryError, OSError],
+)
+def test_a_parser_that_fails_in_any_way_is_the_apis_failure(family: type[Exception]) -> None:
+    def parse(_: object) -> None:
+        raise family("not for \x1b[31m the state")
+
+    with (
+        FaultyUpstream(GOOD) as upstream,
+        session_to(upstream.url) as session,
+        pytest.raises(UpstreamNonsense, match=f"the answer cannot be read .{family.__name__}.") as failed,
+    ):
+        session.fetch("/intensity", parse)
+    assert str(failed.value).isprintable()
+
+
+ODD_MACHINES = {
+    "certificates that are away": ("https://127.0.0.1:9", {"REQUESTS_CA_BUNDLE": "/no/such/file.pem"}),
+    "certificates that are none": ("https://127.0.0.1:9", {"REQUESTS_CA_BUNDLE": __file__}),
+    "SOCKS": ("http://api.example", {"HTTP_PROXY": "socks5://127.0.0.1:9"}),
+    "a proxy that is no URL": ("http://api.example", {"HTTP_PROXY": "http://user:a-password@[::1"}),
+    "a proxy of an unknown kind": ("http://api.example", {"HTTP_PROXY": "gopher://user:a-password@127.0.0.1:9"}),
+    "a proxy at no port": ("http://api.example", {"HTTP_PROXY": "http://user:a-password@127.0.0.1:99999999"}),
+    "a proxy that is away": ("http://api.example", {"HTTP_PROXY": "http://user:a-password@127.0.0.1:9"}),
+    "a name that is none": ("http://a..b", {}),
+    "a name that is too long": (f"http://{'a' * 300}.example", {}),
+    "a port that is none": ("http://127.0.0.1:99999999", {}),
+}
+
+
+@pytest.mark.filterwarnings("ignore:SOCKS support in urllib3")
+@pytest.mark.parametrize(("url", "environ"), ODD_MACHINES.values(), ids=ODD_MACHINES.keys())
+def test_settings_that_break_the_client_are_the_apis_failure_and_tell_no_password(
+    url: str, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name.lower(), value)
+    patience = Patience(connect_timeout_seconds=0.5, attempts=1)
+    with session_to(url, patience) as session, pytest.raises(UpstreamUnavailable) as failed:
+        session.fetch("/intensity", some_data)
+    assert "a-password" not in str(failed.value)
+
+
+def test_a_network_without_a_proxy_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "localhost,127.0.0.1,::1,fd07:b51a:cc66:f0::/64")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with FaultyUpstream(GOOD) as upstream, session_to(upstream.url) as session:
+        assert session.fetch("/intensity", some_data) == [1]
+
+
+@pytest.mark.parametrize("layers", [1, 2, 5])
+def test_a_small_answer_that_unpacks_to_a_large_one_is_not_unpacked(layers: int) -> None:
+    body = b"[" + b" " * 120_000_000
+    for _ in range(layers):
+        body = gzip.compress(body)
+    bomb = Reply(body, headers={"Content-Encoding": ", ".join(["gzip"] * layers)})
+    with FaultyUpstream(bomb) as upstream, session_to(upstream.url, Patience(attempts=1)) as session:
+        tracemalloc.start()
+        try:
+            with pytest.raises(UpstreamError):
+                session.fetch("/intensity", some_data)
+            assert tracemalloc.get_traced_memory()[1] < 60_000_000
+        finally:
+            tracemalloc.stop()
 
 
 def test_an_unreachable_host_is_named_unavailable() -> None:
