@@ -20,7 +20,7 @@ from beckn.answers import ACK, AckAnswer, Error, answered
 from beckn.buyer_messages import Option, Transaction, confirm_message, intent_of, selected_order
 from beckn.context_rules import read_message
 from beckn.keys import MessageSigner
-from beckn.message_body import message_body
+from beckn.message_body import signed_body
 from beckn.messages import (
     ANY_CITY,
     COMPUTE,
@@ -294,7 +294,7 @@ class Buyer:
         return callback.message.order
 
     def _take(self, action: Action) -> AckAnswer:
-        message = self._reception.check(action, message_body(action), request.headers)
+        message = self._reception.check(action, signed_body(self._reception, action), request.headers)
         model: type[Callback] = OnSearch if action is Action.ON_SEARCH else OrderCallback
         self.mailbox.put(message.sender, read_message(model, message.body))
         return ACK

@@ -31,6 +31,10 @@ from printable import printable
 
 LONGEST_TTL = timedelta(days=1)
 
+MOST_VALUES = 50_000
+MOST_CATALOGUE_VALUES = 300_000
+"""Of an `on_search`: fifteen hundred items with all their tags have two thirds of that."""
+
 _MOST_FAULTS_TOLD = 20
 _LONGEST_PATH = 100
 
@@ -113,9 +117,10 @@ def read_context(body: bytes, action: Action, *, now: datetime) -> MessageContex
     Of `message` nothing is read but that it is there.
 
     Raises:
-        Refused: the body is not JSON, a field is missing or wrong, the action is another, or the message's time has
-            not come or is over.
+        Refused: the body is not JSON or of too many values, a field is missing or wrong, the action is another, or
+            the message's time has not come or is over.
     """
+    _check_size(body, MOST_CATALOGUE_VALUES if action is Action.ON_SEARCH else MOST_VALUES)
     envelope = _Search if action is Action.SEARCH else _Callback if is_callback(action) else _Request
     found: _Envelope = read_message(envelope, body)
     if found.message is None and found.error is None:
@@ -180,6 +185,12 @@ def callback_context(
         timestamp=now,
         ttl=ttl,
     )
+
+
+def _check_size(body: bytes, most_values: int) -> None:
+    # Before it is parsed: four bytes a value would make objects of a hundred times the body's size.
+    if body.count(b",") + body.count(b"{") + body.count(b"[") > most_values:
+        raise Refused.invalid(f"the message has more than {most_values:,} values")
 
 
 def _check_time(context: MessageContext, now: datetime) -> None:

@@ -20,11 +20,15 @@ from supabase_client import Database
 _log = logging.getLogger(__name__)
 
 CHANNEL = "beckn_outbox"
-DELIVERERS = 4
+DELIVERERS = 8
 POLL_SECONDS = 2.0
 
 # A recipient that says this understood the message and will not take it, however often it is sent.
 _FINAL_STATUSES = {400, 401}
+# As good as no answer: something before the recipient speaks, or it cannot work at all.
+_AWAY_STATUSES = {502, 503, 504}
+# This message's writer is too fast for it; others' messages are none the worse for it.
+_TOO_MANY = 429
 
 
 class Deliverer(QueueThreads):
@@ -93,7 +97,7 @@ class Deliverer(QueueThreads):
         except AddressRefused as refused:
             return Outcome.DEAD, str(refused)
         except CallFailed as failed:
-            return Outcome.RETRY, f"{url}: {failed}"
+            return Outcome.UNREACHABLE, f"{url}: {failed}"
 
     def _reach(self, claim: OutboxClaim) -> Reach:
         if not self._authenticates:
@@ -130,7 +134,9 @@ def _outcome(reply: Reply) -> tuple[Outcome, str | None]:
     status = answer.message.ack.status if answer else None
     if status == "ACK" and 200 <= reply.status < 300:
         return Outcome.DELIVERED, None
-    if reply.status in _FINAL_STATUSES or (status == "NACK" and reply.status < 500):
+    if reply.status in _AWAY_STATUSES:
+        return Outcome.UNREACHABLE, f"HTTP {reply.status} without an ACK: {_told(answer, reply)}"
+    if reply.status in _FINAL_STATUSES or (status == "NACK" and reply.status < 500 and reply.status != _TOO_MANY):
         return Outcome.DEAD, f"refused with HTTP {reply.status}: {_told(answer, reply)}"
     return Outcome.RETRY, f"HTTP {reply.status} without an ACK: {_told(answer, reply)}"
 

@@ -17,7 +17,7 @@ from api.parameters import NoParameters
 from beckn.answers import AckAnswer, answered
 from beckn.dead_letters import DeadLetters, dead_letters
 from beckn.endpoint_description import takes_message
-from beckn.message_body import message_body
+from beckn.message_body import signed_body
 from beckn.messages import Action
 from beckn.participant import Participant
 from supabase_client import Database
@@ -27,7 +27,7 @@ TAG = Tag(name="Network", description="Beckn 1.1: messages between buyers' and p
 OPEN_ENDPOINTS = ("beckn_network.search", "beckn_network.on_search")
 """Endpoints whose signatures are their proof: they need no PYLON_API_KEY."""
 
-_RESPONSES: dict[Any, Any] = {200: AckAnswer, 400: AckAnswer, 401: AckAnswer, 413: AckAnswer}
+_RESPONSES: dict[Any, Any] = {200: AckAnswer, 400: AckAnswer, 401: AckAnswer, 413: AckAnswer, 429: AckAnswer}
 
 
 class DeadLettersQuery(NoParameters):
@@ -64,7 +64,7 @@ def gateway_endpoints(database: Database, gateway: Participant) -> APIBlueprint:
         return answer(dead_letters(database, query.limit))
 
     def _relay(action: Action) -> AckAnswer:
-        message = gateway.reception.check(action, message_body(action), request.headers)
+        message = gateway.reception.check(action, signed_body(gateway.reception, action), request.headers)
         acknowledged = gateway.inbox.relay(message)
         gateway.deliverer.wake()
         return acknowledged

@@ -10,7 +10,7 @@ All methods raise `database.errors.DatabaseError` or one of its kinds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from beckn.context_rules import is_callback
 from beckn.messages import Action
 from beckn.outbox import OutgoingMessage
 from beckn.reception import IncomingMessage
+from beckn.sender_limits import StoredLimits
 from beckn.subscribers import Role
 from beckn.values import UtcDatetime
 from printable import LONGEST_REASON, printable
@@ -89,6 +90,8 @@ class Inbox:
         worker: str = "worker",
         lease_seconds: float = 10.0,
         first_retry_seconds: float = 0.5,
+        most_at_once_per_sender: int = 1_000_000,
+        limits: StoredLimits | None = None,
     ) -> None:
         """`recipient` is the platform's subscriber id; `worker` names this process among those that share it."""
         self._database = database
@@ -96,6 +99,8 @@ class Inbox:
         self._worker = worker
         self._lease_seconds = lease_seconds
         self._first_retry_seconds = first_retry_seconds
+        self._most_at_once_per_sender = most_at_once_per_sender
+        self._limits = limits or StoredLimits()
 
     def store(self, message: IncomingMessage, *, work: bool = True) -> AckAnswer:
         """Store a checked message and acknowledge it. The same one again gets the same answer, and no work is done.
@@ -104,7 +109,8 @@ class Inbox:
             work: whether a worker is to take it from here.
 
         Raises:
-            Refused: another body had this message id before; or the sender's key was revoked a moment ago.
+            Refused: another body had this message id before; the sender's key was revoked a moment ago; nothing can
+                be delivered to the sender's URL; or 429, the sender is over a limit.
         """
         arguments = {"p_message": self._row(message), "p_key_id": message.key_id, "p_work": work}
         return self._answer(message, self._database.call("beckn_receive", arguments, repeatable=True))
@@ -149,6 +155,7 @@ class Inbox:
             "p_worker": self._worker,
             "p_limit": limit,
             "p_lease_seconds": self._lease_seconds,
+            "p_busiest": self._most_at_once_per_sender,
         }
         return InboxClaims.model_validate(self._database.call("beckn_claim_inbox", arguments))
 
@@ -184,6 +191,7 @@ class Inbox:
             "message_id": message.context.message_id,
             "body": message.body.decode(),
             "answer": ACK.model_dump(mode="json"),
+            "limits": asdict(self._limits),
             # Whoever asked waits no longer than that; what answers us is of use however late we get to it.
             "expires_at": None if is_callback(message.action) else message.expires_at,
         }
@@ -191,6 +199,14 @@ class Inbox:
     def _answer(self, message: IncomingMessage, answer: Any) -> AckAnswer:
         if answer["state"] == "revoked":
             raise Refused.unauthorized(f"the key {message.key_id} of {message.sender} was revoked", self._recipient)
+        if answer["state"] == "unreachable":
+            raise Refused.invalid(
+                f"context.bap_uri: the URL that is registered for {message.sender} leads to a private address, and "
+                "nothing would be delivered there: an operator may allow it with registry.py add --private-address",
+                "context.bap_uri",
+            )
+        if answer["state"] == "busy":
+            raise self._limits.refusal(answer["reason"])
         if answer["state"] == "conflict":
             raise Refused.invalid(
                 f"context.message_id {message.context.message_id} was used for another message: take a new one",

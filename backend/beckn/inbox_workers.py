@@ -13,7 +13,9 @@ from supabase_client import Database, DatabaseUnreachable
 _log = logging.getLogger(__name__)
 
 CHANNEL = "beckn_inbox"
-WORKERS = 2
+WORKERS = 4
+MOST_AT_ONCE_PER_SENDER = 2
+"""Fewer than there are workers, so that no sender has them all."""
 POLL_SECONDS = 2.0
 
 Handler = Callable[[InboxClaim], Sequence[OutgoingMessage]]

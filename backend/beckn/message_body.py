@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from beckn.answers import Error, ErrorCode, Refused
 from beckn.messages import Action
+from beckn.reception import Reception
 
 LONGEST_BYTES = 1024 * 1024
 
 LONGEST_CATALOGUE_BYTES = 4 * 1024 * 1024
 """Of an `on_search`: about fifteen hundred items with all their tags."""
+
+_DRAINED_AT_ONCE = 64 * 1024
+
+
+def signed_body(reception: Reception, action: Action | None = None) -> bytes:
+    """The body of a message whose header names a key that is known; that of any other is not kept.
+
+    Raises:
+        Refused: 401, the header names none; 413, as `message_body` does.
+    """
+    try:
+        reception.check_header(request.headers)
+    except Refused:
+        _drain(_longest(action))
+        raise
+    return message_body(action)
 
 
 def message_body(action: Action | None = None) -> bytes:
@@ -20,7 +39,7 @@ def message_body(action: Action | None = None) -> bytes:
     Raises:
         Refused: 413, it is longer than a message may be.
     """
-    longest = LONGEST_CATALOGUE_BYTES if action is Action.ON_SEARCH else LONGEST_BYTES
+    longest = _longest(action)
     request.max_content_length = longest
     too_long = Error(code=ErrorCode.INVALID_REQUEST, message=f"the message is longer than {longest:,} bytes")
     try:
@@ -30,3 +49,15 @@ def message_body(action: Action | None = None) -> bytes:
     if request.content_length is None and len(body) == longest:
         raise Refused(413, too_long)  # sent in chunks, and cut at the limit
     return body
+
+
+def _longest(action: Action | None) -> int:
+    return LONGEST_CATALOGUE_BYTES if action is Action.ON_SEARCH else LONGEST_BYTES
+
+
+def _drain(longest: int) -> None:
+    # Whoever is still sending would not read the answer.
+    request.max_content_length = longest
+    with suppress(RequestEntityTooLarge):
+        while request.stream.read(_DRAINED_AT_ONCE):
+            pass

@@ -25,6 +25,11 @@ from vocabulary import Word
 # killed process had in hand is delivered by another in time.
 LEASE_SECONDS = 7.0
 
+# They leave threads (delivery.DELIVERERS) for those that answer.
+MOST_AT_ONCE_PER_RECIPIENT = 2
+MOST_TROUBLED_AT_ONCE = 3
+"""Of messages to recipients that did not answer the last time."""
+
 
 @dataclass(frozen=True)
 class OutgoingMessage:
@@ -95,10 +100,11 @@ class OutboxClaims(BaseModel):
 
 
 class Outcome(Word):
-    """How an attempt ended: taken; to be tried again; not to be tried again."""
+    """How an attempt ended: taken; to be tried again; the same, and its recipient was not reached; given up."""
 
     DELIVERED = "delivered"
     RETRY = "retry"
+    UNREACHABLE = "unreachable"
     DEAD = "dead"
 
 
@@ -122,7 +128,8 @@ class Outbox:
         worker: str = "worker",
         lease_seconds: float = LEASE_SECONDS,
         first_retry_seconds: float = 0.5,
-        most_at_once_per_recipient: int = 4,
+        most_at_once_per_recipient: int = MOST_AT_ONCE_PER_RECIPIENT,
+        most_troubled_at_once: int = MOST_TROUBLED_AT_ONCE,
     ) -> None:
         """`sender` is the platform's subscriber id; `worker` names this process among those that share its outbox."""
         self._database = database
@@ -131,6 +138,7 @@ class Outbox:
         self._lease_seconds = lease_seconds
         self._first_retry_seconds = first_retry_seconds
         self._most_at_once_per_recipient = most_at_once_per_recipient
+        self._most_troubled_at_once = most_troubled_at_once
 
     def put(self, messages: Sequence[OutgoingMessage]) -> int:
         """Store messages to be sent, such as an unsolicited `on_status`; how many were not there before."""
@@ -145,11 +153,15 @@ class Outbox:
             "p_limit": limit,
             "p_lease_seconds": self._lease_seconds,
             "p_busiest": self._most_at_once_per_recipient,
+            "p_troubled": self._most_troubled_at_once,
         }
         return OutboxClaims.model_validate(self._database.call("beckn_claim_outbox", arguments))
 
     def settle(self, claim: OutboxClaim, outcome: Outcome, error: str | None) -> Settled:
-        """Say how an attempt ended. A retry comes after twice as long each time, until the message's time is over."""
+        """Say how an attempt ended. A retry comes after twice as long each time, until the message's time is over.
+
+        A recipient that was not reached is left alone for a while with all its messages, and is then tried with one.
+        """
         arguments = {
             "p_outbox_id": claim.outbox_id,
             "p_lease_token": claim.lease_token,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from beckn.delivery import Deliverer
 from beckn.inbox import Inbox
+from beckn.inbox_workers import MOST_AT_ONCE_PER_SENDER
 from beckn.keys import MessageSigner, own_key
 from beckn.messages import DOMAIN, Subscriber
 from beckn.outbox import Outbox
@@ -78,7 +79,12 @@ class Participant:
                 clock=clock,
                 domain=None if role is Role.BG else domain,
             ),
-            inbox=Inbox(for_requests, own.subscriber_id, worker=worker),
+            inbox=Inbox(
+                for_requests,
+                own.subscriber_id,
+                worker=worker,
+                most_at_once_per_sender=MOST_AT_ONCE_PER_SENDER,
+            ),
             outbox=outbox,
             deliverer=Deliverer(database, outbox, signer, authenticates=authenticates, clock=clock),
         )

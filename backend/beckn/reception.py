@@ -1,20 +1,27 @@
-"""The checks that a message passes before anything is stored or done: form, time, sender, signature, addressee."""
+"""The checks that a message passes before anything is stored or done: signature, pace, form, time, sender, addressee.
+
+The signature comes first, over the bytes as they came: what no known key signed is not parsed, and costs next to
+nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from beckn.answers import Refused
 from beckn.context_rules import MessageContext, expiry_of, is_callback, read_context
 from beckn.messages import Action, Subscriber
+from beckn.sender_limits import SenderRates
 from beckn.signing import SignatureHeader, SignatureProblem, SignatureRefused, verify
 from beckn.subscribers import Role, Subscribers, Subscription, same_url
 
 AUTHORIZATION = "Authorization"
 GATEWAY_AUTHORIZATION = "X-Gateway-Authorization"
+
+Proven = TypeVar("Proven")
 
 
 class Headers(Protocol):
@@ -68,76 +75,99 @@ class Reception:
         self._authenticates = authenticates
         self._clock = clock
         self._domain = domain
+        self._rates = SenderRates()
+
+    def check_header(self, headers: Headers) -> None:
+        """Refuse a message whose header names no key that is known, before its body is read.
+
+        Raises:
+            Refused: 401.
+        """
+        if self._authenticates:
+            self._proving(lambda: self._named(headers.get(AUTHORIZATION)))
 
     def check(self, action: Action, body: bytes, headers: Headers) -> IncomingMessage:
         """The message in `body`, sent to the endpoint of `action`.
 
         Raises:
-            Refused: 400 where the message is at fault, 401 where its signature is.
+            Refused: 400 where the message is at fault, 401 where its signature is, 429 where its sender is too fast.
         """
         now = self._clock()
-        context = read_context(body, action, now=now)
-        self._check_addressee(context, action)
         header = headers.get(AUTHORIZATION)
-        sender, role = (context.bpp_id, Role.BPP) if is_callback(action) else (context.bap_id, Role.BAP)
-        if sender is None:  # for the type checker: a callback's context has it
-            raise Refused.invalid("context.bpp_id: Field required", "context.bpp_id")
-        key_id = None
+        role = Role.BPP if is_callback(action) else Role.BAP
+        signer = None
         if self._authenticates:
-            key_id = self.verified(header, body, role=role, sender=sender).key_id
+            # The transaction that stores a message looks at its sender's key once more; a buyer stores none.
+            signer = self.verified(header, body, fresh=self._role is Role.BAP)
             if (by_gateway := headers.get(GATEWAY_AUTHORIZATION)) is not None:
                 self._check_gateway(by_gateway, body)
+        context = read_context(body, action, now=now)
+        sender = context.bpp_id if is_callback(action) else context.bap_id
+        if sender is None:  # for the type checker: a callback's context has it
+            raise Refused.invalid("context.bpp_id: Field required", "context.bpp_id")
+        if signer is None:
+            self._rates.take(sender, len(body))
+        else:
+            self._proving(lambda: _check_signer(signer, sender, role))
+        self._check_addressee(context, action)
+        key_id = None if signer is None else signer.key_id
         self._check_uri(context, sender, role, key_id, now)
         return IncomingMessage(action, context, body, sender, key_id, header if self._authenticates else None)
 
-    def verified(
-        self, header: str | None, body: bytes, *, role: Role | None = None, sender: str | None = None
-    ) -> Subscription:
-        """The subscription whose key signed `body`, in any role or from any sender where those are not given.
+    def verified(self, header: str | None, body: bytes, *, fresh: bool = True) -> Subscription:
+        """The subscription whose key signed `body`, whatever its role.
+
+        Args:
+            fresh: whether the key is looked up anew, for it may have been revoked a moment ago.
 
         Raises:
-            Refused: 401, for the reason that its message gives.
+            Refused: 401, for the reason that its message gives; 429, its messages come too fast.
         """
+        signer = self._proving(lambda: self._signer(header, body, fresh=fresh))
+        self._rates.take(signer.subscriber_id, len(body))
+        return signer
+
+    def _proving(self, proof: Callable[[], Proven]) -> Proven:
         try:
-            return self._subscription(header, body, role, sender)
+            return proof()
         except SignatureRefused as refused:
             raise Refused.unauthorized(str(refused), self._own.subscriber_id) from None
 
     def _check_gateway(self, header: str, body: bytes) -> None:
         try:
-            self._subscription(header, body, Role.BG, None)
+            signer = self._signer(header, body, fresh=True)
+            _check_role(signer, Role.BG)
         except SignatureRefused as refused:
             message = f"{GATEWAY_AUTHORIZATION}: {refused}"
             raise Refused.unauthorized(message, self._own.subscriber_id, by_gateway=True) from None
 
-    def _subscription(self, header: str | None, body: bytes, role: Role | None, sender: str | None) -> Subscription:
-        if not header:
-            raise SignatureRefused(
-                SignatureProblem.MISSING, "the message must be signed, and has no signature header"
-            )
-        signature = SignatureHeader.parse(header)
-        if sender is not None and signature.subscriber_id != sender:
-            raise SignatureRefused(
-                SignatureProblem.WRONG_SIGNER, f"{signature.subscriber_id} signed a message of {sender}"
-            )
-        # The transaction that stores a message looks at its sender's key once more; nothing does at others, and a
-        # buyer stores none.
-        fresh = sender is None or self._role is Role.BAP
-        found = self._subscribers.find(signature.subscriber_id, signature.key_id, fresh=fresh)
-        if found is None or (role is not None and found.type is not role):
-            raise SignatureRefused(
-                SignatureProblem.UNKNOWN_KEY,
-                f"no key {signature.key_id} is registered for {signature.subscriber_id}"
-                + (f" as {role}" if role else ""),
-            )
+    def _signer(self, header: str | None, body: bytes, *, fresh: bool) -> Subscription:
+        signature, found = self._named(header)
         now = self._clock()
+        verify(signature, body, public_key=found.signing_public_key, now=now)
+        if fresh:  # only now, for it is asked of the database
+            found = self._subscribers.find(found.subscriber_id, found.key_id, fresh=True) or found
         if not found.holds(now):
             raise SignatureRefused(
                 SignatureProblem.REVOKED,
                 f"the key {signature.key_id} of {signature.subscriber_id} was revoked, or does not hold at this time",
             )
-        verify(signature, body, public_key=found.signing_public_key, now=now)
         return found
+
+    def _named(self, header: str | None) -> tuple[SignatureHeader, Subscription]:
+        """A signature header, and the subscription with the key that it names."""
+        if not header:
+            raise SignatureRefused(
+                SignatureProblem.MISSING, "the message must be signed, and has no signature header"
+            )
+        signature = SignatureHeader.parse(header)
+        found = self._subscribers.known(signature.subscriber_id, signature.key_id)
+        if found is None:
+            raise SignatureRefused(
+                SignatureProblem.UNKNOWN_KEY,
+                f"no key {signature.key_id} is registered for {signature.subscriber_id}",
+            )
+        return signature, found
 
     def _check_addressee(self, context: MessageContext, action: Action) -> None:
         # A search of another trade is answered: there is nothing of the kind here.
@@ -163,4 +193,18 @@ class Reception:
         raise Refused.invalid(
             f"context.{name}_uri is not the URL that is registered for {sender}: nothing is sent to any other",
             f"context.{name}_uri",
+        )
+
+
+def _check_signer(signer: Subscription, sender: str, role: Role) -> None:
+    if signer.subscriber_id != sender:
+        raise SignatureRefused(SignatureProblem.WRONG_SIGNER, f"{signer.subscriber_id} signed a message of {sender}")
+    _check_role(signer, role)
+
+
+def _check_role(signer: Subscription, role: Role) -> None:
+    if signer.type is not role:
+        raise SignatureRefused(
+            SignatureProblem.UNKNOWN_KEY,
+            f"no key {signer.key_id} is registered for {signer.subscriber_id} as {role}",
         )

@@ -12,7 +12,7 @@ from pydantic import RootModel
 
 from beckn.answers import AckAnswer, Refused, refusal
 from beckn.context_rules import read_message
-from beckn.message_body import message_body
+from beckn.message_body import signed_body
 from beckn.messages import DOMAIN
 from beckn.reception import AUTHORIZATION, Reception
 from beckn.subscribers import Registry, Subscription, SubscriptionQuery
@@ -51,12 +51,12 @@ def registry_endpoints(
         summary="The subscribers that are like the one in the body",
         description="Signed like every message of the network, by any subscriber. A field that is left out may be "
         "anything; without a status, only subscriptions that hold are answered.",
-        responses={200: Subscriptions, 400: AckAnswer, 401: AckAnswer, 413: AckAnswer},
+        responses={200: Subscriptions, 400: AckAnswer, 401: AckAnswer, 413: AckAnswer, 429: AckAnswer},
         openapi_extensions={"requestBody": _BODY},
     )
     def lookup() -> Response:
         try:
-            body = message_body()
+            body = signed_body(reception)
             if authenticates:
                 reception.verified(request.headers.get(AUTHORIZATION), body)
             found = registry.lookup(read_message(SubscriptionQuery, body, closed=True), clock())

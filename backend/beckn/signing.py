@@ -32,6 +32,9 @@ SIGNED_HEADERS = "(created) (expires) digest"
 CLOCK_SKEW = timedelta(seconds=5)
 """How far in the future a signature may have been made, by the clock of whoever checks it."""
 
+LONGEST_HEADER = 2_000
+"""Characters of a signature header; ours have 350."""
+
 _SEED_BYTES = 32
 _SECRET_BYTES = 64
 _PARAMETERS = ("keyId", "algorithm", "created", "expires", "headers", "signature")
@@ -116,6 +119,8 @@ class SignatureHeader:
         Raises:
             SignatureRefused: it is not of the form at the head of this module, or names another algorithm.
         """
+        if len(text) > LONGEST_HEADER:
+            raise _malformed(f"it is longer than {LONGEST_HEADER:,} characters")
         parameters = _parameters(_as_sent(text))
         subscriber_id, key_id, algorithm = _key_id_parts(parameters["keyId"])
         if algorithm != ALGORITHM or parameters["algorithm"] != ALGORITHM:

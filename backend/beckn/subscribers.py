@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 from beckn.context_rules import SubscriberId, Text
 from beckn.keys import OwnKey
 from beckn.messages import BecknObject, Subscriber
+from beckn.sender_limits import UnknownKeys
 from beckn.values import KEY_ID, HttpUri, KeyId, Omittable, Timestamp, canonical_key_id
 from supabase_client import Database, Order, Row, Where
 from vocabulary import Word
@@ -90,10 +91,17 @@ class Subscription(BecknObject):
     private_address: bool = Field(
         False, exclude=True, description="An operator let its URL lead into a private network"
     )
+    present_until: Omittable[Timestamp] = Field(
+        None, exclude=True, description="Until when it told that it runs, where it tells so from time to time"
+    )
 
     def holds(self, now: datetime) -> bool:
         """Whether its key may sign at `now`."""
         return self.status is SubscriptionStatus.SUBSCRIBED and self.valid_from <= now <= self.valid_until
+
+    def is_present(self, now: datetime) -> bool:
+        """Whether it holds, and the platform runs as far as it has told."""
+        return self.holds(now) and (self.present_until is None or now < self.present_until)
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Subscription:
@@ -106,6 +114,13 @@ class SubscriptionRefused(Exception):
 
 class Subscribers(Protocol):
     """Where the public keys and the URLs of other platforms are found."""
+
+    def known(self, subscriber_id: str, key_id: str) -> Subscription | None:
+        """The subscription with this key, as it was in the last minute: to check a signature with.
+
+        Raises:
+            Refused: 429, too many keys that nobody knows were asked for just now.
+        """
 
     def find(self, subscriber_id: str, key_id: str, *, fresh: bool = False) -> Subscription | None:
         """The subscription with this key, whether or not it holds; `fresh` asks anew what may be remembered."""
@@ -125,6 +140,14 @@ class Registry:
         self._database = database
         self._lock = threading.Lock()
         self._remembered: dict[tuple[str, str], tuple[float, Subscription]] = {}
+        self._unknown = UnknownKeys()
+
+    def known(self, subscriber_id: str, key_id: str) -> Subscription | None:
+        with self._lock:
+            is_remembered = (subscriber_id, canonical_key_id(key_id)) in self._remembered
+        if not is_remembered:
+            self._unknown.take()
+        return self.find(subscriber_id, key_id)
 
     def find(self, subscriber_id: str, key_id: str, *, fresh: bool = False) -> Subscription | None:
         if not KEY_ID.fullmatch(key_id) or not _SUBSCRIBER_ID.fullmatch(subscriber_id):

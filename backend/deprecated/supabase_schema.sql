@@ -77,6 +77,68 @@ create table public.workload_reconsiderations (
     lowest_now double precision,
     lowest_ahead double precision
 ) with (fillfactor = 70);
+
+-- The Beckn queues: fair turns, whose message it is, bodies that go when the work is done, bounds of each sender, recipients
+-- that do not answer, and platforms that tell that they run.
+
+alter table public.beckn_subscribers add column present_until timestamptz;
+
+alter table public.beckn_inbox
+    alter column body drop not null,
+    add column body_digest text not null default '',
+    add column turn bigint not null default 0;
+update public.beckn_inbox set body_digest = encode(sha256(convert_to(body, 'UTF8')), 'hex');
+alter table public.beckn_inbox add constraint beckn_inbox_check check (body is not null or state in ('done', 'dead'));
+
+alter table public.beckn_outbox
+    alter column body drop not null,
+    add column origin text,
+    add column body_digest text not null default '',
+    add column turn bigint not null default 0;
+update public.beckn_outbox
+set origin = sender, body_digest = encode(sha256(convert_to(body, 'UTF8')), 'hex');
+alter table public.beckn_outbox alter column origin set not null;
+alter table public.beckn_outbox
+    drop constraint beckn_outbox_sender_recipient_recipient_type_action_message_key,
+    add constraint beckn_outbox_message_key unique (
+        sender, origin, recipient, recipient_type, action, message_id, body_digest),
+    add constraint beckn_outbox_check check (body is not null or state in ('delivered', 'dead'));
+
+create table public.beckn_presences (
+    subscriber_id text not null,
+    type text not null check (type in ('BAP', 'BPP', 'BG')),
+    worker text not null check (length(worker) between 1 and 300),
+    present_until timestamptz not null check (isfinite(present_until)),
+    primary key (subscriber_id, type, worker)
+);
+create table public.beckn_usage (
+    platform text not null,
+    sender text not null,
+    day date not null,
+    messages bigint not null check (messages >= 0),
+    bytes bigint not null check (bytes >= 0),
+    primary key (platform, sender, day)
+);
+create table public.beckn_circuits (
+    sender text not null,
+    recipient text not null,
+    failures integer not null check (failures > 0),
+    open_until timestamptz not null check (isfinite(open_until)),
+    primary key (sender, recipient)
+);
+
+drop index public.beckn_outbox_busy;
+create index beckn_inbox_turns on public.beckn_inbox (recipient, sender, turn, inbox_id) where state in ('ready', 'leased');
+create index beckn_inbox_in_hand on public.beckn_inbox (recipient, turn) where state = 'leased';
+create index beckn_inbox_expiring on public.beckn_inbox (recipient, expires_at) where state in ('ready', 'leased');
+create index beckn_inbox_bodies on public.beckn_inbox (recipient, finished_at)
+    where state in ('done', 'dead') and body is not null;
+create index beckn_outbox_turns on public.beckn_outbox (sender, recipient, turn, outbox_id) where state in ('ready', 'leased');
+create index beckn_outbox_origins on public.beckn_outbox (sender, origin, recipient, turn) where state in ('ready', 'leased');
+create index beckn_outbox_in_hand on public.beckn_outbox (sender, turn) where state = 'leased';
+create index beckn_outbox_expiring on public.beckn_outbox (sender, expires_at) where state in ('ready', 'leased');
+create index beckn_outbox_bodies on public.beckn_outbox (sender, finished_at)
+    where state in ('delivered', 'dead') and body is not null;
 $statements$;
         insert into public.schema_version (version, compatible_from) values (2, 1);
     end if;
@@ -91,8 +153,8 @@ where not exists (select from public.schema_version);
 set local pylon.functions =
     'half_hour_of source_rank counted national_forecast_series regional_forecast_series current_mix '
     'grid_context regional_overview live_state workload_with_decision workload_detail workloads_page '
-    'system_health known_signals signal_history beckn_same_place beckn_key_id beckn_status_at beckn_lookup '
-    'beckn_health beckn_dead_letters beckn_order beckn_free_kw';
+    'system_health known_signals signal_history beckn_same_place beckn_key_id beckn_leads_inside '
+    'beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order beckn_free_kw';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -1039,6 +1101,8 @@ create table if not exists public.beckn_subscribers (
         check (status in ('INITIATED', 'UNDER_SUBSCRIPTION', 'SUBSCRIBED', 'EXPIRED', 'UNSUBSCRIBED', 'INVALID_SSL')),
     -- The operator's word that the URL may lead to this machine or into a private network.
     private_address boolean not null default false,
+    -- Of a platform that tells from time to time that it runs: until when that holds. Null: an operator looks after it.
+    present_until timestamptz,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
     constraint beckn_subscribers_pkey primary key (subscriber_id, key_id),
@@ -1048,7 +1112,37 @@ create table if not exists public.beckn_subscribers (
 create index if not exists beckn_subscribers_platform on public.beckn_subscribers (subscriber_id, type, updated desc);
 create index if not exists beckn_subscribers_providers on public.beckn_subscribers (domain, type) where status = 'SUBSCRIBED';
 
--- due_at is when a row may be taken by a worker: for one that is leased, when its lease ends.
+-- The processes of a platform that tells that it runs: it is present for as long as one of them is.
+create table if not exists public.beckn_presences (
+    subscriber_id text not null,
+    type text not null check (type in ('BAP', 'BPP', 'BG')),
+    worker text not null check (length(worker) between 1 and 300),
+    present_until timestamptz not null check (isfinite(present_until)),
+    primary key (subscriber_id, type, worker)
+);
+
+-- How much a sender has had stored by one of our platforms in a day (UTC).
+create table if not exists public.beckn_usage (
+    platform text not null,
+    sender text not null,
+    day date not null,
+    messages bigint not null check (messages >= 0),
+    bytes bigint not null check (bytes >= 0),
+    primary key (platform, sender, day)
+);
+
+-- Recipients that did not answer one of our platforms at the last attempt. Nothing is sent to them before open_until, and
+-- then one message at a time; the row goes when one answers.
+create table if not exists public.beckn_circuits (
+    sender text not null,
+    recipient text not null,
+    failures integer not null check (failures > 0),
+    open_until timestamptz not null check (isfinite(open_until)),
+    primary key (sender, recipient)
+);
+
+-- due_at is when a row may be taken by a worker: for one that is leased, when its lease ends. Rows are taken by their turn:
+-- the first message of everybody comes before the second of anybody (start-time fair queueing).
 create table if not exists public.beckn_inbox (
     inbox_id bigint generated always as identity primary key,
     -- Our platform that the message was sent to: several may share this database.
@@ -1057,8 +1151,10 @@ create table if not exists public.beckn_inbox (
     action text not null,
     transaction_id uuid not null,
     message_id uuid not null,
-    -- The very bytes that arrived, which are UTF-8.
-    body text not null,
+    -- The very bytes that arrived, which are UTF-8; they go a minute after the end of the work, their SHA-256 stays.
+    body text,
+    body_digest text not null default '',
+    turn bigint not null default 0,
     -- What was answered at once, and is answered again to the same message.
     answer jsonb not null,
     state text not null check (state in ('ready', 'leased', 'done', 'dead')),
@@ -1072,24 +1168,35 @@ create table if not exists public.beckn_inbox (
     expires_at timestamptz,
     received_at timestamptz not null default clock_timestamp(),
     finished_at timestamptz,
-    unique (recipient, sender, action, message_id)
+    unique (recipient, sender, action, message_id),
+    check (body is not null or state in ('done', 'dead'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 create index if not exists beckn_inbox_open on public.beckn_inbox (recipient, due_at) where state in ('ready', 'leased');
 create index if not exists beckn_inbox_order on public.beckn_inbox (transaction_id, inbox_id) where state in ('ready', 'leased');
 create index if not exists beckn_inbox_dead on public.beckn_inbox (inbox_id) where state = 'dead';
 create index if not exists beckn_inbox_finished on public.beckn_inbox (finished_at) where state in ('done', 'dead');
+create index if not exists beckn_inbox_turns on public.beckn_inbox (recipient, sender, turn, inbox_id) where state in ('ready', 'leased');
+create index if not exists beckn_inbox_in_hand on public.beckn_inbox (recipient, turn) where state = 'leased';
+create index if not exists beckn_inbox_expiring on public.beckn_inbox (recipient, expires_at) where state in ('ready', 'leased');
+create index if not exists beckn_inbox_bodies on public.beckn_inbox (recipient, finished_at)
+    where state in ('done', 'dead') and body is not null;
 
 create table if not exists public.beckn_outbox (
     outbox_id bigint generated always as identity primary key,
     -- Our platform, which signs it.
     sender text not null,
+    -- Who wrote it: another platform where a gateway passes it on, else the sender.
+    origin text not null,
     recipient text not null,
     recipient_type text not null check (recipient_type in ('BAP', 'BPP', 'BG')),
     action text not null,
     domain text not null,
     transaction_id uuid not null,
     message_id uuid not null,
-    body text not null,
+    -- It goes a minute after the delivery, its SHA-256 stays.
+    body text,
+    body_digest text not null default '',
+    turn bigint not null default 0,
     -- Of a message that a gateway passes on: the signature header it came with.
     "authorization" text,
     state text not null default 'ready' check (state in ('ready', 'leased', 'delivered', 'dead')),
@@ -1101,13 +1208,21 @@ create table if not exists public.beckn_outbox (
     expires_at timestamptz not null,
     created_at timestamptz not null default clock_timestamp(),
     finished_at timestamptz,
-    unique (sender, recipient, recipient_type, action, message_id)
+    -- What is left out as known already is the very same message.
+    constraint beckn_outbox_message_key unique (
+        sender, origin, recipient, recipient_type, action, message_id, body_digest),
+    check (body is not null or state in ('delivered', 'dead'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 create index if not exists beckn_outbox_open on public.beckn_outbox (sender, due_at) where state in ('ready', 'leased');
 create index if not exists beckn_outbox_order on public.beckn_outbox (transaction_id, outbox_id) where state in ('ready', 'leased');
-create index if not exists beckn_outbox_busy on public.beckn_outbox (recipient) where state = 'leased';
 create index if not exists beckn_outbox_dead on public.beckn_outbox (outbox_id) where state = 'dead';
 create index if not exists beckn_outbox_finished on public.beckn_outbox (finished_at) where state in ('delivered', 'dead');
+create index if not exists beckn_outbox_turns on public.beckn_outbox (sender, recipient, turn, outbox_id) where state in ('ready', 'leased');
+create index if not exists beckn_outbox_origins on public.beckn_outbox (sender, origin, recipient, turn) where state in ('ready', 'leased');
+create index if not exists beckn_outbox_in_hand on public.beckn_outbox (sender, turn) where state = 'leased';
+create index if not exists beckn_outbox_expiring on public.beckn_outbox (sender, expires_at) where state in ('ready', 'leased');
+create index if not exists beckn_outbox_bodies on public.beckn_outbox (sender, finished_at)
+    where state in ('delivered', 'dead') and body is not null;
 
 -- Whether two codes of a country or city can mean the same place: nothing and * mean any.
 create or replace function public.beckn_same_place(one text, other text)
@@ -1131,14 +1246,41 @@ as $$
         else p_key_id end
 $$;
 
--- The status that a subscription has at p_now: it expires by itself.
+-- Whether a URL names an address that is called only with the operator's word: this machine, a private network. What a
+-- name leads to is looked at when it is called (beckn/outgoing_calls.py), which is the one that decides.
+create or replace function public.beckn_leads_inside(p_url text)
+returns boolean
+language plpgsql
+immutable parallel safe
+set search_path = ''
+as $$
+declare
+    host text := lower(coalesce(
+        substring(p_url from '^https?://\[([^]]*)\]'), substring(p_url from '^https?://([^/:?#]*)')));
+begin
+    if host = 'localhost' or host like '%.localhost' then
+        return true;
+    end if;
+    return host::inet <<= any (array[
+        '0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.168.0.0/16',
+        '224.0.0.0/3', '::/127', 'fc00::/7', 'fe80::/10', 'ff00::/8']::inet[]);
+exception
+    when invalid_text_representation then
+        return false;
+end
+$$;
+
+-- The status that a subscription has at p_now: it expires by itself, and when the platform does not tell any more that it
+-- runs.
 create or replace function public.beckn_status_at(s public.beckn_subscribers, p_now timestamptz)
 returns text
 language sql
-immutable
+stable
 set search_path = ''
 as $$
-    select case when s.status = 'SUBSCRIBED' and p_now >= s.valid_until then 'EXPIRED' else s.status end
+    select case
+        when s.status = 'SUBSCRIBED' and (p_now >= s.valid_until or clock_timestamp() >= s.present_until) then 'EXPIRED'
+        else s.status end
 $$;
 
 -- Subscriptions that are like p_query, a subscription of which any field may be left out; without a status, only those
@@ -1150,7 +1292,7 @@ stable
 set search_path = ''
 as $$
     select coalesce(json_agg(
-        jsonb_strip_nulls(to_jsonb(found) - 'private_address'
+        jsonb_strip_nulls(to_jsonb(found) - 'private_address' - 'present_until'
             || jsonb_build_object('status', public.beckn_status_at(found, p_now)))
         order by found.subscriber_id, found.key_id), '[]')
     from (
@@ -1351,8 +1493,8 @@ begin
     'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
     'decision_grids', 'orchestration_decisions', 'pipeline_runs', 'broadcast_log', 'event_numbers',
     'workload_reconsiderations', 'output_consumers', 'processed_contexts', 'current_system_state',
-    'regional_carbon_ranking', 'recent_decisions', 'audited_decisions', 'beckn_subscribers', 'beckn_inbox',
-    'beckn_outbox', 'beckn_quotes', 'beckn_orders')
+    'regional_carbon_ranking', 'recent_decisions', 'audited_decisions', 'beckn_subscribers', 'beckn_presences',
+    'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders')
     loop
         if object.relkind = 'r' then
             execute format('alter table public.%I enable row level security', object.relname);

@@ -105,6 +105,8 @@ def test_a_callback_is_its_providers_to_sign_and_this_buyers_to_have(desk: Desk,
     unsigned = requests.post(f"{desk.party.url}/on_search", data=body, timeout=30)
     assert "must be signed" in refusal(unsigned, 401)["message"]
     stranger = provider(subscriber_id="stranger.example")
+    assert "no key" in refusal(desk.post(body, by=stranger), 401)["message"]
+    stranger.register(postgres)
     assert "signed a message of provider.example" in refusal(desk.post(body, by=stranger), 401)["message"]
     other = buyer(subscriber_id="other.example")
     other.register(postgres)

@@ -361,7 +361,6 @@ REQUIRED = [
     "transaction_id",
     "message_id",
     "timestamp",
-    "ttl",
 ]
 
 

@@ -12,7 +12,7 @@ from flask_openapi3.models.tag import Tag
 
 from beckn.answers import AckAnswer, answered
 from beckn.endpoint_description import takes_message
-from beckn.message_body import message_body
+from beckn.message_body import signed_body
 from beckn.messages import Action
 from beckn.participant import Participant
 from beckn.provider.answering import checked_request
@@ -30,7 +30,7 @@ _SUMMARIES = {
     Action.CANCEL: "Cancel an order that has not started",
 }
 
-_RESPONSES: dict[Any, Any] = {200: AckAnswer, 400: AckAnswer, 401: AckAnswer, 413: AckAnswer}
+_RESPONSES: dict[Any, Any] = {200: AckAnswer, 400: AckAnswer, 401: AckAnswer, 413: AckAnswer, 429: AckAnswer}
 
 
 def provider_endpoints(
@@ -40,7 +40,7 @@ def provider_endpoints(
     endpoints = APIBlueprint("provider", __name__, url_prefix="/beckn", abp_tags=[TAG])
 
     def take(action: Action) -> AckAnswer:
-        message = platform.reception.check(action, message_body(action), request.headers)
+        message = platform.reception.check(action, signed_body(platform.reception, action), request.headers)
         checked_request(action, message.body, clock())
         acknowledged = platform.inbox.store(message)
         stored()

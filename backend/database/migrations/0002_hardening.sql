@@ -32,3 +32,65 @@ create table public.workload_reconsiderations (
     lowest_now double precision,
     lowest_ahead double precision
 ) with (fillfactor = 70);
+
+-- The Beckn queues: fair turns, whose message it is, bodies that go when the work is done, bounds of each sender, recipients
+-- that do not answer, and platforms that tell that they run.
+
+alter table public.beckn_subscribers add column present_until timestamptz;
+
+alter table public.beckn_inbox
+    alter column body drop not null,
+    add column body_digest text not null default '',
+    add column turn bigint not null default 0;
+update public.beckn_inbox set body_digest = encode(sha256(convert_to(body, 'UTF8')), 'hex');
+alter table public.beckn_inbox add constraint beckn_inbox_check check (body is not null or state in ('done', 'dead'));
+
+alter table public.beckn_outbox
+    alter column body drop not null,
+    add column origin text,
+    add column body_digest text not null default '',
+    add column turn bigint not null default 0;
+update public.beckn_outbox
+set origin = sender, body_digest = encode(sha256(convert_to(body, 'UTF8')), 'hex');
+alter table public.beckn_outbox alter column origin set not null;
+alter table public.beckn_outbox
+    drop constraint beckn_outbox_sender_recipient_recipient_type_action_message_key,
+    add constraint beckn_outbox_message_key unique (
+        sender, origin, recipient, recipient_type, action, message_id, body_digest),
+    add constraint beckn_outbox_check check (body is not null or state in ('delivered', 'dead'));
+
+create table public.beckn_presences (
+    subscriber_id text not null,
+    type text not null check (type in ('BAP', 'BPP', 'BG')),
+    worker text not null check (length(worker) between 1 and 300),
+    present_until timestamptz not null check (isfinite(present_until)),
+    primary key (subscriber_id, type, worker)
+);
+create table public.beckn_usage (
+    platform text not null,
+    sender text not null,
+    day date not null,
+    messages bigint not null check (messages >= 0),
+    bytes bigint not null check (bytes >= 0),
+    primary key (platform, sender, day)
+);
+create table public.beckn_circuits (
+    sender text not null,
+    recipient text not null,
+    failures integer not null check (failures > 0),
+    open_until timestamptz not null check (isfinite(open_until)),
+    primary key (sender, recipient)
+);
+
+drop index public.beckn_outbox_busy;
+create index beckn_inbox_turns on public.beckn_inbox (recipient, sender, turn, inbox_id) where state in ('ready', 'leased');
+create index beckn_inbox_in_hand on public.beckn_inbox (recipient, turn) where state = 'leased';
+create index beckn_inbox_expiring on public.beckn_inbox (recipient, expires_at) where state in ('ready', 'leased');
+create index beckn_inbox_bodies on public.beckn_inbox (recipient, finished_at)
+    where state in ('done', 'dead') and body is not null;
+create index beckn_outbox_turns on public.beckn_outbox (sender, recipient, turn, outbox_id) where state in ('ready', 'leased');
+create index beckn_outbox_origins on public.beckn_outbox (sender, origin, recipient, turn) where state in ('ready', 'leased');
+create index beckn_outbox_in_hand on public.beckn_outbox (sender, turn) where state = 'leased';
+create index beckn_outbox_expiring on public.beckn_outbox (sender, expires_at) where state in ('ready', 'leased');
+create index beckn_outbox_bodies on public.beckn_outbox (sender, finished_at)
+    where state in ('delivered', 'dead') and body is not null;

@@ -104,7 +104,10 @@ class Shelf:
 
     def post(self, action: Action, document: Any) -> requests.Response:
         """The answer to a signed message."""
-        body = json.dumps(document).encode()
+        return self.post_bytes(action, json.dumps(document).encode())
+
+    def post_bytes(self, action: Action, body: bytes) -> requests.Response:
+        """The answer to these bytes, signed."""
         now = utc_now()
         signature = self.buyer._signer.authorization(body, now=now, expires=now.replace(year=now.year + 1))
         headers = {"Authorization": signature, "Content-Type": "application/json"}
@@ -301,6 +304,8 @@ def test_what_is_not_signed_is_not_taken(shelf: Shelf) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"context": 1}', b"[" * 100_000])
 def test_what_is_no_message_is_refused(shelf: Shelf, body: bytes) -> None:
-    answer = requests.post(f"{shelf.shop.provider.url}/select", data=body, timeout=30)
+    answer = shelf.post_bytes(Action.SELECT, body)
     assert answer.status_code == 400
     assert answer.json()["message"]["ack"]["status"] == "NACK"
+    unsigned = requests.post(f"{shelf.shop.provider.url}/select", data=body, timeout=30)
+    assert unsigned.status_code == 401
