@@ -86,6 +86,7 @@ def create_app(
         api_key=settings.pylon_api_key,
         # Signed by those who send them.
         open_endpoints=[*gateway_search.OPEN_ENDPOINTS, *registry_lookup.OPEN_ENDPOINTS],
+        own_names=[settings.bg_host, *([] if network is None else [network.gateway.own.url])],
     )
     ready = ReadyAnswers(app.wsgi_app, outputs)
     app.register_api(service_endpoints(clock, deciding, read_health))

@@ -86,6 +86,7 @@ class ProviderPlatform:
             VERSION,
             api_key=settings.pylon_api_key,
             open_endpoints=provider_endpoint_names(),
+            own_names=[network.bpp_host, own.url],
         )
         self.app.register_api(provider_service_endpoints(database, network, clock))
         self.app.register_api(provider_endpoints(participant, clock, self.workers.wake))

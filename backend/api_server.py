@@ -58,7 +58,9 @@ def create_app(
     schedule: PipelineSchedule | None = None,
 ) -> OpenAPI:
     """The API over an open database. Starts nothing; `schedule` is only reported on."""
-    app = make_application("Pylon DEG API", DESCRIPTION, VERSION, api_key=settings.pylon_api_key)
+    app = make_application(
+        "Pylon DEG API", DESCRIPTION, VERSION, api_key=settings.pylon_api_key, own_names=[settings.api_host]
+    )
     interval = timedelta(minutes=settings.pipeline_interval_minutes)
     app.register_api(service_endpoints(database, clock, lambda: _scheduler_state(schedule), interval=interval))
     app.register_api(world_endpoints(database, clock))

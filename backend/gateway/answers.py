@@ -127,6 +127,13 @@ class _SharedQuestion:
             return error
 
 
+_Question = tuple[str, str | None]
+
+
+def _question(environ: WSGIEnvironment) -> _Question:
+    return environ["QUERY_STRING"], environ.get("HTTP_HOST")
+
+
 class ReadyAnswers:
     """Answers repeated polls of `/beckn/llm-output` itself, and leaves the rest to the application.
 
@@ -137,18 +144,18 @@ class ReadyAnswers:
     def __init__(self, application: WSGIApplication, outputs: NewestOutputs) -> None:
         self._application = application
         self._outputs = outputs
-        self._known: OrderedDict[str, Asked] = OrderedDict()
+        self._known: OrderedDict[_Question, Asked] = OrderedDict()
 
-    def remember(self, query_string: str, asked: Asked) -> None:
-        """From now on this query string is answered here."""
-        self._known[query_string] = asked
+    def remember(self, environ: WSGIEnvironment, asked: Asked) -> None:
+        """From now on the query string of this request is answered here, for those who call the server the same."""
+        self._known[_question(environ)] = asked
         if len(self._known) > MOST_QUESTIONS:
             self._known.popitem(last=False)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] != PATH or environ["REQUEST_METHOD"] != "GET":
             return self._application(environ, start_response)
-        asked = self._known.get(environ["QUERY_STRING"])
+        asked = self._known.get(_question(environ))
         if asked is None:
             return self._application(environ, start_response)
         try:
@@ -167,6 +174,7 @@ class ReadyAnswers:
                 ("Content-Length", str(len(answer.body))),
                 ("ETag", answer.etag),
                 ("Cache-Control", "no-cache"),
+                ("X-Content-Type-Options", "nosniff"),
             ],
         )
         return [answer.body]

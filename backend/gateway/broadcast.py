@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.parameters import NoParameters
 from decisions.published import PublishedDecisions
@@ -23,14 +23,25 @@ TAG = Tag(name="Broadcast", description="Every published event, in order")
 MOST_STREAMS = 4000
 
 
+# An empty one is none, to the standard of server-sent events as well.
+Place = Annotated[Sequence | None, BeforeValidator(lambda value: None if value == "" else value)]
+
+
 class StreamQuery(NoParameters):
-    after: Sequence | None = Field(None, description="Begin after this event; `Last-Event-ID` goes before it")
+    # What is beside these is a proxy's or a client's own, against caches: an EventSource that is refused for it would
+    # never come back.
+    model_config = ConfigDict(extra="ignore")
+
+    after: Place = Field(None, description="Begin after this event; `Last-Event-ID` and `lastEventId` go before it")
+    last_event_id: Place = Field(
+        None, alias="lastEventId", description="What `Last-Event-ID` is, for clients that cannot set a header"
+    )
 
 
 class StreamHeaders(NoParameters):
     model_config = ConfigDict(extra="ignore")
 
-    last_event_id: Sequence | None = Field(
+    last_event_id: Place = Field(
         None, alias="Last-Event-ID", description="The last event seen: those after it are sent first"
     )
 
@@ -80,7 +91,8 @@ def broadcast_endpoints(published: PublishedDecisions, feed: BroadcastFeed) -> A
         },
     )
     def stream(header: StreamHeaders, query: StreamQuery) -> Response:
-        after = query.after if header.last_event_id is None else header.last_event_id
+        places = (header.last_event_id, query.last_event_id, query.after)
+        after = next((place for place in places if place is not None), None)
         if after is not None:
             _check_not_ahead(published, feed, after)
         if feed.streams >= MOST_STREAMS:

@@ -35,7 +35,7 @@ class ContextAnswer(BaseModel):
 
 
 class Processed(BaseModel):
-    """A consumer is done with the context of a task, or with the current one. The body may be left out."""
+    """A consumer is done with the context of a task, or with the current one. The body may be empty."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -72,14 +72,14 @@ def context_endpoints(published: PublishedDecisions) -> APIBlueprint:
         security=[{"apiKey": []}],
         openapi_extensions={
             "requestBody": {
-                "required": False,
+                "required": True,
                 "content": {"application/json": {"schema": Processed.model_json_schema()}},
             }
         },
     )
     def processed() -> Response:
         try:
-            # Not declared as the body: then one would have to be sent.
+            # Not declared as the body: an empty one means the usual consumer and the current task.
             body = Processed.model_validate(request.get_json() if request.get_data() else {})
         except ValidationError as error:
             return invalid(error)

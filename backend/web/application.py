@@ -13,8 +13,11 @@ from flask import Response, current_app, render_template_string, request, send_f
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel, SecretStr
+from werkzeug.exceptions import UnsupportedMediaType
 
-from web.problems import MEDIA_TYPE, Problem, ProblemDocument, StrictRequest, answer_problems, invalid
+from web.own_names import OwnNames
+from web.page_headers import keep_pages_to_themselves
+from web.problems import MEDIA_TYPE, Problem, ProblemDocument, StrictRequest, answer_problems, invalid, is_json
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +37,12 @@ _DOCS_PAGE = """<!doctype html>
 <body>
 <div id="swagger"></div>
 <script src="docs/js/swagger-ui-bundle.js"></script>
-<script>
-SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger", deepLinking: true, validatorUrl: null})
-</script>
+<script src="docs/page.js"></script>
 </body>
 </html>"""
+
+_DOCS_SCRIPT = """SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger", deepLinking: true, validatorUrl: null})
+"""
 
 
 def make_application(
@@ -48,11 +52,13 @@ def make_application(
     *,
     api_key: SecretStr | None,
     open_endpoints: Collection[str] = (),
+    own_names: Collection[str] = (),
 ) -> OpenAPI:
     """An application with problem answers, `/openapi.json` and `/docs`; `api_key`, if any, guards its writes.
 
     Args:
         open_endpoints: names of endpoints whose POSTs carry their own proof and need no key.
+        own_names: hosts, or URLs with them, as which it answers beside this machine's own; with a key, as any.
     """
     app = OpenAPI(
         "pylon",
@@ -67,9 +73,13 @@ def make_application(
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.merge_slashes = False
     answer_problems(app)
+    keep_pages_to_themselves(app)
     _describe(app, title, guarded=api_key is not None)
-    if api_key is not None:
+    if api_key is None:
+        _answer_as(app, OwnNames(own_names))
+    else:
         _guard_writes(app, api_key.get_secret_value(), frozenset(open_endpoints))
+    _take_json_only(app, frozenset(open_endpoints))
     return app
 
 
@@ -102,6 +112,32 @@ def _written_by_itself(value: object) -> orjson.Fragment:
     raise TypeError(f"{type(value).__name__} is no part of an answer")
 
 
+def _answer_as(app: OpenAPI, own_names: OwnNames) -> None:
+
+    @app.before_request
+    def _check_names() -> None:
+        host, origin = request.environ.get("HTTP_HOST"), request.headers.get("Origin")
+        if host is not None and not own_names.includes_host(host):
+            raise Problem(
+                421,
+                f"without PYLON_API_KEY this server answers only as a name of this machine, and not as {host}",
+            )
+        if origin is not None and request.method not in _SAFE_METHODS and not own_names.includes_origin(origin):
+            raise Problem(403, f"without PYLON_API_KEY pages of {origin} may change nothing here")
+
+
+def _take_json_only(app: OpenAPI, open_endpoints: frozenset[str]) -> None:
+    """Refuse changes that a page of another site could ask a browser for without its asking first."""
+
+    @app.before_request
+    def _check_content_type() -> None:
+        if request.method in _SAFE_METHODS or request.url_rule is None or is_json(request.mimetype):
+            return
+        if request.endpoint in open_endpoints and not request.mimetype and "Origin" not in request.headers:
+            return  # from no page, and about to prove where it is from
+        raise UnsupportedMediaType(f"a {request.method} needs the header Content-Type: application/json")
+
+
 def _guard_writes(app: OpenAPI, api_key: str, open_endpoints: frozenset[str]) -> None:
 
     @app.before_request
@@ -127,6 +163,10 @@ def _describe(app: OpenAPI, title: str, *, guarded: bool) -> None:
     @app.route("/docs")
     def _docs() -> str:
         return render_template_string(_DOCS_PAGE, title=title)
+
+    @app.route("/docs/page.js")
+    def _docs_script() -> Response:
+        return Response(_DOCS_SCRIPT, mimetype="text/javascript")
 
     @app.route("/docs/<path:file>")
     def _docs_file(file: str) -> Response:

@@ -71,11 +71,16 @@ class Problem(Exception):
         self.members = members
 
 
+def is_json(mimetype: str) -> bool:
+    """Whether a body of this media type is JSON."""
+    return mimetype == "application/json" or (mimetype.startswith("application/") and mimetype.endswith("+json"))
+
+
 class StrictRequest(Request):
     """A request whose JSON body is what it says, or an error that says why it is not."""
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:  # noqa: ARG002
-        if self.mimetype != "application/json":
+        if not is_json(self.mimetype):
             raise UnsupportedMediaType("send the body as application/json")
         body = self.get_data(cache=cache)
         if self.content_length is None and len(body) == self.max_content_length:

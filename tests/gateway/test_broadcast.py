@@ -122,13 +122,47 @@ def test_a_place_that_does_not_exist_is_refused(gateway: RunningGateway, conninf
         ({"Last-Event-ID": "abc"}, ""),
         ({"Last-Event-ID": "-1"}, ""),
         ({}, "?after=1.5"),
-        ({}, "?a=1"),
+        ({}, "?lastEventId=-1"),
     ):
         answer = gateway.get(STREAM + query, headers=headers)
         assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/problem+json")
     for query in ("?after=x", "?limit=0", "?limit=1001", f"?after={2**63}", "?from=1"):
         assert gateway.get(POLL + query).status_code == 422
     assert gateway.client.request("HEAD", STREAM).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "header", "first"),
+    [
+        ("?lastEventId=3", None, 4),
+        ("?lastEventId=3&after=1", None, 4),
+        ("?lastEventId=3", "1", 2),
+        ("?after=2&_=1764220000", None, 3),
+        ("?after=2&lastEventId=&r=0.36&nocache", "", 3),
+        ("", "", 6),
+        ("?lastEventId=", None, 6),
+        ("?_=1764220000", None, 6),
+    ],
+)
+def test_clients_that_cannot_set_a_header_or_mistrust_caches_are_served(
+    gateway: RunningGateway, conninfo: str, query: str, header: str | None, first: int
+) -> None:
+    append(conninfo, 5)
+    _wait_until(lambda: gateway.feed.newest == 5)
+    headers = "" if header is None else f"Last-Event-ID: {header}\r\n"
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as connection:
+        connection.sendall(f"GET {STREAM}{query} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode())
+        received = connection.recv(256)
+        assert received.startswith(b"HTTP/1.1 200")
+        append(conninfo, 1)
+        while b"id: 6\n" not in received:
+            received += connection.recv(65536)
+    assert received.partition(b"\nid: ")[2].startswith(b"%d\n" % first)
+
+
+def test_polls_may_carry_the_usual_cache_buster(gateway: RunningGateway) -> None:
+    assert gateway.get(f"{POLL}?after=0&_=1764220000").status_code == 200
+    assert gateway.get(f"{POLL}?after=0&__=1764220000").status_code == 422
 
 
 def test_polling_page_by_page_takes_nothing_from_anyone(gateway: RunningGateway, conninfo: str) -> None:

@@ -17,7 +17,7 @@ def test_the_context_in_work_else_the_newest_and_who_has_processed_it(database: 
     with running_gateway(database) as gateway:
         empty = gateway.get(CONTEXT).json()
         assert empty == {"status": "empty", "state": "none", "task_id": None, "context": None, "processed_by": []}
-        for body in ({}, {"task_id": "first"}, None):
+        for body in ({}, {"task_id": "first"}):
             missing = gateway.post(PROCESSED, body)
             assert (missing.status_code, missing.headers["Content-Type"]) == (404, "application/problem+json")
 
@@ -36,7 +36,8 @@ def test_the_context_in_work_else_the_newest_and_who_has_processed_it(database: 
         assert gateway.get(f"{CONTEXT}?task_id=first").json()["context"]["task"]["job_id"] == "first"
         assert gateway.get(f"{CONTEXT}?task_id=third").json()["status"] == "empty"
 
-        assert gateway.post(PROCESSED).json() == {"status": "success", "task_id": "second"}
+        nothing = gateway.post(PROCESSED, headers={"Content-Type": "application/json"})
+        assert nothing.json() == {"status": "success", "task_id": "second"}
         assert gateway.post(PROCESSED, {"consumer": "auditor"}).json()["task_id"] == "second"
         assert gateway.post(PROCESSED, {"task_id": "first"}).json()["task_id"] == "first"
         assert gateway.get(CONTEXT).json()["processed_by"] == ["auditor", "bpp"]
@@ -54,4 +55,6 @@ def test_the_context_in_work_else_the_newest_and_who_has_processed_it(database: 
         for wrong in WRONG_MARKS:
             assert gateway.post(PROCESSED, wrong).status_code == 422
         assert gateway.post(PROCESSED, data="{", headers={"Content-Type": "application/json"}).status_code == 400
-        assert gateway.post(PROCESSED, data="task_id=first").status_code == 415
+        for sent in ({"data": "task_id=first"}, {"data": "{}"}, {"data": ""}, {}):
+            assert gateway.post(PROCESSED, **sent).status_code == 415
+        assert gateway.get(f"{CONTEXT}?task_id=third").json()["processed_by"] == []

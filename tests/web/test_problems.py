@@ -146,6 +146,6 @@ def test_an_api_key_guards_everything_that_writes_and_nothing_that_reads() -> No
             assert client.request(method, "/closed").status_code == 200
         for method in ("POST", "PUT", "DELETE"):
             assert client.request(method, "/closed").status_code == 401
-            right = {"Authorization": "Bearer " + "k" * 8}
+            right = {"Authorization": "Bearer " + "k" * 8, "Content-Type": "application/json"}
             assert client.request(method, "/closed", headers=right).status_code == 200
         assert client.post("/open").status_code == 200
