@@ -6,6 +6,7 @@ import logging
 from urllib.parse import urlsplit
 
 from database.errors import (
+    NO_FAULT_OF_THE_WORK,
     AccessRefused,
     DatabaseError,
     DatabaseUnreachable,
@@ -23,6 +24,7 @@ from database.versions import newest
 from settings import Settings
 
 __all__ = [
+    "NO_FAULT_OF_THE_WORK",
     "AccessRefused",
     "DataRefused",
     "Database",

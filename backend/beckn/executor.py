@@ -35,7 +35,7 @@ from beckn.queue_threads import QueueThreads, Round
 from decisions.context import DataCentre
 from decisions.feasibility import Constraint
 from half_hours import HALF_HOUR, from_rfc3339, half_hour_of, rfc3339
-from supabase_client import Database, DatabaseError, Order, Where
+from supabase_client import Database, DatabaseError, DataRefused, Order, Where
 from vocabulary import Urgency, WorkloadStatus
 
 _log = logging.getLogger(__name__)
@@ -168,6 +168,8 @@ class Executor(QueueThreads):
         """One step of one order; a fault in it does not hold up the others."""
         try:
             self._step(order, now)
+        except DataRefused as error:
+            _log.error("order %s: this step was refused: %s", order.order_id, error)
         except DatabaseError:
             raise
         except Exception:  # noqa: BLE001 - told, and tried again when the lease ends

@@ -172,6 +172,11 @@ class Inbox:
         answer = self._database.call("beckn_finish_inbox", arguments, repeatable=True)
         return bool(answer["state"] == "finished")
 
+    def give_back(self, lease: InboxLease, *, pause_s: float) -> None:
+        """Put a message back that the database's own trouble kept from being worked on: uncounted."""
+        arguments = {"p_inbox_id": lease.inbox_id, "p_lease_token": lease.token, "p_pause_seconds": pause_s}
+        self._database.call("beckn_give_back_inbox", arguments, repeatable=True)
+
     def fail(self, lease: InboxLease, error: str) -> bool:
         """Put a message back for another attempt; True when that was its last, and it is given up."""
         arguments = {

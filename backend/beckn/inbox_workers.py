@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from beckn.inbox import Inbox, InboxClaim
 from beckn.outbox import OutgoingMessage
 from beckn.queue_threads import QueueThreads, Round
-from supabase_client import Database, DatabaseUnreachable
+from supabase_client import NO_FAULT_OF_THE_WORK, Database, DatabaseError
 
 _log = logging.getLogger(__name__)
 
@@ -17,6 +18,7 @@ WORKERS = 4
 MOST_AT_ONCE_PER_SENDER = 2
 """Fewer than there are workers, so that no sender has them all."""
 POLL_SECONDS = 2.0
+GIVE_BACK_PAUSE_S = 2.0
 
 Handler = Callable[[InboxClaim], Sequence[OutgoingMessage]]
 
@@ -55,17 +57,25 @@ class InboxWorkers(QueueThreads):
 
     def _work(self, claim: InboxClaim) -> None:
         try:
-            outgoing = self._handle(claim)
-        except DatabaseUnreachable:
+            self._finish(claim, self._handle(claim))
+        except NO_FAULT_OF_THE_WORK:
+            # The message is not to blame for the database's trouble, and goes back uncounted; if even that cannot be
+            # stored, its lease runs out.
+            with suppress(DatabaseError):
+                self._inbox.give_back(claim.lease, pause_s=GIVE_BACK_PAUSE_S)
             raise
         except Exception as error:  # noqa: BLE001 - told, counted and tried again
-            _log.exception("%s %s of %s failed", claim.action, claim.message_id, claim.sender)
-            if self._inbox.fail(claim.lease, f"{type(error).__name__}: {error}"):
-                _log.error("%s %s of %s is given up", claim.action, claim.message_id, claim.sender)
-            return
+            self._fail(claim, error)
+
+    def _finish(self, claim: InboxClaim, outgoing: Sequence[OutgoingMessage]) -> None:
         if not self._inbox.finish(claim.lease, outgoing):
             _log.warning(
                 "%s %s of %s: result dropped, the lease is lost", claim.action, claim.message_id, claim.sender
             )
         elif outgoing:
             self._finished()
+
+    def _fail(self, claim: InboxClaim, error: Exception) -> None:
+        _log.error("%s %s of %s failed", claim.action, claim.message_id, claim.sender, exc_info=error)
+        if self._inbox.fail(claim.lease, f"{type(error).__name__}: {error}"):
+            _log.error("%s %s of %s is given up", claim.action, claim.message_id, claim.sender)

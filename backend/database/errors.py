@@ -35,6 +35,9 @@ class RowRefused(DataRefused):
     """A value breaks a rule of the table: a check, a foreign key, a type, a missing value."""
 
 
+NO_FAULT_OF_THE_WORK = (DatabaseUnreachable, AccessRefused, SchemaMissing, SchemaTooNew)
+"""What must not count against the work that met it: it would have met anything else as well."""
+
 PASTE_THE_SQL = (
     "run backend/deprecated/supabase_schema.sql and then supabase_triggers.sql in the database's SQL editor"
 )

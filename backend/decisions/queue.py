@@ -68,8 +68,8 @@ class ClosedNotification(_Answer):
 class Claims(_Answer):
     """What one claim found.
 
-    `withdrawn` are closed without a decision, because their workload no longer waits for one; `died` ran out of
-    attempts.
+    `withdrawn` are closed without a decision, because their workload no longer waits for one; `died` lost one lease
+    after another.
     """
 
     claimed: tuple[Claim, ...]
@@ -133,10 +133,14 @@ class Readiness(_Answer):
 
 
 class QueueHealth(_Answer):
-    """`depth` counts what waits, retries not yet due included; `in_flight` what a worker holds."""
+    """`depth` counts what waits, retries not yet due included; `in_flight` what a worker holds.
+
+    `overdue_seconds` is for how long the one due first has been due with nobody on it.
+    """
 
     depth: int
     oldest_waiting_seconds: float | None
+    overdue_seconds: float | None
     in_flight: int
     dead: int
 
@@ -242,6 +246,19 @@ class WorkQueue:
         """Give work back undone, at once and without counting the attempt; how many were still held."""
         answer = self._database.call("release_notifications", {"p_leases": _leases(leases)}, repeatable=True)
         return int(answer["released"])
+
+    def give_back(self, leases: Sequence[Lease], *, pause_s: float, reason: str) -> int:
+        """Give work back that the database's own trouble kept from being finished: uncounted, and due after a pause.
+
+        How many were still held. `reason` is kept, for whoever asks why something waits.
+        """
+        arguments = {
+            "p_leases": _leases(leases),
+            "p_pause_seconds": pause_s,
+            "p_reason": printable(reason, LONGEST_REASON),
+        }
+        answer = self._database.call("give_back_notifications", arguments, repeatable=True)
+        return int(answer["given_back"])
 
     def note_context(self, lease: Lease, context: Row) -> bool:
         """Show the context a model is about to think about; False when the lease is lost."""

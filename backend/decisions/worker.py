@@ -31,7 +31,7 @@ from decisions.queue import (
 )
 from half_hours import rfc3339
 from settings import Settings
-from supabase_client import Database, DatabaseError, DatabaseUnreachable, Row
+from supabase_client import NO_FAULT_OF_THE_WORK, Database, DatabaseError, DatabaseUnreachable, DataRefused, Row
 from version import VERSION
 
 _log = logging.getLogger(__name__)
@@ -161,7 +161,17 @@ class DecisionWorkers:
                     self._has_begun = False
                     self.queue.release([claim.lease for claim in claims.claimed])
                     return 0
+                except NO_FAULT_OF_THE_WORK as trouble:
+                    self._give_back(claims.claimed, trouble)
+                    raise
         return taken
+
+    def _give_back(self, claims: Sequence[Claim], trouble: DatabaseError) -> None:
+        """No workload is to blame for the database's trouble: give back what is not published, uncounted."""
+        try:
+            self.queue.give_back([claim.lease for claim in claims], pause_s=LONGEST_PAUSE_S, reason=str(trouble))
+        except DatabaseError as error:
+            _log.debug("unfinished notifications will be taken when their leases end: %s", error)
 
     def _can_begin(self) -> bool:
         """Whether there is anything to decide from: asked until there is, and again once there was nothing left."""
@@ -223,15 +233,48 @@ class DecisionWorkers:
     def _published(self, grid: Row, records: Sequence[DecisionRecord]) -> list[PublishResult]:
         try:
             return list(self._patiently(lambda: self.queue.publish(grid, records)))
-        except DatabaseUnreachable:
-            raise
         except DatabaseError as error:
             if len(records) == 1:
+                if not isinstance(error, DataRefused):
+                    raise
                 # A data centre deleted since the context was read, say: decided again on a new one.
                 self._fail(records[0].lease, records[0].job_id, str(error))
                 return []
-        # None of them is stored; alone, only the bad one is refused.
-        return [result for record in records for result in self._published(grid, [record])]
+        return self._published_alone(grid, records)
+
+    def _published_alone(self, grid: Row, records: Sequence[DecisionRecord]) -> list[PublishResult]:
+        """Publish one after the other what the database did not take together.
+
+        What it refuses for its data, or refuses while it takes the others, has failed. When it takes none, the
+        trouble is its own.
+        """
+        results: list[PublishResult] = []
+        in_doubt: list[DecisionRecord] = []
+        for record in records:
+            outcome = self._tried(grid, record)
+            if isinstance(outcome, DataRefused):
+                self._fail(record.lease, record.job_id, str(outcome))
+            elif isinstance(outcome, DatabaseError):
+                if in_doubt and not results:
+                    raise outcome
+                in_doubt.append(record)
+            else:
+                results += outcome
+        for record in in_doubt:
+            outcome = self._tried(grid, record)
+            if not isinstance(outcome, DatabaseError):
+                results += outcome
+            elif results:
+                self._fail(record.lease, record.job_id, str(outcome))
+            else:
+                raise outcome
+        return results
+
+    def _tried(self, grid: Row, record: DecisionRecord) -> Sequence[PublishResult] | DatabaseError:
+        try:
+            return self.queue.publish(grid, [record])
+        except DatabaseError as error:
+            return error
 
     def _fail(self, lease: Lease, job_id: str, error: str) -> None:
         result = self._patiently(lambda: self.queue.fail(lease, error))

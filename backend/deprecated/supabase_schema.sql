@@ -139,6 +139,16 @@ create index beckn_outbox_in_hand on public.beckn_outbox (sender, turn) where st
 create index beckn_outbox_expiring on public.beckn_outbox (sender, expires_at) where state in ('ready', 'leased');
 create index beckn_outbox_bodies on public.beckn_outbox (sender, finished_at)
     where state in ('delivered', 'dead') and body is not null;
+
+-- Attempts that a lost lease ended are told apart from those that the work itself made fail.
+alter table public.workload_notifications add column lost_leases integer not null default 0;
+alter table public.beckn_inbox add column lost_leases integer not null default 0;
+
+-- For whoever wants to know whether the database takes writes.
+create table public.write_probe (
+    only_row boolean primary key default true check (only_row),
+    written_at timestamptz not null check (isfinite(written_at))
+) with (fillfactor = 10);
 $statements$;
         insert into public.schema_version (version, compatible_from) values (2, 1);
     end if;
@@ -415,6 +425,8 @@ create table if not exists public.workload_notifications (
     run_at timestamptz not null default clock_timestamp(),
     attempts integer not null default 0,
     max_attempts integer not null default 5,
+    -- Of the attempts, those whose holder never said how they ended: a killed process, or a database that was away.
+    lost_leases integer not null default 0,
     lease_token bigint,
     lease_until timestamptz,
     leased_by text,
@@ -438,6 +450,12 @@ create index if not exists workload_notifications_job on public.workload_notific
 create unique index if not exists workload_notifications_open on public.workload_notifications (job_id)
     where state <> 'done';
 create sequence if not exists public.lease_tokens;
+
+-- Written to by whoever wants to know whether the database takes writes: a full disk and a standby answer reads all the same.
+create table if not exists public.write_probe (
+    only_row boolean primary key default true check (only_row),
+    written_at timestamptz not null check (isfinite(written_at))
+) with (fillfactor = 10);
 
 -- The grids that decisions were made on, each once: all decisions of a half-hour share one. Like the audit log they are
 -- written once, and none is ever pruned.
@@ -1161,6 +1179,7 @@ create table if not exists public.beckn_inbox (
     due_at timestamptz not null default clock_timestamp(),
     attempts integer not null default 0,
     max_attempts integer not null default 5,
+    lost_leases integer not null default 0, -- of the attempts, those whose holder never said how they ended
     lease_token bigint,
     leased_by text,
     last_error text,
@@ -1491,10 +1510,11 @@ begin
             and c.relname in (
     'schema_version', 'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix',
     'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
-    'decision_grids', 'orchestration_decisions', 'pipeline_runs', 'broadcast_log', 'event_numbers',
-    'workload_reconsiderations', 'output_consumers', 'processed_contexts', 'current_system_state',
-    'regional_carbon_ranking', 'recent_decisions', 'audited_decisions', 'beckn_subscribers', 'beckn_presences',
-    'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders')
+    'write_probe', 'decision_grids', 'orchestration_decisions', 'pipeline_runs', 'broadcast_log',
+    'event_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
+    'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
+    'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
+    'beckn_quotes', 'beckn_orders')
     loop
         if object.relkind = 'r' then
             execute format('alter table public.%I enable row level security', object.relname);

@@ -23,14 +23,16 @@ $version$;
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
 set local pylon.functions =
     'touch_updated_at refuse_audit_change notify_new_workload submit_workloads claim_pipeline_slot '
-    'store_signals store_world store_run finish_pipeline_run prune_history awaits_decision claim_notifications '
-    'heartbeat_notifications release_notifications fail_notification requeue_dead waiting_prospects '
-    'reconsider_deferred queue_health decision_contexts decision_readiness decision_context note_context '
-    'publish_decisions events_after outputs_history task_output newest_unacknowledged_output acknowledge_output '
-    'current_context mark_context_processed register_agent record_agent_state beckn_register beckn_key_holds '
-    'beckn_stay beckn_leave beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox beckn_relay '
-    'beckn_claim_inbox beckn_finish_inbox beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox beckn_prune '
-    'beckn_store_quote beckn_place_order beckn_change_order beckn_claim_orders';
+    'store_signals store_world store_run finish_pipeline_run prune_history awaits_decision most_lost_leases '
+    'pause_after_lost_leases claim_notifications heartbeat_notifications release_notifications '
+    'give_back_notifications fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health '
+    'probe_write decision_contexts decision_readiness decision_context note_context publish_decisions '
+    'events_after outputs_history task_output newest_unacknowledged_output acknowledge_output current_context '
+    'mark_context_processed register_agent record_agent_state beckn_register beckn_key_holds beckn_stay '
+    'beckn_leave beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox beckn_relay '
+    'beckn_claim_inbox beckn_finish_inbox beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox '
+    'beckn_settle_outbox beckn_prune beckn_store_quote beckn_place_order beckn_change_order beckn_claim_orders '
+    'beckn_overdue';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -494,7 +496,10 @@ $$;
 -- The queue of notifications -------------------------------------------------------------------------------------------
 --
 -- ready → leased → done, or back to ready after a failure, or dead after the last attempt. A lease is short and its
--- token fences: whoever lost it can no longer extend, fail or publish. Locks are always taken in one order,
+-- token fences: whoever lost it can no longer extend, fail or publish. An attempt counts against a workload when its end
+-- was told and was a failure (fail_notification). One that was given back never happened; one whose lease ran out may have
+-- been the workload's doing, if it ends the process, or a database's that was away: for those the bound is
+-- most_lost_leases, and the pauses between them grow. Locks are always taken in one order,
 -- notifications by number, then workloads by job_id, then the sequence, so that no two workers wait for each other.
 
 -- The statuses in which a workload still waits for a decision.
@@ -505,6 +510,26 @@ immutable parallel safe
 set search_path = ''
 as $$
     select status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
+$$;
+
+create or replace function public.most_lost_leases()
+returns integer
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select 20
+$$;
+
+-- How long what has lost its lease so often is left alone: at first not at all, then for 2, 4, 8 … seconds, at most five
+-- minutes. So twenty take an hour and more.
+create or replace function public.pause_after_lost_leases(p_lost integer)
+returns interval
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select case when p_lost < 3 then interval '0' else make_interval(secs => least(300, power(2, least(p_lost, 20) - 2))) end
 $$;
 
 -- Takes up to p_limit notifications that are due, or whose holder let the lease run out. Answers {"claimed":
@@ -524,7 +549,8 @@ begin
     with expired as materialized (
         select n.notification_id
         from public.workload_notifications n
-        where n.state = 'leased' and n.lease_until < clock_timestamp() and n.attempts >= n.max_attempts
+        where n.state = 'leased' and n.lease_until < clock_timestamp()
+            and n.lost_leases + 1 >= public.most_lost_leases()
         for update skip locked
     ),
     buried as (
@@ -533,7 +559,8 @@ begin
             lease_token = null,
             lease_until = null,
             context = null,
-            last_error = 'the lease of the last attempt ran out, held by ' || n.leased_by
+            lost_leases = n.lost_leases + 1,
+            last_error = format('its lease ran out %s times, the last held by %s', n.lost_leases + 1, n.leased_by)
                 || coalesce('; before that: ' || n.last_error, '')
         from expired
         where n.notification_id = expired.notification_id
@@ -546,7 +573,8 @@ begin
     from (
         select n.notification_id
         from public.workload_notifications n
-        where n.state = 'leased' and n.lease_until < clock_timestamp() and n.attempts < n.max_attempts
+        where n.state = 'leased' and n.lease_until < clock_timestamp()
+            and n.lease_until + public.pause_after_lost_leases(n.lost_leases) < clock_timestamp()
         order by n.lease_until
         limit p_limit
         for update skip locked) as stale;
@@ -577,6 +605,7 @@ begin
         update public.workload_notifications n
         set state = 'leased',
             attempts = n.attempts + 1,
+            lost_leases = n.lost_leases + case when n.state = 'leased' then 1 else 0 end,
             leased_by = p_worker,
             lease_token = nextval('public.lease_tokens'),
             lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds),
@@ -647,6 +676,39 @@ begin
 end
 $$;
 
+-- Gives back what the database's own trouble kept from being finished: uncounted, and due again after p_pause_seconds, so
+-- that others come first. Answers {"given_back": n}.
+create or replace function public.give_back_notifications(p_leases jsonb, p_pause_seconds double precision, p_reason text)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given_back bigint;
+begin
+    with locked as materialized (
+        select n.notification_id
+        from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
+        join public.workload_notifications n
+            on n.notification_id = lease.notification_id and n.lease_token = lease.lease_token and n.state = 'leased'
+        order by n.notification_id
+        for update of n
+    )
+    update public.workload_notifications n
+    set state = 'ready',
+        attempts = n.attempts - 1,
+        run_at = clock_timestamp() + make_interval(secs => p_pause_seconds),
+        lease_token = null,
+        lease_until = null,
+        context = null,
+        last_error = left(p_reason, 2000)
+    from locked
+    where n.notification_id = locked.notification_id;
+    get diagnostics given_back = row_count;
+    return json_build_object('given_back', given_back);
+end
+$$;
+
 -- Tried again after 2, 4, 8, 16 … seconds, at most five minutes, give or take a quarter so that failures that came
 -- together do not come back together; dead after the last attempt. Answers {"state": "retry" | "dead" | "fenced",
 -- "run_at"}.
@@ -658,9 +720,11 @@ set search_path = ''
 as $$
     with failed as (
         update public.workload_notifications n
-        set state = case when n.attempts >= n.max_attempts then 'dead' else 'ready' end,
-            run_at = clock_timestamp()
-                + make_interval(secs => coalesce(p_retry_seconds, least(300, power(2, n.attempts)) * (0.75 + random() / 2))),
+        set state = case when n.attempts - n.lost_leases >= n.max_attempts then 'dead' else 'ready' end,
+            run_at = clock_timestamp() + make_interval(
+                secs => coalesce(
+                    p_retry_seconds,
+                    least(300, power(2, least(n.attempts - n.lost_leases, 20))) * (0.75 + random() / 2))),
             lease_token = null,
             lease_until = null,
             context = null,
@@ -687,7 +751,7 @@ declare
     requeued bigint;
 begin
     update public.workload_notifications n
-    set state = 'ready', attempts = 0, run_at = clock_timestamp()
+    set state = 'ready', attempts = 0, lost_leases = 0, run_at = clock_timestamp()
     where n.state = 'dead'
         and (p_notification_ids is null
             or n.notification_id in (select id::bigint from jsonb_array_elements_text(p_notification_ids) as id));
@@ -869,7 +933,8 @@ begin
 end
 $$;
 
--- depth: notifications that wait, retries not yet due and expired leases included.
+-- depth: notifications that wait, retries not yet due and expired leases included. overdue_seconds: for how long the one
+-- that is due first has been due, with nobody on it.
 create or replace function public.queue_health()
 returns json
 language sql
@@ -880,21 +945,39 @@ as $$
         select
             count(*) filter (where n.lease_until >= clock_timestamp()) as live,
             count(*) filter (where n.lease_until < clock_timestamp()) as expired,
-            min(n.created_at) filter (where n.lease_until < clock_timestamp()) as oldest_expired
+            min(n.created_at) filter (where n.lease_until < clock_timestamp()) as oldest_expired,
+            min(n.lease_until + public.pause_after_lost_leases(n.lost_leases)) as first_due
         from public.workload_notifications n
         where n.state = 'leased'
     ),
     ready as (
-        select count(*) as n, min(n.created_at) as oldest from public.workload_notifications n where n.state = 'ready'
+        select count(*) as n, min(n.created_at) as oldest, min(n.run_at) as first_due
+        from public.workload_notifications n
+        where n.state = 'ready'
     )
     select json_build_object(
         'depth', ready.n + lease.expired,
         'oldest_waiting_seconds', extract(epoch from clock_timestamp() - least(ready.oldest, lease.oldest_expired)),
+        'overdue_seconds',
+            greatest(0, extract(epoch from clock_timestamp() - least(ready.first_due, lease.first_due))),
         'in_flight', lease.live,
         'dead', (select count(*) from public.workload_notifications n where n.state = 'dead'))
     from ready, lease
 $$;
 
+-- Writes a row, for health pages. What the database says when it cannot is the answer; else {"state": "written"}.
+create or replace function public.probe_write()
+returns json
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.write_probe as p (written_at) values (clock_timestamp())
+    on conflict (only_row) do update set written_at = excluded.written_at
+    where p.written_at < excluded.written_at - interval '2 seconds' or p.written_at > excluded.written_at;
+    return json_build_object('state', 'written');
+end
+$$;
 
 -- The decision context ---------------------------------------------------------------------------------------------------
 
@@ -1756,7 +1839,7 @@ begin
         select i.inbox_id
         from public.beckn_inbox i
         where i.recipient = p_recipient and i.state = 'leased' and i.due_at <= clock_timestamp()
-            and i.attempts >= i.max_attempts
+            and i.lost_leases + 1 >= public.most_lost_leases()
         for update skip locked
     ),
     over as (
@@ -1770,7 +1853,7 @@ begin
             finished_at = clock_timestamp(),
             last_error = case
                 when over.expired then 'its ttl ended before it was worked on'
-                else 'the lease of the last attempt ran out, held by ' || i.leased_by end
+                else format('its lease ran out %s times, the last held by %s', i.lost_leases + 1, i.leased_by) end
                 || coalesce('; before that: ' || i.last_error, '')
         from over
         where i.inbox_id = over.inbox_id
@@ -1827,6 +1910,7 @@ begin
         from public.beckn_inbox i
         where (i.recipient, i.sender) = (p_recipient, places.sender) and i.state in ('ready', 'leased')
             and i.due_at <= clock_timestamp()
+            and (i.state = 'ready' or i.due_at + public.pause_after_lost_leases(i.lost_leases) <= clock_timestamp())
             and not exists (
                 select
                 from public.beckn_inbox earlier
@@ -1850,6 +1934,7 @@ begin
         update public.beckn_inbox i
         set state = 'leased',
             attempts = i.attempts + 1,
+            lost_leases = i.lost_leases + case when i.state = 'leased' then 1 else 0 end,
             leased_by = p_worker,
             lease_token = nextval('public.lease_tokens'),
             due_at = clock_timestamp() + make_interval(secs => p_lease_seconds)
@@ -1895,6 +1980,26 @@ begin
 end
 $$;
 
+-- Gives back a message that the database's own trouble kept from being worked on: uncounted, and due again after
+-- p_pause_seconds. Answers {"state": "ready" | "fenced"}.
+create or replace function public.beckn_give_back_inbox(
+    p_inbox_id bigint, p_lease_token bigint, p_pause_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    with given_back as (
+        update public.beckn_inbox i
+        set state = 'ready',
+            attempts = i.attempts - 1,
+            due_at = clock_timestamp() + make_interval(secs => p_pause_seconds),
+            lease_token = null
+        where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'leased'
+        returning i.state
+    )
+    select json_build_object('state', coalesce((select given_back.state from given_back), 'fenced'))
+$$;
+
 -- Work that failed: tried again after p_first_retry_seconds and then after twice as long each time, give or take a quarter;
 -- dead after the last attempt. Answers {"state": "retry" | "dead" | "fenced"}.
 create or replace function public.beckn_fail_inbox(
@@ -1905,10 +2010,10 @@ set search_path = ''
 as $$
     with failed as (
         update public.beckn_inbox i
-        set state = case when i.attempts >= i.max_attempts then 'dead' else 'ready' end,
+        set state = case when i.attempts - i.lost_leases >= i.max_attempts then 'dead' else 'ready' end,
             due_at = clock_timestamp() + make_interval(
-                secs => p_first_retry_seconds * power(2, least(i.attempts - 1, 20)) * (0.75 + random() / 2)),
-            finished_at = case when i.attempts >= i.max_attempts then clock_timestamp() end,
+                secs => p_first_retry_seconds * power(2, least(i.attempts - i.lost_leases - 1, 20)) * (0.75 + random() / 2)),
+            finished_at = case when i.attempts - i.lost_leases >= i.max_attempts then clock_timestamp() end,
             lease_token = null,
             last_error = left(p_error, 2000)
         where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'leased'
@@ -2409,6 +2514,49 @@ begin
 end
 $$;
 
+-- For how long what is due first has been due with nobody on it, in seconds, at p_platform or (null) at all platforms:
+-- {"inbox", "outbox", "orders"}, each null where nothing is. Not counted: messages that wait for others of their transaction,
+-- and orders that wait for messages of their buyer.
+create or replace function public.beckn_overdue(p_platform text, p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'inbox', (
+            select extract(epoch from clock_timestamp() - min(i.due_at))
+            from public.beckn_inbox i
+            where i.state in ('ready', 'leased') and i.due_at <= clock_timestamp()
+                and i.recipient = coalesce(p_platform, i.recipient)
+                and not exists (
+                    select
+                    from public.beckn_inbox earlier
+                    where earlier.transaction_id = i.transaction_id and earlier.inbox_id < i.inbox_id
+                        and earlier.state in ('ready', 'leased')
+                        and (earlier.recipient, earlier.sender) = (i.recipient, i.sender))),
+        'outbox', (
+            select extract(epoch from clock_timestamp() - min(o.due_at))
+            from public.beckn_outbox o
+            where o.state in ('ready', 'leased') and o.due_at <= clock_timestamp()
+                and o.sender = coalesce(p_platform, o.sender)
+                and not exists (
+                    select
+                    from public.beckn_outbox earlier
+                    where earlier.transaction_id = o.transaction_id and earlier.outbox_id < o.outbox_id
+                        and earlier.state in ('ready', 'leased')
+                        and (earlier.sender, earlier.recipient) = (o.sender, o.recipient))),
+        'orders', (
+            select extract(epoch from p_now - min(o.due_at))
+            from public.beckn_orders o
+            where o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING') and o.due_at <= p_now
+                and o.bpp_id = coalesce(p_platform, o.bpp_id)
+                and not exists (
+                    select
+                    from public.beckn_inbox i
+                    where i.transaction_id = o.transaction_id and i.state in ('ready', 'leased')
+                        and (i.recipient, i.sender) = (o.bpp_id, o.bap_id))))
+$$;
 
 -- Access -----------------------------------------------------------------------------------------------------------------
 
@@ -2436,7 +2584,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '866d0a08895e7b5a'
+    fingerprint = '177e951caaa00f09'
 where version = 2;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

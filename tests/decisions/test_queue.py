@@ -83,8 +83,8 @@ def decisions(database: Database) -> list[Row]:
 
 
 def run_out(database: Database, claim: Claim) -> None:
-    """Let a lease's time pass."""
-    past = datetime.now(NOW.tzinfo) - timedelta(seconds=1)
+    """Let a lease's time pass, and whatever pause comes after it."""
+    past = datetime.now(NOW.tzinfo) - timedelta(hours=1)
     database.update(
         "workload_notifications",
         {"lease_until": past},
@@ -236,16 +236,71 @@ def test_a_failed_notification_comes_back_later_and_dies_after_five_attempts(dat
     assert job(database)["status"] == "PENDING"
 
 
-def test_a_notification_whose_workers_all_vanish_dies(database: Database) -> None:
+def test_a_notification_whose_workers_all_vanish_dies_in_the_end(database: Database) -> None:
     submit_jobs(database, 1)
     queue = queue_of(database)
-    for _ in range(5):
+    for _ in range(20):
         claim = claim_one(queue)
         run_out(database, claim)
     answer = queue.claim(1)
     assert answer.claimed == ()
     assert [died.job_id for died in answer.died] == ["job-0"]
-    assert "gateway-1" in notification(database, claim.notification_id)["last_error"]
+    assert notification(database, claim.notification_id)["last_error"] == (
+        "its lease ran out 20 times, the last held by gateway-1"
+    )
+    assert queue.requeue_dead() == 1
+    run_out(database, claim_one(queue))
+    assert claim_one(queue).attempt == 2
+
+
+def test_lost_leases_do_not_count_as_failures_of_the_workload(database: Database) -> None:
+    submit_jobs(database, 1)
+    queue = queue_of(database)
+    for _ in range(6):
+        run_out(database, claim_one(queue))
+    for _ in range(4):
+        claim = claim_one(queue)
+        assert queue.fail(claim.lease, "the scorer broke").state is FailureState.RETRY
+        make_due(database, claim)
+    assert queue.fail(claim_one(queue).lease, "the scorer broke").state is FailureState.DEAD
+
+
+def test_what_loses_its_lease_again_and_again_is_left_alone_for_longer_each_time(database: Database) -> None:
+    submit_jobs(database, 2)
+    queue = queue_of(database)
+    (first, second) = queue.claim(2).claimed
+    database.update("workload_notifications", {"lost_leases": 3}, where=[Where("job_id", first.job_id)])
+    just_now = datetime.now(NOW.tzinfo) - timedelta(milliseconds=1)
+    database.update("workload_notifications", {"lease_until": just_now}, where=[Where("state", "leased")])
+    assert [claim.job_id for claim in queue.claim(2).claimed] == [second.job_id]
+    a_while_ago = datetime.now(NOW.tzinfo) - timedelta(seconds=2.1)
+    database.update("workload_notifications", {"lease_until": a_while_ago}, where=[Where("job_id", first.job_id)])
+    assert [claim.job_id for claim in queue.claim(2).claimed] == [first.job_id]
+
+
+def test_work_that_is_given_back_is_uncounted_and_comes_after_the_others(database: Database) -> None:
+    submit_jobs(database, 2)
+    queue = queue_of(database)
+    claim = claim_one(queue)
+    assert queue.give_back([claim.lease], pause_s=600, reason="the disk\nis full") == 1
+    assert queue.give_back([claim.lease], pause_s=600, reason="again") == 0
+    row = notification(database, claim.notification_id)
+    assert (row["state"], row["attempts"], row["lost_leases"]) == ("ready", 0, 0)
+    assert row["last_error"] == "the disk\\nis full"
+    assert [other.job_id for other in queue.claim(2).claimed] == ["job-1"]
+
+
+def test_health_says_for_how_long_nobody_is_on_what_is_due(database: Database) -> None:
+    submit_jobs(database, 3)
+    queue = queue_of(database)
+    retried, leased, _ = queue.claim(3).claimed
+    assert queue.health().overdue_seconds is None or queue.health().overdue_seconds == 0
+    queue.fail(retried.lease, "later")
+    assert queue.health().overdue_seconds == 0
+    run_out(database, leased)
+    overdue = queue.health().overdue_seconds
+    assert overdue is not None
+    assert 3590 < overdue < 3700
 
 
 def test_an_operator_puts_dead_notifications_back(database: Database) -> None:

@@ -31,7 +31,7 @@ from grid_world import NOW, data_centre, store_data_centres, store_grid, store_w
 from model_server import MODEL_VERSION, ModelServer, Reply, answer, error, judgements
 from pipeline import run_once
 from settings import load_settings
-from supabase_client import Database, Order, Row, Where
+from supabase_client import Database, DatabaseUnreachable, Order, Row, Where
 
 JudgeMaker = Callable[..., GeminiJudge]
 
@@ -514,6 +514,85 @@ def test_stopping_gives_back_what_the_model_still_thinks_about(
     other = an_engine(postgres, judge=a_judge(), agent_id="gateway:test:other")
     assert other.work_once() == 1
     assert decisions(postgres)[0]["scorer"] == "gemini"
+
+
+REFUSE_DECISIONS = """
+create function public.refuse_decision() returns trigger language plpgsql as $$
+begin
+    if new.job_id like '{jobs}' then
+        raise exception 'could not extend file' using errcode = '{code}';
+    end if;
+    return new;
+end $$;
+create trigger refuse before insert on orchestration_decisions for each row execute function refuse_decision()"""
+
+
+def attempts_of(database: Database) -> dict[str, tuple[str, int]]:
+    """The state and the attempts of every workload's notification."""
+    rows = database.select("workload_notifications", order=Order(("notification_id",)))
+    return {row["job_id"]: (row["state"], row["attempts"]) for row in rows}
+
+
+def refuse(conninfo: str, *, jobs: str, code: str) -> None:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute(REFUSE_DECISIONS.format(jobs=jobs, code=code).encode())
+
+
+def make_all_due(database: Database) -> None:
+    database.update("workload_notifications", {"run_at": NOW}, where=[Where("state", "ready")])
+
+
+@pytest.mark.own_database
+@pytest.mark.parametrize("code", ["53100", "25006", "57014", "55P03", "XX000", "58030"])
+def test_trouble_of_the_database_uses_up_no_attempt_however_long_it_lasts(
+    postgres: PostgresDatabase, conninfo: str, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    monkeypatch.setattr("decisions.worker.LONGEST_OUTAGE_S", 0.0)
+    store_world(postgres)
+    submit(postgres, *(workload(f"job-{number}") for number in range(3)))
+    refuse(conninfo, jobs="%", code=code)
+    engine = an_engine(postgres)
+    for _ in range(8):
+        with pytest.raises(DatabaseUnreachable):
+            engine.work_once()
+        assert attempts_of(postgres) == {f"job-{number}": ("ready", 0) for number in range(3)}
+        make_all_due(postgres)
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("drop trigger refuse on orchestration_decisions")
+    assert engine.work_once() == 3
+    assert len(decisions(postgres)) == 3
+
+
+def test_a_table_that_is_locked_for_long_uses_up_no_attempt(
+    postgres: PostgresDatabase, conninfo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decisions.worker.LONGEST_OUTAGE_S", 0.0)
+    monkeypatch.setattr("database.postgres.ANSWER_WITHIN_S", 0.5)
+    store_world(postgres)
+    submit(postgres, workload("job-1"))
+    engine = an_engine(postgres)
+    with psycopg.connect(conninfo) as connection:
+        connection.execute("lock table orchestration_decisions in access exclusive mode")
+        for _ in range(6):
+            with pytest.raises(DatabaseUnreachable, match="took too long"):
+                engine.work_once()
+            assert attempts_of(postgres) == {"job-1": ("ready", 0)}
+            make_all_due(postgres)
+    assert engine.work_once() == 1
+    assert len(decisions(postgres)) == 1
+
+
+@pytest.mark.own_database
+def test_a_workload_that_meets_trouble_while_others_pass_has_failed_itself(
+    postgres: PostgresDatabase, conninfo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decisions.worker.LONGEST_OUTAGE_S", 0.0)
+    store_world(postgres)
+    submit(postgres, *(workload(f"job-{number}") for number in range(3)))
+    refuse(conninfo, jobs="job-0", code="XX000")
+    assert an_engine(postgres).work_once() == 3
+    assert {row["job_id"] for row in decisions(postgres)} == {"job-1", "job-2"}
+    assert attempts_of(postgres)["job-0"] == ("ready", 1)
 
 
 @pytest.mark.own_database

@@ -94,3 +94,13 @@ create index beckn_outbox_in_hand on public.beckn_outbox (sender, turn) where st
 create index beckn_outbox_expiring on public.beckn_outbox (sender, expires_at) where state in ('ready', 'leased');
 create index beckn_outbox_bodies on public.beckn_outbox (sender, finished_at)
     where state in ('delivered', 'dead') and body is not null;
+
+-- Attempts that a lost lease ended are told apart from those that the work itself made fail.
+alter table public.workload_notifications add column lost_leases integer not null default 0;
+alter table public.beckn_inbox add column lost_leases integer not null default 0;
+
+-- For whoever wants to know whether the database takes writes.
+create table public.write_probe (
+    only_row boolean primary key default true check (only_row),
+    written_at timestamptz not null check (isfinite(written_at))
+) with (fillfactor = 10);

@@ -186,6 +186,8 @@ create table if not exists public.workload_notifications (
     run_at timestamptz not null default clock_timestamp(),
     attempts integer not null default 0,
     max_attempts integer not null default 5,
+    -- Of the attempts, those whose holder never said how they ended: a killed process, or a database that was away.
+    lost_leases integer not null default 0,
     lease_token bigint,
     lease_until timestamptz,
     leased_by text,
@@ -209,6 +211,12 @@ create index if not exists workload_notifications_job on public.workload_notific
 create unique index if not exists workload_notifications_open on public.workload_notifications (job_id)
     where state <> 'done';
 create sequence if not exists public.lease_tokens;
+
+-- Written to by whoever wants to know whether the database takes writes: a full disk and a standby answer reads all the same.
+create table if not exists public.write_probe (
+    only_row boolean primary key default true check (only_row),
+    written_at timestamptz not null check (isfinite(written_at))
+) with (fillfactor = 10);
 
 -- The grids that decisions were made on, each once: all decisions of a half-hour share one. Like the audit log they are
 -- written once, and none is ever pruned.

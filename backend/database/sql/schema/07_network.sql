@@ -78,6 +78,7 @@ create table if not exists public.beckn_inbox (
     due_at timestamptz not null default clock_timestamp(),
     attempts integer not null default 0,
     max_attempts integer not null default 5,
+    lost_leases integer not null default 0, -- of the attempts, those whose holder never said how they ended
     lease_token bigint,
     leased_by text,
     last_error text,

@@ -1,7 +1,10 @@
 -- The queue of notifications -------------------------------------------------------------------------------------------
 --
 -- ready → leased → done, or back to ready after a failure, or dead after the last attempt. A lease is short and its
--- token fences: whoever lost it can no longer extend, fail or publish. Locks are always taken in one order,
+-- token fences: whoever lost it can no longer extend, fail or publish. An attempt counts against a workload when its end
+-- was told and was a failure (fail_notification). One that was given back never happened; one whose lease ran out may have
+-- been the workload's doing, if it ends the process, or a database's that was away: for those the bound is
+-- most_lost_leases, and the pauses between them grow. Locks are always taken in one order,
 -- notifications by number, then workloads by job_id, then the sequence, so that no two workers wait for each other.
 
 -- The statuses in which a workload still waits for a decision.
@@ -12,6 +15,26 @@ immutable parallel safe
 set search_path = ''
 as $$
     select status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
+$$;
+
+create or replace function public.most_lost_leases()
+returns integer
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select 20
+$$;
+
+-- How long what has lost its lease so often is left alone: at first not at all, then for 2, 4, 8 … seconds, at most five
+-- minutes. So twenty take an hour and more.
+create or replace function public.pause_after_lost_leases(p_lost integer)
+returns interval
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select case when p_lost < 3 then interval '0' else make_interval(secs => least(300, power(2, least(p_lost, 20) - 2))) end
 $$;
 
 -- Takes up to p_limit notifications that are due, or whose holder let the lease run out. Answers {"claimed":
@@ -31,7 +54,8 @@ begin
     with expired as materialized (
         select n.notification_id
         from public.workload_notifications n
-        where n.state = 'leased' and n.lease_until < clock_timestamp() and n.attempts >= n.max_attempts
+        where n.state = 'leased' and n.lease_until < clock_timestamp()
+            and n.lost_leases + 1 >= public.most_lost_leases()
         for update skip locked
     ),
     buried as (
@@ -40,7 +64,8 @@ begin
             lease_token = null,
             lease_until = null,
             context = null,
-            last_error = 'the lease of the last attempt ran out, held by ' || n.leased_by
+            lost_leases = n.lost_leases + 1,
+            last_error = format('its lease ran out %s times, the last held by %s', n.lost_leases + 1, n.leased_by)
                 || coalesce('; before that: ' || n.last_error, '')
         from expired
         where n.notification_id = expired.notification_id
@@ -53,7 +78,8 @@ begin
     from (
         select n.notification_id
         from public.workload_notifications n
-        where n.state = 'leased' and n.lease_until < clock_timestamp() and n.attempts < n.max_attempts
+        where n.state = 'leased' and n.lease_until < clock_timestamp()
+            and n.lease_until + public.pause_after_lost_leases(n.lost_leases) < clock_timestamp()
         order by n.lease_until
         limit p_limit
         for update skip locked) as stale;
@@ -84,6 +110,7 @@ begin
         update public.workload_notifications n
         set state = 'leased',
             attempts = n.attempts + 1,
+            lost_leases = n.lost_leases + case when n.state = 'leased' then 1 else 0 end,
             leased_by = p_worker,
             lease_token = nextval('public.lease_tokens'),
             lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds),
@@ -154,6 +181,39 @@ begin
 end
 $$;
 
+-- Gives back what the database's own trouble kept from being finished: uncounted, and due again after p_pause_seconds, so
+-- that others come first. Answers {"given_back": n}.
+create or replace function public.give_back_notifications(p_leases jsonb, p_pause_seconds double precision, p_reason text)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given_back bigint;
+begin
+    with locked as materialized (
+        select n.notification_id
+        from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
+        join public.workload_notifications n
+            on n.notification_id = lease.notification_id and n.lease_token = lease.lease_token and n.state = 'leased'
+        order by n.notification_id
+        for update of n
+    )
+    update public.workload_notifications n
+    set state = 'ready',
+        attempts = n.attempts - 1,
+        run_at = clock_timestamp() + make_interval(secs => p_pause_seconds),
+        lease_token = null,
+        lease_until = null,
+        context = null,
+        last_error = left(p_reason, 2000)
+    from locked
+    where n.notification_id = locked.notification_id;
+    get diagnostics given_back = row_count;
+    return json_build_object('given_back', given_back);
+end
+$$;
+
 -- Tried again after 2, 4, 8, 16 … seconds, at most five minutes, give or take a quarter so that failures that came
 -- together do not come back together; dead after the last attempt. Answers {"state": "retry" | "dead" | "fenced",
 -- "run_at"}.
@@ -165,9 +225,11 @@ set search_path = ''
 as $$
     with failed as (
         update public.workload_notifications n
-        set state = case when n.attempts >= n.max_attempts then 'dead' else 'ready' end,
-            run_at = clock_timestamp()
-                + make_interval(secs => coalesce(p_retry_seconds, least(300, power(2, n.attempts)) * (0.75 + random() / 2))),
+        set state = case when n.attempts - n.lost_leases >= n.max_attempts then 'dead' else 'ready' end,
+            run_at = clock_timestamp() + make_interval(
+                secs => coalesce(
+                    p_retry_seconds,
+                    least(300, power(2, least(n.attempts - n.lost_leases, 20))) * (0.75 + random() / 2))),
             lease_token = null,
             lease_until = null,
             context = null,
@@ -194,7 +256,7 @@ declare
     requeued bigint;
 begin
     update public.workload_notifications n
-    set state = 'ready', attempts = 0, run_at = clock_timestamp()
+    set state = 'ready', attempts = 0, lost_leases = 0, run_at = clock_timestamp()
     where n.state = 'dead'
         and (p_notification_ids is null
             or n.notification_id in (select id::bigint from jsonb_array_elements_text(p_notification_ids) as id));
@@ -376,7 +438,8 @@ begin
 end
 $$;
 
--- depth: notifications that wait, retries not yet due and expired leases included.
+-- depth: notifications that wait, retries not yet due and expired leases included. overdue_seconds: for how long the one
+-- that is due first has been due, with nobody on it.
 create or replace function public.queue_health()
 returns json
 language sql
@@ -387,19 +450,37 @@ as $$
         select
             count(*) filter (where n.lease_until >= clock_timestamp()) as live,
             count(*) filter (where n.lease_until < clock_timestamp()) as expired,
-            min(n.created_at) filter (where n.lease_until < clock_timestamp()) as oldest_expired
+            min(n.created_at) filter (where n.lease_until < clock_timestamp()) as oldest_expired,
+            min(n.lease_until + public.pause_after_lost_leases(n.lost_leases)) as first_due
         from public.workload_notifications n
         where n.state = 'leased'
     ),
     ready as (
-        select count(*) as n, min(n.created_at) as oldest from public.workload_notifications n where n.state = 'ready'
+        select count(*) as n, min(n.created_at) as oldest, min(n.run_at) as first_due
+        from public.workload_notifications n
+        where n.state = 'ready'
     )
     select json_build_object(
         'depth', ready.n + lease.expired,
         'oldest_waiting_seconds', extract(epoch from clock_timestamp() - least(ready.oldest, lease.oldest_expired)),
+        'overdue_seconds',
+            greatest(0, extract(epoch from clock_timestamp() - least(ready.first_due, lease.first_due))),
         'in_flight', lease.live,
         'dead', (select count(*) from public.workload_notifications n where n.state = 'dead'))
     from ready, lease
 $$;
 
+-- Writes a row, for health pages. What the database says when it cannot is the answer; else {"state": "written"}.
+create or replace function public.probe_write()
+returns json
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.write_probe as p (written_at) values (clock_timestamp())
+    on conflict (only_row) do update set written_at = excluded.written_at
+    where p.written_at < excluded.written_at - interval '2 seconds' or p.written_at > excluded.written_at;
+    return json_build_object('state', 'written');
+end
+$$;
 

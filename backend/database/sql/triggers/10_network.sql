@@ -361,7 +361,7 @@ begin
         select i.inbox_id
         from public.beckn_inbox i
         where i.recipient = p_recipient and i.state = 'leased' and i.due_at <= clock_timestamp()
-            and i.attempts >= i.max_attempts
+            and i.lost_leases + 1 >= public.most_lost_leases()
         for update skip locked
     ),
     over as (
@@ -375,7 +375,7 @@ begin
             finished_at = clock_timestamp(),
             last_error = case
                 when over.expired then 'its ttl ended before it was worked on'
-                else 'the lease of the last attempt ran out, held by ' || i.leased_by end
+                else format('its lease ran out %s times, the last held by %s', i.lost_leases + 1, i.leased_by) end
                 || coalesce('; before that: ' || i.last_error, '')
         from over
         where i.inbox_id = over.inbox_id
@@ -432,6 +432,7 @@ begin
         from public.beckn_inbox i
         where (i.recipient, i.sender) = (p_recipient, places.sender) and i.state in ('ready', 'leased')
             and i.due_at <= clock_timestamp()
+            and (i.state = 'ready' or i.due_at + public.pause_after_lost_leases(i.lost_leases) <= clock_timestamp())
             and not exists (
                 select
                 from public.beckn_inbox earlier
@@ -455,6 +456,7 @@ begin
         update public.beckn_inbox i
         set state = 'leased',
             attempts = i.attempts + 1,
+            lost_leases = i.lost_leases + case when i.state = 'leased' then 1 else 0 end,
             leased_by = p_worker,
             lease_token = nextval('public.lease_tokens'),
             due_at = clock_timestamp() + make_interval(secs => p_lease_seconds)
@@ -500,6 +502,26 @@ begin
 end
 $$;
 
+-- Gives back a message that the database's own trouble kept from being worked on: uncounted, and due again after
+-- p_pause_seconds. Answers {"state": "ready" | "fenced"}.
+create or replace function public.beckn_give_back_inbox(
+    p_inbox_id bigint, p_lease_token bigint, p_pause_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    with given_back as (
+        update public.beckn_inbox i
+        set state = 'ready',
+            attempts = i.attempts - 1,
+            due_at = clock_timestamp() + make_interval(secs => p_pause_seconds),
+            lease_token = null
+        where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'leased'
+        returning i.state
+    )
+    select json_build_object('state', coalesce((select given_back.state from given_back), 'fenced'))
+$$;
+
 -- Work that failed: tried again after p_first_retry_seconds and then after twice as long each time, give or take a quarter;
 -- dead after the last attempt. Answers {"state": "retry" | "dead" | "fenced"}.
 create or replace function public.beckn_fail_inbox(
@@ -510,10 +532,10 @@ set search_path = ''
 as $$
     with failed as (
         update public.beckn_inbox i
-        set state = case when i.attempts >= i.max_attempts then 'dead' else 'ready' end,
+        set state = case when i.attempts - i.lost_leases >= i.max_attempts then 'dead' else 'ready' end,
             due_at = clock_timestamp() + make_interval(
-                secs => p_first_retry_seconds * power(2, least(i.attempts - 1, 20)) * (0.75 + random() / 2)),
-            finished_at = case when i.attempts >= i.max_attempts then clock_timestamp() end,
+                secs => p_first_retry_seconds * power(2, least(i.attempts - i.lost_leases - 1, 20)) * (0.75 + random() / 2)),
+            finished_at = case when i.attempts - i.lost_leases >= i.max_attempts then clock_timestamp() end,
             lease_token = null,
             last_error = left(p_error, 2000)
         where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'leased'

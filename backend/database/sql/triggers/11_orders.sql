@@ -223,4 +223,47 @@ begin
 end
 $$;
 
+-- For how long what is due first has been due with nobody on it, in seconds, at p_platform or (null) at all platforms:
+-- {"inbox", "outbox", "orders"}, each null where nothing is. Not counted: messages that wait for others of their transaction,
+-- and orders that wait for messages of their buyer.
+create or replace function public.beckn_overdue(p_platform text, p_now timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'inbox', (
+            select extract(epoch from clock_timestamp() - min(i.due_at))
+            from public.beckn_inbox i
+            where i.state in ('ready', 'leased') and i.due_at <= clock_timestamp()
+                and i.recipient = coalesce(p_platform, i.recipient)
+                and not exists (
+                    select
+                    from public.beckn_inbox earlier
+                    where earlier.transaction_id = i.transaction_id and earlier.inbox_id < i.inbox_id
+                        and earlier.state in ('ready', 'leased')
+                        and (earlier.recipient, earlier.sender) = (i.recipient, i.sender))),
+        'outbox', (
+            select extract(epoch from clock_timestamp() - min(o.due_at))
+            from public.beckn_outbox o
+            where o.state in ('ready', 'leased') and o.due_at <= clock_timestamp()
+                and o.sender = coalesce(p_platform, o.sender)
+                and not exists (
+                    select
+                    from public.beckn_outbox earlier
+                    where earlier.transaction_id = o.transaction_id and earlier.outbox_id < o.outbox_id
+                        and earlier.state in ('ready', 'leased')
+                        and (earlier.sender, earlier.recipient) = (o.sender, o.recipient))),
+        'orders', (
+            select extract(epoch from p_now - min(o.due_at))
+            from public.beckn_orders o
+            where o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING') and o.due_at <= p_now
+                and o.bpp_id = coalesce(p_platform, o.bpp_id)
+                and not exists (
+                    select
+                    from public.beckn_inbox i
+                    where i.transaction_id = o.transaction_id and i.state in ('ready', 'leased')
+                        and (i.recipient, i.sender) = (o.bpp_id, o.bap_id))))
+$$;
 
