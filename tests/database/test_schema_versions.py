@@ -27,7 +27,9 @@ EARLIER = range(FIRST_VERSION, newest().version)
 EMBEDDED = 18
 
 # What a migration is to change in the rows that are kept here: (version it leads to, table, column) → the new value.
-CHANGED: dict[tuple[int, str, str], Callable[[dict[str, Any]], Any]] = {}
+CHANGED: dict[tuple[int, str, str], Callable[[dict[str, Any]], Any]] = {
+    (2, "compute_workloads", "deadline"): lambda row: None if row["deadline"] == "infinity" else row["deadline"],
+}
 
 _STORED_COLUMNS = (
     "select string_agg(quote_ident(attname), ', ') from pg_attribute "
