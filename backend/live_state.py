@@ -14,18 +14,20 @@ from functools import cached_property
 import orjson
 
 from half_hours import from_rfc3339
-from objects import read_rows, write_objects
+from objects import read_what_can_be, write_objects
 from ontology import LINK_TYPES, OBJECT_TYPES, ObjectType
+from stored_rows import UnreadableRow
 from supabase_client import Database, Row
 
 
 @dataclass(frozen=True)
 class LiveObjects:
-    """The live objects of one type, and the rows they were read from."""
+    """The live objects of one type, the rows they were read from, and those of them that cannot be read."""
 
     object_type: type[ObjectType]
     rows: list[Row]
     objects: list[ObjectType]
+    unreadable: list[UnreadableRow]
 
     @cached_property
     def links(self) -> list[dict[str, str]]:
@@ -66,6 +68,11 @@ class LiveState:
     pipeline_running: bool
     parts: dict[str, LiveObjects]
 
+    @property
+    def unreadable(self) -> list[UnreadableRow]:
+        """The rows that are left out."""
+        return [row for part in self.parts.values() for row in part.unreadable]
+
     def links_json(self) -> bytes:
         """All links as a JSON list."""
         return b"[" + b",".join(part.links_json for part in self.parts.values() if part.links) + b"]"
@@ -93,5 +100,5 @@ class LiveStateReader:
         last = self._last.get(name)
         if last is None or last.rows != rows:
             object_type = OBJECT_TYPES[name]
-            last = self._last[name] = LiveObjects(object_type, rows, read_rows(object_type, rows))
+            last = self._last[name] = LiveObjects(object_type, rows, *read_what_can_be(object_type, rows))
         return last

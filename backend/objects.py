@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from ontology import LinkType, ObjectType, links_of, parse_key
-from supabase_client import Database, Order, Where
+from ontology import KEY_SEPARATOR, LinkType, ObjectType, links_of, parse_key
+from stored_rows import RowUnreadable, UnreadableRow, read_alone, read_each
+from supabase_client import Database, Order, Row, Where
+
+MOST_LEFT_OUT = 1000
+"""Rows that a page leaves out, at most: a table full of them is not read to its end for one page."""
 
 
 class ObjectNotFound(LookupError):
@@ -21,12 +25,17 @@ class ObjectNotFound(LookupError):
         self.some_ids = some_ids
 
 
+class WrongCursor(ValueError):
+    """The cursor that a client sent is none; the message says why."""
+
+
 @dataclass(frozen=True)
 class Page:
-    """Some objects in the order of their keys, and the cursor to go on from (None at the end)."""
+    """Some objects in the order of their keys, the cursor to go on from (None at the end), and what was left out."""
 
     objects: list[ObjectType]
     next: str | None
+    unreadable: tuple[UnreadableRow, ...] = ()
 
 
 def read_page(
@@ -40,22 +49,32 @@ def read_page(
     """A page of objects whose properties equal the given values, after the object with the id `after`.
 
     Raises:
-        ValueError: `after` cannot be an id of this type.
+        WrongCursor: `after` cannot be an id of this type.
     """
-    position = None if after is None else list(parse_key(object_type, after).values())
+    position = None if after is None else _position(object_type, after)
     conditions = [
         Where(name, True, "is_null") if value is None else Where(name, value) for name, value in equal.items()
     ]
-    rows = database.select(
-        object_type.table,
-        where=conditions,
-        order=Order(object_type.key),
-        after=position,
-        limit=limit + 1,
-        columns=object_type.listed(),
-    )
-    objects = read_rows(object_type, rows[:limit])
-    return Page(objects, objects[-1].id if len(rows) > limit else None)
+    objects: list[ObjectType] = []
+    unreadable: list[UnreadableRow] = []
+    while len(objects) <= limit:
+        wanted = limit + 1 - len(objects)
+        rows = database.select(
+            object_type.table,
+            where=conditions,
+            order=Order(object_type.key),
+            after=position,
+            limit=wanted,
+            columns=object_type.listed(),
+        )
+        readable, left_out = read_what_can_be(object_type, rows)
+        objects += readable
+        unreadable += left_out
+        if len(rows) < wanted or len(unreadable) > MOST_LEFT_OUT:
+            break
+        position = [rows[-1][name] for name in object_type.key]
+    following = objects[limit - 1].id if len(objects) > limit else None
+    return Page(objects[:limit], following, tuple(unreadable))
 
 
 def read_one(database: Database, object_type: type[ObjectType], object_id: str) -> ObjectType:
@@ -63,6 +82,7 @@ def read_one(database: Database, object_type: type[ObjectType], object_id: str) 
 
     Raises:
         ObjectNotFound: there is none.
+        RowUnreadable: there is, and it cannot be read.
     """
     try:
         key = parse_key(object_type, object_id)
@@ -72,7 +92,7 @@ def read_one(database: Database, object_type: type[ObjectType], object_id: str) 
         where = [Where(name, value) for name, value in key.items()]
         rows = database.select(object_type.table, where=where, order=Order(object_type.key), limit=1)
         if rows:
-            return read_rows(object_type, rows)[0]
+            return read_alone(object_type.model_validate, rows[0], _name(object_type, rows[0]))
     some = read_page(database, object_type, equal={}, limit=10)
     raise ObjectNotFound(object_type, object_id, [known.id for known in some.objects])
 
@@ -85,7 +105,7 @@ def follow_link(
     A cursor is Type/id of the last object seen, since a link may end at objects of several types.
 
     Raises:
-        ValueError: `after` is not such a cursor.
+        WrongCursor: `after` is not such a cursor.
     """
     steps = [link for link in links_of(type(start)) if link.rel == rel]
     after_type, after_id = _split_cursor(after, steps, start)
@@ -104,14 +124,37 @@ def follow_link(
     return found, None
 
 
-def read_rows(object_type: type[ObjectType], rows: list[dict[str, Any]]) -> list[ObjectType]:
-    """Typed objects of rows as the database answers them."""
-    return _adapter(object_type).validate_python(rows)
+def read_rows(object_type: type[ObjectType], rows: list[Row]) -> list[ObjectType]:
+    """Typed objects of rows as the database answers them; one that cannot be read is logged and left out."""
+    return read_what_can_be(object_type, rows)[0]
+
+
+def read_what_can_be(object_type: type[ObjectType], rows: list[Row]) -> tuple[list[ObjectType], list[UnreadableRow]]:
+    """Typed objects of rows, and the rows that cannot be read."""
+    try:
+        return _adapter(object_type).validate_python(rows), []
+    except ValidationError:
+        return read_each(object_type.model_validate, rows, lambda row: _name(object_type, row))
 
 
 def write_objects(object_type: type[ObjectType], objects: list[ObjectType]) -> bytes:
     """Objects as a JSON list."""
     return _adapter(object_type).dump_json(objects)
+
+
+def _position(object_type: type[ObjectType], after: str) -> list[Any]:
+    try:
+        return list(parse_key(object_type, after).values())
+    except ValueError as error:
+        raise WrongCursor(_first_line(error)) from None
+
+
+def _first_line(error: ValueError) -> str:
+    return str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error)
+
+
+def _name(object_type: type[ObjectType], row: Row) -> str:
+    return f"{object_type.__name__}/" + KEY_SEPARATOR.join(str(row.get(name)) for name in object_type.key)
 
 
 @lru_cache
@@ -128,6 +171,8 @@ def _step(database: Database, start: ObjectType, link: LinkType, limit: int, aft
             return Page([read_one(database, link.target, target)], None)
         except ObjectNotFound:  # gone since `start` was read
             return Page([], None)
+        except RowUnreadable as error:
+            return Page([], None, (error.found,))
     equal = dict(zip(link.columns, (getattr(start, name) for name in link.target.key), strict=True))
     return read_page(database, link.source, equal=equal, limit=limit, after=after)
 
@@ -138,5 +183,5 @@ def _split_cursor(after: str | None, steps: list[LinkType], start: ObjectType) -
     type_name, _, object_id = after.partition("/")
     ends = {(link.target if isinstance(start, link.source) else link.source).__name__ for link in steps}
     if type_name not in ends or not object_id:
-        raise ValueError("it is not a cursor of this link: take the next of the answer before")
+        raise WrongCursor("it is not a cursor of this link: take the next of the answer before")
     return type_name, object_id

@@ -13,6 +13,7 @@ from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,12 +21,14 @@ from pydantic import (
     Field,
     RootModel,
     StringConstraints,
+    ValidationError,
 )
 from pydantic import Tag as Branch
 
 from api.parameters import Paged
-from half_hours import rfc3339
+from half_hours import UTC, rfc3339
 from ontology import ComputeWorkload, Moment
+from stored_rows import LEFT_OUT, UnreadableRow, left_out, read_alone, read_each, unreadable_row
 from supabase_client import Database
 from vocabulary import Urgency, WorkloadStatus, WorkloadType
 from web.application import answer, problem_answer
@@ -33,6 +36,8 @@ from web.problems import Problem
 
 TAG = Tag(name="Workloads", description="Jobs that wait for a place and a time")
 MOST_AT_ONCE = 1000
+EARLIEST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST_TIME = datetime(2200, 1, 1, tzinfo=UTC)
 
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 
@@ -44,7 +49,14 @@ def _written_out(value: object) -> object:
     return value
 
 
-WrittenTime = Annotated[Moment, BeforeValidator(_written_out)]
+def _within_reach(moment: datetime) -> datetime:
+    # As the tables have it: what is further away can neither be stored nor reckoned with.
+    if not EARLIEST_TIME <= moment < LATEST_TIME:
+        raise ValueError(f"write a time from {EARLIEST_TIME.year} to {LATEST_TIME.year - 1}")
+    return moment
+
+
+WrittenTime = Annotated[Moment, BeforeValidator(_written_out), AfterValidator(_within_reach)]
 
 
 def _without_default(schema: dict[str, Any]) -> None:
@@ -166,6 +178,7 @@ class WorkloadPage(BaseModel):
 
     workloads: list[WorkloadRow]
     next: str | None = Field(description="Ask again with after= this; null at the end")
+    unreadable: list[UnreadableRow] = Field([], description=LEFT_OUT)
 
 
 class WorkloadsQuery(Paged):
@@ -211,8 +224,10 @@ def workload_endpoints(database: Database, clock: Callable[[], datetime]) -> API
         )
         if not page["known_after"]:
             raise Problem(422, f"after={query.after!r} is not the job_id of a workload")
-        rows = list(map(_with_decision, page["workloads"][: query.limit]))
-        return answer({"workloads": rows, "next": rows[-1].job_id if len(page["workloads"]) > query.limit else None})
+        found = page["workloads"][: query.limit]
+        rows, unreadable = read_each(_with_decision, found, _name)
+        following = found[-1]["workload"]["job_id"] if len(page["workloads"]) > query.limit else None
+        return answer({"workloads": rows, "next": following, **left_out(unreadable)})
 
     @endpoints.get("/<job_id>", summary="One workload and its decision", responses={200: WorkloadRow})
     def workload(path: JobPath) -> Response:
@@ -221,7 +236,7 @@ def workload_endpoints(database: Database, clock: Callable[[], datetime]) -> API
             detail = database.call("workload_detail", {"p_job_id": path.job_id}, repeatable=True)
         if detail is None:
             raise Problem(404, f"there is no workload {path.job_id!r}: GET /api/v1/workloads lists them")
-        return answer(_with_decision(detail))
+        return answer(read_alone(_with_decision, detail, _name(detail)))
 
     return endpoints
 
@@ -276,4 +291,19 @@ def _workload(row: dict[str, Any]) -> ComputeWorkload:
 
 
 def _with_decision(found: dict[str, Any]) -> WorkloadRow:
-    return WorkloadRow.model_validate(found["workload"] | {"decision": found["decision"]})
+    return WorkloadRow.model_validate(found["workload"] | {"decision": _decision(found["decision"])})
+
+
+def _decision(row: dict[str, Any] | None) -> DecisionBrief | None:
+    if row is None:
+        return None
+    try:
+        return DecisionBrief.model_validate(row)
+    except ValidationError as error:
+        # Of the audit log, where nothing is mended: the workload is shown without it.
+        unreadable_row(f"OrchestrationDecision/{row['decision_id']}", error)
+        return None
+
+
+def _name(found: dict[str, Any]) -> str:
+    return f"ComputeWorkload/{found['workload']['job_id']}"

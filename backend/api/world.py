@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.parameters import NoParameters, Paged, PlainText
 from live_state import LiveStateReader
-from objects import ObjectNotFound, follow_link, read_one, read_page
+from objects import ObjectNotFound, WrongCursor, follow_link, read_one, read_page
 from ontology import LINK_TYPES, OBJECT_TYPES, Moment, ObjectType, links_of, parse_property
 from ontology_document import OntologyDocument, ontology_document
+from stored_rows import LEFT_OUT, UnreadableRow, left_out
 from supabase_client import Database
 from web.application import answer
 from web.problems import Problem
@@ -53,6 +54,7 @@ class LiveStateAnswer(BaseModel):
     pipeline_running: bool = Field(description="Whether a run is filling this in just now")
     objects: dict[str, list[dict[str, Any]]] = Field(description="Objects by type; /api/v1/ontology describes them")
     links: list[Link]
+    unreadable: list[UnreadableRow] = Field([], description=LEFT_OUT)
 
 
 class TypePath(BaseModel):
@@ -79,6 +81,7 @@ class ObjectPage(BaseModel):
     object_type: str
     objects: list[dict[str, Any]]
     next: str | None = Field(description="Ask again with after= this; null at the end")
+    unreadable: list[UnreadableRow] = Field([], description=LEFT_OUT)
 
 
 class LinkOffer(BaseModel):
@@ -129,6 +132,7 @@ def world_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlu
                 "pipeline_running": state.pipeline_running,
                 "objects": {name: Fragment(part.json) for name, part in state.parts.items()},
                 "links": Fragment(state.links_json()),
+                **left_out(state.unreadable),
             }
         )
 
@@ -148,9 +152,16 @@ def world_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlu
         equal = _conditions(object_type)
         try:
             page = read_page(database, object_type, equal=equal, limit=query.limit, after=query.after)
-        except ValueError as error:
-            raise Problem(422, f"after is not an id of {path.object_type}: {_first_line(error)}") from None
-        return answer({"object_type": path.object_type, "objects": page.objects, "next": page.next})
+        except WrongCursor as error:
+            raise Problem(422, f"after is not an id of {path.object_type}: {error}") from None
+        return answer(
+            {
+                "object_type": path.object_type,
+                "objects": page.objects,
+                "next": page.next,
+                **left_out(page.unreadable),
+            }
+        )
 
     @endpoints.get("/objects/<object_type>/<object_id>", summary="One object", responses={200: OneObject})
     def one_object(path: ObjectPath, query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
@@ -178,8 +189,8 @@ def world_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlu
         start = _read(database, path)
         try:
             found, following = follow_link(database, start, path.link_type, limit=query.limit, after=query.after)
-        except ValueError as error:
-            raise Problem(422, f"after: {_first_line(error)}") from None
+        except WrongCursor as error:
+            raise Problem(422, f"after: {error}") from None
         objects = [{"object_type": name, "object": far_end} for name, far_end in found]
         return answer({"rel": path.link_type, "objects": objects, "next": following})
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
 from half_hours import as_utc
+from stored_rows import read_each
 from supabase_client import Row
 from vocabulary import Word
 
@@ -97,7 +98,9 @@ class PublishedDecisions:
     def events_after(self, sequence: int, limit: int) -> EventPage:
         """The events that follow `sequence`, oldest first; reading takes them from nobody else."""
         arguments = {"p_after": sequence, "p_limit": limit}
-        return EventPage.model_validate(self._read("events_after", arguments))
+        page = self._read("events_after", arguments)
+        events, _ = read_each(Event.model_validate, page["events"], lambda event: f"Event/{event['sequence']}")
+        return EventPage.model_validate(page | {"events": events})
 
     def newest_unacknowledged(self, consumer: str, *, known: int | None = None) -> Output:
         arguments = {"p_consumer": consumer, "p_known": known}

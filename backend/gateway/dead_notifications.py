@@ -11,6 +11,7 @@ from api.parameters import NoParameters
 from decisions.queue import WorkQueue
 from gateway.parameters import JsonSequence, Sequence
 from ontology import Moment
+from stored_rows import LEFT_OUT, UnreadableRow, left_out, read_each
 from supabase_client import Database, Order, Where
 from web.application import answer
 
@@ -37,6 +38,7 @@ class DeadNotifications(BaseModel):
 
     notifications: list[DeadNotification]
     next: int | None = Field(description="Ask again with after= this; null at the end")
+    unreadable: list[UnreadableRow] = Field([], description=LEFT_OUT)
 
 
 class Requeue(BaseModel):
@@ -65,9 +67,12 @@ def dead_notification_endpoints(database: Database, queue: WorkQueue) -> APIBlue
             limit=query.limit + 1,
             columns=list(DeadNotification.model_fields),
         )
-        page = [DeadNotification.model_validate(row) for row in rows[: query.limit]]
-        following = page[-1].notification_id if len(rows) > query.limit else None
-        return answer(DeadNotifications(notifications=page, next=following))
+        found = rows[: query.limit]
+        page, unreadable = read_each(
+            DeadNotification.model_validate, found, lambda row: f"WorkloadNotification/{row['notification_id']}"
+        )
+        following = found[-1]["notification_id"] if len(rows) > query.limit else None
+        return answer({"notifications": page, "next": following, **left_out(unreadable)})
 
     @endpoints.post(
         "/requeue",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from printable import printable
+from stored_rows import RowUnreadable
 from supabase_client import DatabaseError, DatabaseUnreachable
 
 log = logging.getLogger(__name__)
@@ -175,6 +176,10 @@ def answer_problems(app: Flask) -> None:
     def _database(error: DatabaseError) -> Response:
         log.error("%s %s: %s", request.method, request.path, error)
         return problem(503, f"the database refused: {error}")
+
+    @app.errorhandler(RowUnreadable)
+    def _unreadable(error: RowUnreadable) -> Response:
+        return problem(500, str(error))
 
     @app.errorhandler(Exception)
     def _unexpected(_: Exception) -> Response:

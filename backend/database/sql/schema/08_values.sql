@@ -26,12 +26,7 @@ begin
             join information_schema.tables t using (table_schema, table_name)
             where c.table_schema = 'public' and t.table_type = 'BASE TABLE'
                 and c.data_type = 'timestamp with time zone' and c.is_generated = 'NEVER'
-                and c.table_name in (
-                    'operators', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'data_centres',
-                    'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
-                    'orchestration_decisions', 'pipeline_runs', 'broadcast_log', 'processed_contexts',
-                    'workload_reconsiderations', 'beckn_subscribers', 'beckn_inbox', 'beckn_outbox', 'beckn_quotes',
-                    'beckn_orders')
+                and c.table_name in ({relations}) and c.table_name <> 'schema_version'
         ),
         figures (relation, property, lowest, highest) as (
             values
