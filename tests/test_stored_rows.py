@@ -186,11 +186,13 @@ def test_pages_go_on_past_an_odd_row(odd_api: Client) -> None:
     second = odd_api.get(f"{objects}?limit=1&after=job-1").json()
     assert ([one["id"] for one in second["objects"]], second["next"]) == (["job-2"], None)
     assert [row["row"] for row in second["unreadable"]] == ["ComputeWorkload/job-11"]
-    seen, after = [], ""
-    while after is not None:
-        page = odd_api.get(f"/api/v1/workloads?limit=1{after}").json()
+    seen: list[str] = []
+    page = odd_api.get("/api/v1/workloads?limit=1").json()
+    while True:
         seen += [row["job_id"] for row in page["workloads"]]
-        after = f"&after={page['next']}" if page["next"] else None
+        if page["next"] is None:
+            break
+        page = odd_api.get(f"/api/v1/workloads?limit=1&after={page['next']}").json()
     assert sorted(seen) == ["job-1", "job-2"]
     linked = odd_api.get("/api/v1/objects/DataCentre/DC-001/links/CHOSE")
     assert (linked.status_code, len(linked.json()["objects"])) == (200, 1)
