@@ -70,6 +70,7 @@ class ProviderPlatform:
             clock=clock,
         )
         self.deliverer = participant.deliverer
+        self.presence = participant.presence
         self.executor = Executor(
             database,
             own,
@@ -93,12 +94,12 @@ class ProviderPlatform:
 
     def start(self) -> None:
         """Begin to answer, to deliver and to run orders."""
-        for part in (self.deliverer, self.workers, self.executor):
+        for part in (self.deliverer, self.workers, self.executor, self.presence):
             part.start()
 
     def stop(self) -> None:
         """Finish what is in hand, and end; whatever is left is in the database."""
-        for part in (self.executor, self.workers, self.deliverer):
+        for part in (self.presence, self.executor, self.workers, self.deliverer):
             part.stop()
 
     def _answered(self) -> None:
@@ -126,8 +127,11 @@ def _run() -> None:
     check_port(network.bpp_host, network.bpp_port)
     # Opened here too: a wrong setting is told once, and the embedded database outlives its last user.
     with closing(open_database(settings)) as database:
-        ProviderPlatform(database, settings, network)
-        serve("BPP:application", network.bpp_host, network.bpp_port, REFUSALS)
+        registered = ProviderPlatform(database, settings, network)
+        try:
+            serve("BPP:application", network.bpp_host, network.bpp_port, REFUSALS)
+        finally:
+            registered.presence.stop()
 
 
 def main() -> int:

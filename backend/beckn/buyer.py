@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import logging
+import os
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -29,6 +31,7 @@ from beckn.buyer_platform import Buyer, NotAnswered
 from beckn.keys import KeyUnusable, MessageSigner, OwnKey, own_key
 from beckn.messages import DOMAIN, Subscriber, Tag
 from beckn.network_settings import NetworkSettings, load_network_settings
+from beckn.presence import Presence
 from beckn.provider.messages_order import Billing, Order, OrderStatus
 from beckn.registry_client import LookupRegistry, NotSubscribed, RegistryUnavailable
 from beckn.subscribers import Registry, Role, SubscriptionRefused, same_url
@@ -147,9 +150,14 @@ def _buyer(settings: Settings, network: NetworkSettings, registry_url: str | Non
     with closing(open_database(settings)) as database:
         registry = Registry(database)
         registry.add_own(own, Role.BAP, key, domain=DOMAIN, now=utc_now())
-        buyer = Buyer(own, signer, registry, authenticates=network.authenticates)
-        with buyer.listening(host, port):
-            yield buyer
+        presence = Presence(database, own.subscriber_id, Role.BAP, f"{socket.gethostname()}:{os.getpid()}")
+        presence.start()
+        try:
+            buyer = Buyer(own, signer, registry, authenticates=network.authenticates)
+            with buyer.listening(host, port):
+                yield buyer
+        finally:
+            presence.stop()
 
 
 def _check_registered(registry: LookupRegistry, own: Subscriber, key: OwnKey) -> None:

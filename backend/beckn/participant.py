@@ -15,6 +15,7 @@ from beckn.inbox_workers import MOST_AT_ONCE_PER_SENDER
 from beckn.keys import MessageSigner, own_key
 from beckn.messages import DOMAIN, Subscriber
 from beckn.outbox import Outbox
+from beckn.presence import Presence
 from beckn.reception import Reception
 from beckn.subscribers import Registry, Role
 from half_hours import utc_now
@@ -33,6 +34,7 @@ class Participant:
     inbox: Inbox
     outbox: Outbox
     deliverer: Deliverer
+    presence: Presence
 
     @classmethod
     def join(
@@ -48,6 +50,8 @@ class Participant:
         for_requests: Database | None = None,
     ) -> Participant:
         """Register a platform with its key, which is made at its first start. Starts no thread.
+
+        It stays registered until its `presence` was started and ends.
 
         Args:
             domain: the one it takes messages of; a gateway takes those of every domain.
@@ -87,4 +91,5 @@ class Participant:
             ),
             outbox=outbox,
             deliverer=Deliverer(database, outbox, signer, authenticates=authenticates, clock=clock),
+            presence=Presence(database, own.subscriber_id, role, worker),
         )

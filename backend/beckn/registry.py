@@ -109,14 +109,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _list(registry: Registry, asked: argparse.Namespace, now: datetime) -> str:
-    shown = [each for each in registry.everyone() if asked.all or each.holds(now)]
+    shown = [each for each in registry.everyone() if asked.all or each.is_present(now)]
     if not shown:
         return "There are no subscribers: platforms of this machine register when they start; others with add."
     return "\n".join(_described(each, now) for each in shown)
 
 
 def _described(each: Subscription, now: datetime) -> str:
-    expired = each.status is SubscriptionStatus.SUBSCRIBED and not each.holds(now)
+    expired = each.status is SubscriptionStatus.SUBSCRIBED and not each.is_present(now)
     status = SubscriptionStatus.EXPIRED if expired else each.status
     places = (each.location.country, each.location.city) if each.location else ()
     place = " ".join(place.code for place in places if place and place.code) or "everywhere"
