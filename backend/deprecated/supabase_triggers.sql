@@ -1546,8 +1546,8 @@ as $$
             and clock_timestamp() between s.valid_from and s.valid_until)
 $$;
 
--- A process of a platform tells that it runs, and will for p_seconds; p_worker null: a platform is about to start. The
--- platform's subscriptions are present from then on only while one of its processes tells so.
+-- A process of a platform tells that it runs, and will for p_seconds. The platform's subscriptions are present from then on
+-- only while one of its processes tells so.
 create or replace function public.beckn_stay(
     p_subscriber_id text, p_type text, p_worker text, p_seconds double precision)
 returns json
@@ -1557,13 +1557,11 @@ as $$
 declare
     lasts_until timestamptz := clock_timestamp() + make_interval(secs => p_seconds);
 begin
-    if p_worker is not null then
-        insert into public.beckn_presences as p (subscriber_id, type, worker, present_until)
-        values (p_subscriber_id, p_type, p_worker, lasts_until)
-        on conflict (subscriber_id, type, worker) do update set present_until = excluded.present_until;
-        delete from public.beckn_presences p
-        where (p.subscriber_id, p.type) = (p_subscriber_id, p_type) and p.present_until < clock_timestamp();
-    end if;
+    insert into public.beckn_presences as p (subscriber_id, type, worker, present_until)
+    values (p_subscriber_id, p_type, p_worker, lasts_until)
+    on conflict (subscriber_id, type, worker) do update set present_until = excluded.present_until;
+    delete from public.beckn_presences p
+    where (p.subscriber_id, p.type) = (p_subscriber_id, p_type) and p.present_until < clock_timestamp();
     update public.beckn_subscribers s
     set present_until = greatest(s.present_until, lasts_until)
     where (s.subscriber_id, s.type) = (p_subscriber_id, p_type) and s.status = 'SUBSCRIBED';
@@ -1587,7 +1585,7 @@ begin
     where (p.subscriber_id, p.type) = (p_subscriber_id, p_type);
     update public.beckn_subscribers s
     set present_until = coalesce(others_until, clock_timestamp())
-    where (s.subscriber_id, s.type) = (p_subscriber_id, p_type) and s.present_until is not null;
+    where (s.subscriber_id, s.type) = (p_subscriber_id, p_type);
     return json_build_object('present_until', others_until);
 end
 $$;
@@ -2063,7 +2061,7 @@ begin
     select coalesce(json_agg(buried), '[]') into died from buried;
 
     update public.beckn_outbox o
-    set body = null, "authorization" = null
+    set body = null
     where o.outbox_id in (
         select finished.outbox_id
         from public.beckn_outbox finished
@@ -2584,7 +2582,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '497ae793cefc2235'
+    fingerprint = '288b84cb8c880f1d'
 where version = 2;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
