@@ -29,7 +29,11 @@ REAL_SOURCES = frozenset({SignalSource.CARBON_INTENSITY_API, SignalSource.NESO, 
 
 @dataclass
 class NationalRow:
-    """One half-hour of `grid_signals`, by its column names."""
+    """One half-hour of `grid_signals`, by its column names.
+
+    A `…_fetched_at` is the age of what is real: when the figure, or the figures it is modelled on, came from their
+    source. Only where nothing real stands behind a figure is it the time it was made.
+    """
 
     timestamp: datetime
     settlement_period: int
@@ -45,6 +49,7 @@ class NationalRow:
     wholesale_price_gbp_mwh: float | None = None
     price_source: SignalSource | None = None
     price_fetched_at: datetime | None = None
+    demand_interpolated: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,31 +97,49 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Known:
-    """Real figures that earlier runs stored, by half-hour (and region)."""
+    """Real figures that earlier runs stored, by half-hour (and region), and when the newest of them were fetched.
+
+    `interpolated_demand_mw` is what they stored of the curve between NESO's cardinal points: it comes before a model,
+    and no model is anchored on it.
+    """
 
     carbon_gco2_per_kwh: Mapping[datetime, float] = field(default_factory=dict)
     demand_mw: Mapping[datetime, float] = field(default_factory=dict)
     price_gbp_per_mwh: Mapping[datetime, float] = field(default_factory=dict)
     regional_gco2_per_kwh: Mapping[int, Mapping[datetime, float]] = field(default_factory=dict)
     has_recent_mix: bool = False
+    interpolated_demand_mw: Mapping[datetime, float] = field(default_factory=dict)
+    carbon_fetched_at: datetime | None = None
+    demand_fetched_at: datetime | None = None
+    price_fetched_at: datetime | None = None
+    regional_fetched_at: Mapping[int, datetime] = field(default_factory=dict)
 
 
 def fetched_rows(fetched: Fetched, *, fetched_at: datetime) -> GridRows:
-    """Rows of the sources' own figures, nothing added. Of two sources for a half-hour, NESO comes first."""
+    """Rows of the sources' own figures, and of the curve between NESO's cardinal points.
+
+    Of two published figures for a half-hour NESO's comes first; a published one always comes before the curve, whose
+    half-hours are `modelled`: no source gave them.
+    """
     rows = _NationalRows()
     for intensity in fetched.national_carbon:
         row = rows.at(intensity.start)
         row.carbon_intensity_forecast = intensity.forecast_gco2_per_kwh
         row.carbon_intensity_actual = intensity.actual_gco2_per_kwh
-        row.carbon_index = intensity.index
+        row.carbon_index = intensity.index or _index_of(intensity)
         row.carbon_source = SignalSource.CARBON_INTENSITY_API
         row.carbon_fetched_at = fetched_at
+    published = [demand for demand in fetched.neso_demand if not demand.is_interpolated]
+    curve = [demand for demand in fetched.neso_demand if demand.is_interpolated]
     for demand, source in [
-        *((demand, SignalSource.NESO) for demand in fetched.neso_demand),
+        *((demand, SignalSource.NESO) for demand in published),
         *((demand, SignalSource.ELEXON) for demand in fetched.elexon_demand),
+        *((demand, SignalSource.MODELLED) for demand in curve),
     ]:
-        if rows.at(demand.start).demand_mw is None:
+        row = rows.at(demand.start)
+        if row.demand_mw is None:
             rows.set_demand(demand.start, demand.demand_mw, source, fetched_at)
+            row.demand_interpolated = demand.is_interpolated
     for price in fetched.prices:
         rows.set_price(price.start, price.price_gbp_per_mwh, SignalSource.ELEXON, fetched_at)
     return GridRows(
@@ -190,10 +213,9 @@ class _Invention:
 def _fill_national_carbon(
     rows: _NationalRows, known: Known, ahead: list[datetime], now: datetime, invented: _Invention
 ) -> None:
-    real = {**known.carbon_gco2_per_kwh}
-    for row in rows.in_order():
-        if row.carbon_intensity_forecast is not None:
-            real[row.timestamp] = row.carbon_intensity_forecast
+    came = _values(rows, "carbon_intensity_forecast")
+    real = {**known.carbon_gco2_per_kwh, **came}
+    behind_models = now if came else known.carbon_fetched_at
     missing = [start for start in ahead if start not in real]
     modelled = anchored_carbon(real, missing)
     for start in missing:
@@ -201,25 +223,37 @@ def _fill_national_carbon(
         if start in modelled:
             intensity: float = modelled[start].intensity_gco2_per_kwh
             row.carbon_source = modelled[start].source
+            row.carbon_fetched_at = _age_of(row.carbon_source, behind_models, now)
         else:
             intensity = invented.at(start).national.intensity_gco2_per_kwh
             row.carbon_source = SignalSource.SYNTHETIC
+            row.carbon_fetched_at = now
         row.carbon_intensity_forecast = intensity
         row.carbon_index = carbon_index(intensity, start.year)
-        row.carbon_fetched_at = now
 
 
 def _fill_demand(rows: _NationalRows, known: Known, ahead: list[datetime], now: datetime) -> None:
-    real = {**known.demand_mw, **_values(rows, "demand_mw")}
-    for start, estimate in anchored_demand(real, [start for start in ahead if start not in real]).items():
-        rows.set_demand(start, estimate.demand_mw, estimate.source, now)
+    came = {row.timestamp: row.demand_mw for row in rows.in_order() if row.demand_mw and not row.demand_interpolated}
+    real = {**known.demand_mw, **came}
+    there = {*real, *known.interpolated_demand_mw, *_values(rows, "demand_mw")}
+    behind_models = now if came else known.demand_fetched_at
+    for start, estimate in anchored_demand(real, [start for start in ahead if start not in there]).items():
+        rows.set_demand(start, estimate.demand_mw, estimate.source, _age_of(estimate.source, behind_models, now))
 
 
 def _fill_price(rows: _NationalRows, known: Known, ahead: list[datetime], now: datetime) -> None:
-    real = {**known.price_gbp_per_mwh, **_values(rows, "wholesale_price_gbp_mwh")}
-    demand = {**known.demand_mw, **_values(rows, "demand_mw")}
+    came = _values(rows, "wholesale_price_gbp_mwh")
+    real = {**known.price_gbp_per_mwh, **came}
+    behind_models = now if came else known.price_fetched_at
+    demand = {**known.interpolated_demand_mw, **known.demand_mw, **_values(rows, "demand_mw")}
     for start, estimate in anchored_price(real, [start for start in ahead if start not in real], demand).items():
-        rows.set_price(start, estimate.price_gbp_per_mwh, estimate.source, now)
+        fetched_at = _age_of(estimate.source, behind_models, now)
+        rows.set_price(start, estimate.price_gbp_per_mwh, estimate.source, fetched_at)
+
+
+def _age_of(source: SignalSource, behind_models: datetime | None, now: datetime) -> datetime:
+    """When what stands behind an estimate was fetched: an invented one is as old as itself."""
+    return now if source is SignalSource.SYNTHETIC or behind_models is None else behind_models
 
 
 def _values(rows: _NationalRows, name: str) -> dict[datetime, float]:
@@ -232,11 +266,13 @@ def _missing_regional(
     real: dict[int, dict[datetime, float]] = {
         region: dict(known.regional_gco2_per_kwh.get(region, {})) for region in REGION_IDS
     }
+    came = {row.region_id for row in fetched}
     for row in fetched:
         real[row.region_id][row.timestamp] = row.carbon_intensity_forecast
     for region in REGION_IDS:
         missing = [start for start in ahead if start not in real[region]]
         modelled = anchored_carbon(real[region], missing)
+        behind_models = now if region in came else known.regional_fetched_at.get(region)
         for start in missing:
             if start in modelled:
                 intensity: float = modelled[start].intensity_gco2_per_kwh
@@ -248,7 +284,16 @@ def _missing_regional(
                     SignalSource.SYNTHETIC,
                     dict(figures.mix),
                 )
-            yield RegionalRow(region, start, intensity, carbon_index(intensity, start.year), source, now, mix)
+            index, fetched_at = carbon_index(intensity, start.year), _age_of(source, behind_models, now)
+            yield RegionalRow(region, start, intensity, index, source, fetched_at, mix)
+
+
+def _index_of(intensity: NationalIntensity) -> CarbonIndex | None:
+    """The word for an intensity that came without one."""
+    figure = intensity.actual_gco2_per_kwh
+    if figure is None:
+        figure = intensity.forecast_gco2_per_kwh
+    return None if figure is None else carbon_index(figure, intensity.start.year)
 
 
 def _regional_row(row: RegionalIntensity, fetched_at: datetime) -> RegionalRow:
@@ -256,7 +301,7 @@ def _regional_row(row: RegionalIntensity, fetched_at: datetime) -> RegionalRow:
         region_id=row.region_id,
         timestamp=row.start,
         carbon_intensity_forecast=row.forecast_gco2_per_kwh,
-        carbon_index=row.index,
+        carbon_index=row.index or carbon_index(row.forecast_gco2_per_kwh, row.start.year),
         carbon_source=SignalSource.CARBON_INTENSITY_API,
         fetched_at=fetched_at,
         mix=row.percent_by_fuel,

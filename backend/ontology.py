@@ -121,10 +121,13 @@ class GridSignal(ObjectType):
     carbon_source: SignalSource | None = prop("Where the carbon intensity comes from")
     demand_source: SignalSource | None = prop("Where the demand comes from")
     price_source: SignalSource | None = prop("Where the price comes from")
-    carbon_fetched_at: Moment | None = prop("When the carbon intensity was fetched")
-    demand_fetched_at: Moment | None = prop("When the demand was fetched")
-    price_fetched_at: Moment | None = prop("When the price was fetched")
-    fetched_at: Moment | None = prop("When the oldest of these figures was fetched")
+    carbon_fetched_at: Moment | None = prop(
+        "When the carbon intensity, or what it is modelled on, was fetched; when it was made, if it is synthetic"
+    )
+    demand_fetched_at: Moment | None = prop("The same of the demand")
+    price_fetched_at: Moment | None = prop("The same of the price")
+    fetched_at: Moment | None = prop("The oldest of these three")
+    demand_interpolated: bool = prop("Whether the demand lies on our curve between NESO's cardinal points")
 
 
 class RegionalGridSignal(ObjectType):
@@ -139,7 +142,7 @@ class RegionalGridSignal(ObjectType):
     carbon_intensity_forecast: float | None = prop("Forecast carbon intensity", "gCO2/kWh")
     carbon_index: CarbonIndex | None = prop("The intensity in a word")
     carbon_source: SignalSource = prop("Where the carbon intensity comes from")
-    fetched_at: Moment = prop("When it was fetched")
+    fetched_at: Moment = prop("When it, or what it is modelled on, was fetched; when it was made, if it is synthetic")
 
 
 class GenerationMix(ObjectType):
@@ -184,6 +187,7 @@ class DataCentre(ObjectType):
     status: DataCentreStatus = prop("Whether it takes workloads: only ACTIVE ones do", filterable=True)
     current_carbon_intensity_gco2: float | None = prop("Carbon intensity of its region", "gCO2/kWh")
     carbon_intensity_timestamp: Moment | None = prop("The half-hour that intensity is of", "UTC")
+    carbon_intensity_source: SignalSource | None = prop("Where that intensity comes from")
     is_synthetic: bool = prop("Whether it was made up by this program")
     created_at: Moment = prop("When it was stored")
     updated_at: Moment = prop("When it last changed")

@@ -43,6 +43,13 @@ LEASE_SECONDS = 180.0  # longer than a run whose every source uses up its time
 WORLD_SEED = 1
 WORKLOAD_OWNERS = {"CLOUD", "COLOCATION", "AI_LAB"}
 
+# The stored figure of each kind.
+_COLUMNS = {
+    "carbon": "carbon_intensity_forecast",
+    "demand": "demand_mw",
+    "price": "wholesale_price_gbp_mwh",
+}
+
 _PROCESS = secrets.token_hex(4)  # tells this process from another that had its number
 _SOURCE_STATES = TypeAdapter(dict[str, SourceState])
 
@@ -154,23 +161,44 @@ def _fetch(upstreams: Upstreams | None, now: datetime, last_states: Mapping[str,
 
 
 def _known(stored: Mapping[str, Any]) -> Known:
-    known = Known({}, {}, {}, {}, has_recent_mix=stored["has_recent_mix"])
-    kinds: tuple[tuple[str, str, Any], ...] = (
-        ("carbon_intensity_forecast", "carbon_source", known.carbon_gco2_per_kwh),
-        ("demand_mw", "demand_source", known.demand_mw),
-        ("wholesale_price_gbp_mwh", "price_source", known.price_gbp_per_mwh),
-    )
+    kinds: dict[str, dict[datetime, float]] = {"carbon": {}, "demand": {}, "price": {}}
+    fetched_at: dict[str, datetime | None] = dict.fromkeys(kinds)
+    interpolated: dict[datetime, float] = {}
     for row in stored["national"]:
         start = from_rfc3339(row["timestamp"])
-        for column, source, values in kinds:
-            if row[column] is not None and row[source] in REAL_SOURCES:
-                values[start] = row[column]
-    regional: Any = known.regional_gco2_per_kwh
+        for kind, column in _COLUMNS.items():
+            if row[column] is None:
+                continue
+            if row[f"{kind}_source"] in REAL_SOURCES:
+                kinds[kind][start] = row[column]
+                fetched_at[kind] = _newer(fetched_at[kind], row[f"{kind}_fetched_at"])
+            elif kind == "demand" and row["demand_interpolated"]:
+                interpolated[start] = row[column]
+    regional: dict[int, dict[datetime, float]] = {}
+    regional_fetched_at: dict[int, datetime] = {}
     for row in stored["regional"]:
-        if row["carbon_intensity_forecast"] is not None and row["carbon_source"] in REAL_SOURCES:
-            start = from_rfc3339(row["timestamp"])
-            regional.setdefault(row["region_id"], {})[start] = row["carbon_intensity_forecast"]
-    return known
+        region, intensity = row["region_id"], row["carbon_intensity_forecast"]
+        if intensity is not None and row["carbon_source"] in REAL_SOURCES:
+            regional.setdefault(region, {})[from_rfc3339(row["timestamp"])] = intensity
+            if newest := _newer(regional_fetched_at.get(region), row["fetched_at"]):
+                regional_fetched_at[region] = newest
+    return Known(
+        kinds["carbon"],
+        kinds["demand"],
+        kinds["price"],
+        regional,
+        has_recent_mix=stored["has_recent_mix"],
+        interpolated_demand_mw=interpolated,
+        carbon_fetched_at=fetched_at["carbon"],
+        demand_fetched_at=fetched_at["demand"],
+        price_fetched_at=fetched_at["price"],
+        regional_fetched_at=regional_fetched_at,
+    )
+
+
+def _newer(moment: datetime | None, text: str | None) -> datetime | None:
+    other = None if text is None else from_rfc3339(text)
+    return max((each for each in (moment, other) if each is not None), default=None)
 
 
 def _batch(rows: GridRows, settings: Settings, slot: datetime) -> dict[str, Any]:

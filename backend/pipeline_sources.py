@@ -39,6 +39,10 @@ class SourceState(BaseModel):
     rows: int = 0
     last_success_at: str | None = None
 
+    @property
+    def last_answer_in_words(self) -> str:
+        return f"last answer {self.last_success_at}" if self.last_success_at else "none yet"
+
 
 @dataclass(frozen=True)
 class FetchOutcome:

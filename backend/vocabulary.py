@@ -50,7 +50,7 @@ class DataCentreStatus(Word):
 class SignalSource(Word):
     """Where a stored number came from.
 
-    `MODELLED` is a curve of ours anchored on real figures; `SYNTHETIC` is invented without any.
+    `MODELLED` is a curve of ours through or anchored on real figures; `SYNTHETIC` is invented without any.
     """
 
     CARBON_INTENSITY_API = "carbon_intensity_api"

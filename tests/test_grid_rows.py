@@ -64,6 +64,58 @@ def test_neso_s_demand_comes_before_elexon_s_whichever_order() -> None:
     assert [(row.demand_mw, row.demand_source) for row in rows] == [(29_000, "elexon"), (31_000, "neso")]
 
 
+def test_a_published_figure_comes_before_a_point_on_the_curve_which_is_modelled() -> None:
+    curve = (NationalDemand(AHEAD[0], 31_000, is_interpolated=True), NationalDemand(AHEAD[1], 32_000, True))
+    fetched = Fetched(neso_demand=curve, elexon_demand=(NationalDemand(AHEAD[1], 29_500),))
+    rows = fetched_rows(fetched, fetched_at=NOW).national
+    assert [(row.demand_mw, row.demand_source, row.demand_interpolated) for row in rows] == [
+        (31_000, "modelled", True),
+        (29_500, "elexon", False),
+    ]
+
+
+def test_the_curve_comes_before_a_model_and_anchors_none() -> None:
+    on_the_curve = NationalDemand(AHEAD[10], 60_000, is_interpolated=True)
+    for fetched, known in (
+        (Fetched(neso_demand=(on_the_curve,)), Known(demand_mw={SLOT: 30_000.0})),
+        (Fetched(), Known(demand_mw={SLOT: 30_000.0}, interpolated_demand_mw={AHEAD[10]: 60_000.0})),
+    ):
+        rows = by_start(completed(fetched, known))
+        without = by_start(completed(known=Known(demand_mw={SLOT: 30_000.0})))
+        assert AHEAD[10] not in rows or rows[AHEAD[10]].demand_mw in {60_000, None}
+        assert rows[AHEAD[9]].demand_mw == without[AHEAD[9]].demand_mw
+        assert rows[AHEAD[11]].demand_mw == without[AHEAD[11]].demand_mw
+
+
+def test_a_model_is_as_old_as_the_figures_it_rests_on() -> None:
+    before = NOW - timedelta(days=3)
+    rows = completed(
+        known=Known(
+            carbon_gco2_per_kwh={SLOT: 200.0},
+            demand_mw={SLOT: 30_000.0},
+            price_gbp_per_mwh={SLOT - HALF_HOUR: 80.0},
+            regional_gco2_per_kwh={13: {SLOT: 150.0}},
+            carbon_fetched_at=before,
+            demand_fetched_at=before + timedelta(hours=1),
+            price_fetched_at=before + timedelta(hours=2),
+            regional_fetched_at={13: before + timedelta(hours=3)},
+        )
+    )
+    later = by_start(rows)[AHEAD[1]]
+    assert (later.carbon_source, later.carbon_fetched_at) == (SignalSource.MODELLED, before)
+    assert (later.demand_source, later.demand_fetched_at) == (SignalSource.MODELLED, before + timedelta(hours=1))
+    assert (later.price_source, later.price_fetched_at) == (SignalSource.MODELLED, before + timedelta(hours=2))
+    regions = {row.region_id: row for row in rows.regional if row.timestamp == AHEAD[1]}
+    assert (regions[13].carbon_source, regions[13].fetched_at) == (SignalSource.MODELLED, before + timedelta(hours=3))
+    assert (regions[1].carbon_source, regions[1].fetched_at) == (SignalSource.SYNTHETIC, NOW)
+
+
+def test_an_intensity_without_a_word_of_its_own_gets_the_word_for_its_number() -> None:
+    wordless = NationalIntensity(SLOT, 200, None, None), NationalIntensity(AHEAD[1], None, 10, None)
+    rows = fetched_rows(Fetched(national_carbon=wordless), fetched_at=NOW).national
+    assert [row.carbon_index for row in rows] == [CarbonIndex.HIGH, CarbonIndex.VERY_LOW]
+
+
 def test_a_regional_row_keeps_its_mix() -> None:
     (row,) = fetched_rows(Fetched(regional_carbon=(regional(13, SLOT, 0),)), fetched_at=NOW).regional
     assert (row.region_id, row.carbon_intensity_forecast, row.carbon_source) == (13, 0, "carbon_intensity_api")
@@ -185,3 +237,39 @@ def test_whatever_came_every_half_hour_has_a_figure_and_every_fetched_one_is_kep
             else:
                 assert value is not None
                 assert source in {SignalSource.MODELLED, SignalSource.SYNTHETIC}
+
+
+@settings(max_examples=50)
+@given(published=SOME_AHEAD, elexon=SOME_AHEAD, curve=SOME_AHEAD, known=SOME_AHEAD, curve_known=SOME_AHEAD)
+def test_demand_is_published_before_interpolated_before_modelled(
+    published: set[datetime],
+    elexon: set[datetime],
+    curve: set[datetime],
+    known: set[datetime],
+    curve_known: set[datetime],
+) -> None:
+    fetched = Fetched(
+        neso_demand=(
+            *(NationalDemand(at, 31_000) for at in published),
+            *(NationalDemand(at, 32_000, is_interpolated=True) for at in curve),
+        ),
+        elexon_demand=tuple(NationalDemand(at, 33_000) for at in elexon),
+    )
+    stored = Known(
+        demand_mw=dict.fromkeys(known, 34_000.0),
+        interpolated_demand_mw=dict.fromkeys(curve_known - known, 35_000.0),
+        regional_gco2_per_kwh=REGIONS_KNOWN,
+    )
+    rows = by_start(completed(fetched, stored))
+    for at in AHEAD:
+        found = rows[at].demand_mw, rows[at].demand_source
+        if at in published:
+            assert found == (31_000, SignalSource.NESO)
+        elif at in elexon:
+            assert found == (33_000, SignalSource.ELEXON)
+        elif at in curve:
+            assert found == (32_000, SignalSource.MODELLED)
+        elif at in known | curve_known:
+            assert found == (None, None)
+        else:
+            assert found[1] in {SignalSource.MODELLED, SignalSource.SYNTHETIC}

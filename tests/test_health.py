@@ -7,9 +7,11 @@ import psycopg
 import pytest
 
 from database.postgres import PostgresDatabase
-from grid_world import store_grid
-from half_hours import UTC, half_hour_of
+from grid_world import store_grid, store_world
+from half_hours import HALF_HOUR, UTC, half_hour_of
 from health import Health, read_health
+from pipeline import run_once
+from settings import load_settings
 from supabase_client import Database
 
 NOW = datetime(2026, 11, 22, 8, 14, 30, tzinfo=UTC)
@@ -85,6 +87,65 @@ def test_a_first_run_that_failed_says_why(postgres: PostgresDatabase) -> None:
     found = health(postgres)
     assert not found.serves()
     assert found.explanation() == "the last pipeline run failed: no room on the disk"
+
+
+def said_of(database: Database, now: datetime = NOW) -> tuple[str, list[str]]:
+    found = health(database, now)
+    return found.state, found.reasons
+
+
+def come_from(postgres: PostgresDatabase, source: str, *, region: int, from_half_hour: int = 0) -> None:
+    with psycopg.connect(postgres.conninfo, autocommit=True) as connection:
+        connection.execute(
+            "update regional_grid_signals set carbon_source = %s where region_id = %s and timestamp >= %s",
+            (source, region, half_hour_of(NOW) + from_half_hour * HALF_HOUR),
+        )
+
+
+def test_invented_figures_degrade_and_the_regions_they_are_of_are_named(postgres: PostgresDatabase) -> None:
+    store_world(postgres, NOW, data_centres=13)
+    record_run(postgres, neso="fresh")
+    assert said_of(postgres) == ("ok", [])
+    come_from(postgres, "synthetic", region=13)
+    come_from(postgres, "synthetic", region=7)
+    come_from(postgres, "synthetic", region=17)  # has no data centre
+    come_from(postgres, "synthetic", region=2, from_half_hour=90)
+    assert said_of(postgres) == (
+        "degraded",
+        [
+            "carbon intensity of South Scotland (region 2): is invented (synthetic) in 6 of 96 half-hours",
+            "carbon intensity of South Wales (region 7) and carbon intensity of London (region 13): "
+            "is invented (synthetic): no real figure stands behind it",
+        ],
+    )
+
+
+def test_a_modelled_present_degrades_and_a_modelled_future_does_not(postgres: PostgresDatabase) -> None:
+    store_world(postgres, NOW, data_centres=2)
+    come_from(postgres, "modelled", region=1, from_half_hour=29)
+    assert said_of(postgres) == ("ok", [])
+    come_from(postgres, "modelled", region=2)
+    assert said_of(postgres) == ("degraded", ["carbon intensity of South Scotland (region 2): is modelled"])
+
+
+def test_sources_that_are_away_are_named_with_their_last_answer(postgres: PostgresDatabase) -> None:
+    store_world(postgres, NOW, data_centres=2)
+    come_from(postgres, "synthetic", region=1)
+    record_run(postgres, "partial", neso="fresh", carbon_regional_forecast="failed")
+    assert health(postgres).figure_reasons()[-1] == "without an answer: carbon_regional_forecast (none yet)"
+
+
+def test_a_world_that_is_all_invented_serves_degraded_until_the_pipeline_stops(postgres: PostgresDatabase) -> None:
+    settings = load_settings({})
+    run_once(postgres, settings, None, now=NOW)
+    found = health(postgres)
+    assert (found.state, found.newest_signal_fetched_at) == ("degraded", None)
+    assert "invented" in found.reasons[0]
+    found = health(postgres, NOW + timedelta(hours=3))
+    assert (found.state, found.explanation()) == (
+        "stale",
+        "no figure is real, and the pipeline has not run for long",
+    )
 
 
 def test_signals_that_are_too_old_do_not_serve(postgres: PostgresDatabase) -> None:

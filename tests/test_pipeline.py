@@ -15,6 +15,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import pipeline
 from database.postgres import PostgresDatabase
@@ -28,6 +30,8 @@ from grid_upstreams import (
     regional_gco2_per_kwh,
 )
 from half_hours import HALF_HOUR, UTC, from_rfc3339, settlement_period
+from health import read_health
+from hypothesis_profile import SHARES_A_FIXTURE
 from new_database import as_url
 from pipeline import RunReport, run_once
 from pipeline_sources import Upstreams
@@ -186,6 +190,74 @@ def test_real_figures_take_the_place_of_synthetic_ones(postgres: PostgresDatabas
     assert {row["carbon_source"] for row in regional_signals(postgres).values()} == {"carbon_intensity_api"}
     mixes = rows(postgres, "generation_mix", "mix_id", where=(Where("region_id", False, "is_null"),))
     assert {row["mix_source"] for row in mixes} == {"carbon_intensity_api"}
+
+
+# Published, interpolated, modelled, invented: each comes before the next.
+ORDER = (("elexon", False), ("modelled", True), ("modelled", False), ("synthetic", False))
+
+
+@settings(max_examples=60, suppress_health_check=SHARES_A_FIXTURE)
+@given(offers=st.lists(st.tuples(st.sampled_from(ORDER), st.integers(1, 5)), min_size=1, max_size=6))
+def test_what_is_stored_is_the_best_that_was_offered_and_of_real_ones_the_newest(
+    postgres: PostgresDatabase, offers: list[tuple[tuple[str, bool], int]]
+) -> None:
+    with psycopg.connect(postgres.conninfo, autocommit=True) as connection:
+        connection.execute("truncate grid_signals cascade")
+    best = min(ORDER.index(kind) for kind, _ in offers)
+    same = [(number, minute) for number, (kind, minute) in enumerate(offers) if ORDER.index(kind) == best]
+    # Of figures that nobody published the last one made is the one to keep, whatever it is modelled on.
+    expected = max(same, key=lambda offer: (offer[1], offer[0])) if best == 0 else same[-1]
+    for number, ((source, interpolated), minute) in enumerate(offers):
+        row = {
+            "timestamp": SLOT,
+            "settlement_period": 17,
+            "demand_mw": 30_000 + number,
+            "demand_source": source,
+            "demand_interpolated": interpolated,
+            "demand_fetched_at": NOW + timedelta(minutes=minute),
+        }
+        postgres.call("store_signals", {"p_batch": {"national": [row]}})
+    (stored,) = rows(postgres, "grid_signals", "timestamp")
+    assert (stored["demand_source"], stored["demand_interpolated"]) == ORDER[best]
+    assert stored["demand_mw"] == 30_000 + expected[0]
+
+
+def test_after_the_clock_was_set_back_new_figures_take_the_place_of_those_of_the_future(
+    postgres: PostgresDatabase, upstream: GridUpstreams
+) -> None:
+    ahead = NOW + timedelta(hours=26)
+    upstream.now = ahead
+    run(postgres, upstream, ahead)
+    upstream.now = NOW
+    assert run(postgres, upstream, NOW).state == "succeeded"
+    later = signals(postgres)[SLOT + timedelta(hours=30)]
+    assert from_rfc3339(later["carbon_fetched_at"]) == NOW
+
+
+def test_without_sources_for_days_the_figures_say_how_old_what_is_real_of_them_is(
+    postgres: PostgresDatabase, upstream: GridUpstreams
+) -> None:
+    run(postgres, upstream)
+    upstream.faults = {"/carbon/": Reply(status=500), "/neso/": Reply(status=500), "/elexon/": Reply(status=500)}
+    later = NOW + timedelta(hours=30)
+    assert run(postgres, upstream, later).state == "partial"
+
+    grid = postgres.call("grid_context", {"p_now": later})
+    assert grid["national"]["forecast"]["carbon_sources"] == {"carbon_intensity_api": 36, "modelled": 60}
+    london = next(region for region in grid["regional"] if region["region_id"] == 13)
+    for forecast in (grid["national"]["forecast"], london["forecast"]):
+        assert from_rfc3339(forecast["oldest_fetched_at"]) == NOW
+    found = read_health(postgres, now=later, version="1")
+    assert (found.state, found.serves()) == ("degraded", True)
+    assert "wholesale price" in found.figure_reasons()[0]
+    assert "is stale: it rests on figures fetched at 2026-11-22T08:14:30Z" in found.figure_reasons()[0]
+    assert "elexon_market_index_price (last answer 2026-11-22T08:14:30Z)" in found.figure_reasons()[-1]
+
+    much_later = NOW + timedelta(days=12)
+    run(postgres, upstream, much_later)
+    found = read_health(postgres, now=much_later, version="1")
+    assert (found.state, found.newest_signal_age_seconds) == ("degraded", None)
+    assert "is invented (synthetic): no real figure stands behind it" in found.figure_reasons()[0]
 
 
 def test_a_source_that_fails_keeps_its_rows_and_the_others_go_on(database: Database, upstream: GridUpstreams) -> None:

@@ -172,10 +172,10 @@ class _Offers:
         )
 
     def _items(self, centre: DataCentre) -> Iterator[Item]:
-        facility = _facility(centre)
+        facility, origin = _facility(centre), self.reading.origin_tags(centre.region_id)
         for ahead in self.slots[centre.dc_id]:
             slot = _Slot(centre, self.reading.start(ahead))
-            groups = (self._grid_signals(centre.region_id, ahead), facility)
+            groups = (self._grid_signals(centre.region_id, ahead), origin, facility)
             yield Item(
                 id=slot.item_id,
                 descriptor=Descriptor(

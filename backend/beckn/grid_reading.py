@@ -23,6 +23,7 @@ from decisions.freshness import STALE_AFTER
 from decisions.runs import Floats
 from decisions.signals import GridSignals, line_up
 from half_hours import HALF_HOUR
+from provenance import SignalName, in_a_row, origin_remarks, signal_title
 from vocabulary import Fuel
 
 # As NESO counts it: biomass is low in carbon there, but not renewable.
@@ -74,6 +75,22 @@ class GridReading:
             values["observed-at"] = self._fetched_at(region_id)
         return TagGroup.known("grid-signal", values)
 
+    def origin_tags(self, region_id: int) -> TagGroup | None:
+        """In words what no source gave of a region's figures and the nation's, as the group `grid-signal-origin`."""
+        national, region = self.grid.national.forecast, self._region(region_id)
+        series: dict[str, tuple[SignalName, int | None, str | None, SourceCounts]] = {
+            "wholesale-price": (SignalName.WHOLESALE_PRICE, None, None, national.price_sources),
+            "grid-stress": (SignalName.GRID_STRESS, None, None, national.demand_sources),
+        }
+        if region is not None:
+            carbon = SignalName.CARBON_INTENSITY, region_id, region.short_name, region.forecast.carbon_sources
+            series["carbon-intensity"] = carbon
+        values: dict[str, TagValue] = {}
+        for code, (signal, of_region, place, sources) in series.items():
+            if remarks := origin_remarks(signal, sources):
+                values[code] = f"The {signal_title(signal, of_region, place)} {in_a_row(remarks)}."
+        return TagGroup.known("grid-signal-origin", values)
+
     def good_until(self, region_id: int) -> datetime:
         """The end of the present half-hour or, if sooner, when the oldest figure grows stale; never before now."""
         end, fetched_at = self.start(1), self._fetched_at(region_id)
@@ -116,7 +133,12 @@ class GridReading:
         if newest is None or ahead > 0 or all(share is None for share in newest.mix.values()):
             return {}
         shares = {f"mix-{fuel}-percent": newest.mix[fuel] for fuel in sorted(newest.mix)}
-        return {"renewable-mix-percent": renewable_percent(newest.mix), **shares, "mix-half-hour": newest.timestamp}
+        return {
+            "renewable-mix-percent": renewable_percent(newest.mix),
+            **shares,
+            "mix-half-hour": newest.timestamp,
+            "mix-source": newest.source,
+        }
 
     def _region(self, region_id: int) -> RegionalSignals | None:
         return next((region for region in self.grid.regional if region.region_id == region_id), None)

@@ -69,6 +69,8 @@ class NationalSignal(_Fact):
     carbon_source: str | None = None
     demand_source: str | None = None
     price_source: str | None = None
+    demand_fetched_at: UtcDatetime | None = None
+    price_fetched_at: UtcDatetime | None = None
     fetched_at: UtcDatetime | None = None
 
 
@@ -83,6 +85,8 @@ class NationalForecast(_Fact):
     carbon_sources: SourceCounts = {}
     demand_sources: SourceCounts = {}
     price_sources: SourceCounts = {}
+    oldest_demand_fetched_at: UtcDatetime | None = None
+    oldest_price_fetched_at: UtcDatetime | None = None
     oldest_fetched_at: UtcDatetime | None = None
 
 
@@ -147,6 +151,7 @@ class GenerationMix(_Fact):
 
     region_id: int | None = None
     timestamp: UtcDatetime | None = None
+    source: str | None = None
     mix: dict[str, float | None] = {}
 
 

@@ -42,6 +42,27 @@ class MixShares(_Published):
     )
 
 
+class FigureSources(_Published):
+    """Where each figure of the present half-hour comes from; null is not stated."""
+
+    carbon_intensity: str | None = Field(
+        default=None,
+        description="`carbon_intensity_api`, `modelled` (a curve of ours on real figures) or `synthetic` (invented).",
+        examples=["carbon_intensity_api"],
+    )
+    grid_stress: str | None = Field(
+        default=None, description="Of the demand: `neso`, `elexon`, `modelled` or `synthetic`.", examples=["elexon"]
+    )
+    wholesale_price: str | None = Field(
+        default=None,
+        description="`elexon`, `modelled` or `synthetic`. No source publishes a price ahead of time: it is modelled.",
+        examples=["modelled"],
+    )
+    generation_mix: str | None = Field(
+        default=None, description="`carbon_intensity_api` or `synthetic`.", examples=["carbon_intensity_api"]
+    )
+
+
 class EnergyProfile(_Published):
     """The grid at the data centre in the present half-hour, as stored."""
 
@@ -56,6 +77,8 @@ class EnergyProfile(_Published):
         description="National wholesale price, £/MWh; may be negative.", examples=[83.2]
     )
     generation_mix: MixShares
+    # Outputs of before scorer 1.1.0 have none.
+    sources: FigureSources = FigureSources()
 
 
 class ComputeProfile(_Published):
@@ -245,10 +268,15 @@ class SignalProvenance(_Published):
     signal: str = Field(description="`wholesale_price`, `grid_stress` or `carbon_intensity`.")
     region_id: int | None = Field(description="Region of a carbon intensity; null for national signals.")
     sources: dict[str, int] = Field(description="Half-hours by source.", examples=[{"elexon": 80, "neso": 16}])
-    oldest_fetched_at: datetime | None = Field(description="When its oldest figure was fetched.")
+    oldest_fetched_at: datetime | None = Field(
+        description="When its oldest figure was fetched; of modelled ones, the figures they are modelled on. Null "
+        "where all are invented."
+    )
     age_minutes: float | None = Field(description="How old that is, minutes.", examples=[4.2])
     freshness: str = Field(
-        description="`fresh`, `stale` (older than two hours), `undated` or `missing`.", examples=["fresh"]
+        description="`fresh`, `stale` (what is real of it is older than two hours), `invented` (nothing is real), "
+        "`undated` or `missing`.",
+        examples=["fresh"],
     )
     known_half_hours: int = Field(description="Half-hours known from the present one on.", examples=[96])
     unknown_half_hours: int = Field(description="Unknown ones among them.", examples=[0])
@@ -302,7 +330,8 @@ class OutputMetadata(_Published):
     policy: Policy = Field(description="The weights of the parts of J.", examples=["balanced"])
     carbon_price_gbp_per_t: float = Field(description="Carbon price, £/tCO2.", examples=[100])
     warnings: list[str] = Field(
-        description="What a reader should know: stale, undated or missing signals, assumed energy.",
+        description="What a reader should know: signals that are invented, modelled, stale, undated or missing, and "
+        "assumed energy.",
         examples=[["The wholesale price is stale: its oldest figure was fetched 3 h 10 min ago."]],
     )
 

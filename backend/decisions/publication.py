@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from decisions.feasibility import Violation
 from decisions.freshness import SignalState
 from decisions.objective import Parts
 from decisions.output import DecisionOutput, Scorer
-from decisions.rationale import decision_rationale, option_rationale
+from decisions.rationale import decision_rationale, option_rationale, origin_sentence
 from decisions.scoring import SCORER_VERSION, Assessment, Decision, RunEstimate
 from vocabulary import Fuel
 
@@ -65,7 +65,10 @@ def publish(
         ((option, _score(option, judgements.get(option.centre.dc_id))) for option in decision.options),
         key=lambda scored: (not scored[0].feasible, -scored[1], scored[0].rank),
     )
-    options = [_option(option, score, judgements.get(option.centre.dc_id), surroundings) for option, score in ranked]
+    options = [
+        _option(option, score, judgements.get(option.centre.dc_id), surroundings, decision.signal_states)
+        for option, score in ranked
+    ]
     return DecisionOutput(
         data_centre_options=options,
         task=_task(context.task),
@@ -104,12 +107,19 @@ class _Surroundings:
     def energy_profile(self, centre: DataCentre) -> output.EnergyProfile:
         region = self._regions.get(centre.region_id)
         present = region.current_at(self._as_of) if region else None
+        mix = self._mixes.get(centre.region_id)
         return output.EnergyProfile(
             current_carbon_intensity_gco2=present.carbon_intensity_forecast if present else None,
             regional_carbon_index=present.carbon_index if present else None,
             grid_stress_score=self.national.grid_stress_score if self.national else None,
             wholesale_price_gbp_mwh=self.national.wholesale_price_gbp_mwh if self.national else None,
-            generation_mix=_mix_shares(self._mixes.get(centre.region_id)),
+            generation_mix=_mix_shares(mix),
+            sources=output.FigureSources(
+                carbon_intensity=present.carbon_source if present else None,
+                grid_stress=self.national.demand_source if self.national else None,
+                wholesale_price=self.national.price_source if self.national else None,
+                generation_mix=mix.source if mix else None,
+            ),
         )
 
 
@@ -133,6 +143,7 @@ def _option(
     score: float,
     judgement: Judgement | None,
     surroundings: _Surroundings,
+    signal_states: Sequence[SignalState],
 ) -> output.DataCentreOption:
     centre = option.centre
     judged = judgement.score if judgement else None
@@ -152,7 +163,8 @@ def _option(
         suitability_score=score,
         deterministic_score=option.score,
         scores_disagree=judged is not None and abs(judged - option.score) > DISAGREEMENT_POINTS,
-        rationale=judgement.sentence if judgement else option_rationale(option),
+        rationale=(judgement.sentence if judgement else option_rationale(option))
+        + origin_sentence(signal_states, {centre.region_id}),
         constraint_violations=[published_violation(violation) for violation in option.violations],
         objective_gbp=tidy(run.objective_gbp) if run else None,
         score_breakdown=published_breakdown(run.parts) if run else None,
@@ -252,9 +264,11 @@ def _summary(decision: Decision, ranked: list[Assessment]) -> output.DecisionSum
         basis=str(load.basis),
     )
     signals = [_signal(state) for state in decision.signal_states]
+    compared = {option.centre.region_id for option, _ in placed[:2]} or {each.centre.region_id for each in ranked}
+    origin = origin_sentence(decision.signal_states, compared)
     if not placed:
         return output.DecisionSummary(
-            rationale=waiting.reason if waiting else "",
+            rationale=(waiting.reason if waiting else "") + origin,
             workload=workload,
             latest_start=decision.latest_start,
             waiting=output.Waiting(status=waiting.status, reason=waiting.reason) if waiting else None,
@@ -267,7 +281,7 @@ def _summary(decision: Decision, ranked: list[Assessment]) -> output.DecisionSum
         start=run.start,
         end=run.end,
         objective_gbp=tidy(run.objective_gbp),
-        rationale=decision_rationale(placed),
+        rationale=decision_rationale(placed) + origin,
         workload=workload,
         latest_start=decision.latest_start,
         least_objective_dc_id=decision.chosen.centre.dc_id if decision.chosen else None,

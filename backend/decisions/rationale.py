@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
+from decisions.freshness import SignalState
 from decisions.scoring import Assessment, RunEstimate
+from provenance import in_a_row, origin_remarks, signal_title
+from vocabulary import SignalSource
 
 
 def option_rationale(option: Assessment) -> str:
@@ -32,6 +35,25 @@ def decision_rationale(placed: Sequence[tuple[Assessment, RunEstimate]]) -> str:
     if margin_gbp < 0:
         return f"{answer}, preferred to {_place(runner_up)} although that counts {pounds(-margin_gbp)} less."
     return f"{answer}: {_place(runner_up)}, the next best, counts {pounds(margin_gbp)} more."
+
+
+def origin_sentence(states: Iterable[SignalState], region_ids: Collection[int]) -> str:
+    """What no source gave of the national signals and those of some regions, as a sentence to add; else nothing."""
+    invented, modelled = str(SignalSource.SYNTHETIC), str(SignalSource.MODELLED)
+    named: dict[str, list[str]] = {invented: [], modelled: []}
+    for state in states:
+        if state.region_id is None or state.region_id in region_ids:
+            title = signal_title(state.signal, state.region_id, state.place)
+            if state.sources.get(invented):
+                named[invented].append(title)
+            elif origin_remarks(state.signal, state.sources):
+                named[modelled].append(title)
+    parts = [
+        f"{adjective} figures of the {in_a_row(titles)}"
+        for adjective, titles in (("invented (synthetic)", named[invented]), ("modelled", named[modelled]))
+        if titles
+    ]
+    return f" This rests on {in_a_row(parts)}." if parts else ""
 
 
 def figures(run: RunEstimate) -> str:

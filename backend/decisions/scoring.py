@@ -29,7 +29,7 @@ from decisions.suitability import suitability_score
 from vocabulary import Policy
 
 # Stored with every decision. Raise it with any change that alters an output; see docs/scoring.md.
-SCORER_VERSION = "1.0.0"
+SCORER_VERSION = "1.1.0"
 
 
 @dataclass(frozen=True)

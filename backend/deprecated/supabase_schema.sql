@@ -149,6 +149,19 @@ create table public.write_probe (
     only_row boolean primary key default true check (only_row),
     written_at timestamptz not null check (isfinite(written_at))
 ) with (fillfactor = 10);
+
+-- A figure never says it is of a source that did not give it. Stored NESO demand was nearly all our own curve between
+-- NESO's twelve daily points, and nothing tells those rows from the few published ones: all of it is called modelled,
+-- and what is still ahead is fetched anew by the next run.
+alter table public.grid_signals add column demand_interpolated boolean not null default false;
+update public.grid_signals set demand_source = 'modelled', demand_interpolated = true where demand_source = 'neso';
+-- A national actual of 0 beside a forecast of another order was never measured.
+update public.grid_signals
+set carbon_intensity_actual = null
+where carbon_intensity_actual = 0 and carbon_intensity_forecast > 50 and carbon_source = 'carbon_intensity_api';
+alter table public.data_centres
+    add column carbon_intensity_source text
+        check (carbon_intensity_source in ('carbon_intensity_api', 'modelled', 'synthetic'));
 $statements$;
         insert into public.schema_version (version, compatible_from) values (2, 1);
     end if;
@@ -161,10 +174,10 @@ where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
 set local pylon.functions =
-    'half_hour_of source_rank counted national_forecast_series regional_forecast_series current_mix '
-    'grid_context regional_overview live_state workload_with_decision workload_detail workloads_page '
-    'system_health known_signals signal_history beckn_same_place beckn_key_id beckn_leads_inside '
-    'beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order beckn_free_kw';
+    'half_hour_of source_rank stored_is_newer counted national_forecast_series regional_forecast_series '
+    'current_mix grid_context regional_overview live_state workload_with_decision workload_detail '
+    'workloads_page system_health figure_origins known_signals signal_history beckn_same_place beckn_key_id '
+    'beckn_leads_inside beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order beckn_free_kw';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -236,6 +249,18 @@ as $$
 $$;
 comment on function public.source_rank is 'How much a figure of this source counts: synthetic 0, modelled 1, real 2.';
 
+-- Of two real figures the one fetched later counts. Hours later it cannot have been: then the clock was set back between
+-- them, and the one that is offered now is the newer.
+create or replace function public.stored_is_newer(source text, stored_at timestamptz, offered_at timestamptz)
+returns boolean
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select public.source_rank(source) = 2 and stored_at is not null
+        and (offered_at is null or (stored_at > offered_at and stored_at < offered_at + interval '6 hours'))
+$$;
+
 
 -- Tables -------------------------------------------------------------------------------------------------------
 
@@ -278,6 +303,8 @@ create table if not exists public.grid_signals (
     price_fetched_at timestamptz,
     -- The age of a row is the age of its oldest figure.
     fetched_at timestamptz generated always as (least(carbon_fetched_at, demand_fetched_at, price_fetched_at)) stored,
+    -- A modelled demand that lies on the curve between NESO's cardinal points: nearer to a published one than a model.
+    demand_interpolated boolean not null default false,
     check ((carbon_intensity_forecast is null and carbon_intensity_actual is null) or carbon_source is not null),
     check (demand_mw is null or demand_source is not null),
     check (wholesale_price_gbp_mwh is null or price_source is not null)
@@ -330,6 +357,7 @@ create table if not exists public.data_centres (
     -- Taken from the region's signal by the pipeline, with the half-hour it is true for.
     current_carbon_intensity_gco2 double precision check (current_carbon_intensity_gco2 >= 0 and current_carbon_intensity_gco2 < 'infinity'),
     carbon_intensity_timestamp timestamptz,
+    carbon_intensity_source text check (carbon_intensity_source in ('carbon_intensity_api', 'modelled', 'synthetic')),
     is_synthetic boolean not null default false,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now()
@@ -600,6 +628,7 @@ as $$
 $$;
 comment on function public.counted is 'How often each word stands in a list: {"elexon": 80, "neso": 16}.';
 
+-- Of each figure, when the oldest of those fetched was fetched: what is invented never was, whenever it was made.
 -- Half-hours without a row are nulls in their place, so that a position in an array is always a time.
 create or replace function public.national_forecast_series(p_start timestamptz)
 returns json
@@ -616,7 +645,13 @@ as $$
         'carbon_sources', public.counted(array_agg(g.carbon_source)),
         'demand_sources', public.counted(array_agg(g.demand_source)),
         'price_sources', public.counted(array_agg(g.price_source)),
-        'oldest_fetched_at', min(g.fetched_at))
+        'oldest_carbon_fetched_at', min(g.carbon_fetched_at) filter (where g.carbon_source <> 'synthetic'),
+        'oldest_demand_fetched_at', min(g.demand_fetched_at) filter (where g.demand_source <> 'synthetic'),
+        'oldest_price_fetched_at', min(g.price_fetched_at) filter (where g.price_source <> 'synthetic'),
+        'oldest_fetched_at', least(
+            min(g.carbon_fetched_at) filter (where g.carbon_source <> 'synthetic'),
+            min(g.demand_fetched_at) filter (where g.demand_source <> 'synthetic'),
+            min(g.price_fetched_at) filter (where g.price_source <> 'synthetic')))
     from generate_series(p_start, p_start + interval '47 hours 30 minutes', interval '30 minutes') as slot
     left join public.grid_signals g on g.timestamp = slot
 $$;
@@ -631,7 +666,7 @@ as $$
         'start', p_start,
         'carbon_intensity_gco2_per_kwh', json_agg(g.carbon_intensity_forecast order by slot),
         'carbon_sources', public.counted(array_agg(g.carbon_source)),
-        'oldest_fetched_at', min(g.fetched_at))
+        'oldest_fetched_at', min(g.fetched_at) filter (where g.carbon_source <> 'synthetic'))
     from generate_series(p_start, p_start + interval '47 hours 30 minutes', interval '30 minutes') as slot
     left join public.regional_grid_signals g on g.region_id = p_region_id and g.timestamp = slot
 $$;
@@ -644,9 +679,13 @@ language sql
 stable
 set search_path = ''
 as $$
-    select json_build_object('region_id', p_region_id, 'timestamp', m.timestamp, 'mix', json_object_agg(m.fuel, m.percentage))
+    select json_build_object(
+        'region_id', p_region_id,
+        'timestamp', m.timestamp,
+        'source', (array_agg(m.mix_source order by public.source_rank(m.mix_source)))[1],
+        'mix', json_object_agg(m.fuel, m.percentage))
     from (
-        select regional.timestamp, regional.fuel, regional.percentage
+        select regional.timestamp, regional.fuel, regional.percentage, regional.mix_source
         from public.generation_mix regional
         where regional.region_id = p_region_id
             and regional.timestamp = (
@@ -655,7 +694,7 @@ as $$
                 where newest.region_id = p_region_id
                     and newest.timestamp between p_now - interval '2 hours' and p_now)
         union all
-        select national.timestamp, national.fuel, national.percentage
+        select national.timestamp, national.fuel, national.percentage, national.mix_source
         from public.generation_mix national
         where p_region_id is null
             and national.national_timestamp = (
@@ -701,7 +740,7 @@ as $$
                     'carbon_intensity_forecast', s.carbon_intensity_forecast,
                     'carbon_index', s.carbon_index,
                     'carbon_source', s.carbon_source,
-                    'fetched_at', s.fetched_at) end,
+                    'fetched_at', case when s.carbon_source <> 'synthetic' then s.fetched_at end) end,
                 'forecast', public.regional_forecast_series(s.region_id, moment.slot)) order by s.region_id)
             from sited s, moment
             where s.region_id in (select region_id from centres)), '[]'),
@@ -866,7 +905,7 @@ as $$
             from public.generation_mix m
             where m.region_id = r.region_id and m.timestamp = g.timestamp), '{}'),
         'data_source', g.carbon_source,
-        'fetched_at', g.fetched_at) order by r.region_id)
+        'fetched_at', case when g.carbon_source <> 'synthetic' then g.fetched_at end) order by r.region_id)
     from public.regions r
     left join public.regional_grid_signals g
         on g.region_id = r.region_id and g.timestamp = public.half_hour_of(p_now)
@@ -944,7 +983,8 @@ as $$
             select coalesce(json_agg(s order by s.asset_id), '[]')
             from (select * from public.storage_assets where status <> 'OFFLINE' order by asset_id limit 1000) as s) end,
         'last_updated', (
-            select max(finished_at) from public.pipeline_runs where state in ('succeeded', 'partial')),
+            select max(finished_at) from public.pipeline_runs
+            where state in ('succeeded', 'partial') and finished_at <= clock_timestamp() + interval '1 minute'),
         'pipeline_running', exists (
             select from public.pipeline_runs where state = 'running' and lease_until > clock_timestamp()))
 $$;
@@ -1013,7 +1053,9 @@ as $$
 begin
     return json_build_object(
         'last_run', (
-            select to_json(r) from public.pipeline_runs r where r.finished_at is not null order by r.finished_at desc limit 1),
+            -- Not one that ended in what was the future: its clock was set back since.
+            select to_json(r) from public.pipeline_runs r
+            where r.finished_at <= clock_timestamp() + interval '1 minute' order by r.finished_at desc limit 1),
         'running', (
             select to_json(r) from public.pipeline_runs r
             where r.state = 'running' and r.lease_until > clock_timestamp() order by r.slot desc limit 1),
@@ -1021,13 +1063,70 @@ begin
             select to_json(g) from public.grid_signals g where g.timestamp = public.half_hour_of(p_now)),
         -- The limit takes no row away. It tells the planner how few there are, or it would plan anew for every call.
         'newest_fetch', (
-            select max(ahead.fetched_at)
+            select max(greatest(
+                case when ahead.carbon_source <> 'synthetic' then ahead.carbon_fetched_at end,
+                case when ahead.demand_source <> 'synthetic' then ahead.demand_fetched_at end,
+                case when ahead.price_source <> 'synthetic' then ahead.price_fetched_at end))
             from (
-                select g.fetched_at from public.grid_signals g
+                select g.* from public.grid_signals g
                 where g.timestamp >= public.half_hour_of(p_now)
                     and g.timestamp < public.half_hour_of(p_now) + interval '48 hours'
                 order by g.timestamp
-                limit 96) as ahead));
+                limit 96) as ahead),
+        'figures', public.figure_origins(p_now));
+end
+$$;
+
+-- Where the figures that decisions are made from come from, in the 48 hours from the half-hour of p_now: the nation's
+-- price and stress, and the intensity of every region with a data centre that is not OFFLINE. [{signal, region_id,
+-- short_name, sources: {source: half-hours}, present_source, oldest_fetched_at: of what was fetched}…].
+create or replace function public.figure_origins(p_now timestamptz)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    slot constant timestamptz := public.half_hour_of(p_now);
+begin
+    return (
+        with ahead as materialized (
+            select g.* from public.grid_signals g
+            where g.timestamp >= slot and g.timestamp < slot + interval '48 hours'
+            order by g.timestamp
+            limit 96
+        ),
+        figures as (
+            select
+                'wholesale_price' as signal, null::integer as region_id, null::text as short_name,
+                public.counted(array_agg(a.price_source)) as sources,
+                max(a.price_source) filter (where a.timestamp = slot) as present_source,
+                min(a.price_fetched_at) filter (where a.price_source <> 'synthetic') as oldest_fetched_at
+            from ahead a
+            union all
+            select
+                'grid_stress', null, null,
+                public.counted(array_agg(a.demand_source)),
+                max(a.demand_source) filter (where a.timestamp = slot),
+                min(a.demand_fetched_at) filter (where a.demand_source <> 'synthetic')
+            from ahead a
+            union all
+            select 'carbon_intensity', r.region_id, r.short_name, of_region.sources, of_region.present, of_region.oldest
+            from public.regions r
+            cross join lateral (
+                select
+                    public.counted(array_agg(s.carbon_source)) as sources,
+                    max(s.carbon_source) filter (where s.timestamp = slot) as present,
+                    min(s.fetched_at) filter (where s.carbon_source <> 'synthetic') as oldest
+                from (
+                    select g.timestamp, g.carbon_source, g.fetched_at
+                    from public.regional_grid_signals g
+                    where g.region_id = r.region_id and g.timestamp >= slot and g.timestamp < slot + interval '48 hours'
+                    order by g.timestamp
+                    limit 96) as s) as of_region
+            where r.region_id in (select d.region_id from public.data_centres d where d.status <> 'OFFLINE')
+        )
+        select json_agg(f order by f.signal desc, f.region_id) from figures f);
 end
 $$;
 
@@ -1049,7 +1148,7 @@ as $$
             select json_agg(s order by s.region_id, s.timestamp)
             from public.regions r
             cross join lateral (
-                select g.region_id, g.timestamp, g.carbon_intensity_forecast, g.carbon_source
+                select g.region_id, g.timestamp, g.carbon_intensity_forecast, g.carbon_source, g.fetched_at
                 from public.regional_grid_signals g
                 where g.region_id = r.region_id
                     and g.timestamp >= public.half_hour_of(p_now) - interval '1 day'
@@ -1058,7 +1157,8 @@ as $$
             select from public.generation_mix m
             where m.national_timestamp between p_now - interval '2 hours' and p_now and m.mix_source <> 'synthetic'),
         'last_sources', coalesce((
-            select r.sources from public.pipeline_runs r where r.sources <> '{}' order by r.slot desc limit 1), '{}'))
+            -- By the token and not by the slot: tokens only ever grow, and a clock may be set back.
+            select r.sources from public.pipeline_runs r where r.sources <> '{}' order by r.lease_token desc limit 1), '{}'))
 $$;
 
 -- What is stored of the half-hours that begin in [p_from, p_to), for replays: of the nation, and of every region with a

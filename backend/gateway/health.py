@@ -11,7 +11,7 @@ from beckn.network_health import NetworkHealth, network_health
 from beckn.network_settings import NetworkSettings
 from decisions.queue import WorkQueue
 from gateway.deciding import DecidingStatus
-from health import STALE_AFTER, read_health
+from health import STALE_AFTER, FigureOrigin, Health, read_health
 from ontology import Moment
 from supabase_client import Database
 
@@ -54,6 +54,7 @@ class GatewayHealth(BaseModel):
     deciding: DecidingStatus
     signals: SignalState
     streams: StreamState
+    figures: list[FigureOrigin] = Field(description="Where the figures come from that decisions are made from")
     network: NetworkHealth | None = Field(description="The Beckn network; null where the gateway has not joined it")
 
 
@@ -83,7 +84,7 @@ def read_gateway_health(
     )
     joined = None if network is None else network_health(database, network)
     awaited = queue.readiness(now).awaited if waiting.depth else None
-    reasons = [*_reasons(waiting, awaited, deciding, signals), *(_network_reasons(joined) if joined else [])]
+    reasons = [*_reasons(waiting, awaited, deciding, signals, data), *(_network_reasons(joined) if joined else [])]
     state: Literal["ok", "degraded", "stopped"] = "degraded" if reasons else "ok"
     return GatewayHealth(
         state=state if deciding.running else "stopped",
@@ -94,18 +95,22 @@ def read_gateway_health(
         deciding=deciding,
         signals=signals,
         streams=streams,
+        figures=data.figures,
         network=joined,
     )
 
 
-def _reasons(queue: QueueState, awaited: str | None, deciding: DecidingStatus, signals: SignalState) -> list[str]:
+def _reasons(
+    queue: QueueState, awaited: str | None, deciding: DecidingStatus, signals: SignalState, data: Health
+) -> list[str]:
     reasons = []
     if not deciding.running:
         reasons.append("no decisions are made: the deciding process is not running, it is started again")
     if deciding.model is not None and deciding.model.detail is not None:
         reasons.append(deciding.model.detail)
-    if signals.stale:
+    if signals.stale and not data.serves():
         reasons.append("the grid's signals are stale: is the API server running?")
+    reasons += data.figure_reasons()
     if awaited is not None:
         reasons.append(f"workloads wait for {awaited}")
     if queue.dead:

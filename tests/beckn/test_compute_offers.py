@@ -227,6 +227,24 @@ def test_an_unknown_grid_leaves_the_facility() -> None:
     assert {item.price for item in listed} == {Price(currency="GBP")}
 
 
+def test_an_offer_says_in_words_what_no_source_gave() -> None:
+    grid = a_grid().model_dump(mode="json")
+    grid["national"]["forecast"] |= {
+        "price_sources": {"synthetic": 6},
+        "demand_sources": {"elexon": 4, "modelled": 2},
+    }
+    grid["regional"][0]["forecast"]["carbon_sources"] = {"carbon_intensity_api": 3, "synthetic": 2}
+    listed = items(compute_offers(GridContext.model_validate(grid), now=NOON))
+    for item in listed:
+        assert tags(item, "grid-signal-origin") == {
+            "wholesale-price": "The wholesale price is invented (synthetic): no real figure stands behind it.",
+            "grid-stress": "The grid stress is modelled in 2 of 6 half-hours.",
+            "carbon-intensity": "The carbon intensity of London (region 13) is invented (synthetic) in 2 of 5 "
+            "half-hours.",
+        }
+    assert tags(items(compute_offers(a_grid(), now=NOON))[0], "grid-signal-origin") == {}
+
+
 def test_a_facility_is_shown_as_it_is_stored() -> None:
     stored = centre(min_load_percentage=10, ramp_rate_mw_per_min=None, is_synthetic=True)
     assert tags(items(compute_offers(a_grid(stored), now=NOON))[0], "facility") == {

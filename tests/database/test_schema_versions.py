@@ -29,6 +29,10 @@ EMBEDDED = 18
 # What a migration is to change in the rows that are kept here: (version it leads to, table, column) → the new value.
 CHANGED: dict[tuple[int, str, str], Callable[[dict[str, Any]], Any]] = {
     (2, "compute_workloads", "deadline"): lambda row: None if row["deadline"] == "infinity" else row["deadline"],
+    # What was stored as NESO's was nearly all our own curve.
+    (2, "grid_signals", "demand_source"): lambda row: (
+        "modelled" if row["demand_source"] == "neso" else row["demand_source"]
+    ),
 }
 
 _STORED_COLUMNS = (

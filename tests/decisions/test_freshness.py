@@ -4,10 +4,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from decision_contexts import NOON, a_context, centre
+from decisions.context import DecisionContext
 from decisions.freshness import Freshness, SignalState
 from decisions.scoring import decide
+from vocabulary import SignalSource
 
 MINUTE = timedelta(minutes=1)
 
@@ -66,3 +70,59 @@ def test_a_look_at_another_moment_judges_ages_by_the_clock() -> None:
     context = a_context(as_of=NOON + 600 * MINUTE, fetched_at=NOON)
     assert decide(context).signal_states[0].freshness is Freshness.STALE
     assert decide(context, observed_at=NOON).signal_states[0].freshness is Freshness.FRESH
+
+
+def series_of(sources: dict[str, int], **parts: Any) -> dict[str, SignalState]:
+    """The states where every series but the price came from these sources."""
+    document = a_context(**parts).model_dump(mode="json")
+    document["national"]["forecast"]["demand_sources"] = sources
+    for region in document["regional"]:
+        region["forecast"]["carbon_sources"] = sources
+    return {state.title: state for state in decide(DecisionContext.model_validate(document)).signal_states}
+
+
+def test_what_is_invented_has_no_age_and_says_so() -> None:
+    carbon = series_of({"synthetic": 6})["carbon intensity of region 13"]
+    assert (carbon.freshness, carbon.age, carbon.fetched_at) == (Freshness.INVENTED, None, None)
+    assert carbon.warning == (
+        "The carbon intensity of Region 13 (region 13) is invented (synthetic): no real figure stands behind it."
+    )
+
+
+def test_what_is_modelled_or_invented_in_part_is_counted() -> None:
+    states = series_of({"elexon": 3, "modelled": 2, "synthetic": 1})
+    assert states["grid stress"].freshness is Freshness.FRESH
+    assert states["grid stress"].warning == (
+        "The grid stress is invented (synthetic) in 1 of 6 half-hours and is modelled in 2 of 6 half-hours."
+    )
+
+
+def test_what_is_modelled_on_old_figures_says_both() -> None:
+    states = series_of({"modelled": 6}, fetched_at=NOON - 190 * MINUTE)
+    assert states["grid stress"].warning == (
+        "The grid stress is modelled and is stale: its oldest figure was fetched 3 h 10 min ago."
+    )
+
+
+def test_a_price_that_is_modelled_on_young_figures_is_as_real_as_it_ever_is() -> None:
+    assert states_of()["wholesale price"].sources == {"modelled": 6}
+    assert states_of()["wholesale price"].warning is None
+
+
+def test_each_national_signal_has_the_age_of_its_own_source() -> None:
+    document = a_context(fetched_at=NOON - 190 * MINUTE).model_dump(mode="json")
+    document["national"]["forecast"]["oldest_demand_fetched_at"] = (NOON - 5 * MINUTE).isoformat()
+    document["national"]["forecast"]["oldest_price_fetched_at"] = (NOON - 190 * MINUTE).isoformat()
+    price, stress, _ = decide(DecisionContext.model_validate(document)).signal_states
+    assert (price.freshness, stress.freshness) == (Freshness.STALE, Freshness.FRESH)
+
+
+SOURCES = st.dictionaries(st.sampled_from(SignalSource).map(str), st.integers(1, 48), min_size=1)
+
+
+@given(sources=SOURCES, age_min=st.integers(0, 10_000))
+def test_a_signal_without_a_warning_is_published_whole_and_young(sources: dict[str, int], age_min: int) -> None:
+    stress = series_of(sources, fetched_at=NOON - age_min * MINUTE)["grid stress"]
+    published = not {"modelled", "synthetic"} & sources.keys()
+    assert (stress.warning is None) == (published and age_min <= 120)
+    assert (stress.freshness is Freshness.INVENTED) == (sources.keys() == {"synthetic"})

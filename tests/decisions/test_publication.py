@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from decision_contexts import NOON, a_context, centre, context_json, random_context_json, task
 from decisions.context import DecisionContext
-from decisions.output import DecisionOutput, Scorer
+from decisions.output import DecisionOutput, FigureSources, Scorer
 from decisions.publication import Judgement, publish
 from decisions.scoring import SCORER_VERSION, decide
 from vocabulary import Policy
@@ -127,6 +127,39 @@ def test_what_is_not_known_of_the_present_is_null() -> None:
     assert profile.regional_carbon_index is None
     assert profile.grid_stress_score is None
     assert profile.wholesale_price_gbp_mwh is None
+
+
+def synthetic_document() -> dict[str, Any]:
+    """`full_document` with an invented grid in region 13 and modelled demand."""
+    document = full_document()
+    document["national"]["current"] |= {"price_source": "modelled", "demand_source": "modelled"}
+    document["national"]["forecast"]["demand_sources"] = {"elexon": 5, "modelled": 1}
+    for region in document["regional"]:
+        if region["region_id"] == 13:
+            region["current"]["carbon_source"] = "synthetic"
+            region["forecast"]["carbon_sources"] = {"synthetic": 6}
+    document["generation_mix"][1]["source"] = "synthetic"
+    return document
+
+
+def test_each_option_says_where_its_present_figures_come_from() -> None:
+    output = publish(decide(DecisionContext.model_validate(synthetic_document())), generated_at=GENERATED_AT)
+    sources = {option.dc_id: option.energy_profile.sources for option in output.data_centre_options}
+    assert sources["DC-1"] == FigureSources(
+        carbon_intensity="synthetic", grid_stress="modelled", wholesale_price="modelled", generation_mix="synthetic"
+    )
+    assert (sources["DC-5"].carbon_intensity, sources["DC-5"].generation_mix) == (None, None)
+
+
+def test_a_rationale_says_what_it_rests_on_that_no_source_gave_even_a_models() -> None:
+    decision = decide(DecisionContext.model_validate(synthetic_document()))
+    judged = {"DC-1": Judgement(50, "I like it.")}
+    output = publish(decision, generated_at=GENERATED_AT, judgements=judged)
+    rationales = {option.dc_id: option.rationale for option in output.data_centre_options}
+    invented = "invented (synthetic) figures of the carbon intensity of Region 13 (region 13)"
+    assert rationales["DC-1"] == f"I like it. This rests on {invented} and modelled figures of the grid stress."
+    assert rationales["DC-5"].endswith(" This rests on modelled figures of the grid stress.")
+    assert "This rests on" in output.decision.rationale
 
 
 def test_the_metadata_say_who_decided_from_what() -> None:

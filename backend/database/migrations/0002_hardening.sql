@@ -104,3 +104,16 @@ create table public.write_probe (
     only_row boolean primary key default true check (only_row),
     written_at timestamptz not null check (isfinite(written_at))
 ) with (fillfactor = 10);
+
+-- A figure never says it is of a source that did not give it. Stored NESO demand was nearly all our own curve between
+-- NESO's twelve daily points, and nothing tells those rows from the few published ones: all of it is called modelled,
+-- and what is still ahead is fetched anew by the next run.
+alter table public.grid_signals add column demand_interpolated boolean not null default false;
+update public.grid_signals set demand_source = 'modelled', demand_interpolated = true where demand_source = 'neso';
+-- A national actual of 0 beside a forecast of another order was never measured.
+update public.grid_signals
+set carbon_intensity_actual = null
+where carbon_intensity_actual = 0 and carbon_intensity_forecast > 50 and carbon_source = 'carbon_intensity_api';
+alter table public.data_centres
+    add column carbon_intensity_source text
+        check (carbon_intensity_source in ('carbon_intensity_api', 'modelled', 'synthetic'));

@@ -39,6 +39,8 @@ create table if not exists public.grid_signals (
     price_fetched_at timestamptz,
     -- The age of a row is the age of its oldest figure.
     fetched_at timestamptz generated always as (least(carbon_fetched_at, demand_fetched_at, price_fetched_at)) stored,
+    -- A modelled demand that lies on the curve between NESO's cardinal points: nearer to a published one than a model.
+    demand_interpolated boolean not null default false,
     check ((carbon_intensity_forecast is null and carbon_intensity_actual is null) or carbon_source is not null),
     check (demand_mw is null or demand_source is not null),
     check (wholesale_price_gbp_mwh is null or price_source is not null)
@@ -91,6 +93,7 @@ create table if not exists public.data_centres (
     -- Taken from the region's signal by the pipeline, with the half-hour it is true for.
     current_carbon_intensity_gco2 double precision check (current_carbon_intensity_gco2 >= 0 and current_carbon_intensity_gco2 < 'infinity'),
     carbon_intensity_timestamp timestamptz,
+    carbon_intensity_source text check (carbon_intensity_source in ('carbon_intensity_api', 'modelled', 'synthetic')),
     is_synthetic boolean not null default false,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now()

@@ -11,6 +11,7 @@ as $$
 $$;
 comment on function public.counted is 'How often each word stands in a list: {"elexon": 80, "neso": 16}.';
 
+-- Of each figure, when the oldest of those fetched was fetched: what is invented never was, whenever it was made.
 -- Half-hours without a row are nulls in their place, so that a position in an array is always a time.
 create or replace function public.national_forecast_series(p_start timestamptz)
 returns json
@@ -27,7 +28,13 @@ as $$
         'carbon_sources', public.counted(array_agg(g.carbon_source)),
         'demand_sources', public.counted(array_agg(g.demand_source)),
         'price_sources', public.counted(array_agg(g.price_source)),
-        'oldest_fetched_at', min(g.fetched_at))
+        'oldest_carbon_fetched_at', min(g.carbon_fetched_at) filter (where g.carbon_source <> 'synthetic'),
+        'oldest_demand_fetched_at', min(g.demand_fetched_at) filter (where g.demand_source <> 'synthetic'),
+        'oldest_price_fetched_at', min(g.price_fetched_at) filter (where g.price_source <> 'synthetic'),
+        'oldest_fetched_at', least(
+            min(g.carbon_fetched_at) filter (where g.carbon_source <> 'synthetic'),
+            min(g.demand_fetched_at) filter (where g.demand_source <> 'synthetic'),
+            min(g.price_fetched_at) filter (where g.price_source <> 'synthetic')))
     from generate_series(p_start, p_start + interval '47 hours 30 minutes', interval '30 minutes') as slot
     left join public.grid_signals g on g.timestamp = slot
 $$;
@@ -42,7 +49,7 @@ as $$
         'start', p_start,
         'carbon_intensity_gco2_per_kwh', json_agg(g.carbon_intensity_forecast order by slot),
         'carbon_sources', public.counted(array_agg(g.carbon_source)),
-        'oldest_fetched_at', min(g.fetched_at))
+        'oldest_fetched_at', min(g.fetched_at) filter (where g.carbon_source <> 'synthetic'))
     from generate_series(p_start, p_start + interval '47 hours 30 minutes', interval '30 minutes') as slot
     left join public.regional_grid_signals g on g.region_id = p_region_id and g.timestamp = slot
 $$;
@@ -55,9 +62,13 @@ language sql
 stable
 set search_path = ''
 as $$
-    select json_build_object('region_id', p_region_id, 'timestamp', m.timestamp, 'mix', json_object_agg(m.fuel, m.percentage))
+    select json_build_object(
+        'region_id', p_region_id,
+        'timestamp', m.timestamp,
+        'source', (array_agg(m.mix_source order by public.source_rank(m.mix_source)))[1],
+        'mix', json_object_agg(m.fuel, m.percentage))
     from (
-        select regional.timestamp, regional.fuel, regional.percentage
+        select regional.timestamp, regional.fuel, regional.percentage, regional.mix_source
         from public.generation_mix regional
         where regional.region_id = p_region_id
             and regional.timestamp = (
@@ -66,7 +77,7 @@ as $$
                 where newest.region_id = p_region_id
                     and newest.timestamp between p_now - interval '2 hours' and p_now)
         union all
-        select national.timestamp, national.fuel, national.percentage
+        select national.timestamp, national.fuel, national.percentage, national.mix_source
         from public.generation_mix national
         where p_region_id is null
             and national.national_timestamp = (
@@ -112,7 +123,7 @@ as $$
                     'carbon_intensity_forecast', s.carbon_intensity_forecast,
                     'carbon_index', s.carbon_index,
                     'carbon_source', s.carbon_source,
-                    'fetched_at', s.fetched_at) end,
+                    'fetched_at', case when s.carbon_source <> 'synthetic' then s.fetched_at end) end,
                 'forecast', public.regional_forecast_series(s.region_id, moment.slot)) order by s.region_id)
             from sited s, moment
             where s.region_id in (select region_id from centres)), '[]'),

@@ -20,7 +20,7 @@ as $$
             from public.generation_mix m
             where m.region_id = r.region_id and m.timestamp = g.timestamp), '{}'),
         'data_source', g.carbon_source,
-        'fetched_at', g.fetched_at) order by r.region_id)
+        'fetched_at', case when g.carbon_source <> 'synthetic' then g.fetched_at end) order by r.region_id)
     from public.regions r
     left join public.regional_grid_signals g
         on g.region_id = r.region_id and g.timestamp = public.half_hour_of(p_now)
@@ -98,7 +98,8 @@ as $$
             select coalesce(json_agg(s order by s.asset_id), '[]')
             from (select * from public.storage_assets where status <> 'OFFLINE' order by asset_id limit 1000) as s) end,
         'last_updated', (
-            select max(finished_at) from public.pipeline_runs where state in ('succeeded', 'partial')),
+            select max(finished_at) from public.pipeline_runs
+            where state in ('succeeded', 'partial') and finished_at <= clock_timestamp() + interval '1 minute'),
         'pipeline_running', exists (
             select from public.pipeline_runs where state = 'running' and lease_until > clock_timestamp()))
 $$;
@@ -167,7 +168,9 @@ as $$
 begin
     return json_build_object(
         'last_run', (
-            select to_json(r) from public.pipeline_runs r where r.finished_at is not null order by r.finished_at desc limit 1),
+            -- Not one that ended in what was the future: its clock was set back since.
+            select to_json(r) from public.pipeline_runs r
+            where r.finished_at <= clock_timestamp() + interval '1 minute' order by r.finished_at desc limit 1),
         'running', (
             select to_json(r) from public.pipeline_runs r
             where r.state = 'running' and r.lease_until > clock_timestamp() order by r.slot desc limit 1),
@@ -175,13 +178,70 @@ begin
             select to_json(g) from public.grid_signals g where g.timestamp = public.half_hour_of(p_now)),
         -- The limit takes no row away. It tells the planner how few there are, or it would plan anew for every call.
         'newest_fetch', (
-            select max(ahead.fetched_at)
+            select max(greatest(
+                case when ahead.carbon_source <> 'synthetic' then ahead.carbon_fetched_at end,
+                case when ahead.demand_source <> 'synthetic' then ahead.demand_fetched_at end,
+                case when ahead.price_source <> 'synthetic' then ahead.price_fetched_at end))
             from (
-                select g.fetched_at from public.grid_signals g
+                select g.* from public.grid_signals g
                 where g.timestamp >= public.half_hour_of(p_now)
                     and g.timestamp < public.half_hour_of(p_now) + interval '48 hours'
                 order by g.timestamp
-                limit 96) as ahead));
+                limit 96) as ahead),
+        'figures', public.figure_origins(p_now));
+end
+$$;
+
+-- Where the figures that decisions are made from come from, in the 48 hours from the half-hour of p_now: the nation's
+-- price and stress, and the intensity of every region with a data centre that is not OFFLINE. [{signal, region_id,
+-- short_name, sources: {source: half-hours}, present_source, oldest_fetched_at: of what was fetched}…].
+create or replace function public.figure_origins(p_now timestamptz)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    slot constant timestamptz := public.half_hour_of(p_now);
+begin
+    return (
+        with ahead as materialized (
+            select g.* from public.grid_signals g
+            where g.timestamp >= slot and g.timestamp < slot + interval '48 hours'
+            order by g.timestamp
+            limit 96
+        ),
+        figures as (
+            select
+                'wholesale_price' as signal, null::integer as region_id, null::text as short_name,
+                public.counted(array_agg(a.price_source)) as sources,
+                max(a.price_source) filter (where a.timestamp = slot) as present_source,
+                min(a.price_fetched_at) filter (where a.price_source <> 'synthetic') as oldest_fetched_at
+            from ahead a
+            union all
+            select
+                'grid_stress', null, null,
+                public.counted(array_agg(a.demand_source)),
+                max(a.demand_source) filter (where a.timestamp = slot),
+                min(a.demand_fetched_at) filter (where a.demand_source <> 'synthetic')
+            from ahead a
+            union all
+            select 'carbon_intensity', r.region_id, r.short_name, of_region.sources, of_region.present, of_region.oldest
+            from public.regions r
+            cross join lateral (
+                select
+                    public.counted(array_agg(s.carbon_source)) as sources,
+                    max(s.carbon_source) filter (where s.timestamp = slot) as present,
+                    min(s.fetched_at) filter (where s.carbon_source <> 'synthetic') as oldest
+                from (
+                    select g.timestamp, g.carbon_source, g.fetched_at
+                    from public.regional_grid_signals g
+                    where g.region_id = r.region_id and g.timestamp >= slot and g.timestamp < slot + interval '48 hours'
+                    order by g.timestamp
+                    limit 96) as s) as of_region
+            where r.region_id in (select d.region_id from public.data_centres d where d.status <> 'OFFLINE')
+        )
+        select json_agg(f order by f.signal desc, f.region_id) from figures f);
 end
 $$;
 
@@ -203,7 +263,7 @@ as $$
             select json_agg(s order by s.region_id, s.timestamp)
             from public.regions r
             cross join lateral (
-                select g.region_id, g.timestamp, g.carbon_intensity_forecast, g.carbon_source
+                select g.region_id, g.timestamp, g.carbon_intensity_forecast, g.carbon_source, g.fetched_at
                 from public.regional_grid_signals g
                 where g.region_id = r.region_id
                     and g.timestamp >= public.half_hour_of(p_now) - interval '1 day'
@@ -212,7 +272,8 @@ as $$
             select from public.generation_mix m
             where m.national_timestamp between p_now - interval '2 hours' and p_now and m.mix_source <> 'synthetic'),
         'last_sources', coalesce((
-            select r.sources from public.pipeline_runs r where r.sources <> '{}' order by r.slot desc limit 1), '{}'))
+            -- By the token and not by the slot: tokens only ever grow, and a clock may be set back.
+            select r.sources from public.pipeline_runs r where r.sources <> '{}' order by r.lease_token desc limit 1), '{}'))
 $$;
 
 -- What is stored of the half-hours that begin in [p_from, p_to), for replays: of the nation, and of every region with a

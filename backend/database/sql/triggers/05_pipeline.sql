@@ -43,7 +43,8 @@ $$;
 --   national: [{timestamp, settlement_period, carbon_…, demand_…, price_…, fetched_at}], regional: [{region_id,
 --   timestamp, carbon_intensity_forecast, carbon_index, carbon_source, fetched_at, mix: {fuel: per cent}}],
 --   national_mix: [{timestamp, mix_source, mix}].
--- A figure gives way only to one of the same or a better source; a null never replaces a value.
+-- A figure gives way only to one of the same or a better source: published before interpolated before modelled before
+-- invented. A null never replaces a value.
 create or replace function public.store_signals(p_batch jsonb)
 returns json
 language plpgsql
@@ -57,40 +58,52 @@ begin
     insert into public.grid_signals as g (
         timestamp, settlement_period, carbon_intensity_forecast, carbon_intensity_actual, carbon_index, demand_mw,
         grid_stress_score, wholesale_price_gbp_mwh, carbon_source, demand_source, price_source, carbon_fetched_at,
-        demand_fetched_at, price_fetched_at)
+        demand_fetched_at, price_fetched_at, demand_interpolated)
     select
         r.timestamp, r.settlement_period, r.carbon_intensity_forecast, r.carbon_intensity_actual, r.carbon_index,
         r.demand_mw, r.grid_stress_score, r.wholesale_price_gbp_mwh, r.carbon_source, r.demand_source, r.price_source,
-        r.carbon_fetched_at, r.demand_fetched_at, r.price_fetched_at
+        r.carbon_fetched_at, r.demand_fetched_at, r.price_fetched_at, coalesce(r.demand_interpolated, false)
     from jsonb_to_recordset(p_batch -> 'national') as r (
         timestamp timestamptz, settlement_period integer, carbon_intensity_forecast double precision,
         carbon_intensity_actual double precision, carbon_index text, demand_mw double precision,
         grid_stress_score double precision, wholesale_price_gbp_mwh double precision, carbon_source text,
         demand_source text, price_source text, carbon_fetched_at timestamptz, demand_fetched_at timestamptz,
-        price_fetched_at timestamptz)
+        price_fetched_at timestamptz, demand_interpolated boolean)
     order by r.timestamp
     on conflict (timestamp) do update set
         (carbon_intensity_forecast, carbon_index, carbon_source, carbon_fetched_at) = (
-            select * from (values
-                (excluded.carbon_intensity_forecast, excluded.carbon_index, excluded.carbon_source, excluded.carbon_fetched_at),
-                (g.carbon_intensity_forecast, g.carbon_index, g.carbon_source, g.carbon_fetched_at)
-            ) as either (forecast, index, source, fetched_at)
-            order by either.forecast is null, public.source_rank(either.source) desc, either.fetched_at desc nulls last
+            select either.forecast, either.index, either.source, either.fetched_at
+            from (values
+                (excluded.carbon_intensity_forecast, excluded.carbon_index, excluded.carbon_source, excluded.carbon_fetched_at, 1),
+                (
+                    g.carbon_intensity_forecast, g.carbon_index, g.carbon_source, g.carbon_fetched_at,
+                    case when public.stored_is_newer(g.carbon_source, g.carbon_fetched_at, excluded.carbon_fetched_at) then 0 else 2 end)
+            ) as either (forecast, index, source, fetched_at, turn)
+            order by either.forecast is null, public.source_rank(either.source) desc, either.turn
             limit 1),
         carbon_intensity_actual = coalesce(excluded.carbon_intensity_actual, g.carbon_intensity_actual),
-        (demand_mw, grid_stress_score, demand_source, demand_fetched_at) = (
-            select * from (values
-                (excluded.demand_mw, excluded.grid_stress_score, excluded.demand_source, excluded.demand_fetched_at),
-                (g.demand_mw, g.grid_stress_score, g.demand_source, g.demand_fetched_at)
-            ) as either (demand, stress, source, fetched_at)
-            order by either.demand is null, public.source_rank(either.source) desc, either.fetched_at desc nulls last
+        (demand_mw, grid_stress_score, demand_source, demand_interpolated, demand_fetched_at) = (
+            select either.demand, either.stress, either.source, either.interpolated, either.fetched_at
+            from (values
+                (
+                    excluded.demand_mw, excluded.grid_stress_score, excluded.demand_source, excluded.demand_interpolated,
+                    excluded.demand_fetched_at, 1),
+                (
+                    g.demand_mw, g.grid_stress_score, g.demand_source, g.demand_interpolated, g.demand_fetched_at,
+                    case when public.stored_is_newer(g.demand_source, g.demand_fetched_at, excluded.demand_fetched_at) then 0 else 2 end)
+            ) as either (demand, stress, source, interpolated, fetched_at, turn)
+            order by
+                either.demand is null, public.source_rank(either.source) desc, either.interpolated desc, either.turn
             limit 1),
         (wholesale_price_gbp_mwh, price_source, price_fetched_at) = (
-            select * from (values
-                (excluded.wholesale_price_gbp_mwh, excluded.price_source, excluded.price_fetched_at),
-                (g.wholesale_price_gbp_mwh, g.price_source, g.price_fetched_at)
-            ) as either (price, source, fetched_at)
-            order by either.price is null, public.source_rank(either.source) desc, either.fetched_at desc nulls last
+            select either.price, either.source, either.fetched_at
+            from (values
+                (excluded.wholesale_price_gbp_mwh, excluded.price_source, excluded.price_fetched_at, 1),
+                (
+                    g.wholesale_price_gbp_mwh, g.price_source, g.price_fetched_at,
+                    case when public.stored_is_newer(g.price_source, g.price_fetched_at, excluded.price_fetched_at) then 0 else 2 end)
+            ) as either (price, source, fetched_at, turn)
+            order by either.price is null, public.source_rank(either.source) desc, either.turn
             limit 1);
     get diagnostics national_rows = row_count;
 
@@ -179,12 +192,13 @@ begin
 
     -- Before the workloads: their decisions are to see the present intensity.
     update public.data_centres d
-    set current_carbon_intensity_gco2 = g.carbon_intensity_forecast, carbon_intensity_timestamp = g.timestamp
+    set current_carbon_intensity_gco2 = g.carbon_intensity_forecast, carbon_intensity_timestamp = g.timestamp,
+        carbon_intensity_source = g.carbon_source
     from public.regional_grid_signals g
     where g.region_id = d.region_id
         and g.timestamp = p_slot
-        and (d.current_carbon_intensity_gco2, d.carbon_intensity_timestamp)
-            is distinct from (g.carbon_intensity_forecast, g.timestamp);
+        and (d.current_carbon_intensity_gco2, d.carbon_intensity_timestamp, d.carbon_intensity_source)
+            is distinct from (g.carbon_intensity_forecast, g.timestamp, g.carbon_source);
 
     insert into public.compute_workloads (
         job_id, operator, host_dc_id, workload_type, urgency, required_gpu_mins, required_cpu_cores, required_memory_gb,
