@@ -10,10 +10,11 @@ Source: the API's definitions at https://carbon-intensity.github.io/api-definiti
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from half_hours import rfc3339
+from upstreams.credibility import is_lone_outlier, nearest_that_is_not_zero
 from upstreams.json_values import (
     JsonObject,
     half_hour_from_to,
@@ -48,6 +49,10 @@ MIX_SUM_PERCENT = (99.0, 101.0)
 # These fuels count as 0 g (imports may, by their country): only they can back an intensity of 0.
 ZERO_CARBON_FUELS = (Fuel.WIND, Fuel.SOLAR, Fuel.HYDRO, Fuel.NUCLEAR, Fuel.IMPORTS)
 CREDIBLE_ZERO_PERCENT = 99.0
+# The nation's intensity has no mix beside it. A 0 is believed beside a figure that is low too.
+CREDIBLE_BESIDE_ZERO_GCO2_PER_KWH = 50
+# In all half-hours of 2020 none was further than 89 from both its neighbours.
+FURTHEST_FROM_NEIGHBOURS_GCO2_PER_KWH = 100
 
 _INDEX_WORDS = {str(word): word for word in CarbonIndex}
 _FUEL_WORDS = {str(word): word for word in Fuel}
@@ -114,7 +119,7 @@ def parse_national(answer: object, window: Window, fetched_at: datetime) -> Fetc
         return _national(start, row_object(row.get("intensity"), "intensity"), findings)
 
     rows = read_rows(list_at(answer, "data"), national, findings, named_by="from")
-    kept = one_per_key(rows, lambda row: row.start, findings)
+    kept = _believed(one_per_key(rows, lambda row: row.start, findings), findings)
     findings.note_missing_half_hours(window, (row.start for row in kept))
     return result_of(kept, findings, window, fetched_at)
 
@@ -202,6 +207,49 @@ def _national(start: datetime, intensity: JsonObject, findings: Findings) -> Nat
             findings.note(verdict.kind, verdict.why, rfc3339(start))
             forecast = None
     return NationalIntensity(start, forecast, actual, _index(intensity.get("index"), start, findings))
+
+
+def _believed(rows: list[NationalIntensity], findings: Findings) -> list[NationalIntensity]:
+    """The rows without the figures that the ones beside them contradict, and without what is then empty.
+
+    The index goes with such a figure, for it may be the word for it.
+    """
+    forecasts = {row.start: row.forecast_gco2_per_kwh for row in rows if row.forecast_gco2_per_kwh is not None}
+    actuals = {row.start: row.actual_gco2_per_kwh for row in rows if row.actual_gco2_per_kwh is not None}
+    believed = []
+    for row in rows:
+        forecast_is_wrong = _contradiction(forecasts, row.start, actuals)
+        actual_is_wrong = _contradiction(actuals, row.start, forecasts)
+        verdicts = [verdict for verdict in (forecast_is_wrong, actual_is_wrong) if verdict]
+        forecast = None if forecast_is_wrong else row.forecast_gco2_per_kwh
+        actual = None if actual_is_wrong else row.actual_gco2_per_kwh
+        if forecast is None and actual is None:
+            findings.reject(verdicts[0], rfc3339(row.start))
+            continue
+        for verdict in verdicts:
+            findings.note(verdict.kind, verdict.why, rfc3339(row.start))
+        believed.append(
+            replace(row, forecast_gco2_per_kwh=forecast, actual_gco2_per_kwh=actual, index=None) if verdicts else row
+        )
+    return believed
+
+
+def _contradiction(
+    figures: Mapping[datetime, float], start: datetime, others: Mapping[datetime, float]
+) -> RejectedRow | None:
+    """Why a figure is not believed beside its neighbours and the other figure of its half-hour; None if it is."""
+    figure, other = figures.get(start), others.get(start)
+    if figure is None:
+        return None
+    if figure == 0:
+        beside = nearest_that_is_not_zero(figures, start) if other is None else [other]
+        if not beside or min(beside) > CREDIBLE_BESIDE_ZERO_GCO2_PER_KWH:
+            return RejectedRow(ProblemKind.SPURIOUS_ZERO, f"0 beside {', '.join(map(str, beside)) or 'nothing'}")
+    furthest = FURTHEST_FROM_NEIGHBOURS_GCO2_PER_KWH
+    borne_out = other is not None and abs(figure - other) <= furthest
+    if not borne_out and is_lone_outlier(figures, start, furthest):
+        return RejectedRow(ProblemKind.LONE_OUTLIER, f"{figure} between neighbours more than {furthest} away")
+    return None
 
 
 def _regions(start: datetime, values: list[object], findings: Findings) -> list[RegionalIntensity]:

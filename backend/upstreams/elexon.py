@@ -13,7 +13,7 @@ from functools import partial
 from typing import TypeVar
 
 from half_hours import HALF_HOUR, as_utc, half_hour_of, rfc3339, settlement_date
-from upstreams.demand import HIGHEST_MW, LOWEST_MW, NationalDemand, reject_zero
+from upstreams.demand import HIGHEST_MW, LOWEST_MW, NationalDemand, reject_zero, without_outliers
 from upstreams.json_values import (
     JsonObject,
     half_hour,
@@ -137,7 +137,7 @@ def parse_day_ahead_demand(answer: object, window: Window, fetched_at: datetime)
         start = issue.row.start
         latest[start] = max(issue.published_at, latest.get(start, issue.published_at))
     rows = [issue.row for issue in every_issue if issue.published_at == latest[issue.row.start]]
-    return _result(rows, findings, window, fetched_at)
+    return _demand_result(rows, findings, window, fetched_at)
 
 
 def parse_market_index_price(answer: object, window: Window, fetched_at: datetime) -> FetchResult[MarketIndexPrice]:
@@ -176,7 +176,7 @@ def parse_demand_outturn(answer: object, window: Window, fetched_at: datetime) -
         return NationalDemand(start, _demand_mw(row, "initialDemandOutturn"))
 
     rows = _read(answer, outturn, findings)
-    return _result(rows, findings, window, fetched_at)
+    return _demand_result(rows, findings, window, fetched_at)
 
 
 @dataclass(frozen=True)
@@ -221,3 +221,10 @@ def _demand_mw(row: JsonObject, name: str) -> float:
 
 def _result(rows: list[RowT], findings: Findings, window: Window, fetched_at: datetime) -> FetchResult[RowT]:
     return result_of(one_per_key(rows, lambda row: row.start, findings), findings, window, fetched_at)
+
+
+def _demand_result(
+    rows: list[NationalDemand], findings: Findings, window: Window, fetched_at: datetime
+) -> FetchResult[NationalDemand]:
+    kept = one_per_key(rows, lambda row: row.start, findings)
+    return result_of(without_outliers(kept, findings), findings, window, fetched_at)

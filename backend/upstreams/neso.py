@@ -17,7 +17,7 @@ from half_hours import (
 )
 from upstreams.call_limit import CallLimit
 from upstreams.cardinal_points import CardinalKind, CardinalPoint, half_hourly, periods_between
-from upstreams.demand import HIGHEST_MW, LOWEST_MW, NationalDemand, reject_zero
+from upstreams.demand import HIGHEST_MW, LOWEST_MW, NationalDemand, reject_zero, without_outliers
 from upstreams.errors import UnusableAnswer
 from upstreams.json_values import (
     JsonObject,
@@ -140,7 +140,8 @@ def parse_half_hourly_demand(answer: object, window: Window, fetched_at: datetim
         return NationalDemand(start, _demand_mw(record, "NATIONALDEMAND"))
 
     rows = read_rows(_records(answer, findings), demand, findings, named_by="GDATETIME")
-    return result_of(one_per_key(rows, lambda row: row.start, findings), findings, window, fetched_at)
+    kept = one_per_key(rows, lambda row: row.start, findings)
+    return result_of(without_outliers(kept, findings), findings, window, fetched_at)
 
 
 def _query(resource_id: str, *, limit: int) -> Mapping[str, str]:

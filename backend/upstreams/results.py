@@ -23,6 +23,8 @@ class ProblemKind(Word):
     MISSING_VALUE = "missing value"
     IMPLAUSIBLE = "implausible value"
     INCREDIBLE_ZERO = "zero that its generation mix contradicts"
+    SPURIOUS_ZERO = "zero that the figures beside it contradict"
+    LONE_OUTLIER = "far from both its neighbours"
     UNKNOWN_INDEX = "unknown carbon index"
     UNKNOWN_FUEL = "unknown fuel"
     MISSING_FUEL = "missing fuel"

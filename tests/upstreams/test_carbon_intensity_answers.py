@@ -4,6 +4,8 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from half_hours import HALF_HOUR, UTC
 from upstream_payloads import (
@@ -95,6 +97,65 @@ def test_a_zero_is_a_figure() -> None:
     result = national(four_rows(national_row(START + HALF_HOUR, 0, actual=0, index="very low")))
     assert result.rows[1] == NationalIntensity(START + HALF_HOUR, 0, 0, CarbonIndex.VERY_LOW)
     assert result.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("forecast", "actual", "left"),
+    [
+        (142, 0, (142, None)),
+        (0, 142, (None, 142)),
+        (30, 0, (30, 0)),
+        (51, 0, (51, None)),
+    ],
+)
+def test_a_national_zero_is_believed_only_beside_a_figure_that_is_low_too(
+    forecast: float, actual: float, left: tuple[float | None, float | None]
+) -> None:
+    result = national(four_rows(national_row(START + HALF_HOUR, forecast, actual=actual, index="very low")))
+    row = result.rows[1]
+    assert (row.forecast_gco2_per_kwh, row.actual_gco2_per_kwh) == left
+    believed = left == (forecast, actual)
+    assert row.index == (CarbonIndex.VERY_LOW if believed else None)
+    assert kinds(result.problems) == ({} if believed else {ProblemKind.SPURIOUS_ZERO: 1})
+    assert result.rejected_rows == 0
+
+
+@pytest.mark.parametrize("zeros", [1, 2])
+def test_zeros_between_figures_that_are_not_low_cost_their_half_hours(zeros: int) -> None:
+    spurious = {START + n * HALF_HOUR for n in range(1, 1 + zeros)}
+    rows = [national_row(start, 0 if start in spurious else 142) for start in each_half_hour(START, 4)]
+    result = national(rows)
+    assert [row.start for row in result.rows] == [s for s in each_half_hour(START, 4) if s not in spurious]
+    assert kinds(result.problems)[ProblemKind.SPURIOUS_ZERO] == zeros
+
+
+def test_zeros_that_are_reached_by_low_figures_are_figures() -> None:
+    rows = [national_row(start, g) for start, g in zip(each_half_hour(START, 4), (40, 0, 0, 35), strict=True)]
+    assert [row.forecast_gco2_per_kwh for row in national(rows).rows] == [40, 0, 0, 35]
+
+
+def test_an_answer_of_nothing_but_zeros_is_not_usable() -> None:
+    with pytest.raises(UnusableAnswer, match="zero that the figures beside it contradict"):
+        national([national_row(start, 0) for start in each_half_hour(START, 4)])
+
+
+def test_a_lone_glitch_is_left_out_unless_the_other_figure_bears_it_out() -> None:
+    rows = [national_row(start, 140, actual=136) for start in each_half_hour(START, 4)]
+    glitch = national([*rows[:2], national_row(START + 2 * HALF_HOUR, 28, actual=136), rows[3]])
+    assert [row.forecast_gco2_per_kwh for row in glitch.rows] == [140, 140, None, 140]
+    assert kinds(glitch.problems) == {ProblemKind.LONE_OUTLIER: 1}
+    real = national([*rows[:2], national_row(START + 2 * HALF_HOUR, 28, actual=30), rows[3]])
+    assert [row.forecast_gco2_per_kwh for row in real.rows] == [140, 140, 28, 140]
+
+
+@given(
+    st.lists(st.integers(1, 400), min_size=4, max_size=4).filter(
+        lambda figures: all(abs(a - b) <= 100 for a, b in zip(figures, figures[1:], strict=False))
+    )
+)
+def test_figures_that_move_as_the_grid_does_are_all_believed(figures: list[int]) -> None:
+    rows = [national_row(start, g) for start, g in zip(each_half_hour(START, 4), figures, strict=True)]
+    assert [row.forecast_gco2_per_kwh for row in national(rows).rows] == figures
 
 
 def test_actuals_are_read_where_they_are_there() -> None:

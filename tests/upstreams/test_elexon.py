@@ -155,6 +155,14 @@ def test_a_row_without_settlement_period_is_keyed_by_its_start() -> None:
     assert demand([row]).rows == (NationalDemand(SLOT, 31_000),)
 
 
+def test_a_demand_that_no_grid_can_jump_to_and_back_from_is_left_out() -> None:
+    figures = (30_000, 9_000, 30_500, 31_000, 52_000, 33_000)
+    rows: list[object] = [demand_forecast_row(SLOT + n * HALF_HOUR, mw) for n, mw in enumerate(figures)]
+    result = demand(rows)
+    assert [row.demand_mw for row in result.rows] == [30_000, 30_500, 31_000, 33_000]
+    assert problem_kinds(result.problems) == {ProblemKind.LONE_OUTLIER: 2}
+
+
 def test_prices_come_from_one_provider() -> None:
     rows: list[object] = [
         price_row(SLOT, 83.25),
