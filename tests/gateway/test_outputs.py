@@ -223,15 +223,16 @@ def test_an_output_is_one_task_and_an_option_for_each_data_centre(
         assert "history" in missing.json()["detail"]
 
 
-def test_without_data_centres_there_is_an_output_without_options(
-    gateway: RunningGateway, postgres: PostgresDatabase
-) -> None:
+def test_no_output_is_published_without_options(gateway: RunningGateway, postgres: PostgresDatabase) -> None:
     store_grid(postgres)
-    decide(postgres, "train-1")
+    submit(postgres, workload("train-1"))
+    workers = workers_on(postgres)
+    assert workers.work_once() == 0
+    assert gateway.get(NEWEST).json()["output"] is None
+    store_data_centres(postgres, [data_centre(1)])
+    assert workers.work_once() == 1
     output = DecisionOutput.model_validate(gateway.get(NEWEST).json()["output"])
-    assert output.data_centre_options == []
-    assert output.metadata.dc_count == 0
-    assert output.decision.waiting is not None
+    assert [option.dc_id for option in output.data_centre_options] == ["DC-001"]
 
 
 def test_an_output_made_from_a_stale_grid_says_so(gateway: RunningGateway, postgres: PostgresDatabase) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -150,7 +151,7 @@ def test_a_lone_glitch_is_left_out_unless_the_other_figure_bears_it_out() -> Non
 
 @given(
     st.lists(st.integers(1, 400), min_size=4, max_size=4).filter(
-        lambda figures: all(abs(a - b) <= 100 for a, b in zip(figures, figures[1:], strict=False))
+        lambda figures: all(abs(a - b) <= 100 for a, b in pairwise(figures))
     )
 )
 def test_figures_that_move_as_the_grid_does_are_all_believed(figures: list[int]) -> None:
