@@ -20,6 +20,12 @@ BACKEND = Path(__file__).resolve().parent.parent / "backend"
 NOWHERE = "http://127.0.0.1:9"  # nothing listens on the discard port
 
 
+def inherited() -> dict[str, str]:
+    """The environment of a process of ours that is to see none of our settings. Coverage is measured in it too."""
+    names = ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_CONFIG")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -34,11 +40,10 @@ class ServerProcess:
     ) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self._log_file = log_file
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         with log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(backend / program)],
-                env={**inherited, **environment},
+                env={**inherited(), **environment},
                 cwd=backend,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

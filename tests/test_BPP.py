@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -32,7 +31,7 @@ from database.postgres import PostgresDatabase
 from grid_world import data_centre
 from half_hours import utc_now
 from new_database import as_url
-from server_process import BACKEND, ServerProcess, free_port
+from server_process import BACKEND, ServerProcess, free_port, inherited
 from supabase_client import Order as By
 from supabase_client import SchemaMissing, Where
 
@@ -358,7 +357,7 @@ def test_the_buyers_tool_shows_the_slots_of_one_provider(conninfo: str, shop: Ma
     workload = tmp_path / "workload.json"
     workload.write_text(a_workload().model_dump_json())
     environment = {
-        "PATH": os.environ["PATH"],
+        **inherited(),
         "DATABASE_URL": as_url(conninfo),
         "PYLON_DATA_DIR": str(tmp_path),
         "BECKN_BAP_URL": f"http://127.0.0.1:{free_port()}/beckn",

@@ -35,6 +35,7 @@ from hypothesis_profile import SHARES_A_FIXTURE
 from new_database import as_url
 from pipeline import RunReport, run_once
 from pipeline_sources import Upstreams
+from server_process import inherited
 from settings import Settings, load_settings
 from supabase_client import Database, DatabaseError, Order, Row, Where
 from upstream_payloads import CALM_MIX
@@ -496,7 +497,7 @@ def test_the_command_runs_once_and_prints_its_stages(
     upstream.now = datetime.now(UTC)
     done = subprocess.run(
         [sys.executable, BACKEND / "pipeline.py"],
-        env={"PATH": os.environ["PATH"], "DATABASE_URL": as_url(conninfo), **upstream.environment()},
+        env={**inherited(), "DATABASE_URL": as_url(conninfo), **upstream.environment()},
         capture_output=True,
         text=True,
         timeout=60,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -23,7 +22,7 @@ from beckn_specification import on_search_faults
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from new_database import as_url, new_database
-from server_process import BACKEND, ServerProcess, free_port
+from server_process import BACKEND, ServerProcess, free_port, inherited
 from supabase_client import Order, Row, Where
 
 
@@ -63,7 +62,7 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
     """A command of backend/beckn, run by its path."""
     return subprocess.run(
         [sys.executable, str(BACKEND / "beckn" / script), *arguments],
-        env={"PATH": os.environ["PATH"], **environment},
+        env={**inherited(), **environment},
         capture_output=True,
         text=True,
         timeout=90,

@@ -36,6 +36,7 @@ from database.postgres import PostgresDatabase
 from half_hours import rfc3339, utc_now
 from new_database import as_url
 from served import Client, served
+from server_process import inherited
 from supabase_client import Database
 from web.application import make_application
 
@@ -360,7 +361,7 @@ def test_it_is_run_by_its_path_from_anywhere(conninfo: str, tmp_path: Path) -> N
         [sys.executable, str(BACKEND / "beckn" / "registry.py"), "revoke", "nobody.example"],
         cwd=tmp_path,
         env={
-            "PATH": "/usr/bin:/bin",
+            **inherited(),
             "SUPABASE_URL": "",
             "SUPABASE_KEY": "",
             "DATABASE_URL": as_url(conninfo),
