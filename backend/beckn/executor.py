@@ -13,7 +13,7 @@ never run one order twice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -35,8 +35,9 @@ from beckn.queue_threads import QueueThreads, Round
 from decisions.context import DataCentre
 from decisions.feasibility import Constraint
 from half_hours import HALF_HOUR, from_rfc3339, half_hour_of, rfc3339
+from provenance import in_a_row
 from supabase_client import Database, DatabaseError, DataRefused, Order, Where
-from vocabulary import Urgency, WorkloadStatus
+from vocabulary import SignalSource, Urgency, WorkloadStatus
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class UsedHalfHour:
     start: datetime
     carbon_gco2_per_kwh: float | None
     price_gbp_per_mwh: float | None
+    carbon_source: str | None = None
+    price_source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,19 @@ def used(order: StoredOrder, pue: float, half_hours: Iterable[UsedHalfHour]) -> 
         carbon_gco2=None if carbon is None else round(carbon, 6),
         cost_gbp=None if cost is None else round(cost, 9),
     )
+
+
+def basis(half_hours: Sequence[UsedHalfHour]) -> str:
+    """What of a run's carbon and cost no source gave, as a sentence to add; else nothing."""
+    remarks = []
+    for what, sources in (
+        ("carbon", [each.carbon_source for each in half_hours]),
+        ("cost", [each.price_source for each in half_hours]),
+    ):
+        for source, word in ((SignalSource.SYNTHETIC, "invented"), (SignalSource.MODELLED, "modelled")):
+            if count := sources.count(source):
+                remarks.append(f"its {what} by {word} figures in {count} of {len(half_hours)} half-hours")
+    return f" Reckoned: {in_a_row(remarks)}." if remarks else ""
 
 
 def spike_against(order: StoredOrder, run: SlotRun | None, broken: Iterable[Constraint]) -> Spike | None:
@@ -206,14 +222,15 @@ class Executor(QueueThreads):
         (centre,) = self._database.select(
             "data_centres", where=[Where("dc_id", order.dc_id)], order=Order(("dc_id",)), columns=("pue", "region_id")
         )
+        half_hours = self._half_hours(centre["region_id"], order.starts_at, order.ends_at)
         change = OrderChange(
             order=order,
             state=FulfillmentStateCode.COMPLETED,
             status=WorkloadStatus.COMPLETED,
-            status_reason=f"Ran at {order.dc_id}.",
+            status_reason=f"Ran at {order.dc_id}.{basis(half_hours)}",
             at=now,
             due_at=None,
-            actuals=used(order, centre["pue"], self._half_hours(centre["region_id"], order.starts_at, order.ends_at)),
+            actuals=used(order, centre["pue"], half_hours),
         )
         self._store(change, Action.ON_STATUS)
 
@@ -289,10 +306,16 @@ class Executor(QueueThreads):
             "regional_grid_signals", where=[Where("region_id", region_id), *within], order=order
         )
         national = self._database.select("grid_signals", where=within, order=order)
-        prices = {row["timestamp"]: row["wholesale_price_gbp_mwh"] for row in national}
-        intensities = {row["timestamp"]: row["carbon_intensity_forecast"] for row in regional}
+        prices = {row["timestamp"]: row for row in national}
+        intensities = {row["timestamp"]: row for row in regional}
         return [
-            UsedHalfHour(from_rfc3339(moment), intensities.get(moment), prices.get(moment))
+            UsedHalfHour(
+                from_rfc3339(moment),
+                carbon_gco2_per_kwh=intensities.get(moment, {}).get("carbon_intensity_forecast"),
+                price_gbp_per_mwh=prices.get(moment, {}).get("wholesale_price_gbp_mwh"),
+                carbon_source=intensities.get(moment, {}).get("carbon_source"),
+                price_source=prices.get(moment, {}).get("price_source"),
+            )
             for moment in sorted(prices.keys() | intensities.keys())
         ]
 

@@ -16,6 +16,7 @@ from beckn.messages import Action, Subscriber
 from beckn.provider.messages_order import Billing, FulfillmentStateCode
 from beckn.provider.messages_request import SelectRequest
 from beckn.provider.order_book import Changing, OrderBook, OrderChange
+from beckn.provider.order_document import order_document
 from beckn.provider.quoting import Quoting
 from beckn.provider.stored_orders import OrderTerms, StoredOrder, StoredQuote
 from beckn_orders import outbox, store_market
@@ -123,6 +124,25 @@ def test_an_order_runs_from_its_slot_to_its_end_and_uses_its_half_hours(desk: De
     assert done.actual_cost_gbp == pytest.approx(1.152 * 0.08)
     assert (done.actual_start, done.actual_end) == (slot, slot + HOUR)
     assert len(outbox(desk.database, Action.ON_STATUS)) == 2
+
+
+def test_a_run_that_is_reckoned_by_figures_no_source_gave_says_so(desk: Desk) -> None:
+    order = desk.place()
+    executor = desk.executor()
+    executor.run_due(NOW)
+    slot = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
+    desk.database.update("regional_grid_signals", {"carbon_source": "synthetic"}, where=at(slot))
+    desk.database.update("grid_signals", {"price_source": "modelled"}, where=at(slot + HALF_HOUR))
+    executor.run_due(NOW + HOUR)
+    done = desk.order(order)
+    remark = (
+        f"Ran at {done.dc_id}. Reckoned: its carbon by invented figures in 1 of 3 half-hours and its cost by "
+        "modelled figures in 1 of 3 half-hours."
+    )
+    assert done.status_reason == remark
+    (fulfillment,) = order_document(done).fulfillments
+    (actuals,) = [group for group in fulfillment.tags or () if group.descriptor.code == "actuals"]
+    assert {tag.descriptor.code: tag.value for tag in actuals.list}["remark"] == remark
 
 
 def test_what_is_not_known_of_a_half_hour_is_not_made_up(desk: Desk) -> None:

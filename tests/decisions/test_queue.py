@@ -205,6 +205,23 @@ def test_a_heartbeat_keeps_the_lease_and_says_which_are_lost(database: Database)
     assert queue_of(database, "other").claim(10).claimed == ()
 
 
+@pytest.mark.parametrize("state", ["ready", "leased"])
+def test_work_that_a_clock_of_the_future_put_off_is_due_when_the_clock_is_right(
+    database: Database, state: str
+) -> None:
+    submit_jobs(database, 1)
+    queue = queue_of(database)
+    claim = claim_one(queue)
+    if state == "ready":
+        queue.fail(claim.lease, "not now")
+    column = {"ready": "run_at", "leased": "lease_until"}[state]
+    tomorrow = datetime.now(NOW.tzinfo) + timedelta(hours=26)
+    database.update(
+        "workload_notifications", {column: tomorrow}, where=[Where("notification_id", claim.notification_id)]
+    )
+    assert claim_one(queue).notification_id == claim.notification_id
+
+
 def test_released_work_is_ready_at_once_and_its_attempt_does_not_count(database: Database) -> None:
     submit_jobs(database, 2)
     queue = queue_of(database)

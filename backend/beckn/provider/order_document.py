@@ -224,6 +224,8 @@ def _actuals_tags(order: StoredOrder) -> TagGroup | None:
             "carbon-gco2": order.actual_carbon_gco2,
             "mean-carbon-intensity-gco2-per-kwh": mean,
             "cost-gbp": order.actual_cost_gbp,
+            # Says which of these figures rest on modelled or invented ones.
+            "remark": order.status_reason if done else None,
         },
     )
 

@@ -37,6 +37,17 @@ as $$
     select case when p_lost < 3 then interval '0' else make_interval(secs => least(300, power(2, least(p_lost, 20) - 2))) end
 $$;
 
+-- Whether a moment that work waits for has come. No lease and no pause of this queue is as long as an hour: what is that far
+-- ahead was reckoned by a clock that has been set back since.
+create or replace function public.has_come(p_moment timestamptz, p_now timestamptz)
+returns boolean
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select p_moment <= p_now or p_moment > p_now + interval '1 hour'
+$$;
+
 -- Takes up to p_limit notifications that are due, or whose holder let the lease run out. Answers {"claimed":
 -- [{notification_id, job_id, reason, attempt, lease_token, created_at}…], "withdrawn": [those whose workload no longer
 -- waits, closed without a decision], "died": [those whose last lease ran out]}, the latter as {notification_id, job_id}.
@@ -54,7 +65,7 @@ begin
     with expired as materialized (
         select n.notification_id
         from public.workload_notifications n
-        where n.state = 'leased' and n.lease_until < clock_timestamp()
+        where n.state = 'leased' and public.has_come(n.lease_until, clock_timestamp())
             and n.lost_leases + 1 >= public.most_lost_leases()
         for update skip locked
     ),
@@ -78,8 +89,8 @@ begin
     from (
         select n.notification_id
         from public.workload_notifications n
-        where n.state = 'leased' and n.lease_until < clock_timestamp()
-            and n.lease_until + public.pause_after_lost_leases(n.lost_leases) < clock_timestamp()
+        where n.state = 'leased' and public.has_come(n.lease_until, clock_timestamp())
+            and public.has_come(n.lease_until + public.pause_after_lost_leases(n.lost_leases), clock_timestamp())
         order by n.lease_until
         limit p_limit
         for update skip locked) as stale;
@@ -87,7 +98,7 @@ begin
     from (
         select n.notification_id
         from public.workload_notifications n
-        where n.state = 'ready' and n.run_at <= clock_timestamp()
+        where n.state = 'ready' and public.has_come(n.run_at, clock_timestamp())
         order by n.run_at, n.notification_id
         limit p_limit - cardinality(due)
         for update skip locked) as ready;
