@@ -23,6 +23,7 @@ from beckn.network_settings import NetworkSettings, load_network_settings
 from beckn.participant import Participant
 from beckn.provider.answering import Provider
 from beckn.provider.endpoints import provider_endpoint_names, provider_endpoints
+from beckn.provider.order_limits import BuyerLimits
 from beckn.provider.service import provider_service_endpoints
 from beckn.subscribers import Role, SubscriptionRefused
 from half_hours import utc_now
@@ -52,8 +53,9 @@ class ProviderPlatform:
         network: NetworkSettings,
         *,
         clock: Callable[[], datetime] = utc_now,
+        limits: BuyerLimits | None = None,
     ) -> None:
-        """Registers the platform with its key; no thread is started.
+        """`limits` are each buyer's. Registers the platform with its key; no thread is started.
 
         Raises:
             KeyUnusable: its key cannot be read or made.
@@ -79,7 +81,9 @@ class ProviderPlatform:
             clock=clock,
             stored=self.deliverer.wake,
         )
-        provider = Provider(database, own, carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t, clock=clock)
+        provider = Provider(
+            database, own, carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t, clock=clock, limits=limits
+        )
         self.workers = InboxWorkers(database, participant.inbox, provider.handle, finished=self._answered)
         self.app = make_application(
             "Pylon DEG provider",

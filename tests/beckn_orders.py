@@ -22,6 +22,7 @@ from beckn.messages import DOMAIN, Action, Subscriber
 from beckn.network_settings import NetworkSettings, load_network_settings
 from beckn.participant import Participant
 from beckn.provider.messages_order import Billing, Order
+from beckn.provider.order_limits import BuyerLimits
 from beckn.subscribers import Registry, Role
 from BPP import ProviderPlatform
 from grid_world import data_centre, store_data_centres, store_grid
@@ -140,14 +141,16 @@ class Market:
 
 
 @contextmanager
-def market(database: Database, folder: Path, *, start: bool = True, **environment: str) -> Iterator[Market]:
+def market(
+    database: Database, folder: Path, *, start: bool = True, limits: BuyerLimits | None = None, **environment: str
+) -> Iterator[Market]:
     """A provider's platform on loopback over `database`, its executor left to the test."""
     port = free_port()
     environ = {"PYLON_DATA_DIR": str(folder), "BPP_PORT": str(port), **environment}
     settings = load_settings(environ)
     network = load_network_settings(settings, environ)
     clock = Clock()
-    platform = ProviderPlatform(database, settings, network, clock=clock)
+    platform = ProviderPlatform(database, settings, network, clock=clock, limits=limits)
     with ExitStack() as stack:
         stack.enter_context(_served(platform.app, port))
         if start:

@@ -2316,7 +2316,7 @@ $$;
 
 -- Stores a quote. One that the same request made before, when it was worked on, stays as it is. A quote_id that stands for
 -- anything else, another buyer's quote or one for another item or quantity, is not taken: the quote gets an id of its own.
--- Answers the stored one.
+-- Answers the stored one, or null: its buyer has as many quotes that hold as p_quote.limits.live_quotes lets it have.
 create or replace function public.beckn_store_quote(p_quote jsonb)
 returns json
 language plpgsql
@@ -2326,6 +2326,13 @@ declare
     given public.beckn_quotes := jsonb_populate_record(null::public.beckn_quotes, p_quote);
     stored public.beckn_quotes;
 begin
+    if (
+        select count(*)
+        from public.beckn_quotes q
+        where (q.bpp_id, q.bap_id) = (given.bpp_id, given.bap_id) and q.expires_at > clock_timestamp()
+            and q.quote_id <> given.quote_id) >= (p_quote #>> '{limits,live_quotes}')::bigint then
+        return null;
+    end if;
     loop
         insert into public.beckn_quotes (
             quote_id, bpp_id, bap_id, transaction_id, dc_id, item_id, starts_at, ends_at, it_power_kw, price_gbp, terms,
@@ -2346,12 +2353,12 @@ begin
         given.quote_id := gen_random_uuid();
     end loop;
 
-    -- Quotes that nobody took go a day after their end, a few at a time and never waited for.
+    -- Quotes that nobody took go an hour after their end, a few at a time and never waited for.
     delete from public.beckn_quotes q
     where q.quote_id in (
         select old.quote_id
         from public.beckn_quotes old
-        where old.expires_at < clock_timestamp() - interval '1 day'
+        where old.expires_at < clock_timestamp() - interval '1 hour'
             and not exists (select from public.beckn_orders o where o.quote_id = old.quote_id)
         limit 20
         for update skip locked)
@@ -2363,8 +2370,10 @@ $$;
 
 -- Takes the capacity of a quote and makes it an order, with its row of compute_workloads, which is QUEUED: it has its place
 -- and asks for no decision. p_order: {order_id, quote_id, bpp_id, bap_id, transaction_id, starts_at, ends_at, terms,
--- workload: {job_id, …}}. Answers {"state": "placed" | "repeated" (the transaction's order is of this quote) | "other_order"
--- (it is of another) | "unknown_quote" | "quote_expired" | "not_active" | "no_capacity", "order", "free_kw"}.
+-- workload: {job_id, …}, limits: {open_orders, cancelled_a_day, share}}, what one buyer may have at a time, cancel in a day,
+-- and hold of what a data centre has for orders. Answers {"state": "placed" | "repeated" (the transaction's order is of this
+-- quote) | "other_order" (it is of another) | "unknown_quote" | "quote_expired" | "not_active" | "no_capacity" |
+-- "too_many_orders" | "too_many_cancelled" | "share_held", "order", "free_kw"}.
 create or replace function public.beckn_place_order(p_order jsonb, p_now timestamptz)
 returns json
 language plpgsql
@@ -2377,7 +2386,10 @@ declare
     placed public.beckn_orders;
     centre_status text;
     free_kw double precision;
+    limits jsonb := p_order -> 'limits';
 begin
+    -- What a buyer may have is counted for one of its orders after the other.
+    perform pg_advisory_xact_lock(hashtextextended(given.bpp_id || ' ' || given.bap_id, 0));
     select * into quote
     from public.beckn_quotes q
     where q.quote_id = given.quote_id
@@ -2410,6 +2422,26 @@ begin
     if quote.it_power_kw > free_kw then
         return json_build_object('state', 'no_capacity', 'free_kw', greatest(free_kw, 0));
     end if;
+    if (
+        select count(*)
+        from public.beckn_orders o
+        where (o.bpp_id, o.bap_id) = (given.bpp_id, given.bap_id) and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING'))
+        >= (limits ->> 'open_orders')::bigint then
+        return json_build_object('state', 'too_many_orders');
+    end if;
+    if (
+        select count(*)
+        from public.beckn_orders o
+        where (o.bpp_id, o.bap_id) = (given.bpp_id, given.bap_id) and o.state = 'CANCELLED'
+            and o.updated_at > p_now - interval '1 day')
+        >= (limits ->> 'cancelled_a_day')::bigint then
+        return json_build_object('state', 'too_many_cancelled');
+    end if;
+    free_kw := public.beckn_share_left_kw(
+        quote.dc_id, given.starts_at, given.ends_at, null, given.bap_id, (limits ->> 'share')::double precision);
+    if quote.it_power_kw > free_kw then
+        return json_build_object('state', 'share_held', 'free_kw', free_kw);
+    end if;
 
     -- Anybody who may submit workloads may have taken the name first: then the order's has another.
     while exists (select from public.compute_workloads w where w.job_id = work.job_id) loop
@@ -2436,9 +2468,10 @@ end
 $$;
 
 -- One step of an order. p_change: {order_id, lease_token (null: a buyer's wish, which takes the order out of an executor's
--- hands), from_states: […], state, starts_at, ends_at, deferral, cancellation, due_at, updated_at, workload: {status,
+-- hands), from_states: […], state, starts_at, ends_at, deferral, cancellation, due_at, updated_at, share, workload: {status,
 -- status_reason, scheduled_start, actual_…}}; of the order what is left out stays. A window that is moved while it waits
--- takes its new capacity here. p_outgoing goes into the outbox in the same transaction.
+-- takes its new capacity here, within the share that one buyer may hold. p_outgoing goes into the outbox in the same
+-- transaction.
 -- Answers {"state": "changed" | "fenced" (lease lost) | "wrong_state" | "no_capacity", "order", "free_kw"}.
 create or replace function public.beckn_change_order(p_change jsonb, p_outgoing jsonb)
 returns json
@@ -2465,7 +2498,11 @@ begin
     given.starts_at := coalesce(given.starts_at, held.starts_at);
     given.ends_at := coalesce(given.ends_at, held.ends_at);
     if given.state in ('SCHEDULED', 'DEFERRED') and (given.starts_at, given.ends_at) <> (held.starts_at, held.ends_at) then
-        free_kw := public.beckn_free_kw(held.dc_id, given.starts_at, given.ends_at, held.order_id);
+        free_kw := least(
+            public.beckn_free_kw(held.dc_id, given.starts_at, given.ends_at, held.order_id),
+            public.beckn_share_left_kw(
+                held.dc_id, given.starts_at, given.ends_at, held.order_id, held.bap_id,
+                (p_change ->> 'share')::double precision));
         if held.it_power_kw > free_kw then
             return json_build_object('state', 'no_capacity', 'free_kw', greatest(free_kw, 0));
         end if;
@@ -2607,7 +2644,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'ecd14b3bb368ea0d'
+    fingerprint = '5135a7f4e44dfea3'
 where version = 2;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -29,6 +29,7 @@ from beckn.provider.messages_request import (
 )
 from beckn.provider.order_book import OrderBook
 from beckn.provider.order_document import answer_to, reply_context
+from beckn.provider.order_limits import LONGEST_ORDER_BYTES, BuyerLimits
 from beckn.provider.ordering import Ordering, new_start
 from beckn.provider.quoting import Quoting
 from beckn.provider.requirements import paging_of, wanted_by_intent, wanted_by_order
@@ -47,8 +48,11 @@ def checked_request(action: Action, body: bytes, now: datetime) -> OrderRequest:
     """A request in full, before it is acknowledged.
 
     Raises:
-        Refused: a field, or the value of a tag, is missing or wrong; it is named.
+        Refused: a field, or the value of a tag, is missing or wrong; it is named. Or 413: it is too long.
     """
+    if action is not Action.SEARCH and len(body) > LONGEST_ORDER_BYTES:
+        told = f"a message about an order is {LONGEST_ORDER_BYTES:,} bytes at most"
+        raise Refused(413, Error(code=ErrorCode.INVALID_REQUEST, message=told))
     if _NUL in body:
         raise Refused.invalid("a text has the character NUL in it, which cannot be stored")
     request: OrderRequest = read_message(REQUESTS[action], body)
@@ -72,9 +76,11 @@ class Provider:
         *,
         carbon_price_gbp_per_t: float,
         clock: Callable[[], datetime],
+        limits: BuyerLimits | None = None,
     ) -> None:
+        """`limits` are each buyer's."""
         self._own = own
-        self._book = OrderBook(database, own.subscriber_id)
+        self._book = OrderBook(database, own.subscriber_id, limits=limits)
         self._quoting = Quoting(self._book, own, carbon_price_gbp_per_t=carbon_price_gbp_per_t)
         self._ordering = Ordering(self._book, self._quoting, carbon_price_gbp_per_t=carbon_price_gbp_per_t)
         self._carbon_price = carbon_price_gbp_per_t

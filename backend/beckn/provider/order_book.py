@@ -9,7 +9,7 @@ All methods raise `database.errors.DatabaseError` or one of its kinds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from uuid import UUID
 from beckn.grid_reading import GridContext
 from beckn.outbox import OutgoingMessage
 from beckn.provider.messages_order import FulfillmentStateCode
+from beckn.provider.order_limits import BuyerLimits
 from beckn.provider.slots import Booking, Bookings
 from beckn.provider.stored_orders import (
     HOLDING_CAPACITY,
@@ -42,6 +43,9 @@ class Placing(Word):
     QUOTE_EXPIRED = "quote_expired"
     NOT_ACTIVE = "not_active"
     NO_CAPACITY = "no_capacity"
+    TOO_MANY_ORDERS = "too_many_orders"
+    TOO_MANY_CANCELLED = "too_many_cancelled"
+    SHARE_HELD = "share_held"
 
 
 class Changing(Word):
@@ -131,9 +135,11 @@ class DueOrders:
 class OrderBook:
     """The quotes and orders of one provider's platform. Safe to use from many threads and processes."""
 
-    def __init__(self, database: Database, bpp_id: str) -> None:
+    def __init__(self, database: Database, bpp_id: str, *, limits: BuyerLimits | None = None) -> None:
+        """`limits` are each buyer's."""
         self._database = database
         self._bpp_id = bpp_id
+        self.limits = limits or BuyerLimits()
 
     def grid(self, now: datetime) -> GridContext:
         """The grid and the data centres at `now`."""
@@ -161,10 +167,14 @@ class OrderBook:
             if without is None or row["order_id"] != str(without.order_id)
         )
 
-    def store_quote(self, quote: StoredQuote) -> StoredQuote:
-        """Store a quote; the stored one where it is there already."""
-        row = quote.model_dump(mode="json") | {"price_gbp": str(quote.terms.price_gbp)}
-        return read_stored(StoredQuote, self._database.call("beckn_store_quote", {"p_quote": row}, repeatable=True))
+    def store_quote(self, quote: StoredQuote) -> StoredQuote | None:
+        """Store a quote; the stored one where it is there already, None where its buyer has too many that hold."""
+        row = quote.model_dump(mode="json") | {
+            "price_gbp": str(quote.terms.price_gbp),
+            "limits": asdict(self.limits),
+        }
+        stored = self._database.call("beckn_store_quote", {"p_quote": row}, repeatable=True)
+        return read_stored(StoredQuote, stored) if stored else None
 
     def quote(self, bap_id: str, transaction_id: str, quote_id: str) -> StoredQuote | None:
         rows = self._quotes(bap_id, transaction_id, Where("quote_id", quote_id))
@@ -201,6 +211,7 @@ class OrderBook:
             "ends_at": start + terms.duration,
             "terms": terms.model_dump(mode="json"),
             "workload": workload,
+            "limits": asdict(self.limits),
         }
         answer = self._database.call("beckn_place_order", {"p_order": row, "p_now": now}, repeatable=True)
         return Placed(Placing(answer["state"]), _order(answer), answer.get("free_kw"))
@@ -250,6 +261,7 @@ class OrderBook:
                 "actual_carbon_gco2": used.carbon_gco2,
                 "actual_cost_gbp": used.cost_gbp,
             },
+            "share": None if by_executor else self.limits.share,
         }
         arguments = {"p_change": row, "p_outgoing": [message.row() for message in outgoing]}
         answer = self._database.call("beckn_change_order", arguments)

@@ -86,6 +86,24 @@ class Ordering:
                 "search again",
                 QUANTITY,
             )
+        if placed.state is Placing.SHARE_HELD:
+            raise Refused.business(
+                ErrorCode.QUANTITY_UNAVAILABLE,
+                f"{quote.item_id} needs {quote.it_power_kw:.4g} kW and {placed.free_kw or 0:.4g} kW are left of the "
+                f"{self._book.limits.share:.0%} of {quote.dc_id} that one buyer's orders may hold at a time",
+                QUANTITY,
+            )
+        if placed.state is Placing.TOO_MANY_ORDERS:
+            raise Refused.business(
+                ErrorCode.BUSINESS_ERROR,
+                f"{self._book.limits.open_orders} of your orders are open: wait until one has run, or cancel one",
+            )
+        if placed.state is Placing.TOO_MANY_CANCELLED:
+            raise Refused.business(
+                ErrorCode.BUSINESS_ERROR,
+                f"you cancelled {self._book.limits.cancelled_a_day} orders within a day: order again when the first "
+                "of these cancellations is a day old",
+            )
         if placed.state is Placing.NOT_ACTIVE:
             raise Refused.business(
                 ErrorCode.QUANTITY_UNAVAILABLE, f"{quote.dc_id} takes no work any more: search again", ITEM
@@ -174,7 +192,7 @@ class Ordering:
         if changed.state is Changing.NO_CAPACITY:
             raise Refused.business(
                 ErrorCode.QUANTITY_UNAVAILABLE,
-                f"it needs {change.order.it_power_kw:.4g} kW and {changed.free_kw or 0:.4g} kW are free then",
+                f"it needs {change.order.it_power_kw:.4g} kW and {changed.free_kw or 0:.4g} kW are free for you then",
                 _STOPS,
             )
         if changed.order is None:

@@ -77,7 +77,13 @@ class Quoting:
             terms=_terms(order.items[0], slot, run, wanted.task, grid, now).model_copy(update={"tags": wanted.tags}),
             expires_at=now + QUOTE_TTL,
         )
-        return quoted_order(self._book.store_quote(quote), now)
+        stored = self._book.store_quote(quote)
+        if stored is None:
+            raise Refused.business(
+                ErrorCode.BUSINESS_ERROR,
+                f"{self._book.limits.live_quotes} of your quotes hold still: take one, or wait until they expired",
+            )
+        return quoted_order(stored, now)
 
     def init(self, request: InitRequest, now: datetime) -> Order:
         context, order = request.context, request.message.order

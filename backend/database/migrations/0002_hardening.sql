@@ -117,3 +117,8 @@ where carbon_intensity_actual = 0 and carbon_intensity_forecast > 50 and carbon_
 alter table public.data_centres
     add column carbon_intensity_source text
         check (carbon_intensity_source in ('carbon_intensity_api', 'modelled', 'synthetic'));
+
+-- What one buyer may hold is counted when it orders.
+create index beckn_orders_open on public.beckn_orders (bpp_id, bap_id) where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
+create index beckn_orders_cancelled on public.beckn_orders (bpp_id, bap_id, updated_at) where state = 'CANCELLED';
+create index beckn_quotes_buyer on public.beckn_quotes (bpp_id, bap_id, expires_at);

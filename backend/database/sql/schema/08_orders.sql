@@ -19,6 +19,7 @@ create table if not exists public.beckn_quotes (
 );
 create index if not exists beckn_quotes_data_centre on public.beckn_quotes (dc_id);
 create index if not exists beckn_quotes_expired on public.beckn_quotes (expires_at);
+create index if not exists beckn_quotes_buyer on public.beckn_quotes (bpp_id, bap_id, expires_at);
 
 -- due_at is when the executor has something to do with an order (its start, or its end once it runs); while one holds a
 -- lease on it, when the lease ends.
@@ -55,6 +56,10 @@ create index if not exists beckn_orders_capacity on public.beckn_orders (dc_id, 
 create index if not exists beckn_orders_due on public.beckn_orders (bpp_id, due_at)
     where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
 create index if not exists beckn_orders_quote on public.beckn_orders (quote_id);
+create index if not exists beckn_orders_open on public.beckn_orders (bpp_id, bap_id)
+    where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
+create index if not exists beckn_orders_cancelled on public.beckn_orders (bpp_id, bap_id, updated_at)
+    where state = 'CANCELLED';
 
 -- An order with what its workload has recorded, or null; p_bap_id null means of any buyer.
 create or replace function public.beckn_order(p_bpp_id text, p_bap_id text, p_order_id uuid)
@@ -76,10 +81,10 @@ as $$
     where o.order_id = p_order_id and o.bpp_id = p_bpp_id and (p_bap_id is null or o.bap_id = p_bap_id)
 $$;
 
--- IT power in kW that a data centre has left throughout [p_from, p_until): what its present load leaves, less the most
--- that orders hold at any moment. That most is reached when the window begins or when an order in it does.
-create or replace function public.beckn_free_kw(
-    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid)
+-- The most IT power in kW that orders, of one buyer or (null) of all, hold of a data centre at any moment of
+-- [p_from, p_until). It is reached when the window begins or when an order in it does.
+create or replace function public.beckn_held_kw(
+    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid, p_bap_id text)
 returns double precision
 language sql
 stable
@@ -91,20 +96,52 @@ as $$
         where o.dc_id = p_dc_id and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING')
             and o.starts_at < p_until and o.ends_at > p_from
             and o.order_id is distinct from p_without_order
+            and (p_bap_id is null or o.bap_id = p_bap_id)
     ),
     moments as (
         select p_from as moment
         union
         select held.starts_at from held where held.starts_at > p_from
     )
-    select d.total_capacity_mw * 1000 * (100 - d.current_load_percentage) / 100 - coalesce((
-        select max((
-            select sum(held.it_power_kw)
-            from held
-            where held.starts_at <= moments.moment and held.ends_at > moments.moment))
-        from moments), 0)
+    select coalesce(max((
+        select sum(held.it_power_kw)
+        from held
+        where held.starts_at <= moments.moment and held.ends_at > moments.moment)), 0)
+    from moments
+$$;
+
+-- IT power in kW that a data centre has left throughout [p_from, p_until): what its present load leaves, less the most
+-- that orders hold at any moment.
+create or replace function public.beckn_free_kw(
+    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid)
+returns double precision
+language sql
+stable
+set search_path = ''
+as $$
+    select d.total_capacity_mw * 1000 * (100 - d.current_load_percentage) / 100
+        - public.beckn_held_kw(p_dc_id, p_from, p_until, p_without_order, null)
     from public.data_centres d
     where d.dc_id = p_dc_id
+$$;
+
+-- IT power in kW that one buyer may take more of a data centre throughout [p_from, p_until): p_share of what its present load
+-- leaves, less what the buyer holds. Null where it holds nothing then, or p_share is null: a first order may be as large as
+-- there is room.
+create or replace function public.beckn_share_left_kw(
+    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid, p_bap_id text,
+    p_share double precision)
+returns double precision
+language sql
+stable
+set search_path = ''
+as $$
+    select case when held.kw > 0 then greatest(
+        0, p_share * d.total_capacity_mw * 1000 * (100 - d.current_load_percentage) / 100 - held.kw) end
+    from public.data_centres d
+    cross join lateral (
+        select public.beckn_held_kw(p_dc_id, p_from, p_until, p_without_order, p_bap_id) as kw) as held
+    where d.dc_id = p_dc_id and p_share is not null
 $$;
 
 
