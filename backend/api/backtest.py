@@ -37,6 +37,8 @@ TAG = Tag(name="Back-tests", description="Decisions replayed over stored history
 MOST_WORKLOADS = 20
 MOST_DECISIONS = 5_000
 """Moments x workloads x policies: some seconds of work."""
+LONGEST_PERIOD = timedelta(days=366)
+"""With every region that is some 20,000 half-hours of 20 figures, which are read at once."""
 
 USUAL_PERIOD = timedelta(days=7)
 A_DAY_MINS = 1440
@@ -74,7 +76,10 @@ class BacktestBody(BaseModel):
     workloads: list[WorkloadSubmission] = Field(min_length=1, max_length=MOST_WORKLOADS)
     from_: Annotated[
         WrittenTime | None,
-        Field(alias="from", description="The first moment of decision; without it, a week before `to`"),
+        Field(
+            alias="from",
+            description="The first moment of decision, at most 366 days before `to`; without it, a week before",
+        ),
     ] = None
     to: WrittenTime | None = Field(
         None, description="The moments end before this; now or earlier, and now if left out"
@@ -183,12 +188,12 @@ def backtest_endpoints(
             for number, submission in enumerate(body.workloads, 1)
         ]
         check_deadlines(body.workloads, now, "workloads")
-        context = read_context(database, workloads[0].task, now=now, at=None)
-        check_hosts(body.workloads, context, "workloads")
         # The running half-hour is not over, so what is stored of it is no history yet.
         end = min(moments[-1] + HISTORY_AFTER, half_hour_of(now))
-        stored = read_history(database, moments[0] - HISTORY_BEFORE, end)
         with turns.take():
+            context = read_context(database, workloads[0].task, now=now, at=None)
+            check_hosts(body.workloads, context, "workloads")
+            stored = read_history(database, moments[0] - HISTORY_BEFORE, end)
             replays = replay(
                 workloads,
                 context.data_centres,
@@ -218,6 +223,11 @@ def _moments(body: BacktestBody, now: datetime) -> Sequence[datetime]:
         raise refuse("to", f"is after now ({rfc3339(now)}): only what is over can be replayed")
     if first >= end:
         raise refuse("from", "is not before to")
+    if end - first > LONGEST_PERIOD:
+        raise refuse(
+            "from",
+            f"is more than {LONGEST_PERIOD.days} days before to ({rfc3339(end)}): replay a longer period in pieces",
+        )
     step = timedelta(minutes=body.every_minutes)
     count = -((first - end) // step)
     decisions = count * len(body.workloads) * len(set(body.policies))

@@ -104,11 +104,11 @@ def plan_endpoints(
     def batch(query: NoParameters, body: JointPlanBody) -> Response:  # noqa: ARG001 - refuses parameters
         now = clock()
         jobs = _jobs(body.workloads)
-        context = read_context(database, jobs[0].task, now=now, at=body.at)
-        check_deadlines(body.workloads, context.as_of, "workloads")
-        check_hosts(body.workloads, context, "workloads")
-        signals = read_signals(context)
+        check_deadlines(body.workloads, body.at or now, "workloads")
         with turns.take():
+            context = read_context(database, jobs[0].task, now=now, at=body.at)
+            check_hosts(body.workloads, context, "workloads")
+            signals = read_signals(context)
             try:
                 plan = plan_jointly(
                     jobs,

@@ -114,6 +114,11 @@ def test_moments_without_a_stored_future_are_not_compared(replayer: Client) -> N
         ({"from": SIX_DAYS["to"], "to": SIX_DAYS["from"]}, "from"),
         ({"to": rfc3339(NOW + timedelta(minutes=1))}, "to"),
         ({"from": "yesterday"}, "from"),
+        ({"from": rfc3339(NOW - timedelta(days=370))}, "from"),
+        ({"from": rfc3339(NOW - timedelta(days=25 * 365)), "every_minutes": 10080}, "from"),
+        ({"from": "0001-01-01T00:00:00Z"}, "from"),
+        ({"to": "0001-01-01T00:00:00Z"}, "to"),
+        ({"to": "9999-12-31T23:30:00Z"}, "to"),
         ({"every_minutes": 45}, "every_minutes"),
         ({"every_minutes": 30, "workloads": [JOB] * 20}, "every_minutes"),
         ({"policies": []}, "policies"),
@@ -133,7 +138,16 @@ def test_a_replay_waits_for_its_turn(postgres: PostgresDatabase) -> None:
     turns = Turns(at_once=1, patience_s=0.01)
     app = make_application("Back-tests", "", "0", api_key=None)
     app.register_api(backtest_endpoints(postgres, lambda: NOW, turns, 100.0))
+    asked: list[str] = []
+    call = postgres.call
+
+    def noted(function: str, *arguments: Any, **options: Any) -> Any:
+        asked.append(function)
+        return call(function, *arguments, **options)
+
+    postgres.call = noted  # type: ignore[method-assign]
     with served(app) as client, turns.take():
         busy = client.post("/api/v1/backtest", {"workloads": [JOB], **SIX_DAYS})
         assert busy.status_code == 503
         assert int(busy.headers["Retry-After"]) > 0
+    assert asked == []  # what is refused has read nothing
