@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from beckn.signing import SigningKey, sign
 from beckn.values import KeyId
+from data_directory import DirectoryUntrusted, check_private, make_directory, trusted_directory
 
 FOLDER = "keys"
 _ONLY_OWNER = 0o600
@@ -66,19 +67,22 @@ def own_key(data_dir: Path, subscriber_id: str) -> OwnKey:
     Processes that make it at the same time end up with one and the same.
 
     Raises:
-        KeyUnusable: the file cannot be read, made or understood, or others may read it.
+        KeyUnusable: the file cannot be read, made or understood, or others may read it, or have put it there.
     """
     if not _FILE_NAME.fullmatch(subscriber_id):
         raise KeyUnusable(
             f"the subscriber id {subscriber_id!r} cannot name a file: use letters, digits, dots and dashes"
         )
-    folder = data_dir / FOLDER
-    file = folder / f"{subscriber_id}.json"
+    file = data_dir / FOLDER / f"{subscriber_id}.json"
     try:
+        file = trusted_directory(data_dir) / FOLDER / file.name
+        make_directory(file.parent, 0o700)
+        check_private(file.parent)
         if not file.exists():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _make(file)
         return _read(file)
+    except DirectoryUntrusted as error:
+        raise KeyUnusable(f"the signing key of {subscriber_id} cannot be used: {error}") from None
     except OSError as error:
         raise KeyUnusable(f"the signing key {file} cannot be used: {error.strerror or error}") from error
 
@@ -102,6 +106,7 @@ def _read(file: Path) -> OwnKey:
     mode = stat.S_IMODE(file.stat().st_mode)
     if mode & ~_ONLY_OWNER:
         raise KeyUnusable(f"the signing key {file} has mode {mode:04o}, so others may read it: chmod 600 it")
+    check_private(file)
     try:
         content = _KeyFile.model_validate(json.loads(file.read_text(encoding="utf-8")))
         return OwnKey(content.key_id, SigningKey.from_secret(content.secret))

