@@ -3,9 +3,13 @@
 python backend/beckn/buyer.py workload.json
 
 The workload is a JSON object as POST /api/v1/workloads takes it; `-` reads it from the standard input. The search
-goes through the gateway, everything else to the provider whose slot is chosen; callbacks arrive at BECKN_BAP_URL. On
-the network's own machine the tool registers its key by itself; elsewhere, with --registry, an operator adds it first,
-with the command that the tool shows.
+goes through the gateway, everything else to the provider whose slot is chosen; callbacks arrive at BECKN_BAP_URL.
+After the first provider's answer the others' are waited for, --wait seconds, and the slots of all are one list. What
+is confirmed is what was shown, within the limits of the workload: where a provider says something else in between,
+one line says what, and nothing is ordered.
+
+On the network's own machine the tool registers its key by itself; elsewhere, with --registry, an operator adds it
+first, with the command that the tool shows.
 """
 
 from __future__ import annotations
@@ -26,21 +30,40 @@ if __name__ == "__main__":  # run by its path, when Python looks for modules bes
 
 from pydantic import ValidationError
 
-from beckn.buyer_messages import BuyerWorkload, Option, Transaction
+from beckn.buyer_agreement import (
+    NotAsShown,
+    ShownQuote,
+    check_draft,
+    check_news,
+    check_order,
+    confirmation,
+    quoted,
+)
+from beckn.buyer_messages import TO_BE_PAID, BuyerWorkload, Option, Transaction, best_first
 from beckn.buyer_platform import Buyer, NotAnswered
 from beckn.keys import KeyUnusable, MessageSigner, OwnKey, own_key
 from beckn.messages import DOMAIN, Subscriber, Tag
 from beckn.network_settings import NetworkSettings, load_network_settings
 from beckn.presence import Presence
 from beckn.provider.messages_order import Billing, Order, OrderStatus
+from beckn.provider.quotes import amount_text
 from beckn.registry_client import LookupRegistry, NotSubscribed, RegistryUnavailable
 from beckn.subscribers import Registry, Role, SubscriptionRefused, same_url
 from half_hours import rfc3339, utc_now
+from printable import printable
 from settings import Settings, SettingsError, load_settings
 from supabase_client import DatabaseError, open_database
 
 STATUS_EVERY_S = 60.0
 """How long to wait for news before the order's status is asked for."""
+
+WAIT_S = 2.0
+"""How long after the first provider's answer the others' are waited for."""
+
+LONGEST_WAIT_S = 60.0
+MOST_SHOWN = 50
+LONGEST_SHOWN = 64
+LONGEST_TOLD = 2000
 
 
 class WrongWorkload(Exception):
@@ -65,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         WrongWorkload,
         NotRegistered,
         NotAnswered,
+        NotAsShown,
         RegistryUnavailable,
         KeyUnusable,
         SubscriptionRefused,
@@ -72,61 +96,76 @@ def main(arguments: Sequence[str] | None = None) -> int:
         DatabaseError,
         OSError,
     ) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable(error, LONGEST_TOLD)}\n")
         return 1
     except KeyboardInterrupt:
         return 130
 
 
-def options_table(options: Sequence[Option]) -> str:
-    """The slots as a table, best first."""
-    head = ("", "slot", "starts (UTC)", "ends", "score", "gCO2", "kWh", "GBP")
-    rows = [head, *(_cells(number, option) for number, option in enumerate(options, start=1))]
+def options_table(options: Sequence[Option], workload: BuyerWorkload) -> str:
+    """The slots as a table, best first; with several providers it says whose each is."""
+    several = len({option.provider.subscriber_id for option in options}) > 1
+    head = ("", "slot", "starts (UTC)", "ends", "score", "gCO2", "kWh", "GBP", *(("provider",) if several else ()))
+    rows = [head, *(_cells(number, option, workload, several) for number, option in enumerate(options, start=1))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
 
 
 def order_news(order: Order) -> str:
-    """One line about how an order is doing."""
-    fulfillment = order.fulfillments[0]
-    state = fulfillment.state.descriptor.code if fulfillment.state else "?"
-    parts = [f"order {order.id}: {order.status} {state}"]
-    parts += [f"{group.descriptor.code}: " + ", ".join(map(_shown, group.list)) for group in fulfillment.tags or ()]
+    """How an order is doing: a line, and one for each group of tags."""
+    state = next((each.state.descriptor.code for each in order.fulfillments if each.state), "?")
+    parts = [f"order {_short(order.id)}: {_short(order.status)} {_short(state)}"]
+    for fulfillment in order.fulfillments[:1]:
+        for group in (fulfillment.tags or ())[:MOST_SHOWN]:
+            tags = ", ".join(map(_shown, group.list[:MOST_SHOWN]))
+            parts.append(f"{_short(group.descriptor.code)}: {tags}")
     if order.cancellation:
-        parts.append(f"by {order.cancellation.cancelled_by}: {order.cancellation.reason.descriptor.short_desc}")
+        reason = order.cancellation.reason.descriptor.short_desc
+        parts.append(f"by {order.cancellation.cancelled_by}: {printable(reason or 'no reason given')}")
     return "\n    ".join(parts)
 
 
 def _buy(buyer: Buyer, deal: Transaction, network: NetworkSettings, asked: argparse.Namespace) -> int:
     _say(f"transaction {deal.transaction_id}: searching for {deal.workload.job_id}")
     message_id = buyer.search(deal, asked.provider or network.beckn_bg_url, page=asked.page)
-    options, why = buyer.options(message_id)
+    found, why = buyer.options(message_id, collect_s=0 if asked.provider else asked.wait)
+    options = best_first(found, deal.workload)
     if not options:
-        _say(f"no slot: {why or 'the provider gives no reason'}")
+        _say(f"no slot: {printable(why or 'the provider gives no reason')}")
         return 0
-    _say(f"{len(options)} slots, best first\n{options_table(options)}")
+    shown = options[: max(MOST_SHOWN, asked.choose)]
+    of_all = f", {len(shown)} of them shown" if len(shown) < len(options) else ""
+    _say(f"{len(options)} slots, best first{of_all}\n{options_table(shown, deal.workload)}")
     if asked.search_only:
         return 0
     if not 1 <= asked.choose <= len(options):
         raise NotAnswered(f"--choose takes a number from 1 to {len(options)}")
-    chosen = options[asked.choose - 1]
-    quote = buyer.select(deal, chosen).quote
-    _say(f"quote {quote.id}: £{quote.price.value}")
-    for line in quote.breakup:
-        _say(f"    £{line.price.value}  {line.title}")
-    draft = buyer.init(deal, chosen, Billing(name=asked.billing_name))
-    order = buyer.confirm(deal, chosen, draft)
+    shown_quote = _agreed(buyer, deal, options[asked.choose - 1], Billing(name=asked.billing_name))
+    order = buyer.order(deal, shown_quote.option, confirmation(shown_quote, Billing(name=asked.billing_name)))
+    check_order(shown_quote, order)
     _say(order_news(order))
-    return _follow(buyer, deal, chosen, order)
+    return _follow(buyer, shown_quote, order)
 
 
-def _follow(buyer: Buyer, deal: Transaction, chosen: Option, order: Order) -> int:
+def _agreed(buyer: Buyer, deal: Transaction, chosen: Option, billing: Billing) -> ShownQuote:
+    """The quote for a slot, shown; its draft is the same."""
+    quote = quoted(deal, chosen, buyer.select(deal, chosen))
+    _say(f"quote {quote.quote_id}: £{amount_text(quote.price_gbp)}, to be paid {TO_BE_PAID}")
+    for title, amount_gbp in quote.lines:
+        _say(f"    £{amount_text(amount_gbp)}  {printable(title)}")
+    check_draft(quote, billing, buyer.init(deal, chosen, billing))
+    return quote
+
+
+def _follow(buyer: Buyer, shown: ShownQuote, order: Order) -> int:
+    confirmed = order
     while order.status is OrderStatus.ACTIVE:
-        news = buyer.next_news(deal, STATUS_EVERY_S)
+        news = buyer.next_news(shown.deal, STATUS_EVERY_S)
         if news is None and order.id:
-            news = buyer.status(deal, chosen.provider, order.id)
+            news = buyer.status(shown.deal, shown.option.provider, order.id)
         if news is not None and news != order:
+            check_news(shown, confirmed, news)
             order = news
             _say(order_news(order))
     return 0 if order.status is OrderStatus.COMPLETE else 1
@@ -187,6 +226,8 @@ def _workload(path: str) -> BuyerWorkload:
         return BuyerWorkload.model_validate_json(text)
     except OSError as error:
         raise WrongWorkload(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise WrongWorkload(f"{path} is not text in UTF-8") from None
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "it"
@@ -205,23 +246,44 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--registry", metavar="URL", help="ask this registry for keys, such as http://host:5050/registry"
     )
+    parser.add_argument(
+        "--wait",
+        type=_seconds,
+        default=WAIT_S,
+        metavar="S",
+        help=f"how many seconds after the first answer to wait for other providers' (default: {WAIT_S:g})",
+    )
     parser.add_argument("--billing-name", default="Pylon DEG buyer", help="who pays")
     return parser
 
 
-def _cells(number: int, option: Option) -> tuple[str, ...]:
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= LONGEST_WAIT_S:
+        raise argparse.ArgumentTypeError(f"it takes 0 to {LONGEST_WAIT_S:g}")
+    return seconds
+
+
+def _cells(number: int, option: Option, workload: BuyerWorkload, several: bool) -> tuple[str, ...]:
     whole = option.item.time.range if option.item.time else None
     start = f"{whole.start:%Y-%m-%d %H:%M:%S}" if whole and whole.start else ""
     end = f"{whole.end:%H:%M:%S}" if whole and whole.end else ""
     figures = (option.tag("suitability", "score"), *(option.tag("estimate", each) for each in _ESTIMATES))
-    return (str(number), option.item.id, start, end, *(figure or "unknown" for figure in figures))
+    cost_gbp = option.cost_gbp(workload)
+    told = (*(figure or "unknown" for figure in figures), "unknown" if cost_gbp is None else amount_text(cost_gbp))
+    provider = (option.provider.subscriber_id,) if several else ()
+    return (str(number), *map(_short, (option.item.id, start, end, *told, *provider)))
 
 
-_ESTIMATES = ("carbon-gco2", "energy-kwh", "cost-gbp")
+_ESTIMATES = ("carbon-gco2", "energy-kwh")
+
+
+def _short(text: str | None) -> str:
+    return printable("?" if text is None else text, LONGEST_SHOWN)
 
 
 def _shown(tag: Tag) -> str:
-    return f"{tag.descriptor.code} {tag.value}"
+    return f"{_short(tag.descriptor.code)} {_short(tag.value)}"
 
 
 def _say(text: str) -> None:

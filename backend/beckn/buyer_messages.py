@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -10,12 +13,12 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from beckn.heard_messages import HeardItem
 from beckn.messages import (
     COMPUTE,
     COMPUTE_SLOT,
     CURRENCY,
     GPU_MINUTE,
-    Item,
     PaymentType,
     Scalar,
     Subscriber,
@@ -24,6 +27,7 @@ from beckn.messages import (
 )
 from beckn.provider.messages_order import (
     LEAST_GPU_MINUTES,
+    LONGEST_AMOUNT,
     MOST_GPU_MINUTES,
     Billing,
     Order,
@@ -52,6 +56,7 @@ from beckn.provider.messages_request import (
     OrderedFulfillment,
     OrderedItem,
     OrderedProvider,
+    SaidTag,
     SaidTags,
     SelectedOrder,
 )
@@ -83,16 +88,13 @@ class BuyerWorkload(BaseModel):
     deferral_window_mins: int | None = Field(None, ge=0, le=LONGEST_WINDOW_MINS)
 
 
-UNRANKED = 10**6
-
-
 @dataclass(frozen=True)
 class Option:
     """A slot that a provider offers: which item, of whom, and where to order it."""
 
     provider: Subscriber
     operator_id: str
-    item: Item
+    item: HeardItem
 
     def tag(self, group: str, code: str) -> str | None:
         """The value of a tag."""
@@ -100,18 +102,68 @@ class Option:
             (
                 tag.value
                 for tags in self.item.tags
-                if tags.descriptor.code == group
+                if _is_called(tags, group)
                 for tag in tags.list
-                if tag.descriptor.code == code
+                if _is_called(tag, code) and isinstance(tag.value, str)
             ),
             None,
         )
 
     @property
-    def rank(self) -> int:
-        """Its place among what its provider offers; last where the provider does not say."""
+    def rank(self) -> int | None:
+        """Its place among what its provider offers, where the provider says."""
         rank = self.tag("suitability", "rank")
-        return int(rank) if rank is not None and rank.isdecimal() else UNRANKED
+        return int(rank) if rank is not None and re.fullmatch("[0-9]{1,9}", rank) else None
+
+    def cost_gbp(self, workload: BuyerWorkload) -> Decimal | None:
+        """What the workload would cost there: what is said of the whole, or what the price of a GPU-minute comes to.
+
+        The greater of both where it says both; None where it says neither, or not in pounds.
+        """
+        price = self.item.price
+        if price.currency not in {None, CURRENCY}:
+            return None
+        whole, each = pounds(self.tag("estimate", "cost-gbp")), pounds(price.value)
+        minutes = Decimal(decimal_text(workload.required_gpu_mins))
+        return max(
+            (cost for cost in (whole, None if each is None else each * minutes) if cost is not None), default=None
+        )
+
+
+def pounds(text: str | None) -> Decimal | None:
+    """An amount as another platform writes it; None where it is none."""
+    if text is None or len(text) > LONGEST_AMOUNT or not re.fullmatch("[+-]?([0-9]+([.][0-9]+)?|[.][0-9]+)", text):
+        return None
+    return Decimal(text)
+
+
+def best_first(options: Sequence[Option], workload: BuyerWorkload) -> list[Option]:
+    """The slots of several providers as one list.
+
+    Each provider's stay in its own order: by its rank, and those without one after those and by cost. Of slots that
+    stand in the same place with their providers the cheaper comes first, so the first of all is the cheapest of what
+    each provider offers first.
+    """
+    of_provider: defaultdict[str, list[Option]] = defaultdict(list)
+    for option in options:
+        of_provider[option.provider.subscriber_id].append(option)
+
+    def cost(option: Option) -> Decimal:
+        known = option.cost_gbp(workload)
+        return Decimal("Infinity") if known is None else known
+
+    placed: list[tuple[int, Decimal, str, Option]] = []
+    for provider, offered in of_provider.items():
+        offered.sort(key=lambda option: (_UNRANKED if option.rank is None else option.rank, cost(option)))
+        placed += [(place, cost(option), provider, option) for place, option in enumerate(offered)]
+    return [option for *_, option in sorted(placed, key=lambda each: each[:3])]
+
+
+def _is_called(labelled: SaidTags | SaidTag, code: str) -> bool:
+    return labelled.descriptor is not None and labelled.descriptor.code == code
+
+
+_UNRANKED = 10**9
 
 
 @dataclass
@@ -120,16 +172,19 @@ class Transaction:
 
     workload: BuyerWorkload
     transaction_id: str = field(default_factory=lambda: str(uuid4()))
+    provider_id: str | None = None
+    """Whom an order was confirmed to: only its news counts."""
 
 
 def confirm_message(draft: Order) -> ConfirmedMessage:
     """What confirms a draft: the draft itself."""
     price = draft.quote.price
+    billing = draft.billing.model_dump(mode="json") if draft.billing else {}
     return ConfirmedMessage(
         order=ConfirmedOrder(
             provider=OrderedProvider(id=draft.provider.id),
             items=tuple(OrderedItem(id=item.id, quantity=item.quantity) for item in draft.items),
-            billing=draft.billing or Billing(name="not stated"),
+            billing=Billing.model_validate({"name": "not stated", **billing}),
             fulfillments=tuple(
                 OrderedFulfillment(id=each.id, type=each.type, stops=each.stops, customer=each.customer)
                 for each in draft.fulfillments
@@ -207,9 +262,17 @@ def _quantity(workload: BuyerWorkload) -> SelectedQuantity:
     return SelectedQuantity(selected=SelectedMeasure(measure=measure))
 
 
+def ordered_item(workload: BuyerWorkload, option: Option) -> OrderedItem:
+    return OrderedItem(id=option.item.id, quantity=_quantity(workload))
+
+
+def ordered_fulfillment(option: Option) -> OrderedFulfillment:
+    return OrderedFulfillment(id=next(iter(option.item.fulfillment_ids), None), type=COMPUTE)
+
+
 def selected_order(deal: Transaction, option: Option) -> SelectedOrder:
     return SelectedOrder(
         provider=OrderedProvider(id=option.operator_id),
-        items=(OrderedItem(id=option.item.id, quantity=_quantity(deal.workload)),),
+        items=(ordered_item(deal.workload, option),),
         tags=_requirements(deal.workload) or None,
     )

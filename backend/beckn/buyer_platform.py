@@ -6,8 +6,10 @@ What arrives is kept in memory: this serves the buyer's tool and the tests, whic
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 from uuid import uuid4
@@ -16,14 +18,21 @@ from flask import Flask, Response, request
 from pydantic import BaseModel, ValidationError
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from beckn.answers import ACK, AckAnswer, Error, answered
-from beckn.buyer_messages import Option, Transaction, confirm_message, intent_of, selected_order
+from beckn.answers import ACK, AckAnswer, Error, ErrorCode, Refused, answered
+from beckn.buyer_messages import (
+    Option,
+    Transaction,
+    confirm_message,
+    intent_of,
+    ordered_fulfillment,
+    selected_order,
+)
 from beckn.context_rules import read_message
+from beckn.heard_messages import HeardOnSearch, HeardOrderCallback
 from beckn.keys import MessageSigner
 from beckn.message_body import signed_body
 from beckn.messages import (
     ANY_CITY,
-    COMPUTE,
     COUNTRY,
     DOMAIN,
     MESSAGE_TTL,
@@ -38,19 +47,18 @@ from beckn.messages import (
 from beckn.outgoing_calls import Caller, CallFailed, Reach
 from beckn.provider.messages_order import (
     Billing,
-    OnSearch,
     Order,
     OrderCallback,
 )
 from beckn.provider.messages_request import (
     CancelMessage,
+    ConfirmedMessage,
     InitiatedMessage,
     InitiatedOrder,
     IntentMessage,
     Moments,
     MovedFulfillment,
     MovedStop,
-    OrderedFulfillment,
     OrderIdMessage,
     SelectedMessage,
     UpdatedOrder,
@@ -60,10 +68,18 @@ from beckn.reception import AUTHORIZATION, Reception
 from beckn.registry_client import RegistryUnavailable
 from beckn.subscribers import Role, Subscribers
 from half_hours import utc_now
+from printable import printable
 
 ANSWER_WITHIN_S = 30.0
 CALLBACKS = tuple(action for action in Action if action.startswith("on_"))
-Callback = OnSearch | OrderCallback
+Callback = HeardOnSearch | HeardOrderCallback
+MOST_ANSWERS = 50
+"""How many providers' answers to one search are looked at."""
+
+MOST_CALLBACKS_KEPT = 500
+MOST_BYTES_KEPT = 64 * 1024 * 1024
+MOST_CALLBACKS_KNOWN = 10_000
+_LAST = 10**9
 Message = TypeVar("Message", bound=BaseModel)
 
 
@@ -75,35 +91,58 @@ class NotAnswered(Exception):
         self.error = error
 
 
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    callback: Callback
+    size_bytes: int
+
+
 class Mailbox:
-    """Callbacks that arrived, for whoever waits for one. Each message is kept once."""
+    """Callbacks that arrived, for whoever waits for one. Each message is kept once, and only so many of all."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._callbacks: list[Callback] = []
+        self._kept: list[_Kept] = []
         self._seen: set[tuple[str, Action, str]] = set()
 
-    def put(self, sender: str, callback: Callback) -> None:
+    def put(self, sender: str, callback: Callback, size_bytes: int = 0) -> None:
+        """Keep a callback, which was so long.
+
+        Raises:
+            Refused: 429, there is too much already that nobody waited for.
+        """
         key = sender, callback.context.action, callback.context.message_id
         with self._changed:
-            if key not in self._seen:
-                self._seen.add(key)
-                self._callbacks.append(callback)
-                self._changed.notify_all()
+            if key in self._seen:
+                return
+            kept_bytes = size_bytes + sum(each.size_bytes for each in self._kept)
+            if len(self._kept) >= MOST_CALLBACKS_KEPT or kept_bytes > MOST_BYTES_KEPT:
+                raise Refused(
+                    429, Error(code=ErrorCode.BUSINESS_ERROR, message="too many callbacks: none is awaited")
+                )
+            if len(self._seen) >= MOST_CALLBACKS_KNOWN:
+                self._seen.clear()
+            self._seen.add(key)
+            self._kept.append(_Kept(callback, size_bytes))
+            self._changed.notify_all()
 
     def wait(self, wanted: Callable[[Callback], bool], timeout_s: float) -> Callback | None:
         """The first callback that is wanted, waiting for it if need be; it is taken out."""
+
+        def first() -> _Kept | None:
+            return next((each for each in self._kept if wanted(each.callback)), None)
+
         with self._changed:
-            self._changed.wait_for(lambda: any(map(wanted, self._callbacks)), timeout_s)
-            found = next(filter(wanted, self._callbacks), None)
-            if found is not None:
-                self._callbacks.remove(found)
-            return found
+            found = self._changed.wait_for(first, timeout_s)
+            if found is None:
+                return None
+            self._kept.remove(found)
+            return found.callback
 
     def matching(self, wanted: Callable[[Callback], bool]) -> list[Callback]:
         """Every callback that is wanted, left where it is."""
         with self._changed:
-            return list(filter(wanted, self._callbacks))
+            return [each.callback for each in self._kept if wanted(each.callback)]
 
 
 class Buyer:
@@ -173,14 +212,19 @@ class Buyer:
             provider=selected.provider,
             items=selected.items,
             billing=billing,
-            fulfillments=(OrderedFulfillment(id=option.item.fulfillment_ids[0], type=COMPUTE),),
+            fulfillments=(ordered_fulfillment(option),),
             tags=selected.tags,
         )
         return self._ask(deal, Action.INIT, InitiatedMessage(order=order), option.provider)
 
     def confirm(self, deal: Transaction, option: Option, draft: Order) -> Order:
-        """The order."""
-        return self._ask(deal, Action.CONFIRM, confirm_message(draft), option.provider)
+        """The order of a draft as it is."""
+        return self.order(deal, option, confirm_message(draft))
+
+    def order(self, deal: Transaction, option: Option, message: ConfirmedMessage) -> Order:
+        """The order that a confirm makes."""
+        deal.provider_id = option.provider.subscriber_id
+        return self._ask(deal, Action.CONFIRM, message, option.provider)
 
     def status(self, deal: Transaction, provider: Subscriber, order_id: str) -> Order:
         return self._ask(deal, Action.STATUS, OrderIdMessage(order_id=order_id), provider)
@@ -229,42 +273,83 @@ class Buyer:
         try:
             answer = AckAnswer.model_validate_json(reply.body, extra="ignore")
         except ValidationError:
-            told = reply.body[:300].decode("utf-8", "replace")
+            told = printable(reply.body.decode("utf-8", "replace"))
             raise NotAnswered(f"{url} answered the {action} with HTTP {reply.status}: {told}") from None
         if not answer.is_ack:
             raise NotAnswered(f"the {action} was refused: {_told(answer.error)}", answer.error)
         return answer
 
-    def answer(self, action: Action, message_id: str, timeout_s: float = ANSWER_WITHIN_S) -> Callback:
-        """The callback that answers a request.
+    def answer(
+        self,
+        action: Action,
+        message_id: str,
+        timeout_s: float = ANSWER_WITHIN_S,
+        *,
+        provider: Subscriber | None = None,
+    ) -> Callback:
+        """The callback that answers a request, from whom it was sent to if that is told.
 
         Raises:
             NotAnswered: none came in time, or it brings an error.
         """
         awaited = Action(f"on_{action}")
-        callback = self.mailbox.wait(
-            lambda each: each.context.action is awaited and each.context.message_id == message_id, timeout_s
-        )
+        callback = self.mailbox.wait(_answers(awaited, message_id, provider), timeout_s)
         if callback is None:
             raise NotAnswered(f"no {awaited} came within {timeout_s:g} s")
         if callback.error is not None:
             raise NotAnswered(f"{awaited} brings an error: {_told(callback.error)}", callback.error)
         return callback
 
-    def options(self, message_id: str, timeout_s: float = ANSWER_WITHIN_S) -> tuple[list[Option], str | None]:
-        """The slots of one `on_search`, best first, and what the provider says where there are none."""
-        callback = self.answer(Action.SEARCH, message_id, timeout_s)
-        if not isinstance(callback, OnSearch) or callback.message is None:
-            raise NotAnswered("the on_search brings no catalogue")
-        catalog, context = callback.message.catalog, callback.context
-        provider = Subscriber(context.bpp_id or "", context.bpp_uri or "")
-        found = [Option(provider, one.id, item) for one in catalog.providers for item in one.items]
-        why = catalog.descriptor.short_desc if catalog.descriptor else None
-        return sorted(found, key=lambda option: option.rank), why
+    def options(
+        self, message_id: str, timeout_s: float = ANSWER_WITHIN_S, *, collect_s: float = 0
+    ) -> tuple[list[Option], str | None]:
+        """The slots that a search found, each provider's in its order, and why there are none where there are not.
+
+        Args:
+            timeout_s: how long the first answer is waited for.
+            collect_s: how long after the first one other providers' answers are waited for.
+
+        Raises:
+            NotAnswered: none came in time, or none brings a catalogue.
+        """
+        wanted = _answers(Action.ON_SEARCH, message_id, None)
+        answers = [self.mailbox.wait(wanted, timeout_s)]
+        if answers[0] is None:
+            raise NotAnswered(f"no {Action.ON_SEARCH} came within {timeout_s:g} s")
+        end = time.monotonic() + collect_s
+        while len(answers) < MOST_ANSWERS and (left_s := end - time.monotonic()) > 0:
+            answers.append(self.mailbox.wait(wanted, left_s))
+        found: list[Option] = []
+        why: str | None = None
+        error: Error | None = None
+        brought = False
+        for answer in answers:
+            if not isinstance(answer, HeardOnSearch):
+                continue
+            error = error or answer.error
+            if answer.message is None:
+                continue
+            brought = True
+            catalog, context = answer.message.catalog, answer.context
+            provider = Subscriber(context.bpp_id, context.bpp_uri)
+            found += [Option(provider, one.id, item) for one in catalog.providers for item in one.items]
+            why = why or (catalog.descriptor.short_desc if catalog.descriptor else None)
+        if not brought:
+            raise NotAnswered(f"{Action.ON_SEARCH} brings an error: {_told(error)}", error)
+        return sorted(found, key=lambda option: _LAST if option.rank is None else option.rank), why
 
     def next_news(self, deal: Transaction, timeout_s: float) -> Order | None:
         """The order as the next callback that nobody asked for brings it; None when none comes in time."""
-        callback = self.mailbox.wait(lambda each: each.context.transaction_id == deal.transaction_id, timeout_s)
+
+        def is_news(each: Callback) -> bool:
+            context = each.context
+            return (
+                isinstance(each, OrderCallback)
+                and same_uuid(context.transaction_id, deal.transaction_id)
+                and deal.provider_id in {None, context.bpp_id}
+            )
+
+        callback = self.mailbox.wait(is_news, timeout_s)
         if isinstance(callback, OrderCallback) and callback.message is not None:
             return callback.message.order
         return None
@@ -288,16 +373,29 @@ class Buyer:
 
     def _ask(self, deal: Transaction, action: Action, message: BaseModel, provider: Subscriber) -> Order:
         message_id = self.send(deal, action, message, provider.url, provider=provider)
-        callback = self.answer(action, message_id)
+        callback = self.answer(action, message_id, provider=provider)
         if not isinstance(callback, OrderCallback) or callback.message is None:
             raise NotAnswered(f"the on_{action} brings no order")
         return callback.message.order
 
     def _take(self, action: Action) -> AckAnswer:
         message = self._reception.check(action, signed_body(self._reception, action), request.headers)
-        model: type[Callback] = OnSearch if action is Action.ON_SEARCH else OrderCallback
-        self.mailbox.put(message.sender, read_message(model, message.body))
+        model: type[Callback] = HeardOnSearch if action is Action.ON_SEARCH else HeardOrderCallback
+        self.mailbox.put(message.sender, read_message(model, message.body), len(message.body))
         return ACK
+
+
+def same_uuid(one: str, other: str) -> bool:
+    return one.lower() == other.lower()
+
+
+def _answers(action: Action, message_id: str, provider: Subscriber | None) -> Callable[[Callback], bool]:
+    """Whether a callback is the one awaited. Its bpp_id is who signed it: reception saw to that."""
+    return lambda each: (
+        each.context.action is action
+        and same_uuid(each.context.message_id, message_id)
+        and (provider is None or each.context.bpp_id == provider.subscriber_id)
+    )
 
 
 def _told(error: Error | None) -> str:

@@ -7,9 +7,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 from beckn.answers import Error
@@ -103,6 +110,38 @@ class OrderDescriptor(OrderObject):
     short_desc: Omittable[str] = None
 
 
+def _coded(value: Any, validated: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    if info.mode == "json" and isinstance(value, list):
+        value = tuple(group for group in map(_coded_group, value) if group is not None)
+    return validated(value)
+
+
+def _coded_group(group: Any) -> Any:
+    """A group with those of its tags that have a code and text; None where the group itself has no code."""
+    if not isinstance(group, dict) or not isinstance(group.get("list"), list) or not _code_of(group):
+        return None
+    tags = tuple(
+        {"descriptor": {"code": code}, "value": tag["value"], **_display_of(tag)}
+        for tag in group["list"]
+        if (code := _code_of(tag)) and isinstance(tag.get("value"), str)
+    )
+    return {"descriptor": {"code": _code_of(group)}, "list": tags, **_display_of(group)}
+
+
+def _display_of(tagged: dict[str, Any]) -> dict[str, bool]:
+    return {"display": tagged["display"]} if isinstance(tagged.get("display"), bool) else {}
+
+
+def _code_of(labelled: Any) -> str | None:
+    descriptor = labelled.get("descriptor") if isinstance(labelled, dict) else None
+    code = descriptor.get("code") if isinstance(descriptor, dict) else None
+    return code if isinstance(code, str) else None
+
+
+Tags = Annotated[tuple[TagGroup, ...], WrapValidator(_coded)]
+"""Of groups as others write them, what has a code."""
+
+
 class OrderStop(OrderObject):
     type: Identity
     location: Omittable[Location] = None
@@ -124,11 +163,13 @@ class OrderItem(OrderObject):
     quantity: SelectedQuantity
     location_ids: Omittable[tuple[Identity, ...]] = None
     fulfillment_ids: Omittable[tuple[Identity, ...]] = None
-    tags: Omittable[tuple[TagGroup, ...]] = None
+    tags: Omittable[Tags] = None
 
 
 class StateDescriptor(OrderObject):
-    code: FulfillmentStateCode
+    """Where a fulfilment stands, in this network's words or in another's."""
+
+    code: Annotated[FulfillmentStateCode | Identity, Field(union_mode="left_to_right")]
 
 
 class FulfillmentState(OrderObject):
@@ -157,7 +198,7 @@ class OrderFulfillment(OrderObject):
     stops: Omittable[tuple[OrderStop, ...]] = None
     customer: Omittable[Customer] = None
     state: Omittable[FulfillmentState] = None
-    tags: Omittable[tuple[TagGroup, ...]] = None
+    tags: Omittable[Tags] = None
 
 
 class BillingCity(OrderObject):
@@ -249,7 +290,7 @@ class Order(OrderObject):
     cancellation: Omittable[Cancellation] = None
     created_at: Omittable[Timestamp] = None
     updated_at: Omittable[Timestamp] = None
-    tags: Omittable[tuple[TagGroup, ...]] = None
+    tags: Omittable[Tags] = None
 
 
 class CatalogMessage(OrderObject):
