@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import ssl
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
-import requests
 from pydantic import ValidationError
 
 from decisions.output import DataCentreOption, DecisionOutput
 from decisions.rationale import mass, pounds
+from outgoing.calls import Answer, Caller, Limits
+from outgoing.failures import CallFailed
 from printable import LONGEST_REASON, printable
 from settings import Settings, SettingsError, load_settings
 from vocabulary import Policy
 
-TIMEOUT_S = 30
+LIMITS = Limits(connect_s=5, whole_s=30, answer_bytes=16 * 1024 * 1024)
 RIGHT_ALIGNED = {"SCORE", "J", "COST", "CO2", "NOW: COST", "NOW: CO2"}
 
 
@@ -86,32 +90,31 @@ def _read_workload(name: str) -> Any:
 def _ask(settings: Settings, workload: Any, *, policy: str, at: str | None) -> DecisionOutput:
     host = f"[{settings.api_host}]" if ":" in settings.api_host.strip("[]") else settings.api_host
     server = f"http://{host}:{settings.api_port}"
-    headers = {}
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
     if settings.pylon_api_key is not None:
         headers["Authorization"] = f"Bearer {settings.pylon_api_key.get_secret_value()}"
-    parameters = {"policy": policy} | ({"at": at} if at else {})
+    url = f"{server}/api/v1/plan?{urlencode({'policy': policy} | ({'at': at} if at else {}))}"
+    caller = Caller(tls=ssl.create_default_context)
     try:
-        answer = requests.post(
-            f"{server}/api/v1/plan", json=workload, params=parameters, headers=headers, timeout=TIMEOUT_S
-        )
-    except (requests.RequestException, OSError, ValueError):  # the last two: of proxies and certificates
+        answer = caller.call("POST", url, limits=LIMITS, headers=headers, body=json.dumps(workload).encode())
+    except CallFailed:
         raise CannotPlan(
             f"no API server answers at {server}: start it with python backend/api_server.py, "
             "or set API_HOST and API_PORT"
         ) from None
-    if answer.status_code != requests.codes.ok:
-        raise CannotPlan(_detail(answer))
+    if answer.status != HTTPStatus.OK:
+        raise CannotPlan(_detail(answer) or f"{server} answered {answer.status}: it is not the API server")
     try:
-        return DecisionOutput.model_validate_json(answer.content)
+        return DecisionOutput.model_validate_json(answer.body)
     except ValidationError:
         raise CannotPlan(f"what answers at {server} is not this version's API server") from None
 
 
-def _detail(answer: requests.Response) -> str:
+def _detail(answer: Answer) -> str | None:
     try:
-        return str(answer.json()["detail"])
+        return str(json.loads(answer.body)["detail"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        return f"{answer.url} answered {answer.status_code}: it is not the API server"
+        return None
 
 
 def _row(option: DataCentreOption, *, chosen: bool) -> dict[str, str]:

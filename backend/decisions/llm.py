@@ -16,9 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
-from decisions.bounded_answers import bound_answers
 from decisions.circuit_breaker import CircuitBreaker
 from decisions.judgement import InvalidAnswer, Question, Role, read_answer, repair_note
 from decisions.model_response import (
@@ -29,11 +26,15 @@ from decisions.model_response import (
     read_response,
 )
 from decisions.publication import Judgement
+from outgoing.calls import KeptCaller, Limits
+from outgoing.failures import AnswerTooLong, CallTimedOut, NoConnection
+from outgoing.httpx_transport import bounded_client, unused_async_client
 from printable import LONGEST_REASON, printable
 from settings import Settings
 from vocabulary import Word
 
 if TYPE_CHECKING:
+    import httpx
     from google import genai
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ DECISION_BUDGET_S = 45.0
 SHORTEST_REQUEST_S = 1.0
 MOST_TRIES = 3
 FIRST_BACK_OFF_S = 1.0
+
+LIMITS = Limits(connect_s=5.0, whole_s=REQUEST_TIMEOUT_S, answer_bytes=1024 * 1024)
 
 # Thinking counts against the limit too.
 OUTPUT_TOKENS = 4096
@@ -235,10 +238,10 @@ class GeminiJudge:
             return read_response((response.sdk_http_response and response.sdk_http_response.body) or "")
         except errors.APIError as error:
             raise _of_api_error(error, self.model) from error
-        except httpx.TimeoutException as error:
+        except CallTimedOut as error:
             raise _Retryable(f"{self.model} did not answer within {timeout_s:.2g} s") from error
-        except httpx.HTTPError as error:
-            raise _Retryable(f"{self.model} cannot be reached ({type(error).__name__})") from error
+        except (NoConnection, AnswerTooLong) as error:
+            raise _Retryable(f"{self.model} cannot be reached ({type(error.cause or error).__name__})") from error
         except UnreadableResponse as error:
             raise _Retryable(f"{self.model} {error}") from error
 
@@ -249,14 +252,15 @@ class GeminiJudge:
                 from google.genai import types
 
                 # Ours: the SDK's own is of one library or another, by its version, and so are its errors.
-                self._http = httpx.Client(
-                    headers={"Accept-Encoding": "identity"}, event_hooks={"response": [bound_answers]}
-                )
+                self._http = bounded_client(KeptCaller(), LIMITS)
                 self._client = genai.Client(
                     vertexai=False,  # whatever the environment says
                     api_key=self._api_key,
                     http_options=types.HttpOptions(
-                        base_url=self._base_url, api_version="v1", httpx_client=self._http
+                        base_url=self._base_url,
+                        api_version="v1",
+                        httpx_client=self._http,
+                        httpx_async_client=unused_async_client(),
                     ),
                 )
             return self._client

@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import random
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
-import requests
 import urllib3
 
+from outgoing.calls import Answer, KeptCaller, Limits
+from outgoing.failures import AnswerTooLong, CallFailed, CallTimedOut, NoConnection
 from upstreams.call_limit import CallLimit
-from upstreams.connections import HeadersInTimeAdapter
 from upstreams.errors import (
     UnusableAnswer,
     UpstreamError,
@@ -29,17 +27,15 @@ from upstreams.errors import (
     UpstreamSkipped,
     UpstreamUnavailable,
 )
+from version import VERSION
 
 # The terms of the Carbon Intensity API ask a client to say who it is.
-USER_AGENT = (
-    "PylonDEG/0.1 (grid data backbone for AI agents; asks once a half-hour) " + requests.utils.default_user_agent()
-)
+USER_AGENT = f"PylonDEG/{VERSION} (grid data backbone for AI agents; asks once a half-hour)"
 
 _log = logging.getLogger(__name__)
 
-_READ_BYTES = 64 * 1024
-# How urllib3's messages begin: HTTPSConnectionPool(host='…', port=443): …
-_CONNECTION_NAME = re.compile(r"^\w+\(host=[^)]*\): ")
+_HEADERS = {"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
+_MOVED = {301, 302, 303, 307, 308}
 _Parsed = TypeVar("_Parsed")
 _ClientT = TypeVar("_ClientT", bound="UpstreamClient")
 
@@ -94,21 +90,17 @@ class UpstreamSession:
         if address.scheme not in ("http", "https") or not address.hostname:
             raise ValueError(f"the {api}'s base URL must be http(s)://host/…, not {base_url!r}")
         self.api = api
-        self._base_url = base_url.rstrip("/")
+        self._base_url = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        self._headers = _HEADERS | _credentials(address)
         self._patience = patience
         self._limit = limit
         self._sleep = sleep
         self._monotonic = monotonic
         self._jitter = jitter
-        self._http = requests.Session()
-        self._http.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json"})
-        # Cookies are the one part of a requests session that threads would share.
-        self._http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        for scheme in ("http://", "https://"):
-            self._http.mount(scheme, HeadersInTimeAdapter(pool_maxsize=8))
+        self._caller = KeptCaller()
 
     def close(self) -> None:
-        self._http.close()
+        self._caller.close()
 
     def fetch(
         self, route: str, parse: Callable[[object], _Parsed], params: Mapping[str, str] | None = None
@@ -163,44 +155,28 @@ class UpstreamSession:
         return pause if elapsed + pause < self._patience.deadline_seconds else None
 
     def _get_json(self, asked: str, deadline: float) -> object:
-        left = max(deadline - self._monotonic(), 0.001)
-        timeouts = (
-            min(self._patience.connect_timeout_seconds, left),
-            min(self._patience.read_timeout_seconds, left),
+        limits = Limits(
+            connect_s=self._patience.connect_timeout_seconds,
+            silence_s=self._patience.read_timeout_seconds,
+            whole_s=max(deadline - self._monotonic(), 0.001),
+            answer_bytes=self._patience.longest_answer_bytes,
         )
         try:
-            with self._http.get(
-                self._base_url + asked, timeout=timeouts, stream=True, allow_redirects=False
-            ) as response:
-                body = self._read_body(response.raw, deadline)
-        except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
-            raise _Failure(UpstreamUnavailable, _innermost(error)) from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _Failure(UpstreamUnavailable, f"connection failed: {_innermost(error)}") from error
-        except _Failure:
-            raise
-        except Exception as error:  # of proxies and certificates that the machine's settings name, for one
-            what = f"cannot be asked: {type(error).__name__}: {_innermost(error)}"
-            raise _Failure(UpstreamUnavailable, what) from error
-        _check_status(response, body)
+            answer = self._caller.call("GET", self._base_url + asked, limits=limits, headers=self._headers)
+        except AnswerTooLong as error:
+            raise _Failure(UpstreamNonsense, str(error), may_pass=False) from error
+        except CallTimedOut as error:
+            raise _Failure(UpstreamUnavailable, _one_line(str(error))) from error
+        except NoConnection as error:
+            raise _Failure(UpstreamUnavailable, f"connection failed: {_one_line(str(error))}") from error
+        except CallFailed as error:  # of proxies and certificates that the machine's settings name, for one
+            what = f"cannot be asked: {_one_line(str(error))}"
+            raise _Failure(UpstreamUnavailable, what, may_pass=False) from error
+        _check_status(answer)
         try:
-            return json.loads(body)
+            return json.loads(answer.body)
         except (ValueError, RecursionError) as error:
-            what = f"HTTP {response.status_code} without JSON: {_excerpt(body)}"
-            raise _Failure(UpstreamNonsense, what) from error
-
-    def _read_body(self, raw: urllib3.HTTPResponse, deadline: float) -> bytes:
-        body = bytearray()
-        # read1 returns with what has arrived: a slow drip comes back here, to the deadline, after each piece.
-        while piece := raw.read1(_READ_BYTES, decode_content=True):
-            body += piece
-            if len(body) > self._patience.longest_answer_bytes:
-                what = f"the answer is longer than {self._patience.longest_answer_bytes:,} bytes"
-                raise _Failure(UpstreamNonsense, what, may_pass=False)
-            if self._monotonic() > deadline:
-                what = f"timed out with {len(body):,} bytes of an unfinished answer"
-                raise _Failure(UpstreamUnavailable, what, may_pass=False)
-        return bytes(body)
+            raise _Failure(UpstreamNonsense, f"HTTP {answer.status} without JSON: {_excerpt(answer.body)}") from error
 
 
 class UpstreamClient:
@@ -240,15 +216,21 @@ class _Failure(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-def _check_status(response: requests.Response, body: bytes) -> None:
-    status = response.status_code
+def _credentials(address: SplitResult) -> dict[str, str]:
+    if address.username is None:
+        return {}
+    return urllib3.make_headers(basic_auth=f"{unquote(address.username)}:{unquote(address.password or '')}")
+
+
+def _check_status(answer: Answer) -> None:
+    status = answer.status
     if 200 <= status < 300:
         return
-    what = f"HTTP {status}: {_excerpt(body)}"
-    if response.is_redirect:
-        what = f"HTTP {status}: moved to {_one_line(response.headers['Location'])}; set the base URL to that"
+    what = f"HTTP {status}: {_excerpt(answer.body)}"
+    if status in _MOVED and "Location" in answer.headers:
+        what = f"HTTP {status}: moved to {_one_line(answer.headers['Location'])}; set the base URL to that"
     if status == 429 or status >= 500:
-        wait = _retry_after_seconds(response.headers)
+        wait = _retry_after_seconds(answer.headers)
         if wait:
             what += f"; asked to wait {wait:.0f} s"
         raise _Failure(UpstreamUnavailable, what, retry_after_seconds=wait)
@@ -272,17 +254,6 @@ def _http_date(text: str) -> datetime | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return moment if moment.tzinfo else None
-
-
-def _innermost(error: BaseException) -> str:
-    """The plainest words for a failure that requests and urllib3 have wrapped several times."""
-    inner: object = error
-    while isinstance(inner, BaseException):
-        error = inner
-        inner = getattr(inner, "reason", None) or next(
-            (arg for arg in inner.args if isinstance(arg, BaseException)), None
-        )
-    return _one_line(_CONNECTION_NAME.sub("", str(error))) or type(error).__name__
 
 
 def _excerpt(body: bytes) -> str:

@@ -72,19 +72,20 @@ PLACES: list[tuple[str | int, ...]] = [
 
 
 class Gateway:
-    """Decides one workload after the other with a judge whose breaker stays closed."""
+    """Decides one workload after the other with a judge that is always asked."""
 
     def __init__(self, database: Database, server: ModelServer, jobs: Iterator[int]) -> None:
         self.jobs = jobs
         self.database = database
         self.server = server
+        self._breaker = CircuitBreaker()
         self.judge = GeminiJudge(
             "the-secret-key",
             MODEL,
             base_url=server.url,
             first_back_off_s=0,
             request_timeout_s=5,
-            breaker=CircuitBreaker(threshold=10**9),
+            breaker=self._breaker,
         )
         self.engine = DecisionWorkers(
             database,
@@ -101,6 +102,7 @@ class Gateway:
         return self.decide_one()
 
     def decide_one(self) -> DecisionOutput:
+        self._breaker.succeeded()  # whatever the last one was
         job_id = f"job-{next(self.jobs)}"
         submit(self.database, workload(job_id))
         assert self.engine.work_once() == 1
@@ -184,6 +186,7 @@ def test_any_json_anywhere_in_a_response_ends_in_a_clean_decision(
 @example(b"7", 200, "application/json", None)
 @example(DEEP, 200, "application/json", None)
 @example(DEEP, 500, "application/json", None)
+@example(b"{}", 403, "application/json", None)
 def test_any_bytes_for_a_response_end_in_a_clean_decision(
     gateway: Gateway, body: bytes, status: int, content_type: str, encoding: str | None
 ) -> None:
@@ -214,7 +217,7 @@ def test_a_model_whose_name_is_none_has_the_configured_name(gateway: Gateway, ve
     assert (output.metadata.scorer, output.metadata.model) == ("gemini", MODEL)
 
 
-@pytest.mark.parametrize("count", [10**30, 10**4000, -1, True, 1.5, "700", None, [], float("nan")])
+@pytest.mark.parametrize("count", [10**30, 2**63, -1, True, 1.5, "700", None, [], float("nan")])
 def test_a_count_of_tokens_that_can_be_none_is_left_out(gateway: Gateway, count: Any) -> None:
     def reply(request: Any) -> Reply:
         place = ("usageMetadata", "promptTokenCount")

@@ -1,0 +1,77 @@
+"""Which addresses may be called, and what a host's name leads to.
+
+The address behind a name is looked at before anything is sent, and is the one that is connected to, so a name that
+changes its address in between deceives nobody.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+from typing import Any
+
+from outgoing.failures import AddressRefused
+from vocabulary import Word
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
+
+
+class Reach(Word):
+    """Which addresses may be called."""
+
+    PUBLIC = "public"
+    ANYWHERE = "anywhere"
+    LOOPBACK = "loopback"
+
+
+def addresses_of(host: str, port: int, *, within_s: float) -> list[str]:
+    """The addresses of a host, in the order to be tried.
+
+    Raises:
+        TimeoutError: the name is not looked up in time, for which the system's own patience may be a minute.
+        OSError: it has none.
+    """
+    try:
+        return [str(ipaddress.ip_address(host))]
+    except ValueError:
+        pass
+    found: list[Any] = []
+    failed: list[BaseException] = []
+
+    def look_up() -> None:
+        try:
+            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            failed.append(error)
+
+    looking = threading.Thread(target=look_up, name="look-up", daemon=True)
+    looking.start()
+    looking.join(within_s)
+    if looking.is_alive():
+        raise TimeoutError(f"the name {host} was not looked up in time")
+    if failed:
+        raise failed[0]
+    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+
+
+def check_address(address: str, host: str, reach: Reach) -> None:
+    """Raise AddressRefused if an address of `host` is not within `reach`."""
+    if reach is Reach.ANYWHERE:
+        return
+    ip = _destination(address.partition("%")[0])
+    if reach is Reach.LOOPBACK and not ip.is_loopback:
+        raise AddressRefused(f"{host} is {ip}, which is not this machine: with BECKN_AUTH=off nothing else is called")
+    if reach is Reach.PUBLIC and (not ip.is_global or ip.is_multicast):
+        raise AddressRefused(
+            f"{host} is {ip}, which is private: an operator may allow it with registry.py add --private-address"
+        )
+
+
+def _destination(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Where an address leads: an IPv6 one that carries an IPv4 one leads there."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    translated = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
+    return ip.ipv4_mapped or ip.sixtofour or translated or ip
