@@ -120,7 +120,7 @@ def test_what_an_earlier_version_took_is_mended_and_the_audit_log_left_as_it_is(
     for number, value in enumerate(ODD_TIMES):
         odd_workload(session, f"odd-{number}", value)
     session.execute(
-        "update compute_workloads set created_at = 'infinity', max_price_gbp = 1e12 where job_id = 'odd-0'"
+        "update compute_workloads set created_at = 'infinity', max_price_gbp = 1e300 where job_id = 'odd-0'"
     )
     session.execute("update data_centres set name = E'two\\nlines' where dc_id = 'DC-001'")
     session.execute("insert into grid_signals (timestamp, settlement_period) values ('infinity', 1)")
@@ -136,7 +136,7 @@ def test_what_an_earlier_version_took_is_mended_and_the_audit_log_left_as_it_is(
     }
     assert list(mended.values()) == [None, *["2000-01-01T00:00:00+00:00"] * 3, None]
     (first,) = postgres.select("compute_workloads", where=[Where("job_id", "odd-0")], order=Order(("job_id",)))
-    assert (first["created_at"], first["max_price_gbp"]) == ("2199-12-31T23:59:59+00:00", 1e9)
+    assert (first["created_at"], first["max_price_gbp"]) == ("2199-12-31T23:59:59+00:00", 1e12)
     (centre,) = postgres.select("data_centres", where=[Where("dc_id", "DC-001")], order=Order(("dc_id",)))
     assert centre["name"] == "two lines"
     assert len(postgres.select("grid_signals", order=Order(("timestamp",)))) == 96

@@ -1645,7 +1645,7 @@ $$;
 -- PostgreSQL holds values that no program here can read or reckon with: the time "infinity", the years 0 and 20000, a
 -- price of 400 digits. So every time, and every figure and word that others may write, has its bounds:
 --   times from 2000 to 2200; those that other platforms of a network state, from 1970 to 9998;
---   figures far beyond anything real, and those of a workload as the API takes them;
+--   figures far beyond anything real, and those of a workload as buyers may state them;
 --   names in one printable line.
 -- A table that holds such a value already is mended: the figure or time becomes the nearest within the bounds, a time
 -- beyond them that may be left out is left out ("never" is no deadline), a name becomes one line, and a half-hour out of
@@ -1691,12 +1691,12 @@ begin
                 ('data_centres', 'total_capacity_mw', 0, 1e6),
                 ('data_centres', 'ramp_rate_mw_per_min', 0, 1e6),
                 ('data_centres', 'current_carbon_intensity_gco2', 0, 1e5),
-                ('compute_workloads', 'required_gpu_mins', 0, 1e9),
-                ('compute_workloads', 'required_cpu_cores', 0, 1e6),
-                ('compute_workloads', 'required_memory_gb', 0, 1e7),
-                ('compute_workloads', 'estimated_energy_kwh', 0, 1e9),
-                ('compute_workloads', 'carbon_cap_gco2', 0, 1e4),
-                ('compute_workloads', 'max_price_gbp', 0, 1e9),
+                ('compute_workloads', 'required_gpu_mins', 0, 1e12),
+                ('compute_workloads', 'required_cpu_cores', 0, 1e9),
+                ('compute_workloads', 'required_memory_gb', 0, 1e12),
+                ('compute_workloads', 'estimated_energy_kwh', 0, 1e12),
+                ('compute_workloads', 'carbon_cap_gco2', 0, 1e12),
+                ('compute_workloads', 'max_price_gbp', 0, 1e12),
                 ('compute_workloads', 'deferral_window_mins', 0, 525600),
                 ('compute_workloads', 'actual_energy_kwh', 0, 1e12),
                 ('compute_workloads', 'actual_carbon_gco2', 0, 1e15),

@@ -139,7 +139,8 @@ begin
         scheduled_start, created_at, updated_at)
     values (
         work.job_id, quote.dc_id, work.workload_type, work.urgency, work.required_gpu_mins, work.required_cpu_cores,
-        work.required_memory_gb, work.estimated_energy_kwh, work.carbon_cap_gco2, work.max_price_gbp, work.deadline,
+        work.required_memory_gb, work.estimated_energy_kwh, work.carbon_cap_gco2, work.max_price_gbp,
+        least(work.deadline, timestamptz '2199-12-31 00:00:00+00'), -- as late as the table has times
         work.deferral_window_mins, 'QUEUED', 'Ordered by ' || given.bap_id || ' through ' || given.bpp_id || '.',
         given.starts_at, p_now, p_now);
     insert into public.beckn_orders (
