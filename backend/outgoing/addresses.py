@@ -7,12 +7,12 @@ changes its address in between deceives nobody.
 from __future__ import annotations
 
 import ipaddress
-import socket
-import threading
-from typing import Any
 
 from outgoing.failures import AddressRefused
+from outgoing.name_lookups import NameLookups
 from vocabulary import Word
+
+_LOOKUPS = NameLookups()
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 
@@ -30,29 +30,13 @@ def addresses_of(host: str, port: int, *, within_s: float) -> list[str]:
 
     Raises:
         TimeoutError: the name is not looked up in time, for which the system's own patience may be a minute.
-        OSError: it has none.
+        OSError: it has none, or too many names are looked up already.
     """
     try:
         return [str(ipaddress.ip_address(host))]
     except ValueError:
         pass
-    found: list[Any] = []
-    failed: list[BaseException] = []
-
-    def look_up() -> None:
-        try:
-            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            failed.append(error)
-
-    looking = threading.Thread(target=look_up, name="look-up", daemon=True)
-    looking.start()
-    looking.join(within_s)
-    if looking.is_alive():
-        raise TimeoutError(f"the name {host} was not looked up in time")
-    if failed:
-        raise failed[0]
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+    return _LOOKUPS.addresses(host, port, within_s=within_s)
 
 
 def check_address(address: str, host: str, reach: Reach) -> None:
