@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import datetime
 
@@ -14,7 +15,7 @@ from beckn.catalogue import compute_catalogue
 from beckn.grid_reading import GridContext
 from beckn.messages import CatalogueDocument
 from supabase_client import Database
-from web.application import answer
+from web.shared_question import SharedQuestion
 
 TAG = Tag(name="Market", description="The compute on offer")
 
@@ -23,10 +24,15 @@ def market_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBl
     """`/api/v1/market/catalog`"""
     endpoints = APIBlueprint("market", __name__, url_prefix="/api/v1/market", abp_tags=[TAG])
 
-    @endpoints.get("/catalog", summary="The compute on offer, in Beckn's words", responses={200: CatalogueDocument})
-    def catalog(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
+    def write(_: bytes | None) -> bytes:
         now = clock()
         grid = GridContext.model_validate(database.call("grid_context", {"p_now": now}, repeatable=True))
-        return answer(compute_catalogue(grid, now=now))
+        return compute_catalogue(grid, now=now).model_dump_json().encode()
+
+    written = SharedQuestion(write, threading.Lock())
+
+    @endpoints.get("/catalog", summary="The compute on offer, in Beckn's words", responses={200: CatalogueDocument})
+    def catalog(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
+        return Response(written.answer(), mimetype="application/json")
 
     return endpoints

@@ -9,7 +9,6 @@ at the same time share one question, so the cost does not grow with their number
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from werkzeug.http import parse_etags
 from decisions.published import Output, PublishedDecisions
 from supabase_client import DatabaseError
 from web.problems import problem
+from web.shared_question import SharedQuestion
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -68,7 +68,7 @@ class NewestOutputs:
 
     def __init__(self, published: PublishedDecisions) -> None:
         self._published = published
-        self._questions: OrderedDict[Asked, _SharedQuestion] = OrderedDict()
+        self._questions: OrderedDict[Asked, SharedQuestion[ReadyAnswer]] = OrderedDict()
 
     def answer(self, asked: Asked) -> ReadyAnswer:
         """The answer as of some moment after the call began.
@@ -76,7 +76,7 @@ class NewestOutputs:
         Raises:
             DatabaseError: the database does not answer.
         """
-        question = self._questions.pop(asked, None) or _SharedQuestion(self._finder(asked))
+        question = self._questions.pop(asked, None) or SharedQuestion(self._finder(asked), BoundedSemaphore())
         self._questions[asked] = question
         if len(self._questions) > MOST_QUESTIONS:
             self._questions.popitem(last=False)
@@ -95,36 +95,6 @@ class NewestOutputs:
             return ReadyAnswer.of(output, message)
 
         return find
-
-
-class _SharedQuestion:
-    """A question of the database. Who asked before it was sent shares its answer; before it failed, its failure."""
-
-    def __init__(self, find: Callable[[ReadyAnswer | None], ReadyAnswer]) -> None:
-        self._find = find
-        self._one_at_a_time = BoundedSemaphore()
-        self._moments = itertools.count(1)
-        self._as_of = 0
-        self._outcome: ReadyAnswer | DatabaseError | None = None
-
-    def answer(self) -> ReadyAnswer:
-        asked_at = next(self._moments)
-        with self._one_at_a_time:
-            outcome = self._outcome
-            if outcome is None or self._as_of < asked_at:
-                self._as_of = next(self._moments)
-                outcome = self._outcome = self._found()
-                if isinstance(outcome, DatabaseError):
-                    self._as_of = next(self._moments)  # or those who wait would wait as long once more
-        if isinstance(outcome, DatabaseError):
-            raise outcome
-        return outcome
-
-    def _found(self) -> ReadyAnswer | DatabaseError:
-        try:
-            return self._find(self._outcome if isinstance(self._outcome, ReadyAnswer) else None)
-        except DatabaseError as error:
-            return error
 
 
 _Question = tuple[str, str | None]

@@ -19,6 +19,7 @@ from gevent.event import Event as Signal
 
 from decisions.published import PublishedDecisions
 from gateway.backlog import MOST_EVENTS, Backlog, ReadyEvent
+from gateway.past_events import PAGE_EVENTS, PastEvents
 from supabase_client import Database, DatabaseError, Listener
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,6 @@ NOTHING_NEW = b": nothing new\n\n"
 
 # Read at the start, so that the clients of a restarted process find what they missed.
 EVENTS_AT_START = 64
-PAGE_EVENTS = 16
 BELLS = 128
 
 FASTEST_POLL_S = 0.05
@@ -54,6 +54,7 @@ class BroadcastFeed:
     ) -> None:
         self._database = database
         self._published = PublishedDecisions(database)
+        self._past = PastEvents(self._published)
         self._poll_seconds = poll_seconds
         self._backlog_events = backlog_events
         self._heartbeat_s = heartbeat_s
@@ -104,19 +105,16 @@ class BroadcastFeed:
     def _catch_up(self, backlog: Backlog, cursor: int) -> Generator[bytes, None, int]:
         """Events from the database, page by page, until the backlog takes over; the last one's number."""
         while self._goes_on(backlog) and not backlog.reaches_back_to(cursor):
-            before = cursor
             try:
-                page = self._published.events_after(cursor, PAGE_EVENTS)
+                events, following = self._past.chunk_after(cursor)
             except DatabaseError:
-                page = None
-            for event in page.events if page else ():
-                yield ReadyEvent.of(event).frame
-                cursor = event.sequence
-            if page and not page.events:
-                cursor = page.next  # beyond what the log no longer holds
-            if cursor == before:
+                events, following = [], cursor
+            if events:
+                yield b"".join(event.frame for event in events)
+            elif following == cursor:
                 yield NOTHING_NEW
                 self._stopping.wait(PAUSE_AFTER_FAILURE_S)
+            cursor = following  # where there are none, beyond what the log no longer holds
         return cursor
 
     def _keep_up(self, backlog: Backlog, cursor: int) -> Iterator[bytes]:
@@ -203,6 +201,7 @@ class BroadcastFeed:
         # The database was replaced, by a backup say. Streams end, and their clients hear why when they come back.
         log.warning("the event log ends at %d, before %d: it is another one now", newest, self.newest)
         self._backlog = self._new_backlog(newest)
+        self._past.forget()
         self._news.set()
 
     def _new_backlog(self, newest: int) -> Backlog:

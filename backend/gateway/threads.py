@@ -71,6 +71,14 @@ class ThreadedDatabase:
         listener = self._run(lambda: self._database.listen(channels))
         return None if listener is None else _ThreadedListener(listener, self._threads)
 
+    def run_apart(self, work: Callable[[Database], Answer]) -> Answer:
+        """What `work` makes of the database, all of it in a thread: for what takes long to compute.
+
+        Raises:
+            DatabaseError: as `work` does.
+        """
+        return self._run(lambda: work(self._database))
+
     def short_calls(self) -> Calls:
         """For functions that read little, often: without a thread where the database is PostgreSQL itself."""
         database = self._database

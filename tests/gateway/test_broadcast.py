@@ -209,6 +209,28 @@ def test_a_client_that_reads_nothing_is_dropped(postgres: PostgresDatabase, conn
             _read_to_the_end(dead)
 
 
+def test_many_that_read_nothing_share_what_is_read_and_hold_up_nobody(
+    postgres: PostgresDatabase, conninfo: str
+) -> None:
+    append(conninfo, 400, size=20_000)
+    readings: list[str] = []
+    read = postgres.call
+
+    def counting(function: str, *arguments: Any, **options: Any) -> Any:
+        readings.append(function)
+        return read(function, *arguments, **options)
+
+    postgres.call = counting  # type: ignore[method-assign]
+    with running_gateway(postgres) as gateway, ExitStack() as stack:
+        for _ in range(200):
+            stack.enter_context(raw_stream(gateway.port, "?after=0"))
+        readings.clear()
+        with SseReader(gateway.port, path=f"{STREAM}?after=0") as reader:
+            assert [event.id for event in reader.wait_for(400)] == list(range(1, 401))
+        assert gateway.get("/").status_code == 200
+        assert readings.count("events_after") < 100
+
+
 def test_clients_share_one_reading_of_the_database(postgres: PostgresDatabase, conninfo: str) -> None:
     readings: list[int] = []
     read = postgres.call
