@@ -12,7 +12,7 @@ from decisions.llm import ModelState
 from gateway.deciding import NOT_RUNNING, DecidingStatus, ModelReport
 from grid_world import NOW, store_grid, store_world, submit, workload
 from running_gateway import DECIDING, running_gateway
-from supabase_client import Database
+from supabase_client import Database, Where
 
 GONE = ModelReport(
     name="gemini-old",
@@ -90,6 +90,21 @@ def test_health_says_what_waiting_workloads_wait_for(postgres: PostgresDatabase)
         assert any("workloads wait for the grid's figures for the present half-hour" in reason for reason in reasons)
         store_grid(postgres)
         assert gateway.get("/health").json()["reasons"] == ["workloads wait for a data centre that is not OFFLINE"]
+
+
+def test_health_is_not_well_while_figures_are_invented_and_says_which(postgres: PostgresDatabase) -> None:
+    store_world(postgres, data_centres=2)
+    with running_gateway(postgres) as gateway:
+        assert gateway.get("/health").json()["state"] == "ok"
+        postgres.update("regional_grid_signals", {"carbon_source": "synthetic"}, where=[Where("region_id", 2)])
+        health = gateway.get("/health").json()
+        assert (health["state"], health["signals"]["stale"]) == ("degraded", False)
+        assert health["reasons"] == [
+            "carbon intensity of South Scotland (region 2): is invented (synthetic): no real figure stands behind it"
+        ]
+        origins = {figure["region"]: figure["sources"] for figure in health["figures"]}
+        assert origins["South Scotland"] == {"synthetic": 96}
+        assert origins["North Scotland"] == {"carbon_intensity_api": 96}
 
 
 def _dead_message() -> dict[str, Any]:
