@@ -255,7 +255,7 @@ as $$
 $$;
 comment on function public.source_rank is 'How much a figure of this source counts: synthetic 0, modelled 1, real 2.';
 
--- Of two real figures the one fetched later counts. Hours later it cannot have been: then the clock was set back between
+-- Of two real figures the one fetched later counts. An hour later it cannot have been: then the clock was set back between
 -- them, and the one that is offered now is the newer.
 create or replace function public.stored_is_newer(source text, stored_at timestamptz, offered_at timestamptz)
 returns boolean
@@ -264,7 +264,7 @@ immutable parallel safe
 set search_path = ''
 as $$
     select public.source_rank(source) = 2 and stored_at is not null
-        and (offered_at is null or (stored_at > offered_at and stored_at < offered_at + interval '6 hours'))
+        and (offered_at is null or (stored_at > offered_at and stored_at < offered_at + interval '1 hour'))
 $$;
 
 
