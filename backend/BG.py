@@ -75,9 +75,19 @@ def create_app(
     outputs = NewestOutputs(PublishedDecisions(database.short_calls()))
 
     def read_health() -> GatewayHealth:
-        streams = StreamState(clients=feed.streams, newest_event=feed.newest, following=feed.following)
-        joined = None if network is None else network.settings
-        return read_gateway_health(database, queue, deciding(), streams, network=joined, now=clock(), version=VERSION)
+        streams = StreamState(
+            clients=feed.streams, newest_event=feed.newest, following=feed.following, troubles=feed.troubles()
+        )
+        return read_gateway_health(
+            database,
+            queue,
+            deciding(),
+            streams,
+            network=None if network is None else network.settings,
+            network_troubles=[] if network is None else network.gateway.troubles(),
+            now=clock(),
+            version=VERSION,
+        )
 
     app = make_application(
         "Pylon DEG gateway",

@@ -73,6 +73,7 @@ class ProviderPlatform:
         )
         self.deliverer = participant.deliverer
         self.presence = participant.presence
+        self._participant = participant
         self.executor = Executor(
             database,
             own,
@@ -93,7 +94,7 @@ class ProviderPlatform:
             open_endpoints=provider_endpoint_names(),
             own_names=[network.bpp_host, own.url],
         )
-        self.app.register_api(provider_service_endpoints(database, network, clock))
+        self.app.register_api(provider_service_endpoints(database, network, clock, self.troubles))
         self.app.register_api(provider_endpoints(participant, clock, self.workers.wake))
 
     def start(self) -> None:
@@ -105,6 +106,10 @@ class ProviderPlatform:
         """Finish what is in hand, and end; whatever is left is in the database."""
         for part in (self.presence, self.executor, self.workers, self.deliverer):
             part.stop()
+
+    def troubles(self) -> list[str]:
+        """What is wrong with its threads, in words; empty when nothing is."""
+        return [*self._participant.troubles(), *self.workers.troubles(), *self.executor.troubles()]
 
     def _answered(self) -> None:
         self.deliverer.wake()

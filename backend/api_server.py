@@ -62,7 +62,15 @@ def create_app(
         "Pylon DEG API", DESCRIPTION, VERSION, api_key=settings.pylon_api_key, own_names=[settings.api_host]
     )
     interval = timedelta(minutes=settings.pipeline_interval_minutes)
-    app.register_api(service_endpoints(database, clock, lambda: _scheduler_state(schedule), interval=interval))
+    app.register_api(
+        service_endpoints(
+            database,
+            clock,
+            lambda: _scheduler_state(schedule),
+            interval=interval,
+            troubles=lambda: [] if schedule is None else schedule.troubles(),
+        )
+    )
     app.register_api(world_endpoints(database, clock))
     app.register_api(grid_endpoints(database, clock))
     app.register_api(workload_endpoints(database, clock))

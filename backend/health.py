@@ -92,6 +92,13 @@ class Health(BaseModel):
             return "no figure is real, and the pipeline has not run for long"
         return f"the newest signal was fetched {self.newest_signal_age_seconds:.0f} s ago"
 
+    def with_troubles(self, troubles: Sequence[str]) -> Health:
+        """The same with more that is wrong, in words."""
+        if not troubles:
+            return self
+        state = "degraded" if self.state == "ok" else self.state
+        return self.model_copy(update={"state": state, "reasons": [*self.reasons, *troubles]})
+
     def figure_reasons(self) -> list[str]:
         """Which of the figures that decisions are made from are not real, and which sources are away since when."""
         titles: dict[str, list[str]] = {}

@@ -18,7 +18,9 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from half_hours import UTC, half_hour_of
 from pipeline import RunReport
+from printable import printable
 from supabase_client import DatabaseError
+from supervised import Rest, SupervisedLoop, troubles
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 MINUTES_PAST = timedelta(minutes=4)
 RETRY_AFTER = timedelta(minutes=1)
 CLOCK_WATCH_S = 10.0
+OVERDUE = timedelta(minutes=2)
 CLOCK_TOLERANCE = timedelta(minutes=1)  # what a timetable of half-hours need not care about
 
 
@@ -49,6 +52,9 @@ class PipelineSchedule:
         self._interval = timedelta(minutes=interval_minutes)
         self._zero = self._clock_zero()
         self._stopping = threading.Event()
+        self._has_started = False
+        self._failure: str | None = None
+        self._clock_watch = SupervisedLoop("the watch over the clock", self._watch_clock, self._stopping)
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             # Without a grace time a late run, as after a sleep, is never dropped; several late ones are one.
@@ -59,7 +65,8 @@ class PipelineSchedule:
         """Run now, in the background, and from then on by the timetable."""
         self._make_timetable()
         self._scheduler.start()
-        threading.Thread(target=self._watch_clock, name="clock-watch", daemon=True).start()
+        self._clock_watch.start()
+        self._has_started = True
 
     def stop(self) -> None:
         """No further runs; one that is going on is waited for by nobody, and its slot can be claimed again."""
@@ -72,6 +79,18 @@ class PipelineSchedule:
 
     def is_running(self) -> bool:
         return bool(self._scheduler.running)
+
+    def troubles(self) -> list[str]:
+        """What keeps the pipeline from running, in words; empty when nothing does."""
+        if self._stopping.is_set() or not self._has_started:
+            return []
+        found = troubles([self._clock_watch])
+        if self._failure is not None:
+            found.append(f"the pipeline's last run failed here: {self._failure}")
+        due = self.next_run_at()
+        if due is None or self._clock() - due > OVERDUE:
+            found.append("the pipeline's schedule stands still: a run is due, and nobody makes it")
+        return found
 
     def _make_timetable(self) -> None:
         """A run now, and the next ones by the clock as it stands; what was due before is forgotten."""
@@ -90,12 +109,9 @@ class PipelineSchedule:
         """What the clock would have said when `passed_s` was 0: it stays the same until the clock is set."""
         return self._clock() - timedelta(seconds=self._passed_s())
 
-    def _watch_clock(self) -> None:
-        while not self._stopping.wait(self._watch_s):
-            try:
-                self._follow_clock()
-            except Exception:  # noqa: PERF203 - the top of a thread: the next look may go better
-                log.exception("the clock could not be looked at")
+    def _watch_clock(self) -> Rest:
+        self._follow_clock()
+        return lambda: self._stopping.wait(self._watch_s)
 
     def _follow_clock(self) -> None:
         jump = self._clock_zero() - self._zero
@@ -113,11 +129,14 @@ class PipelineSchedule:
         try:
             report = self._run()
         except DatabaseError as error:
+            self._failure = printable(error)
             log.error("pipeline run failed, again in %d s: %s", RETRY_AFTER.total_seconds(), error)  # noqa: TRY400
             self._again_at(self._clock() + RETRY_AFTER)
-        except Exception:
+        except Exception as error:
+            self._failure = printable(f"{type(error).__name__}: {error}")
             log.exception("pipeline run failed")
         else:
+            self._failure = None
             log.info("%s", report.summary())
             if report.taken_until is not None:
                 # Should the process that has the slot die, its lease ends and the run is made here.

@@ -65,3 +65,12 @@ def empty(conninfo: str) -> None:
     """Everything out but the regions, the numbers begin anew, and nobody of an earlier test is left connected."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute(_EMPTY)
+
+
+def only_reads(conninfo: str, refuse_writes: bool) -> None:
+    """Make a database refuse every write, as a standby does and one whose disk is full, or take them again."""
+    name = conninfo_to_dict(conninfo)["dbname"]
+    with psycopg.connect(make_conninfo(conninfo, dbname="postgres"), autocommit=True) as connection:
+        word = "on" if refuse_writes else "off"
+        connection.execute(f'alter database "{name}" set default_transaction_read_only = {word}'.encode())
+        connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])

@@ -174,7 +174,7 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(start_gateway: StartGat
             ({"BG_PORT": str(port)}, f"cannot listen on 127.0.0.1:{port}: Address already in use"),
             ({"BG_WORKERS": "many"}, "BG_WORKERS='many' is refused"),
             ({"BG_HOST": "0.0.0.0"}, "set PYLON_API_KEY too"),
-            ({"DATABASE_URL": f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"}, "no connection to PostgreSQL"),
+            ({"DATABASE_URL": f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"}, "PostgreSQL does not answer"),
         ]
         started = [(start_gateway(**settings), expected) for settings, expected in cases]
         for gateway, expected in started:

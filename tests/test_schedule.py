@@ -174,6 +174,24 @@ def test_a_run_that_is_hours_late_is_made_late_and_once() -> None:
         assert not runs.happened.acquire(timeout=0.3)
 
 
+def test_what_keeps_the_pipeline_from_running_is_told() -> None:
+    failing = [True]
+
+    def run() -> RunReport:
+        if failing:
+            raise RuntimeError("a bug")
+        return done()
+
+    with started(run) as schedule:
+        wait_for(lambda: schedule.troubles() == ["the pipeline's last run failed here: RuntimeError: a bug"])
+        failing.clear()
+        schedule._run_and_log()
+        assert schedule.troubles() == []
+        schedule._scheduler.remove_all_jobs()
+        assert schedule.troubles() == ["the pipeline's schedule stands still: a run is due, and nobody makes it"]
+    assert schedule.troubles() == []
+
+
 def test_a_run_that_breaks_is_logged_and_the_timetable_stands(caplog: pytest.LogCaptureFixture) -> None:
     with started(Runs(ValueError("a fault of ours"))) as schedule:
         wait_for(lambda: "a fault of ours" in caplog.text)

@@ -17,6 +17,7 @@ from supabase_client import Database, DatabaseUnreachable
 from version import VERSION
 from web.application import answer, endpoint_list
 from web.problems import problem
+from write_probe import write_trouble
 
 TAG = Tag(name="Service", description="The server itself")
 
@@ -45,8 +46,9 @@ def service_endpoints(
     scheduler: Callable[[], SchedulerState],
     *,
     interval: timedelta,
+    troubles: Callable[[], list[str]] = list,
 ) -> APIBlueprint:
-    """`/` and `/health`; `interval` is how often the pipeline runs."""
+    """`/` and `/health`; `interval` is how often the pipeline runs, `troubles` what is wrong with its schedule."""
     endpoints = APIBlueprint("service", __name__, abp_tags=[TAG])
 
     @endpoints.get("/", summary="What this server offers", responses={200: Service})
@@ -68,6 +70,8 @@ def service_endpoints(
             found = read_health(database, now=clock(), version=VERSION, stale_after=interval + OVERDUE)
         except DatabaseUnreachable as error:
             return problem(503, f"the database cannot be reached: {error}", state="stale", database="unreachable")
+        unwritten = write_trouble(database)
+        found = found.with_troubles([*troubles(), *([] if unwritten is None else [unwritten])])
         if found.serves():
             return answer(found)
         return problem(503, found.explanation(), **found.model_dump(mode="json"))

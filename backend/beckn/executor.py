@@ -13,9 +13,11 @@ never run one order twice.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from beckn.messages import Action, Subscriber
 from beckn.provider.messages_order import CancelledBy, FulfillmentStateCode
@@ -155,12 +157,14 @@ class Executor(QueueThreads):
     ) -> None:
         """`stored` is called when there are callbacks in the outbox."""
         super().__init__("executor", database, CHANNEL, threads=1, poll_seconds=poll_seconds)
+        self._database = database
         self._own = own
         self._book = OrderBook(database, own.subscriber_id)
         self._worker = worker
         self._carbon_price = carbon_price_gbp_per_t
         self._clock = clock
         self._stored = stored
+        self._failed_at: dict[UUID, float] = {}
 
     def work_once(self) -> Round:
         """Start or end every order that is due now."""
@@ -180,16 +184,26 @@ class Executor(QueueThreads):
         next_due_s = (due.next_due_at - now).total_seconds() if due.next_due_at else None
         return Round(len(due.claimed), next_due_s)
 
+    def troubles(self) -> list[str]:
+        """What is wrong with the thread, and that there are orders it cannot go on with, in words."""
+        since = time.monotonic() - 2 * LEASE_SECONDS  # a failed step is tried again after one
+        failing = [order_id for order_id, at in list(self._failed_at.items()) if at > since]
+        told = f"{len(failing)} Beckn orders cannot be started or ended: the log says why"
+        return [*super().troubles(), *([told] if failing else [])]
+
     def _try_step(self, order: StoredOrder, now: datetime) -> None:
         """One step of one order; a fault in it does not hold up the others."""
         try:
             self._step(order, now)
+            self._failed_at.pop(order.order_id, None)
         except DataRefused as error:
             _log.error("order %s: this step was refused: %s", order.order_id, error)
+            self._failed_at[order.order_id] = time.monotonic()
         except DatabaseError:
             raise
         except Exception:  # noqa: BLE001 - told, and tried again when the lease ends
             _log.exception("order %s: this step failed", order.order_id)
+            self._failed_at[order.order_id] = time.monotonic()
 
     def _step(self, order: StoredOrder, now: datetime) -> None:
         if order.state is FulfillmentStateCode.RUNNING:

@@ -20,6 +20,7 @@ from beckn.reception import Reception
 from beckn.subscribers import Registry, Role
 from half_hours import utc_now
 from supabase_client import Database
+from supervised import troubles
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,3 +94,7 @@ class Participant:
             deliverer=Deliverer(database, outbox, signer, authenticates=authenticates, clock=clock),
             presence=Presence(database, own.subscriber_id, role, worker),
         )
+
+    def troubles(self) -> list[str]:
+        """What is wrong with its threads, in words; empty when nothing is."""
+        return [*self.deliverer.troubles(), *troubles([self.presence.loop])]

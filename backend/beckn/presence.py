@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 
 from beckn.subscribers import Role
 from supabase_client import Database, DatabaseError
+from supervised import Rest, SupervisedLoop
 
 _log = logging.getLogger(__name__)
 
 TELLS_EVERY_S = 15.0
 LASTS_S = 60.0
-AGAIN_AFTER_S = 1.0
 
 
 class Presence:
@@ -39,36 +38,28 @@ class Presence:
         self._every_s = every_s
         self._lasts_s = lasts_s
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"presence-{role}", daemon=True)
+        self.loop = SupervisedLoop(f"what tells the registry that {subscriber_id} runs", self._tell, self._stopping)
 
     def start(self) -> None:
-        """Be present from now on."""
-        self._tell()
-        self._thread.start()
+        """Be present from now on, or as soon as the database can be told."""
+        try:
+            self._tell()
+        except DatabaseError as error:
+            self._warn(error)
+        self.loop.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Be present no more, unless another process of the platform is."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        self._told(lambda: self._database.call("beckn_leave", self._platform, repeatable=True))
-
-    def _run(self) -> None:
-        pause_s = self._every_s
-        while not self._stopping.wait(pause_s):
-            pause_s = self._every_s if self._tell() else AGAIN_AFTER_S
-
-    def _tell(self) -> bool:
-        arguments = {**self._platform, "p_seconds": self._lasts_s}
-        return self._told(lambda: self._database.call("beckn_stay", arguments, repeatable=True))
-
-    def _told(self, call: Callable[[], object]) -> bool:
+        self.loop.join(timeout_s)
         try:
-            call()
+            self._database.call("beckn_leave", self._platform, repeatable=True)
         except DatabaseError as error:
-            _log.warning("the registry cannot be told whether %s runs: %s", self._platform["p_subscriber_id"], error)
-            return False
-        except Exception:  # noqa: BLE001 - the top of a thread: a bug must not end it
-            _log.exception("the registry cannot be told whether %s runs", self._platform["p_subscriber_id"])
-            return False
-        return True
+            self._warn(error)
+
+    def _tell(self) -> Rest:
+        self._database.call("beckn_stay", {**self._platform, "p_seconds": self._lasts_s}, repeatable=True)
+        return lambda: self._stopping.wait(self._every_s)
+
+    def _warn(self, error: DatabaseError) -> None:
+        _log.warning("the registry cannot be told whether %s runs: %s", self._platform["p_subscriber_id"], error)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from supabase_client import Database, DatabaseError, Listener
-
-_log = logging.getLogger(__name__)
-
-LONGEST_UNINTERRUPTED_S = 0.5
-FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 5.0
+from notices import Notices
+from supabase_client import Database
+from supervised import Rest, SupervisedLoop, troubles
 
 
 @dataclass(frozen=True)
@@ -35,18 +30,15 @@ class QueueThreads(ABC):
 
     def __init__(self, name: str, database: Database, channel: str, *, threads: int, poll_seconds: float) -> None:
         """Nothing runs before `start`."""
-        self._name = name
-        self._database = database
-        self._channel = channel
         self._poll_seconds = poll_seconds
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._wakes = 0
-        self._threads = [
-            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
-            for number in range(1, threads + 1)
+        self._notices = Notices(database, channel)
+        self._loops = [
+            SupervisedLoop(f"{name} {number}", self._take_a_turn, self._stopping) for number in range(1, threads + 1)
         ]
-        self._listener = threading.Thread(target=self._listen, name=f"{name}-listener", daemon=True)
+        self._listening = SupervisedLoop(f"the listener of {name}", self._listen, self._stopping)
 
     @abstractmethod
     def work_once(self) -> Round:
@@ -58,9 +50,8 @@ class QueueThreads(ABC):
 
     def start(self) -> None:
         """Begin to work."""
-        self._listener.start()
-        for thread in self._threads:
-            thread.start()
+        for loop in (self._listening, *self._loops):
+            loop.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Let every thread finish what it has in hand, and end. What is left waits in the database."""
@@ -68,36 +59,27 @@ class QueueThreads(ABC):
         with self._changed:
             self._changed.notify_all()
         give_up_at = time.monotonic() + timeout_s
-        for thread in (*self._threads, self._listener):
-            if thread.is_alive():
-                thread.join(max(0.0, give_up_at - time.monotonic()))
+        for loop in self._loops:
+            loop.join(give_up_at - time.monotonic())
+        if self._listening.join(give_up_at - time.monotonic()):
+            self._notices.close()
+
+    def troubles(self) -> list[str]:
+        """What is wrong with the threads, in words; empty when nothing is."""
+        return troubles([*self._loops, self._listening])
 
     def wake(self) -> None:
         """Let one thread look at once: something was put into the queue."""
         with self._changed:
-            self._wakes = min(self._wakes + 1, len(self._threads))
+            self._wakes = min(self._wakes + 1, len(self._loops))
             self._changed.notify()
 
-    def _run(self) -> None:
-        pause_s = FIRST_PAUSE_S
-        while not self._stopping.is_set():
-            try:
-                found = self.work_once()
-            except DatabaseError as error:
-                if not self._stopping.is_set():
-                    _log.warning("%s: the database does not serve, trying again: %s", self._name, error)
-                self._stopping.wait(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-                continue
-            except Exception:  # noqa: BLE001 - the top of a thread: a bug must not end it
-                _log.exception("%s failed, and goes on", self._name)
-                self._stopping.wait(pause_s)
-                continue
-            pause_s = FIRST_PAUSE_S
-            if found.taken:
-                self.wake()  # where one was, there may be more
-            else:
-                self._sleep(found.next_due_s)
+    def _take_a_turn(self) -> Rest | None:
+        found = self.work_once()
+        if found.taken:
+            self.wake()  # where one was, there may be more
+            return None
+        return lambda: self._sleep(found.next_due_s)
 
     def _sleep(self, next_due_s: float | None) -> None:
         longest_s = self._poll_seconds if next_due_s is None else min(self._poll_seconds, max(0.0, next_due_s))
@@ -105,22 +87,10 @@ class QueueThreads(ABC):
             self._changed.wait_for(lambda: self._wakes > 0 or self._stopping.is_set(), longest_s)
             self._wakes = max(0, self._wakes - 1)
 
-    def _listen(self) -> None:
-        listener: Listener | None = None
-        while not self._stopping.is_set():
-            try:
-                if listener is None:
-                    listener = self._database.listen([self._channel])
-                    if listener is None:
-                        return  # this database carries no notifications: the threads poll
-                    self.wake()  # for what came before there was anyone to hear of it
-                if listener.wait(LONGEST_UNINTERRUPTED_S):
-                    self.wake()
-            except DatabaseError as error:  # noqa: PERF203 - it goes on after a lost connection
-                _log.debug("%s: no listening connection: %s", self._name, error)
-                if listener is not None:
-                    listener.close()
-                listener = None
-                self._stopping.wait(self._poll_seconds)
-        if listener is not None:
-            listener.close()
+    def _listen(self) -> Rest | None:
+        if not self._notices.are_heard():
+            # The threads look at the queue as often as this without being woken.
+            return lambda: self._stopping.wait(self._poll_seconds)
+        if self._notices.wait(self._poll_seconds):
+            self.wake()
+        return None

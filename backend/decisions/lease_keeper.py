@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from decisions.queue import Lease, WorkQueue
-from supabase_client import DatabaseError
-
-_log = logging.getLogger(__name__)
+from supervised import Rest, SupervisedLoop
 
 EXTENSIONS_PER_LEASE = 3
 
@@ -29,15 +26,14 @@ class LeaseKeeper:
         self._lock = threading.Lock()
         self._held_since: dict[Lease, float] = {}
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
+        self.loop = SupervisedLoop("the keeper of leases", self._extend, self._stopping)
 
     def start(self) -> None:
-        self._thread.start()
+        self.loop.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=self._period_s + 5)
+        self.loop.join(self._period_s + 5)
 
     @contextmanager
     def holding(self, leases: Sequence[Lease]) -> Iterator[None]:
@@ -56,17 +52,11 @@ class LeaseKeeper:
         with self._lock:
             return list(self._held_since)
 
-    def _run(self) -> None:
-        while not self._stopping.wait(self._period_s):
-            since = time.monotonic() - self._longest_hold_s
-            with self._lock:
-                leases = [lease for lease, held in self._held_since.items() if held > since]
-            if leases:
-                self._extend(leases)
-
-    def _extend(self, leases: Sequence[Lease]) -> None:
-        # One that is lost already needs nothing done: its token is refused when the result comes.
-        try:
+    def _extend(self) -> Rest:
+        since = time.monotonic() - self._longest_hold_s
+        with self._lock:
+            leases = [lease for lease, held in self._held_since.items() if held > since]
+        if leases:
+            # One that is lost already needs nothing done: its token is refused when the result comes.
             self._queue.extend(leases)
-        except DatabaseError as error:
-            _log.warning("leases cannot be extended: %s", error)
+        return lambda: self._stopping.wait(self._period_s)

@@ -30,8 +30,10 @@ from decisions.queue import (
     WorkQueue,
 )
 from half_hours import rfc3339
+from printable import printable
 from settings import Settings
 from supabase_client import NO_FAULT_OF_THE_WORK, Database, DatabaseError, DatabaseUnreachable, DataRefused, Row
+from supervised import TROUBLE_AFTER_S, Rest, SupervisedLoop, troubles
 from version import VERSION
 
 _log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ BATCH = 24
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
+LONGEST_TURN_S = 60.0  # what a turn may take beside a model's thinking and a database's outage
 # Results are kept that long for a database that is away; then their leases are long lost to somebody else.
 LONGEST_OUTAGE_S = 120.0
 
@@ -80,8 +83,13 @@ class DecisionWorkers:
         self._keeper = LeaseKeeper(
             self.queue, lease_seconds=lease_seconds, longest_hold_s=thinking_s + LONGEST_OUTAGE_S
         )
-        self._threads = [
-            threading.Thread(target=self._run, name=f"decider-{number}", daemon=True)
+        self._loops = [
+            SupervisedLoop(
+                f"decider {number}",
+                self._take_a_turn,
+                self._stopping,
+                longest_turn_s=thinking_s + LONGEST_OUTAGE_S + LONGEST_TURN_S,
+            )
             for number in range(1, workers + 1)
         ]
 
@@ -104,12 +112,18 @@ class DecisionWorkers:
         Raises:
             DatabaseError: the database cannot be reached.
         """
-        self._agent.register(f"{len(self._threads)} workers")
+        self._agent.register(f"{len(self._loops)} workers")
         self._record_state()
         self._keeper.start()
         self._lookout.start()
-        for thread in self._threads:
-            thread.start()
+        for loop in self._loops:
+            loop.start()
+
+    def troubles(self) -> list[str]:
+        """What is wrong with the threads, and with the database as they meet it, in words; empty when nothing is."""
+        found = troubles([*self._loops, self._lookout.loop, self._keeper.loop])
+        outage = self._outage.trouble()
+        return found if outage is None else [outage, *found]
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Finish or give back what is in hand, and end. Another gateway can take what was given back at once."""
@@ -118,9 +132,8 @@ class DecisionWorkers:
             self.judge.stop()
         self._lookout.stop()
         give_up_at = time.monotonic() + timeout_s
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(max(0.0, give_up_at - time.monotonic()))
+        for loop in self._loops:
+            loop.join(give_up_at - time.monotonic())
         if leases := self._keeper.in_hand():
             try:
                 _log.info("%d unfinished notifications are given back", self.queue.release(leases))
@@ -192,27 +205,14 @@ class DecisionWorkers:
             return AgentState.DETERMINISTIC, status.detail or str(status.state)
         return AgentState.MODEL, f"{status.model}, role {status.role}"
 
-    def _run(self) -> None:
-        pause_s = FIRST_PAUSE_S
-        while not self._stopping.is_set():
-            if self._works():
-                pause_s = FIRST_PAUSE_S
-            else:
-                self._stopping.wait(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-
-    def _works(self) -> bool:
+    def _take_a_turn(self) -> Rest | None:
         try:
-            if not self.work_once():
-                self._lookout.wait()
+            taken = self.work_once()
         except DatabaseError as error:
             if not self._stopping.is_set():
                 self._outage.begins(error)
-            return False
-        except Exception:  # noqa: BLE001 - the top of a thread: a bug must not end it
-            _log.exception("a worker failed, and goes on")
-            return False
-        return True
+            raise
+        return None if taken else self._lookout.wait
 
     def _decide_and_publish(self, claims: Sequence[Claim], *, with_model: bool) -> None:
         began = time.monotonic()
@@ -310,12 +310,21 @@ class _Outage:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._since: float | None = None
+        self._error = ""
+
+    def trouble(self) -> str | None:
+        """What is wrong, once it has lasted; None when nothing is."""
+        with self._lock:
+            if self._since is None or (lasted_s := time.monotonic() - self._since) < TROUBLE_AFTER_S:
+                return None
+            return f"the database has not served the deciding process for {lasted_s:.0f} s: {printable(self._error)}"
 
     def begins(self, error: DatabaseError) -> None:
         with self._lock:
             if self._since is None:
                 self._since = time.monotonic()
                 _log.warning("the database does not serve, trying again until it does: %s", error)
+            self._error = str(error)
 
     def ends(self) -> None:
         with self._lock:

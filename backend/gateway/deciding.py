@@ -40,6 +40,9 @@ STATUS_PERIOD_S = 0.5
 LONGEST_STATUS_BYTES = 64 * 1024
 GIVE_BACK_WITHIN_S = 2.0
 STOP_WITHIN_S = 6.0
+# The process repeats its status, so that one that is stuck can be told from one with nothing new to say.
+REPEAT_EVERY_S = 5.0
+SILENT_AFTER_S = 30.0
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 
@@ -67,6 +70,7 @@ class DecidingStatus(BaseModel):
     scorer: Scorer | None = Field(description="Who sets the scores at present; null while nobody does")
     detail: str | None = Field(description="Why, or how")
     model: ModelReport | None = Field(description="Null without GEMINI_API_KEY")
+    troubles: list[str] = Field(default=[], description="What keeps it from deciding, or from doing so well")
 
 
 NOT_RUNNING = DecidingStatus(running=False, scorer=None, detail=None, model=None)
@@ -80,6 +84,7 @@ def status_of(workers: DecisionWorkers) -> DecidingStatus:
         scorer=Scorer.GEMINI if state is AgentState.MODEL else Scorer.DETERMINISTIC,
         detail=detail,
         model=None if workers.judge is None else _report(workers.judge.status()),
+        troubles=workers.troubles(),
     )
 
 
@@ -103,13 +108,18 @@ class DecidingProcess:
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
         self._command = command
         self._status = NOT_RUNNING
+        self._heard_at = time.monotonic()
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, name="deciding", daemon=True)
 
     def status(self) -> DecidingStatus:
-        return self._status
+        status, silent_s = self._status, time.monotonic() - self._heard_at
+        if not status.running or silent_s < SILENT_AFTER_S:
+            return status
+        trouble = f"the deciding process has said nothing for {silent_s:.0f} s"
+        return status.model_copy(update={"troubles": [trouble, *status.troubles]})
 
     def start(self) -> None:
         self._supervisor.start()
@@ -178,6 +188,7 @@ class DecidingProcess:
         while line := lines.readline(LONGEST_STATUS_BYTES):
             try:
                 self._status = DecidingStatus.model_validate_json(line)
+                self._heard_at = time.monotonic()
             except ValidationError:  # noqa: PERF203 - a line now and then
                 log.warning("the deciding process wrote something that is no status: %s", line[:200])
 
@@ -206,19 +217,22 @@ def main() -> int:
 
 
 def _stop_when_input_ends() -> None:
-    while os.read(sys.stdin.fileno(), 4096):  # unbuffered: a lock held at the interpreter's end is fatal
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        while os.read(sys.stdin.fileno(), 4096):  # unbuffered: a lock held at the interpreter's end is fatal
+            pass
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _report_changes(workers: DecisionWorkers) -> None:
     reported: bytes | None = None
+    reported_at = 0.0
     while True:
-        line = _status_line(workers)
-        if line is not None and line != reported:
+        line, now = _status_line(workers), time.monotonic()
+        if line is not None and (line != reported or now - reported_at >= REPEAT_EVERY_S):
             sys.stdout.buffer.write(line)
             sys.stdout.flush()
-            reported = line
+            reported, reported_at = line, now
         time.sleep(STATUS_PERIOD_S)
 
 

@@ -20,7 +20,9 @@ from gevent.event import Event as Signal
 from decisions.published import PublishedDecisions
 from gateway.backlog import MOST_EVENTS, Backlog, ReadyEvent
 from gateway.past_events import PAGE_EVENTS, PastEvents
-from supabase_client import Database, DatabaseError, Listener
+from notices import Notices
+from supabase_client import Database, DatabaseError
+from supervised import Rest, SupervisedLoop, troubles
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +36,14 @@ EVENTS_AT_START = 64
 BELLS = 128
 
 FASTEST_POLL_S = 0.05
-LONGEST_UNINTERRUPTED_S = 0.5
+LONGEST_TURN_S = 60.0
 PAUSE_AFTER_FAILURE_S = 1.0
 
 
 class BroadcastFeed:
     """Follows the log and feeds the streams.
 
-    `streams` counts those that are open; `following` is whether the database answered last time.
+    `streams` counts those that are open.
     """
 
     def __init__(
@@ -64,9 +66,26 @@ class BroadcastFeed:
         self._next_bell = itertools.cycle(range(BELLS))
         self._news = Signal()
         self._stopping = Signal()
+        self._notices = Notices(database, CHANNEL)
+        self._poll_pause_s = FASTEST_POLL_S
+        self._loops = [
+            SupervisedLoop(
+                "the reader of the event log", self._follow, self._stopping, longest_turn_s=LONGEST_TURN_S
+            ),
+            SupervisedLoop("the waker of streams", self._ring, self._stopping, longest_turn_s=LONGEST_TURN_S),
+        ]
         self._greenlets: list[gevent.Greenlet] = []
-        self.following = False
+        self._has_read = False
         self.streams = 0
+
+    @property
+    def following(self) -> bool:
+        """Whether the log could be read last time, and somebody goes on reading it."""
+        return self._has_read and not self.troubles()
+
+    def troubles(self) -> list[str]:
+        """What keeps streams from their events, in words; empty when nothing does."""
+        return troubles(self._loops)
 
     @property
     def newest(self) -> int:
@@ -82,13 +101,15 @@ class BroadcastFeed:
         newest = self._published.events_after(0, 0).newest or 0
         self._backlog = self._new_backlog(max(0, newest - EVENTS_AT_START))
         self._read_new()
-        self._greenlets = [gevent.spawn(self._follow), gevent.spawn(self._ring)]
+        self._greenlets = [gevent.spawn(loop.run) for loop in self._loops]
 
     def stop(self) -> None:
         """End every stream, and stop following."""
         self._stopping.set()
         self._news.set()
         gevent.joinall(self._greenlets)
+        self._wake_streams()
+        self._notices.close()
 
     def stream(self, after: int | None) -> Iterator[bytes]:
         """Server-sent events that follow `after`, or that are published from now on when it is None."""
@@ -136,46 +157,35 @@ class BroadcastFeed:
     def _goes_on(self, backlog: Backlog) -> bool:
         return not self._stopping.is_set() and backlog is self._backlog
 
-    def _ring(self) -> None:
+    def _ring(self) -> Rest:
         """Wake the streams when there is news, and now and then without any."""
-        stopping = False
-        while not stopping:
-            self._news.wait(self._heartbeat_s)
-            self._news.clear()
-            stopping = self._stopping.is_set()  # seen before the round, so that every stream is woken after it
-            for place, bell in enumerate(self._bells):
-                self._bells[place] = Signal()
-                bell.set()
-                gevent.sleep(0)
+        self._news.clear()
+        self._wake_streams()
+        return lambda: self._news.wait(self._heartbeat_s)
 
-    def _follow(self) -> None:
-        while not self._stopping.is_set():
-            self._follow_until_failure()
-            self._stopping.wait(PAUSE_AFTER_FAILURE_S)
+    def _wake_streams(self) -> None:
+        for place, bell in enumerate(self._bells):
+            self._bells[place] = Signal()
+            bell.set()
+            gevent.sleep(0)
 
-    def _follow_until_failure(self) -> None:
-        listener: Listener | None = None
-        pause_s = FASTEST_POLL_S
+    def _follow(self) -> Rest:
+        """Read what is new; the rest lasts until there may be more."""
         try:
-            listener = self._database.listen([CHANNEL])
-            while not self._stopping.is_set():
-                pause_s = FASTEST_POLL_S if self._read_new() else min(2 * pause_s, self._poll_seconds)
-                if listener is None:
-                    self._stopping.wait(pause_s)
-                else:
-                    self._await_notice(listener)
-        except DatabaseError as error:
-            if self.following:
-                log.warning("the event log cannot be followed, streams wait until it can: %s", error)
-            self.following = False
-        finally:
-            if listener is not None:
-                listener.close()
+            grown = self._read_new()
+        except BaseException:
+            self._has_read = False
+            raise
+        self._poll_pause_s = FASTEST_POLL_S if grown else min(2 * self._poll_pause_s, self._poll_seconds)
+        return self._await_news
 
-    def _await_notice(self, listener: Listener) -> None:
+    def _await_news(self) -> None:
+        if not self._notices.are_heard():
+            self._stopping.wait(self._poll_pause_s)
+            return
         look_at = time.monotonic() + self._poll_seconds
         while not self._stopping.is_set() and (remaining_s := look_at - time.monotonic()) > 0:
-            if listener.wait(min(remaining_s, LONGEST_UNINTERRUPTED_S)):
+            if self._notices.wait(remaining_s):
                 return
 
     def _read_new(self) -> bool:
@@ -183,9 +193,9 @@ class BroadcastFeed:
         grown = False
         while not self._stopping.is_set():
             page = self._published.events_after(self.newest, PAGE_EVENTS)
-            if not self.following:
+            if not self._has_read:
                 log.info("following the event log from %d", page.next)
-                self.following = True
+                self._has_read = True
             if (page.newest or 0) < self.newest:
                 self._start_anew(page.newest or 0)
                 break

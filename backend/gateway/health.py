@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from beckn.network_health import NetworkHealth, network_health
+from beckn.network_health import NetworkHealth, network_health, overdue
 from beckn.network_settings import NetworkSettings
 from decisions.queue import WorkQueue
 from gateway.deciding import DecidingStatus
 from health import STALE_AFTER, FigureOrigin, Health, read_health
 from ontology import Moment
 from supabase_client import Database
+from write_probe import write_trouble
+
+OVERDUE_S = 60.0
 
 
 class QueueState(BaseModel):
@@ -21,6 +25,9 @@ class QueueState(BaseModel):
 
     depth: int = Field(description="How many wait, those to be tried again later included")
     oldest_waiting_seconds: float | None
+    overdue_seconds: float | None = Field(
+        description="For how long the one that is due first has been due, with nobody on it; null or 0 when none is"
+    )
     in_flight: int = Field(description="How many are being decided, by any gateway on the database")
     dead: int = Field(description="How many failed for good: GET /queue/dead")
 
@@ -39,7 +46,8 @@ class StreamState(BaseModel):
 
     clients: int = Field(description="Open streams")
     newest_event: int = Field(description="Number of the newest event; 0 before the first")
-    following: bool = Field(description="Whether the event log could be read last time")
+    following: bool = Field(description="Whether the event log could be read last time, and goes on being read")
+    troubles: list[str] = Field(default=[], description="What keeps the streams from their events")
 
 
 class GatewayHealth(BaseModel):
@@ -65,10 +73,15 @@ def read_gateway_health(
     streams: StreamState,
     *,
     network: NetworkSettings | None,
+    network_troubles: Sequence[str] = (),
     now: datetime,
     version: str,
 ) -> GatewayHealth:
-    """The state of things. `network` is the Beckn network's settings, if the gateway has joined it.
+    """The state of things.
+
+    Args:
+        network: the Beckn network's settings, if the gateway has joined it.
+        network_troubles: what is wrong with the gateway's threads for that network.
 
     Raises:
         DatabaseError: the database does not answer.
@@ -84,7 +97,16 @@ def read_gateway_health(
     )
     joined = None if network is None else network_health(database, network)
     awaited = queue.readiness(now).awaited if waiting.depth else None
-    reasons = [*_reasons(waiting, awaited, deciding, signals, data), *(_network_reasons(joined) if joined else [])]
+    unwritten = write_trouble(database)
+    reasons = [
+        *_reasons(waiting, awaited, deciding, signals, data),
+        *([] if unwritten is None else [unwritten]),
+        *streams.troubles,
+        *([] if streams.following or streams.troubles else ["the event log cannot be read: streams get no events"]),
+        *(_network_reasons(joined) if joined else []),
+        *(overdue(database, None, now).reasons() if joined else []),
+        *network_troubles,
+    ]
     state: Literal["ok", "degraded", "stopped"] = "degraded" if reasons else "ok"
     return GatewayHealth(
         state=state if deciding.running else "stopped",
@@ -106,6 +128,9 @@ def _reasons(
     reasons = []
     if not deciding.running:
         reasons.append("no decisions are made: the deciding process is not running, it is started again")
+    reasons += deciding.troubles
+    if queue.overdue_seconds is not None and queue.overdue_seconds > OVERDUE_S and awaited is None:
+        reasons.append(_overdue_reason(queue.overdue_seconds, queue.in_flight))
     if deciding.model is not None and deciding.model.detail is not None:
         reasons.append(deciding.model.detail)
     if signals.stale and not data.serves():
@@ -116,6 +141,12 @@ def _reasons(
     if queue.dead:
         reasons.append(f"{queue.dead} notifications are dead: GET /queue/dead says why")
     return reasons
+
+
+def _overdue_reason(seconds: float, in_flight: int) -> str:
+    if in_flight:
+        return f"the decisions are {seconds:.0f} s behind: more workloads come in than are decided"
+    return f"a workload has waited for its decision for {seconds:.0f} s, and nobody is on it"
 
 
 def _network_reasons(network: NetworkHealth) -> list[str]:

@@ -8,6 +8,7 @@ from api_server import create_app
 from database.postgres import PostgresDatabase
 from database.postgrest import SupabaseDatabase
 from grid_world import NOW, store_grid
+from new_database import only_reads
 from served import Client, served
 from settings import load_settings
 from version import VERSION
@@ -67,6 +68,17 @@ def test_signals_are_not_stale_before_the_next_run_is_due(
     settings = load_settings({"PIPELINE_INTERVAL_MINUTES": interval_minutes})
     with served(create_app(postgres, settings, clock=lambda: NOW)) as api:
         assert api.get("/health").status_code == status
+
+
+@pytest.mark.own_database
+def test_a_database_that_takes_no_writes_is_not_ok(postgres: PostgresDatabase, conninfo: str) -> None:
+    store_grid(postgres, NOW)
+    with served(create_app(postgres, load_settings({}), clock=lambda: NOW)) as api:
+        assert api.get("/health").json()["state"] == "ok"
+        only_reads(conninfo, True)
+        found = api.get("/health")
+        assert (found.status_code, found.json()["state"]) == (200, "degraded")
+        assert "takes no writes" in found.json()["reasons"][0]
 
 
 def test_a_database_that_is_away_is_503_and_the_rest_goes_on() -> None:

@@ -51,6 +51,22 @@ sys.stdin.read()
     assert process.status() == NOT_RUNNING
 
 
+def test_a_process_that_is_stuck_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.deciding.SILENT_AFTER_S", 0.3)
+    script = f"""
+import sys, time
+for number in range(4):
+    sys.stdout.buffer.write({DETERMINISTIC.model_dump_json().encode()!r} + b"\\n")
+    sys.stdout.flush()
+    time.sleep(0.1)
+sys.stdin.read()
+"""
+    with supervising(script) as process:
+        eventually(lambda: process.status() == DETERMINISTIC)
+        eventually(lambda: any("has said nothing for" in trouble for trouble in process.status().troubles))
+        assert process.status().running
+
+
 def test_a_process_that_ends_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
     with supervising("import sys; sys.exit(3)"):
         eventually(lambda: caplog.text.count("ended (status 3) and is started again") == 2)

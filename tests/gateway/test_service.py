@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from database.postgres import PostgresDatabase
 from decisions.llm import ModelState
+from decisions.published import PublishedDecisions
 from gateway.deciding import NOT_RUNNING, DecidingStatus, ModelReport
 from grid_world import NOW, store_grid, store_world, submit, workload
+from half_hours import utc_now
+from new_database import only_reads
 from running_gateway import DECIDING, running_gateway
 from supabase_client import Database, Where
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up_at, "it did not happen in time"
+        time.sleep(0.02)
+
 
 GONE = ModelReport(
     name="gemini-old",
@@ -61,7 +76,7 @@ def test_health_tells_the_queue_the_scorer_the_signals_and_the_streams(database:
             "current_half_hour_known": True,
             "stale": False,
         }
-        assert well.json()["streams"] == {"clients": 0, "newest_event": 0, "following": True}
+        assert well.json()["streams"] == {"clients": 0, "newest_event": 0, "following": True, "troubles": []}
 
         now = NOW + timedelta(hours=2, minutes=1)
         stale = gateway.get("/health")
@@ -105,6 +120,76 @@ def test_health_is_not_well_while_figures_are_invented_and_says_which(postgres: 
         origins = {figure["region"]: figure["sources"] for figure in health["figures"]}
         assert origins["South Scotland"] == {"synthetic": 96}
         assert origins["North Scotland"] == {"carbon_intensity_api": 96}
+
+
+def test_waiting_work_with_nobody_on_it_is_not_ok(postgres: PostgresDatabase) -> None:
+    store_world(postgres)
+    submit(postgres, workload("first"))
+    long_ago = utc_now() - timedelta(minutes=5)
+    with running_gateway(postgres) as gateway:
+        assert gateway.get("/health").json()["state"] == "ok"
+        postgres.update("workload_notifications", {"run_at": long_ago}, where=[Where("state", "ready")])
+        unattended = gateway.get("/health").json()
+        assert unattended["state"] == "degraded"
+        assert "a workload has waited for its decision for 30" in unattended["reasons"][0]
+        assert "nobody is on it" in unattended["reasons"][0]
+        assert 299 < unattended["queue"]["overdue_seconds"] < 400
+        # A lease that ran out, as that of a worker who is gone.
+        postgres.update(
+            "workload_notifications",
+            {"state": "leased", "lease_until": long_ago, "lease_token": 1, "leased_by": "gone"},
+            where=[Where("state", "ready")],
+        )
+        assert "nobody is on it" in gateway.get("/health").json()["reasons"][0]
+        postgres.update(
+            "workload_notifications",
+            {"lease_until": utc_now() + timedelta(minutes=1)},
+            where=[Where("state", "leased")],
+        )
+        assert gateway.get("/health").json()["state"] == "ok"
+
+
+def test_what_keeps_the_deciding_process_from_deciding_is_told(postgres: PostgresDatabase) -> None:
+    store_world(postgres)
+    trouble = "the database has not served the deciding process for 40 s: the disk is full"
+    with running_gateway(postgres) as gateway:
+        gateway.deciding = DECIDING.model_copy(update={"troubles": [trouble]})
+        found = gateway.get("/health").json()
+        assert (found["state"], found["reasons"]) == ("degraded", [trouble])
+
+
+@pytest.mark.own_database
+def test_a_database_that_takes_no_writes_is_not_ok(postgres: PostgresDatabase, conninfo: str) -> None:
+    store_world(postgres)
+    with running_gateway(postgres) as gateway:
+        assert gateway.get("/health").json()["state"] == "ok"
+        only_reads(conninfo, True)
+        found = gateway.get("/health")
+        assert (found.status_code, found.json()["state"]) == (200, "degraded")
+        assert any("takes no writes" in reason and "read-only" in reason for reason in found.json()["reasons"])
+        only_reads(conninfo, False)
+        assert gateway.get("/health").json()["state"] == "ok"
+
+
+def test_an_event_log_that_cannot_be_read_is_told_until_it_can(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the error is: this one is of no kind that anybody listed."""
+    monkeypatch.setattr("supervised.TROUBLE_AFTER_S", 0.0)
+    store_world(postgres)
+    well = PublishedDecisions.events_after
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a row that nobody can read")
+
+    with running_gateway(postgres, poll_seconds=0.05) as gateway:
+        monkeypatch.setattr(PublishedDecisions, "events_after", broken)
+        eventually(lambda: gateway.get("/health").json()["streams"]["following"] is False)
+        found = gateway.get("/health").json()
+        assert found["state"] == "degraded"
+        assert any("a row that nobody can read" in reason for reason in found["reasons"])
+        monkeypatch.setattr(PublishedDecisions, "events_after", well)
+        eventually(lambda: gateway.get("/health").json()["state"] == "ok")
 
 
 def _dead_message() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Literal
 
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
@@ -12,12 +13,13 @@ from pydantic import BaseModel, Field
 
 from api.parameters import NoParameters
 from beckn.dead_letters import DeadLetters, dead_letters
-from beckn.network_health import NetworkHealth, network_health
+from beckn.network_health import NetworkHealth, network_health, overdue
 from beckn.network_settings import NetworkSettings
 from ontology import Moment
 from supabase_client import Database
 from version import VERSION
 from web.application import answer, endpoint_list
+from write_probe import write_trouble
 
 TAG = Tag(name="Service", description="The platform itself")
 
@@ -35,11 +37,12 @@ class ProviderService(BaseModel):
 
 
 class ProviderHealth(BaseModel):
-    """It answers, so the database does; what it has in hand."""
+    """It answers, so the database does; what it has in hand. `degraded`: something it is to do is not done."""
 
-    state: str
+    state: Literal["ok", "degraded"]
     as_of: Moment
     version: str
+    reasons: list[str] = Field(description="Why it is not ok")
     network: NetworkHealth
 
 
@@ -48,9 +51,12 @@ class DeadLettersQuery(NoParameters):
 
 
 def provider_service_endpoints(
-    database: Database, network: NetworkSettings, clock: Callable[[], datetime]
+    database: Database,
+    network: NetworkSettings,
+    clock: Callable[[], datetime],
+    troubles: Callable[[], list[str]] = list,
 ) -> APIBlueprint:
-    """`/`, `/health` and `/beckn/dead-letters`"""
+    """`/`, `/health` and `/beckn/dead-letters`; `troubles` tells what is wrong with the platform's own threads."""
     endpoints = APIBlueprint("service", __name__, abp_tags=[TAG])
 
     @endpoints.get("/", summary="What this platform is", responses={200: ProviderService})
@@ -69,8 +75,16 @@ def provider_service_endpoints(
 
     @endpoints.get("/health", summary="How it is doing", responses={200: ProviderHealth})
     def health(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
-        state = network_health(database, network)
-        return answer(ProviderHealth(state="ok", as_of=clock(), version=VERSION, network=state))
+        now = clock()
+        found = network_health(database, network)
+        unwritten = write_trouble(database)
+        reasons = [
+            *troubles(),
+            *overdue(database, network.beckn_bpp_id, now).reasons(),
+            *([] if unwritten is None else [unwritten]),
+        ]
+        state: Literal["ok", "degraded"] = "degraded" if reasons else "ok"
+        return answer(ProviderHealth(state=state, as_of=now, version=VERSION, reasons=reasons, network=found))
 
     @endpoints.get("/beckn/dead-letters", summary="Messages that were given up", responses={200: DeadLetters})
     def dead(query: DeadLettersQuery) -> Response:

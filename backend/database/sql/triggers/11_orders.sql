@@ -287,6 +287,10 @@ as $$
             from public.beckn_outbox o
             where o.state in ('ready', 'leased') and o.due_at <= clock_timestamp()
                 and o.sender = coalesce(p_platform, o.sender)
+                and not exists ( -- its recipient does not answer: it is left alone for a while
+                    select
+                    from public.beckn_circuits c
+                    where (c.sender, c.recipient) = (o.sender, o.recipient) and c.open_until > clock_timestamp())
                 and not exists (
                     select
                     from public.beckn_outbox earlier
