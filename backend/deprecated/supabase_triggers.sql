@@ -2601,6 +2601,10 @@ as $$
             from public.beckn_outbox o
             where o.state in ('ready', 'leased') and o.due_at <= clock_timestamp()
                 and o.sender = coalesce(p_platform, o.sender)
+                and not exists ( -- its recipient does not answer: it is left alone for a while
+                    select
+                    from public.beckn_circuits c
+                    where (c.sender, c.recipient) = (o.sender, o.recipient) and c.open_until > clock_timestamp())
                 and not exists (
                     select
                     from public.beckn_outbox earlier
@@ -2645,7 +2649,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '5bb0463b89ddfed8'
+    fingerprint = '1cc28f7480e86e69'
 where version = 2;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
