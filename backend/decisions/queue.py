@@ -227,7 +227,7 @@ class WorkQueue:
 
     def readiness(self, now: datetime) -> Readiness:
         """Whether there is anything to decide from at `now`: claim nothing while there is not."""
-        return self._call(Readiness, "decision_readiness", {"p_now": now})
+        return self._call(Readiness, "decision_readiness", {"p_now": now}, repeatable=True)
 
     def contexts(self, job_ids: Sequence[str], now: datetime) -> ContextBatch:
         """What the workloads are decided from at `now`."""
@@ -296,10 +296,10 @@ class WorkQueue:
         return int(self._database.call("requeue_dead", arguments)["requeued"])
 
     def health(self) -> QueueHealth:
-        return self._call(QueueHealth, "queue_health", {})
+        return self._call(QueueHealth, "queue_health", {}, repeatable=True)
 
-    def _call(self, answer: type[Answer], function: str, arguments: Row) -> Answer:
-        return answer.model_validate(self._database.call(function, arguments))
+    def _call(self, answer: type[Answer], function: str, arguments: Row, *, repeatable: bool = False) -> Answer:
+        return answer.model_validate(self._database.call(function, arguments, repeatable=repeatable))
 
 
 def reconsider_deferred(database: Database, now: datetime) -> Reconsidered:
