@@ -38,6 +38,7 @@ from beckn.subscribers import (
     Territory,
 )
 from half_hours import rfc3339, utc_now
+from printable import LONGEST_REASON, printable
 from settings import SettingsError, load_settings
 from supabase_client import DatabaseError, open_database
 
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with closing(open_database(load_settings())) as database:
             sys.stdout.write(answer(asked, Registry(database), utc_now()) + "\n")
     except (WrongArgument, SubscriptionRefused, SettingsError, DatabaseError) as error:
-        sys.stderr.write(f"{asked.command}: {error}\n")
+        sys.stderr.write(f"{asked.command}: {printable(error, LONGEST_REASON)}\n")
         return 1
     return 0
 

@@ -15,6 +15,7 @@ from beckn.reception import AUTHORIZATION
 from beckn.sender_limits import UnknownKeys
 from beckn.subscribers import MOST_REMEMBERED, REMEMBERED_FOR_S, Role, Subscription, SubscriptionQuery
 from beckn.values import canonical_key_id
+from printable import printable
 
 SIGNATURE_HOLDS_FOR = timedelta(seconds=30)
 MOST_LOOKUPS_AT_ONCE = 4
@@ -109,7 +110,7 @@ class LookupRegistry:
         finally:
             self._turns.release()
         if reply.status != 200:
-            said = reply.body[:300].decode("utf-8", "replace")
+            said = printable(reply.body[:300].decode("utf-8", "replace"), 300)
             kind = NotSubscribed if reply.status == 401 else RegistryUnavailable
             raise kind(f"{self._url}: HTTP {reply.status}: {said}")
         try:

@@ -133,7 +133,7 @@ class KeptCaller(Caller):
 
     def __init__(self) -> None:
         super().__init__(tls=lambda: tls_trusting(trusted_certificates()))
-        self._kept: dict[tuple[str | None, str], urllib3.PoolManager] = {}
+        self._kept: dict[tuple[str | None, str | None], urllib3.PoolManager] = {}
 
     def close(self) -> None:
         for pools in self._kept.values():
@@ -157,24 +157,28 @@ class KeptCaller(Caller):
             return Answer(response.status, response.headers, _read(response, limits, watch))
 
     def _pools(self, url: str) -> urllib3.PoolManager:
-        proxy, certificates = proxy_for(url), trusted_certificates()
+        proxy = proxy_for(url)
+        # Certificates that cannot be read are no reason to ask nothing of those who have none.
+        is_secure = url.startswith("https:") or (proxy or "").startswith("https:")
+        certificates = trusted_certificates() if is_secure else None
         pools = self._kept.get((proxy, certificates))
         if pools is None:
-            pools = self._kept.setdefault((proxy, certificates), _pools(proxy, tls_trusting(certificates)))
+            tls = watched_tls(tls_trusting(certificates)) if certificates else None
+            pools = self._kept.setdefault((proxy, certificates), _pools(proxy, tls))
         return pools
 
 
-def _pools(proxy: str | None, tls: ssl.SSLContext) -> urllib3.PoolManager:
+def _pools(proxy: str | None, tls: ssl.SSLContext | None) -> urllib3.PoolManager:
     pools: urllib3.PoolManager
     if proxy is None:
-        pools = urllib3.PoolManager(maxsize=_KEPT_CONNECTIONS_PER_HOST, ssl_context=watched_tls(tls))
+        pools = urllib3.PoolManager(maxsize=_KEPT_CONNECTIONS_PER_HOST, ssl_context=tls)
     else:
         credentials = proxy_credentials(proxy)
         pools = urllib3.ProxyManager(
             proxy,
             maxsize=_KEPT_CONNECTIONS_PER_HOST,
-            ssl_context=watched_tls(tls),
-            proxy_ssl_context=watched_tls(tls),
+            ssl_context=tls,
+            proxy_ssl_context=tls,
             proxy_headers=urllib3.make_headers(proxy_basic_auth=credentials) if credentials else None,
         )
     pools.pool_classes_by_scheme = POOLS

@@ -54,8 +54,11 @@ def tls_trusting(certificates: str) -> ssl.SSLContext:
     """TLS that trusts the certificates of a file or folder. Reading them takes some ten milliseconds.
 
     Raises:
-        OSError: they cannot be read, or are none.
+        CallImpossible: they cannot be read, or are none.
     """
-    if Path(certificates).is_dir():
-        return ssl.create_default_context(capath=certificates)
-    return ssl.create_default_context(cafile=certificates)
+    try:
+        if Path(certificates).is_dir():
+            return ssl.create_default_context(capath=certificates)
+        return ssl.create_default_context(cafile=certificates)
+    except (OSError, ValueError) as error:
+        raise CallImpossible(f"the certificates in {certificates} cannot be read: {error}") from error

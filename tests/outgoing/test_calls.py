@@ -222,6 +222,20 @@ def test_a_proxy_that_cannot_be_used_says_so_and_not_its_password(
     assert "cret" not in str(failed.value)
 
 
+@pytest.mark.parametrize("file", ["/no/such/file.pem", __file__, "nul\x01byte"])
+def test_certificates_that_cannot_be_read_stop_https_alone_and_are_named(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", file)
+    kept = KeptCaller()
+    with pytest.raises(CallImpossible, match="the certificates in") as failed:
+        get(kept, "https://api.example/")
+    assert file in str(failed.value)
+    with FaultyUpstream(Reply(b"ok")) as upstream:
+        assert get(kept, upstream.url) == b"ok"
+    kept.close()
+
+
 def test_no_proxy_has_a_say_where_calls_are_direct(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with FaultyUpstream(Reply(b"ok")) as upstream:
