@@ -22,6 +22,7 @@ from beckn.message_body import LONGEST_CATALOGUE_BYTES
 from beckn.network_settings import NetworkSettings, load_network_settings
 from beckn.participant import Participant
 from beckn.subscribers import Role, SubscriptionRefused
+from decisions.decision_counts import DecisionCounts
 from decisions.gateway_agent import gateway_agent_id
 from decisions.published import PublishedDecisions
 from decisions.queue import WorkQueue
@@ -34,6 +35,7 @@ from gateway.dead_notifications import dead_notification_endpoints
 from gateway.deciding import DecidingProcess, DecidingStatus
 from gateway.feed import BroadcastFeed
 from gateway.health import GatewayHealth, StreamState, read_gateway_health
+from gateway.metrics import DecisionFigures, gateway_figures
 from gateway.network import JoinedNetwork
 from gateway.outputs import output_endpoints
 from gateway.service import service_endpoints
@@ -45,6 +47,7 @@ from version import VERSION
 from web.application import make_application
 from web.http_limits import Limits
 from web.http_server import HttpServer, for_greenlets, most_connections
+from web.metrics import serve_metrics
 from web.serving import CannotListen, check_port, listen, run_until_stopped
 
 log = logging.getLogger("BG")
@@ -62,10 +65,11 @@ def create_app(
     feed: BroadcastFeed,
     deciding: Callable[[], DecidingStatus],
     *,
+    counts: Callable[[], DecisionCounts | None] = lambda: None,
     clock: Callable[[], datetime] = utc_now,
     network: JoinedNetwork | None = None,
 ) -> OpenAPI:
-    """The gateway's endpoints over an open database. Starts nothing; `deciding` is only reported on.
+    """The gateway's endpoints over an open database. Starts nothing; `deciding` and `counts` are only reported.
 
     Args:
         network: the Beckn network that the gateway joined; without it there is no search and no registry.
@@ -116,6 +120,7 @@ def create_app(
             )
         )
     app.wsgi_app = ready  # type: ignore[method-assign]
+    serve_metrics(app, gateway_figures(read_health), DecisionFigures(counts), api_key=settings.pylon_api_key)
     return app
 
 
@@ -148,7 +153,9 @@ def serve(database: Database, settings: Settings, network: NetworkSettings) -> N
             authenticates=network.authenticates,
             for_requests=threaded,
         )
-        app = create_app(threaded, settings, feed, deciding.status, network=JoinedNetwork(network, beckn))
+        app = create_app(
+            threaded, settings, feed, deciding.status, counts=deciding.counts, network=JoinedNetwork(network, beckn)
+        )
         feed.start()
         listener = for_greenlets(listen(settings.bg_host, settings.bg_port))
         server = HttpServer(app, listener, gateway_limits())

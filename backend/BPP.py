@@ -19,6 +19,8 @@ from flask_openapi3.openapi import OpenAPI
 from beckn.executor import Executor
 from beckn.inbox_workers import InboxWorkers
 from beckn.keys import KeyUnusable
+from beckn.network_health import network_health
+from beckn.network_metrics import network_figures
 from beckn.network_settings import NetworkSettings, load_network_settings
 from beckn.participant import Participant
 from beckn.provider.answering import Provider
@@ -31,6 +33,7 @@ from settings import Settings, SettingsError, load_settings
 from supabase_client import Database, DatabaseError, open_database
 from version import VERSION
 from web.application import make_application
+from web.metrics import DatabaseFigures, serve_metrics
 from web.serving import CannotListen, check_port, run_until_stopped
 from web.serving_process import serve
 
@@ -96,6 +99,8 @@ class ProviderPlatform:
         )
         self.app.register_api(provider_service_endpoints(database, network, clock, self.troubles))
         self.app.register_api(provider_endpoints(participant, clock, self.workers.wake))
+        queues = DatabaseFigures(lambda: network_figures(network_health(database, network)))
+        serve_metrics(self.app, queues, api_key=settings.pylon_api_key)
 
     def start(self) -> None:
         """Begin to answer, to deliver and to run orders."""

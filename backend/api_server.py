@@ -18,6 +18,7 @@ from flask_openapi3.openapi import OpenAPI
 from api.backtest import backtest_endpoints
 from api.grid import grid_endpoints
 from api.market import market_endpoints
+from api.metrics import pipeline_figures
 from api.plan import plan_endpoints
 from api.service import SchedulerState, service_endpoints
 from api.what_if import Turns
@@ -31,6 +32,7 @@ from settings import Settings, SettingsError, load_settings
 from supabase_client import Database, DatabaseError, open_database
 from version import VERSION
 from web.application import make_application
+from web.metrics import serve_metrics
 from web.serving import CannotListen, check_port, run_until_stopped
 from web.serving_process import serve
 
@@ -79,6 +81,7 @@ def create_app(
     carbon_price = settings.carbon_price_gbp_per_t
     app.register_api(plan_endpoints(database, clock, time.monotonic, turns, carbon_price))
     app.register_api(backtest_endpoints(database, clock, turns, carbon_price))
+    serve_metrics(app, pipeline_figures(database, clock), api_key=settings.pylon_api_key)
     return app
 
 

@@ -1,7 +1,8 @@
 """Log records as lines: one an event, printable and short, whatever text from outside is in them.
 
 An event's line begins with its time, and nothing else does: a traceback follows its event indented. So nobody whose
-text is logged can forge an event, colour a terminal or fill a disk.
+text is logged can forge an event, colour a terminal or fill a disk. With LOG_FORMAT=json an event is a JSON object on
+one line, its traceback included.
 """
 
 from __future__ import annotations
@@ -12,9 +13,14 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from contextvars import ContextVar
+from datetime import datetime
 from types import TracebackType
 from typing import TextIO
 
+import orjson
+
+from half_hours import UTC, rfc3339
 from printable import printable
 
 LONGEST_MESSAGE = 2000
@@ -22,6 +28,12 @@ LONGEST_TRACEBACK_LINE = 300
 # A traceback that is longer keeps its beginning and its end, which says what happened.
 FIRST_TRACEBACK_LINES = 20
 LAST_TRACEBACK_LINES = 60
+
+ABOUT_A_JOB = "job %s"
+"""How the message of an event about a workload begins; its first argument is the job's id."""
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""Of the request that is being answered, if one is."""
 
 _log = logging.getLogger("pylon")
 
@@ -44,10 +56,37 @@ class LogLines(logging.Formatter):
         return "\n".join(_indented(stack_info))
 
 
-def log_lines_to(stream: TextIO) -> None:
+class JsonLines(logging.Formatter):
+    """Formats records as JSON objects: time, level, logger, message, and the request, job and traceback if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event: dict[str, object] = {
+            "time": rfc3339(datetime.fromtimestamp(record.created, UTC)),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": printable(record.getMessage(), LONGEST_MESSAGE),
+        }
+        if (answering := request_id.get()) is not None:
+            event["request_id"] = answering
+        if (job_id := _job_of(record)) is not None:
+            event["job_id"] = job_id
+        if record.exc_info:
+            event["traceback"] = list(_short(self.formatException(record.exc_info)))
+        if record.stack_info:
+            event["stack"] = list(_short(record.stack_info))
+        return orjson.dumps(event).decode()
+
+
+def _job_of(record: logging.LogRecord) -> str | None:
+    if isinstance(record.msg, str) and record.msg.startswith(ABOUT_A_JOB) and isinstance(record.args, tuple):
+        return printable(record.args[0])
+    return None
+
+
+def log_lines_to(stream: TextIO, *, as_json: bool = False) -> None:
     """Log to `stream` from now on: the records of this process, its warnings, and what ends one of its threads."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(LogLines())
+    handler.setFormatter(JsonLines() if as_json else LogLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     warnings.showwarning = _log_warning
     # Whoever runs this process, a test runner say, may have hooks of its own.
@@ -58,12 +97,16 @@ def log_lines_to(stream: TextIO) -> None:
 
 
 def _indented(text: str) -> Iterator[str]:
+    return ("  " + line for line in _short(text))
+
+
+def _short(text: str) -> Iterator[str]:
     lines = text.splitlines()
     left_out = len(lines) - FIRST_TRACEBACK_LINES - LAST_TRACEBACK_LINES
     if left_out > 0:
         lines[FIRST_TRACEBACK_LINES:-LAST_TRACEBACK_LINES] = [f"… {left_out} lines are left out …"]
     for line in lines:
-        yield "  " + printable(line, LONGEST_TRACEBACK_LINE)
+        yield printable(line, LONGEST_TRACEBACK_LINE)
 
 
 def _log_warning(

@@ -112,6 +112,7 @@ class Settings(BaseModel):
     synthetic_workloads_per_run: int = Field(3, ge=0, le=1000)
     bg_poll_seconds: float = Field(2.0, gt=0, le=3600, allow_inf_nan=False)
     bg_workers: int = Field(4, ge=1, le=64)
+    log_format: Literal["text", "json"] = "text"
     pylon_retention_days: int = Field(90, ge=3, le=36500)
 
 
@@ -125,6 +126,14 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     settings = settings.model_copy(update={"pylon_data_dir": _absolute(settings.pylon_data_dir)})
     _check_together(settings)
     return settings
+
+
+def wants_json_logs(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether LOG_FORMAT asks for JSON. Asked before the settings are read, for what is wrong in them is logged."""
+    try:
+        return set_variables(environ).get("LOG_FORMAT") == "json"
+    except SettingsError:
+        return False
 
 
 def set_variables(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:

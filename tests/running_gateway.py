@@ -59,11 +59,12 @@ def running_gateway(
     environ: dict[str, str] | None = None,
     keys_dir: Path | None = None,
     patience_s: float = 30,
+    workers: DecisionWorkers | None = None,
     **feed_options: Any,
 ) -> Iterator[RunningGateway]:
     """A gateway on this database, until the end of the block; `patience_s` is for clients that do not read.
 
-    It joins the Beckn network where there is a `keys_dir` for its key.
+    It joins the Beckn network where there is a `keys_dir` for its key, and tells what `workers` did.
     """
     settings = load_settings(environ or {})
     ready = threading.Event()
@@ -90,7 +91,15 @@ def running_gateway(
                     for_requests=threaded,
                 ),
             )
-        app = create_app(threaded, settings, feed, lambda: running[0].deciding, clock=clock, network=network)
+        app = create_app(
+            threaded,
+            settings,
+            feed,
+            lambda: running[0].deciding,
+            counts=lambda: workers.counter.counts() if workers else None,
+            clock=clock,
+            network=network,
+        )
         listener = listen("127.0.0.1", 0)
         port = listener.getsockname()[1]
         limits = Limits(

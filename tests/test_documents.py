@@ -20,6 +20,11 @@ from settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+METRICS = {
+    name
+    for file in (ROOT / "backend").rglob("*metrics.py")
+    for name in re.findall(r'"(pylon_\w+)"', file.read_text(encoding="utf-8"))
+}
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 
@@ -85,3 +90,9 @@ def test_every_table_is_told() -> None:
     assert len(tables) >= 24
     for table in tables:
         assert f"`{table}`" in TEXT, table
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_every_metric_is_told(name: str) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert f"`{name}`" in page or f"`{name}_total`" in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from log_lines import LONGEST_MESSAGE, LogLines
+from log_lines import LONGEST_MESSAGE, JsonLines, LogLines, request_id
 
 BACKEND = Path(__file__).resolve().parents[1] / "backend"
 FORGED = "2026-11-27T00:00:00Z ERROR BG: all data is gone"
@@ -22,18 +23,18 @@ AN_EVENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z [A-Z]+ \S+: ")
 anything = st.text(st.characters(exclude_categories=()), max_size=300)
 
 
-def logged(write: Callable[[logging.Logger], None]) -> list[str]:
+def logged(write: Callable[[logging.Logger], None], lines: type[logging.Formatter] = LogLines) -> list[str]:
     """The lines that a program's log has after `write`."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(LogLines())
+    handler.setFormatter(lines())
     log = logging.Logger("a.log")
     log.addHandler(handler)
     write(log)
     return stream.getvalue().split("\n")[:-1]
 
 
-def logged_failure(message: str) -> list[str]:
+def logged_failure(message: str, lines: type[logging.Formatter] = LogLines) -> list[str]:
     def fail() -> None:
         raise ValueError(message)
 
@@ -43,7 +44,7 @@ def logged_failure(message: str) -> list[str]:
         except ValueError:
             log.exception("it failed")
 
-    return logged(write)
+    return logged(write, lines)
 
 
 @given(anything)
@@ -94,3 +95,32 @@ raise ValueError("c\\n{FORGED}\\x1b[31m")
     assert FORGED not in events
     assert "UserWarning" in events[0]
     assert "a-thread" in events[1]
+
+
+@given(anything)
+def test_as_json_an_event_is_one_object_on_one_line(text: str) -> None:
+    (line,) = logged(lambda log: log.warning("from %s", text), JsonLines)
+    event = json.loads(line)
+    assert line.isprintable()
+    assert event["message"].startswith("from ")
+    assert (event["level"], event["logger"]) == ("WARNING", "a.log")
+    assert set(event) == {"time", "level", "logger", "message"}
+
+
+def test_as_json_an_event_has_the_ids_of_its_request_and_its_job() -> None:
+    token = request_id.set("r-1")
+    try:
+        (line,) = logged(lambda log: log.info("job %s: %d ms", "job-7", 12), JsonLines)
+    finally:
+        request_id.reset(token)
+    event = json.loads(line)
+    assert (event["request_id"], event["job_id"], event["message"]) == ("r-1", "job-7", "job job-7: 12 ms")
+
+
+@given(anything)
+def test_as_json_a_traceback_is_part_of_its_event(text: str) -> None:
+    (line,) = logged_failure(f"{text}\n{FORGED}", JsonLines)
+    event = json.loads(line)
+    assert event["traceback"][0].startswith("Traceback")
+    assert all(each.isprintable() for each in event["traceback"])
+    assert line.isprintable()

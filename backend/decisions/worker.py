@@ -16,10 +16,12 @@ from datetime import datetime
 from typing import TypeVar
 
 from decisions.deciding import Decider, NothingToDecideFrom
+from decisions.decision_counts import DecisionCounter
 from decisions.gateway_agent import AgentState, GatewayAgent, gateway_agent_id
 from decisions.lease_keeper import LeaseKeeper
 from decisions.llm import GeminiJudge, ModelState, judge_from
 from decisions.lookout import Lookout
+from decisions.output import Scorer
 from decisions.queue import (
     Claim,
     DecisionRecord,
@@ -54,7 +56,7 @@ LONGEST_OUTAGE_S = 120.0
 class DecisionWorkers:
     """`workers` threads that decide, one that looks out for work, one that keeps the leases.
 
-    `queue` and `judge` are there to be looked at, for `/health`.
+    `queue`, `judge` and `counter` are there to be looked at, for `/health` and `/metrics`.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class DecisionWorkers:
     ) -> None:
         self.queue = WorkQueue(database, agent_id, lease_seconds=lease_seconds)
         self.judge = judge
+        self.counter = DecisionCounter()
         self._clock = clock
         self._has_begun = False
         self._awaited: str | None = None
@@ -228,7 +231,11 @@ class DecisionWorkers:
         records = {record.lease.notification_id: record for record in decided.records}
         if records:
             for result in self._published(decided.grid, decided.records):
-                _log_result(result, records[result.notification_id], 1000 * (time.monotonic() - began))
+                record, took_s = records[result.notification_id], time.monotonic() - began
+                _log_result(result, record, 1000 * took_s)
+                if result.state is PublishState.PUBLISHED:
+                    fallback = record.fallback_reason is not None
+                    self.counter.published(Scorer(record.scorer), took_s, fallback=fallback)
 
     def _published(self, grid: Row, records: Sequence[DecisionRecord]) -> list[PublishResult]:
         try:
@@ -277,6 +284,7 @@ class DecisionWorkers:
             return error
 
     def _fail(self, lease: Lease, job_id: str, error: str) -> None:
+        self.counter.failed()
         result = self._patiently(lambda: self.queue.fail(lease, error))
         if result.state is FailureState.DEAD:
             _log.error("job %s: notification %d is dead: %s", job_id, lease.notification_id, error)

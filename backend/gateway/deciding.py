@@ -23,6 +23,7 @@ from typing import IO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from decisions.decision_counts import DecisionCounts
 from decisions.gateway_agent import AgentState
 from decisions.llm import ModelState, ModelStatus
 from decisions.output import Scorer
@@ -88,6 +89,17 @@ def status_of(workers: DecisionWorkers) -> DecidingStatus:
     )
 
 
+class DecidingReport(DecidingStatus):
+    """What the deciding process tells the serving one: its status, and what it did since it began."""
+
+    counts: DecisionCounts | None = None
+
+
+def report_of(workers: DecisionWorkers) -> DecidingReport:
+    """The report of workers that decide in this process."""
+    return DecidingReport(**dict(status_of(workers)), counts=workers.counter.counts())
+
+
 def _report(status: ModelStatus) -> ModelReport:
     return ModelReport(
         name=status.model,
@@ -109,6 +121,7 @@ class DecidingProcess:
         self._command = command
         self._status = NOT_RUNNING
         self._heard_at = time.monotonic()
+        self._counts: DecisionCounts | None = None
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
@@ -120,6 +133,10 @@ class DecidingProcess:
             return status
         trouble = f"the deciding process has said nothing for {silent_s:.0f} s"
         return status.model_copy(update={"troubles": [trouble, *status.troubles]})
+
+    def counts(self) -> DecisionCounts | None:
+        """What the process has done since it began, or its predecessor."""
+        return self._counts
 
     def start(self) -> None:
         self._supervisor.start()
@@ -187,10 +204,13 @@ class DecidingProcess:
     def _follow(self, lines: IO[bytes]) -> None:
         while line := lines.readline(LONGEST_STATUS_BYTES):
             try:
-                self._status = DecidingStatus.model_validate_json(line)
-                self._heard_at = time.monotonic()
-            except ValidationError:  # noqa: PERF203 - a line now and then
+                report = DecidingReport.model_validate_json(line)
+            except ValidationError:
                 log.warning("the deciding process wrote something that is no status: %s", line[:200])
+                continue
+            self._counts = report.counts
+            self._status = DecidingStatus(**report.model_dump(exclude={"counts"}))
+            self._heard_at = time.monotonic()
 
 
 def main() -> int:
@@ -238,7 +258,7 @@ def _report_changes(workers: DecisionWorkers) -> None:
 
 def _status_line(workers: DecisionWorkers) -> bytes | None:
     try:
-        return status_of(workers).model_dump_json().encode() + b"\n"
+        return report_of(workers).model_dump_json().encode() + b"\n"
     except Exception:  # what cannot be told is no reason to stop deciding
         log.exception("the status cannot be told")
         return None

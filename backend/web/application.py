@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 import orjson
-from flask import Response, current_app, render_template_string, request, send_from_directory
+from flask import Request, Response, current_app, render_template_string, request, send_from_directory
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel, SecretStr
@@ -18,6 +18,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from web.own_names import OwnNames
 from web.page_headers import keep_pages_to_themselves
 from web.problems import MEDIA_TYPE, Problem, ProblemDocument, StrictRequest, answer_problems, invalid, is_json
+from web.request_ids import RequestIds
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ def make_application(
     app.request_class = StrictRequest
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.merge_slashes = False
+    app.wsgi_app = RequestIds(app.wsgi_app)  # type: ignore[method-assign]
     answer_problems(app)
     keep_pages_to_themselves(app)
     _describe(app, title, guarded=api_key is not None)
@@ -112,6 +114,19 @@ def _written_by_itself(value: object) -> orjson.Fragment:
     raise TypeError(f"{type(value).__name__} is no part of an answer")
 
 
+def require_key(request: Request, api_key: str) -> None:
+    """Refuse a request that does not carry the key.
+
+    Raises:
+        Problem: 401.
+    """
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    # WSGI hands over a header's bytes as Latin-1.
+    right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), api_key.encode())
+    if not (right and scheme.lower() == "bearer"):
+        raise Problem(401, "this endpoint needs the header Authorization: Bearer <PYLON_API_KEY>")
+
+
 def _answer_as(app: OpenAPI, own_names: OwnNames) -> None:
 
     @app.before_request
@@ -142,13 +157,8 @@ def _guard_writes(app: OpenAPI, api_key: str, open_endpoints: frozenset[str]) ->
 
     @app.before_request
     def _check_key() -> None:
-        if request.method in _SAFE_METHODS or request.endpoint in open_endpoints:
-            return
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        # WSGI hands over a header's bytes as Latin-1.
-        right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), api_key.encode())
-        if not (right and scheme.lower() == "bearer"):
-            raise Problem(401, "this endpoint needs the header Authorization: Bearer <PYLON_API_KEY>")
+        if request.method not in _SAFE_METHODS and request.endpoint not in open_endpoints:
+            require_key(request, api_key)
 
 
 def _describe(app: OpenAPI, title: str, *, guarded: bool) -> None:

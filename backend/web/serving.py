@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from log_lines import log_lines_to
+from settings import wants_json_logs
 
 WAITING_CONNECTIONS = 1024
 # What the kernel keeps for a client that does not read; Linux doubles it.
@@ -29,8 +30,8 @@ class Stopped(KeyboardInterrupt):
 
 
 def log_to_stderr() -> None:
-    """One line an event, UTC times."""
-    log_lines_to(sys.stderr)
+    """One line an event, UTC times; JSON where LOG_FORMAT says so."""
+    log_lines_to(sys.stderr, as_json=wants_json_logs())
     for noisy in ("httpx", "httpx2", "apscheduler"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
