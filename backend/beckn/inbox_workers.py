@@ -9,7 +9,7 @@ from contextlib import suppress
 from beckn.inbox import Inbox, InboxClaim
 from beckn.outbox import OutgoingMessage
 from beckn.queue_threads import QueueThreads, Round
-from supabase_client import NO_FAULT_OF_THE_WORK, Database, DatabaseError
+from supabase_client import Database, DatabaseError, DatabaseUnreachable
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class InboxWorkers(QueueThreads):
     def _work(self, claim: InboxClaim) -> None:
         try:
             self._finish(claim, self._handle(claim))
-        except NO_FAULT_OF_THE_WORK:
+        except DatabaseUnreachable:
             # The message is not to blame for the database's trouble, and goes back uncounted; if even that cannot be
             # stored, its lease runs out.
             with suppress(DatabaseError):

@@ -34,7 +34,7 @@ from beckn.provider.ordering import Ordering, new_start
 from beckn.provider.quoting import Quoting
 from beckn.provider.requirements import paging_of, wanted_by_intent, wanted_by_order
 from beckn.provider.search import nothing_to_sell, search_catalogue
-from supabase_client import NO_FAULT_OF_THE_WORK, Database
+from supabase_client import Database, DatabaseUnreachable
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Provider:
         except Refused as refused:
             _log.info("%s %s: %s", claim.action, claim.message_id, refused)
             callback = self._error(request, refused.error, now)
-        except NO_FAULT_OF_THE_WORK:
+        except DatabaseUnreachable:
             raise
         except Exception:
             if claim.attempt <= PATIENT_ATTEMPTS:
