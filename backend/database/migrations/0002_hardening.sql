@@ -83,6 +83,12 @@ create table public.beckn_circuits (
 );
 
 drop index public.beckn_outbox_busy;
+drop index public.beckn_inbox_order;
+create index beckn_inbox_order on public.beckn_inbox (transaction_id, recipient, sender, inbox_id)
+    where state in ('ready', 'leased');
+drop index public.beckn_outbox_order;
+create index beckn_outbox_order on public.beckn_outbox (transaction_id, sender, origin, recipient, outbox_id)
+    where state in ('ready', 'leased');
 create index beckn_inbox_turns on public.beckn_inbox (recipient, sender, turn, inbox_id) where state in ('ready', 'leased');
 create index beckn_inbox_in_hand on public.beckn_inbox (recipient, turn) where state = 'leased';
 create index beckn_inbox_expiring on public.beckn_inbox (recipient, expires_at) where state in ('ready', 'leased');

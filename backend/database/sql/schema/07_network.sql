@@ -90,7 +90,8 @@ create table if not exists public.beckn_inbox (
     check (body is not null or state in ('done', 'dead'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 create index if not exists beckn_inbox_open on public.beckn_inbox (recipient, due_at) where state in ('ready', 'leased');
-create index if not exists beckn_inbox_order on public.beckn_inbox (transaction_id, inbox_id) where state in ('ready', 'leased');
+create index if not exists beckn_inbox_order on public.beckn_inbox (transaction_id, recipient, sender, inbox_id)
+    where state in ('ready', 'leased');
 create index if not exists beckn_inbox_dead on public.beckn_inbox (inbox_id) where state = 'dead';
 create index if not exists beckn_inbox_finished on public.beckn_inbox (finished_at) where state in ('done', 'dead');
 create index if not exists beckn_inbox_turns on public.beckn_inbox (recipient, sender, turn, inbox_id) where state in ('ready', 'leased');
@@ -132,7 +133,8 @@ create table if not exists public.beckn_outbox (
     check (body is not null or state in ('delivered', 'dead'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 create index if not exists beckn_outbox_open on public.beckn_outbox (sender, due_at) where state in ('ready', 'leased');
-create index if not exists beckn_outbox_order on public.beckn_outbox (transaction_id, outbox_id) where state in ('ready', 'leased');
+create index if not exists beckn_outbox_order on public.beckn_outbox (transaction_id, sender, origin, recipient, outbox_id)
+    where state in ('ready', 'leased');
 create index if not exists beckn_outbox_dead on public.beckn_outbox (outbox_id) where state = 'dead';
 create index if not exists beckn_outbox_finished on public.beckn_outbox (finished_at) where state in ('delivered', 'dead');
 create index if not exists beckn_outbox_turns on public.beckn_outbox (sender, recipient, turn, outbox_id) where state in ('ready', 'leased');
