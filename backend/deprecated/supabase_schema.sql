@@ -128,6 +128,12 @@ create table public.beckn_circuits (
 );
 
 drop index public.beckn_outbox_busy;
+drop index public.beckn_inbox_order;
+create index beckn_inbox_order on public.beckn_inbox (transaction_id, recipient, sender, inbox_id)
+    where state in ('ready', 'leased');
+drop index public.beckn_outbox_order;
+create index beckn_outbox_order on public.beckn_outbox (transaction_id, sender, origin, recipient, outbox_id)
+    where state in ('ready', 'leased');
 create index beckn_inbox_turns on public.beckn_inbox (recipient, sender, turn, inbox_id) where state in ('ready', 'leased');
 create index beckn_inbox_in_hand on public.beckn_inbox (recipient, turn) where state = 'leased';
 create index beckn_inbox_expiring on public.beckn_inbox (recipient, expires_at) where state in ('ready', 'leased');
@@ -1297,7 +1303,8 @@ create table if not exists public.beckn_inbox (
     check (body is not null or state in ('done', 'dead'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 create index if not exists beckn_inbox_open on public.beckn_inbox (recipient, due_at) where state in ('ready', 'leased');
-create index if not exists beckn_inbox_order on public.beckn_inbox (transaction_id, inbox_id) where state in ('ready', 'leased');
+create index if not exists beckn_inbox_order on public.beckn_inbox (transaction_id, recipient, sender, inbox_id)
+    where state in ('ready', 'leased');
 create index if not exists beckn_inbox_dead on public.beckn_inbox (inbox_id) where state = 'dead';
 create index if not exists beckn_inbox_finished on public.beckn_inbox (finished_at) where state in ('done', 'dead');
 create index if not exists beckn_inbox_turns on public.beckn_inbox (recipient, sender, turn, inbox_id) where state in ('ready', 'leased');
@@ -1339,7 +1346,8 @@ create table if not exists public.beckn_outbox (
     check (body is not null or state in ('delivered', 'dead'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 create index if not exists beckn_outbox_open on public.beckn_outbox (sender, due_at) where state in ('ready', 'leased');
-create index if not exists beckn_outbox_order on public.beckn_outbox (transaction_id, outbox_id) where state in ('ready', 'leased');
+create index if not exists beckn_outbox_order on public.beckn_outbox (transaction_id, sender, origin, recipient, outbox_id)
+    where state in ('ready', 'leased');
 create index if not exists beckn_outbox_dead on public.beckn_outbox (outbox_id) where state = 'dead';
 create index if not exists beckn_outbox_finished on public.beckn_outbox (finished_at) where state in ('delivered', 'dead');
 create index if not exists beckn_outbox_turns on public.beckn_outbox (sender, recipient, turn, outbox_id) where state in ('ready', 'leased');

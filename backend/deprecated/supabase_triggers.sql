@@ -1848,12 +1848,14 @@ declare
     candidates bigint[];
     due bigint[];
     taken json;
+    -- A value, and not the volatile function, so that an index finds what is due.
+    moment timestamptz := clock_timestamp();
 begin
     with late as materialized (
         select i.inbox_id
         from public.beckn_inbox i
-        where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.expires_at <= clock_timestamp()
-            and (i.state = 'ready' or i.due_at <= clock_timestamp())
+        where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.expires_at <= moment
+            and (i.state = 'ready' or i.due_at <= moment)
         order by i.expires_at
         limit 1000
         for update skip locked
@@ -1861,7 +1863,7 @@ begin
     tried as materialized (
         select i.inbox_id
         from public.beckn_inbox i
-        where i.recipient = p_recipient and i.state = 'leased' and i.due_at <= clock_timestamp()
+        where i.recipient = p_recipient and i.state = 'leased' and i.due_at <= moment
             and i.lost_leases + 1 >= public.most_lost_leases()
         for update skip locked
     ),
@@ -1890,7 +1892,7 @@ begin
         select finished.inbox_id
         from public.beckn_inbox finished
         where finished.recipient = p_recipient and finished.state in ('done', 'dead') and finished.body is not null
-            and finished.finished_at < clock_timestamp() - interval '1 minute'
+            and finished.finished_at < moment - interval '1 minute'
         order by finished.finished_at
         limit 100
         for update skip locked);
@@ -1916,7 +1918,7 @@ begin
     busy as materialized (
         select i.sender, count(*) as in_hand
         from public.beckn_inbox i
-        where i.recipient = p_recipient and i.state = 'leased' and i.due_at > clock_timestamp()
+        where i.recipient = p_recipient and i.state = 'leased' and i.due_at > moment
         group by i.sender
     ),
     places as materialized (
@@ -1929,26 +1931,28 @@ begin
     into candidates
     from places
     cross join lateral (
-        select i.inbox_id, i.turn
+        select i.inbox_id, i.turn, row_number() over (order by i.turn, i.inbox_id) as place
         from public.beckn_inbox i
-        where (i.recipient, i.sender) = (p_recipient, places.sender) and i.state in ('ready', 'leased')
-            and i.due_at <= clock_timestamp()
-            and (i.state = 'ready' or i.due_at + public.pause_after_lost_leases(i.lost_leases) <= clock_timestamp())
-            and not exists (
-                select
+        where i.recipient = p_recipient and i.sender = places.sender and i.state in ('ready', 'leased')
+            and i.due_at <= moment
+            -- Not "not exists", which may be planned as a join of all that waits.
+            and (
+                select earlier.inbox_id
                 from public.beckn_inbox earlier
                 where earlier.transaction_id = i.transaction_id and earlier.inbox_id < i.inbox_id
                     and earlier.state in ('ready', 'leased')
-                    and (earlier.recipient, earlier.sender) = (i.recipient, i.sender))
+                    and earlier.recipient = i.recipient and earlier.sender = i.sender
+                limit 1) is null
         order by i.turn, i.inbox_id
-        limit greatest(places.free, 0)) as front;
+        limit p_limit + 2) as front
+    where front.place <= places.free;
 
     -- Locked in a statement of its own: inside the update the planner may lock, and update, more rows than the limit.
     select coalesce(array_agg(ready.inbox_id), '{}') into due
     from (
         select i.inbox_id
         from public.beckn_inbox i
-        where i.inbox_id = any (candidates) and i.state in ('ready', 'leased') and i.due_at <= clock_timestamp()
+        where i.inbox_id = any (candidates) and i.state in ('ready', 'leased') and i.due_at <= moment
         order by i.turn, i.inbox_id
         limit p_limit
         for update skip locked) as ready;
@@ -1967,13 +1971,14 @@ begin
     )
     select coalesce(json_agg(to_jsonb(claimed) - 'turn' order by claimed.turn, claimed.inbox_id), '[]') into taken
     from claimed;
+    moment := clock_timestamp();
     return json_build_object(
         'claimed', taken,
         'died', died,
         'next_due_seconds', (
-            select extract(epoch from min(i.due_at) - clock_timestamp())
+            select extract(epoch from min(i.due_at) - moment)
             from public.beckn_inbox i
-            where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.due_at > clock_timestamp()));
+            where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.due_at > moment));
 end
 $$;
 
@@ -2064,12 +2069,14 @@ declare
     candidates bigint[];
     due bigint[];
     taken json;
+    -- A value, and not the volatile function, so that an index finds what is due.
+    moment timestamptz := clock_timestamp();
 begin
     with over as materialized (
         select o.outbox_id
         from public.beckn_outbox o
-        where o.sender = p_sender and o.state in ('ready', 'leased') and o.expires_at <= clock_timestamp()
-            and (o.state = 'ready' or o.due_at <= clock_timestamp())
+        where o.sender = p_sender and o.state in ('ready', 'leased') and o.expires_at <= moment
+            and (o.state = 'ready' or o.due_at <= moment)
         order by o.expires_at
         limit 1000
         for update skip locked
@@ -2091,7 +2098,7 @@ begin
         select finished.outbox_id
         from public.beckn_outbox finished
         where finished.sender = p_sender and finished.state in ('delivered', 'dead') and finished.body is not null
-            and finished.finished_at < clock_timestamp() - interval '1 minute'
+            and finished.finished_at < moment - interval '1 minute'
         order by finished.finished_at
         limit 100
         for update skip locked);
@@ -2117,7 +2124,7 @@ begin
     busy as materialized (
         select o.recipient, count(*) as in_hand
         from public.beckn_outbox o
-        where o.sender = p_sender and o.state = 'leased' and o.due_at > clock_timestamp()
+        where o.sender = p_sender and o.state = 'leased' and o.due_at > moment
         group by o.recipient
     ),
     troubled as materialized (
@@ -2130,7 +2137,7 @@ begin
             recipients.recipient,
             case
                 when c.recipient is null then least(p_limit + 10, p_busiest - coalesce(busy.in_hand, 0))
-                when c.open_until <= clock_timestamp() and busy.recipient is null
+                when c.open_until <= moment and busy.recipient is null
                     and (select troubled.in_hand from troubled) < p_troubled then 1
                 else 0 end as free
         from recipients
@@ -2142,24 +2149,26 @@ begin
     into candidates
     from places
     cross join lateral (
-        select o.outbox_id, o.turn
+        select o.outbox_id, o.turn, row_number() over (order by o.turn, o.outbox_id) as place
         from public.beckn_outbox o
-        where (o.sender, o.recipient) = (p_sender, places.recipient) and o.state in ('ready', 'leased')
-            and o.due_at <= clock_timestamp()
-            and not exists (
-                select
+        where o.sender = p_sender and o.recipient = places.recipient and o.state in ('ready', 'leased')
+            and o.due_at <= moment
+            and (
+                select earlier.outbox_id
                 from public.beckn_outbox earlier
                 where earlier.transaction_id = o.transaction_id and earlier.outbox_id < o.outbox_id
                     and earlier.state in ('ready', 'leased')
-                    and (earlier.sender, earlier.origin, earlier.recipient) = (o.sender, o.origin, o.recipient))
+                    and earlier.sender = o.sender and earlier.origin = o.origin and earlier.recipient = o.recipient
+                limit 1) is null
         order by o.turn, o.outbox_id
-        limit greatest(places.free, 0)) as front;
+        limit p_limit + 2) as front
+    where front.place <= places.free;
 
     select coalesce(array_agg(ready.outbox_id), '{}') into due
     from (
         select o.outbox_id
         from public.beckn_outbox o
-        where o.outbox_id = any (candidates) and o.state in ('ready', 'leased') and o.due_at <= clock_timestamp()
+        where o.outbox_id = any (candidates) and o.state in ('ready', 'leased') and o.due_at <= moment
         order by o.turn, o.outbox_id
         limit p_limit
         for update skip locked) as ready;
@@ -2188,19 +2197,20 @@ begin
     )
     select coalesce(json_agg(to_jsonb(addressed) - 'turn' order by addressed.turn, addressed.outbox_id), '[]') into taken
     from addressed;
+    moment := clock_timestamp();
     return json_build_object(
         'claimed', taken,
         'died', died,
         'next_due_seconds', (
-            select extract(epoch from min(moment.due_at) - clock_timestamp())
+            select extract(epoch from min(next.due_at) - moment)
             from (
                 select min(o.due_at) as due_at
                 from public.beckn_outbox o
-                where o.sender = p_sender and o.state in ('ready', 'leased') and o.due_at > clock_timestamp()
+                where o.sender = p_sender and o.state in ('ready', 'leased') and o.due_at > moment
                 union all
                 select c.open_until
                 from public.beckn_circuits c
-                where c.sender = p_sender and c.open_until > clock_timestamp()) as moment));
+                where c.sender = p_sender and c.open_until > moment) as next));
 end
 $$;
 
@@ -2649,7 +2659,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '1cc28f7480e86e69'
+    fingerprint = '309669126dfe0961'
 where version = 2;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
