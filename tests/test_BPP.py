@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import requests
+from pydantic import ValidationError
 
 import beckn.buyer as buyers_tool
 from beckn.buyer_messages import Transaction, confirm_message
@@ -33,7 +34,7 @@ from half_hours import utc_now
 from new_database import as_url
 from server_process import BACKEND, ServerProcess, free_port, inherited
 from supabase_client import Order as By
-from supabase_client import SchemaMissing, Where
+from supabase_client import Where
 
 
 @pytest.fixture
@@ -310,9 +311,12 @@ def test_a_fault_of_ours_is_tried_again_and_then_told(postgres: PostgresDatabase
         buyer, deal = shop.buyer(), Transaction(a_workload())
         buyer.search(deal, shop.provider.url)
         (claim,) = Inbox(postgres, shop.provider.subscriber_id).claim(1).claimed
-        postgres.run_script("drop function public.grid_context(timestamptz)")
+        postgres.run_script(
+            "drop function public.grid_context(timestamptz); create function public.grid_context(p_now timestamptz) "
+            "returns json language sql as $$ select '7'::json $$"
+        )
         provider = Provider(postgres, shop.provider, carbon_price_gbp_per_t=100, clock=shop.clock)
-        with pytest.raises(SchemaMissing):
+        with pytest.raises(ValidationError):
             provider.handle(claim)
         (callback,) = provider.handle(claim.model_copy(update={"attempt": 4}))
         assert json.loads(callback.body)["error"]["code"] == "40000"

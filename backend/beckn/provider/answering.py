@@ -7,6 +7,7 @@ from their request, and the database has one order a transaction.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -41,7 +42,7 @@ _log = logging.getLogger(__name__)
 PATIENT_ATTEMPTS = 3
 """How often a request that fails for a reason of ours is tried; then its buyer is told so."""
 
-_NUL = b"\\u0000"
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def checked_request(action: Action, body: bytes, now: datetime) -> OrderRequest:
@@ -53,7 +54,7 @@ def checked_request(action: Action, body: bytes, now: datetime) -> OrderRequest:
     if action is not Action.SEARCH and len(body) > LONGEST_ORDER_BYTES:
         told = f"a message about an order is {LONGEST_ORDER_BYTES:,} bytes at most"
         raise Refused(413, Error(code=ErrorCode.INVALID_REQUEST, message=told))
-    if _NUL in body:
+    if _NUL.search(body):
         raise Refused.invalid("a text has the character NUL in it, which cannot be stored")
     request: OrderRequest = read_message(REQUESTS[action], body)
     if isinstance(request, SearchRequest):

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beckn.buyer_messages import Transaction
-from beckn.buyer_platform import Buyer
-from beckn.inbox import Inbox
 from beckn.messages import Action
-from beckn.provider.answering import Provider
-from beckn_orders import Market, a_workload, market, market_time, store_market
+from beckn_shelf import Json, Shelf, stocked
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
-from half_hours import utc_now
 from new_database import new_database
 from supabase_client import Order as By
 from supabase_client import Where
-
-Json = dict[str, Any]
 
 _CONTEXT = (
     "context.domain",
@@ -94,63 +84,12 @@ MAY_BE_ABSENT = {"context.ttl"}
 WRONG_VALUES: tuple[Any, ...] = (None, 7, True, [], {}, [[]], "")
 
 
-@dataclass
-class Shelf:
-    """A market, a buyer, and one valid message of every action."""
-
-    shop: Market
-    buyer: Buyer
-    messages: dict[Action, Json]
-
-    def post(self, action: Action, document: Any) -> requests.Response:
-        """The answer to a signed message."""
-        return self.post_bytes(action, json.dumps(document).encode())
-
-    def post_bytes(self, action: Action, body: bytes) -> requests.Response:
-        """The answer to these bytes, signed."""
-        now = utc_now()
-        signature = self.buyer._signer.authorization(body, now=now, expires=now.replace(year=now.year + 1))
-        headers = {"Authorization": signature, "Content-Type": "application/json"}
-        return requests.post(f"{self.shop.provider.url}/{action}", data=body, headers=headers, timeout=30)
-
-    def answer_everything(self) -> None:
-        """Work on all that was acknowledged: every message comes to a callback, at the first attempt."""
-        provider = Provider(self.shop.database, self.shop.provider, carbon_price_gbp_per_t=100, clock=utc_now)
-        inbox = Inbox(self.shop.database, self.shop.provider.subscriber_id)
-        while claims := inbox.claim(50).claimed:
-            for claim in claims:
-                (callback,) = provider.handle(claim)
-                assert callback.context.message_id == str(claim.message_id)
-                assert inbox.finish(claim.lease, [callback])
-
-    def fresh(self, action: Action) -> Json:
-        """A valid message that was not sent before."""
-        document = copy.deepcopy(self.messages[action])
-        document["context"]["message_id"] = str(uuid4())
-        return document
-
-
 @pytest.fixture(scope="module")
 def shelf(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
     with new_database(postgres_server) as conninfo:
         database = PostgresDatabase(conninfo)
-        store_market(database, market_time())
-        with market(database, tmp_path_factory.mktemp("shelf")) as shop:
-            buyer, deal = shop.buyer(), Transaction(a_workload())
-            option, order = shop.ordered(buyer, deal, choose=4)
-            assert order.id
-            assert option.item.time
-            assert option.item.time.range
-            assert option.item.time.range.start
-            buyer.status(deal, shop.provider, order.id)
-            buyer.update(deal, shop.provider, order.id, option.item.time.range.start)
-            buyer.cancel(deal, shop.provider, order.id, "DONE")
-            rows = database.select("beckn_inbox", order=By(("inbox_id",)))
-            shop.platform.workers.stop()
-            messages = {Action(row["action"]): json.loads(row["body"]) for row in rows}
-            for message in messages.values():
-                message["context"]["ttl"] = "PT12H"
-            yield Shelf(shop, buyer, messages)
+        with stocked(database, tmp_path_factory.mktemp("shelf")) as shelf:
+            yield shelf
         database.close()
 
 
