@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hypothesis import strategies as st
@@ -41,6 +42,15 @@ FORMATS: dict[str, st.SearchStrategy[Any]] = {
 }
 _DEEPEST = 7
 _MOST_OPTIONAL = 4
+
+
+def filled(ours: Any, theirs: Any) -> Any:
+    """Our document with what theirs has beside."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return {name: filled(ours.get(name, ...), theirs.get(name, ...)) for name in {**theirs, **ours}}
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return [filled(one, theirs[min(place, len(theirs) - 1)] if theirs else ...) for place, one in enumerate(ours)]
+    return theirs if ours is ... else ours
 
 
 def values(schema: Schema, named: Mapping[str, Schema], depth: int = 0) -> st.SearchStrategy[Any]:
@@ -106,3 +116,58 @@ def _texts(schema: Schema) -> st.SearchStrategy[str]:
             return st.sampled_from(AMOUNTS)
         return st.from_regex(pattern, alphabet=st.characters(max_codepoint=126, min_codepoint=32))
     return TEXTS.filter(lambda text: len(text) >= schema.get("minLength", 0))
+
+
+_HOSTILE: tuple[Any, ...] = (
+    *AMOUNTS,
+    *MOMENTS,
+    "",
+    "\x00",
+    "\x1b[2J\nforged",
+    "x" * 100_000,
+    "\ud800",
+    "DC-001:gpu-slot:99991231T2330Z",
+    "DC-001:gpu-slot:00010101T0000Z",
+    "order:x",
+    "NaN",
+    "1e999",
+    "P99999999999D",
+    None,
+    True,
+    -1,
+    10**400,
+    2.5e-320,
+    [],
+    {},
+    [[]] * 100,
+)
+
+
+def _places(node: Any, before: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, child in children:
+        yield (*before, key)
+        yield from _places(child, (*before, key))
+
+
+def _nested(depth: int) -> Any:
+    inner: Any = 1
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, document: Any) -> Any:
+    """A document with hostile values in up to four places."""
+    document = copy.deepcopy(document)
+    for place in draw(st.lists(st.sampled_from(sorted(_places(document), key=str)), min_size=1, max_size=4)):
+        change = draw(st.sampled_from(_HOSTILE) | st.integers(1, 900).map(_nested))
+        node: Any = document
+        try:
+            for key in place[:-1]:
+                node = node[key]
+            node[place[-1]] = change
+        except (LookupError, TypeError):
+            continue  # an earlier change took the place away
+    return document

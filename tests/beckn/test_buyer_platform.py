@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import http.client
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,9 +25,12 @@ from beckn.registry_client import LookupRegistry
 from beckn.subscribers import Registry
 from beckn_network import Party, a_catalogue, a_message, buyer, in_bytes, provider
 from beckn_orders import a_workload
+from beckn_shelf import no_trace_logged
+from beckn_specification import specifications
 from database.postgres import PostgresDatabase
 from half_hours import utc_now
 from hypothesis_profile import SHARES_A_FIXTURE
+from schema_values import filled, spoiled, values
 from server_process import free_port
 
 
@@ -129,6 +133,40 @@ def test_a_catalogue_that_is_none_is_refused_with_the_path_of_its_fault(desk: De
     del message["catalog"]["providers"][0]["items"][1]["price"]
     error = refusal(desk.post(desk.on_search(message)), 400)
     assert error["paths"] == "message.catalog.providers[0].items[1].price"
+
+
+@pytest.mark.parametrize("specification", specifications())
+@given(data=st.data())
+@settings(max_examples=40, suppress_health_check=SHARES_A_FIXTURE)
+def test_a_catalogue_of_another_make_is_taken(desk: Desk, specification: str, data: st.DataObject) -> None:
+    """It has an item with an id and a price, and anything beside that the schema allows."""
+    named = specifications()[specification]
+    theirs = data.draw(values(named["Catalog"], named))
+    theirs["providers"] = [data.draw(values(named["Provider"], named))]
+    theirs["providers"][0]["items"] = [data.draw(values(named["Item"], named))]
+    ours = {
+        "providers": [{"id": "op", "items": [{"id": "slot", "price": {"currency": "GBP", "value": "1"}, "time": {}}]}]
+    }
+    document = a_message(Action.ON_SEARCH, desk.party, desk.provider, message={"catalog": filled(ours, theirs)})
+    with no_trace_logged():
+        answer = desk.post(in_bytes(document))
+    if answer.status_code != 200:
+        assert refusal(answer, 400)["paths"].startswith("message.catalog.providers[0].items[0].time")
+        return
+    ((option, *_), _) = desk.buyer.options(document["context"]["message_id"])
+    assert option.cost_gbp(a_workload()) == 1
+
+
+@given(data=st.data())
+@settings(max_examples=100, suppress_health_check=SHARES_A_FIXTURE)
+def test_nothing_in_a_callback_makes_a_5xx_or_a_traceback(desk: Desk, data: st.DataObject) -> None:
+    action = data.draw(st.sampled_from(CALLBACKS))
+    message = a_catalogue(1) if action is Action.ON_SEARCH else {"order": AN_ORDER}
+    document = data.draw(spoiled(a_message(action, desk.party, desk.provider, message=message)))
+    with no_trace_logged():
+        answer = desk.post(json.dumps(document).encode(), action=action)
+    assert answer.status_code in {200, 400, 401, 429}, answer.text
+    assert answer.json()["message"]["ack"]["status"] == ("ACK" if answer.status_code == 200 else "NACK")
 
 
 AN_ORDER: dict[str, Any] = {
