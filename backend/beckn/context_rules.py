@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from beckn.answers import Refused
 from beckn.messages import (
@@ -37,6 +38,7 @@ MOST_CATALOGUE_VALUES = 300_000
 
 _MOST_FAULTS_TOLD = 20
 _LONGEST_PATH = 100
+_LONGEST_NAME = 200
 
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """Text that can be stored and shown."""
@@ -130,6 +132,28 @@ def read_context(body: bytes, action: Action, *, now: datetime) -> MessageContex
         raise Refused.invalid(f"context.action is {context.action}, but this is /{action}", "context.action")
     _check_time(context, now)
     return context
+
+
+def check_names(body: bytes) -> None:
+    """See that every field of a message has a name that can be shown: printable and not too long.
+
+    Raises:
+        Refused: one has not, or the body is not JSON.
+    """
+    _check_size(body, MOST_VALUES)
+    try:
+        waiting = [from_json(body)]
+    except ValueError:
+        raise Refused.invalid("the message is not JSON") from None
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            for name in value:
+                if len(name) > _LONGEST_NAME or not name.isprintable():
+                    raise Refused.invalid(f"{printable(name, _LONGEST_PATH)}: no field has such a name")
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
 
 
 def read_message(model: type[Message], body: bytes, *, closed: bool = False) -> Message:

@@ -9,12 +9,15 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from beckn.answers import Error, ErrorCode, Refused
 from beckn.messages import Action
-from beckn.reception import Reception
+from beckn.reception import AUTHORIZATION, Reception
 
 LONGEST_BYTES = 1024 * 1024
 
 LONGEST_CATALOGUE_BYTES = 4 * 1024 * 1024
 """Of an `on_search`: about fifteen hundred items with all their tags."""
+
+LONGEST_UNSIGNED_BYTES = 64 * 1024
+"""Of a message without a signature that is looked at all the same."""
 
 _DRAINED_AT_ONCE = 64 * 1024
 
@@ -22,15 +25,27 @@ _DRAINED_AT_ONCE = 64 * 1024
 def signed_body(reception: Reception, action: Action | None = None) -> bytes:
     """The body of a message whose header names a key that is known; that of any other is not kept.
 
+    Whoever does not sign at all is first told what else is wrong with a short message: so others try theirs out.
+
     Raises:
-        Refused: 401, the header names none; 413, as `message_body` does.
+        Refused: 401, the header names none; 400, there is no header, and the message is faulty or long; 413, as
+            `message_body` does.
     """
     try:
         reception.check_header(request.headers)
     except Refused:
+        if AUTHORIZATION not in request.headers and action is not None:
+            _refuse_faulty(reception, action)
         _drain(_longest(action))
         raise
     return message_body(action)
+
+
+def _refuse_faulty(reception: Reception, action: Action) -> None:
+    if request.content_length is None or request.content_length > LONGEST_UNSIGNED_BYTES:
+        _drain(_longest(action))
+        raise Refused.invalid(f"a message of more than {LONGEST_UNSIGNED_BYTES:,} bytes is not read unsigned")
+    reception.check_unsigned(action, request.get_data())
 
 
 def message_body(action: Action | None = None) -> bytes:

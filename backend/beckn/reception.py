@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from beckn.answers import Refused
-from beckn.context_rules import MessageContext, expiry_of, is_callback, read_context
+from beckn.context_rules import MessageContext, check_names, expiry_of, is_callback, read_context
 from beckn.messages import Action, Subscriber
 from beckn.sender_limits import SenderRates
 from beckn.signing import SignatureHeader, SignatureProblem, SignatureRefused, verify
@@ -85,6 +85,15 @@ class Reception:
         """
         if self._authenticates:
             self._proving(lambda: self._named(headers.get(AUTHORIZATION)))
+
+    def check_unsigned(self, action: Action, body: bytes) -> None:
+        """Refuse a message for its form, whoever sent it.
+
+        Raises:
+            Refused: 400.
+        """
+        check_names(body)
+        read_context(body, action, now=self._clock())
 
     def check(self, action: Action, body: bytes, headers: Headers) -> IncomingMessage:
         """The message in `body`, sent to the endpoint of `action`.

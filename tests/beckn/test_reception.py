@@ -14,7 +14,7 @@ import pytest
 from beckn.answers import Refused
 from beckn.context_rules import MOST_CATALOGUE_VALUES, MOST_VALUES
 from beckn.gateway_search import OPEN_ENDPOINTS, gateway_endpoints
-from beckn.message_body import LONGEST_CATALOGUE_BYTES
+from beckn.message_body import LONGEST_CATALOGUE_BYTES, LONGEST_UNSIGNED_BYTES
 from beckn.messages import Action, Subscriber
 from beckn.participant import Participant
 from beckn.reception import Reception
@@ -147,14 +147,28 @@ def server(postgres: PostgresDatabase, tmp_path: Path) -> Iterator[Server]:
         yield Server(client, postgres)
 
 
-@pytest.mark.parametrize("size", [0, 10, LONGEST_CATALOGUE_BYTES, LONGEST_CATALOGUE_BYTES + 1])
-def test_a_large_unsigned_body_is_answered_like_a_small_one(server: Server, size: int) -> None:
+@pytest.mark.parametrize(
+    "size", [0, 10, LONGEST_UNSIGNED_BYTES + 1, LONGEST_CATALOGUE_BYTES, LONGEST_CATALOGUE_BYTES + 1]
+)
+def test_an_unsigned_body_that_is_faulty_or_long_is_refused_and_nothing_kept(server: Server, size: int) -> None:
     answer = server.post(Action.ON_SEARCH, b"[" * size)
-    assert answer.status_code in ({401} if size <= LONGEST_CATALOGUE_BYTES else {401, 413})
+    assert answer.status_code in ({400} if size <= LONGEST_CATALOGUE_BYTES else {400, 413})
     assert answer.json()["message"] == {"ack": {"status": "NACK"}}
     usual = in_bytes(a_message(Action.SEARCH, BUYER))
     assert server.post(Action.SEARCH, usual).status_code == 401
     assert server.database.select("beckn_inbox", order=Order(("inbox_id",))) == []
+
+
+@pytest.mark.parametrize("name", ["x\n2026-11-27T00:00:00Z ERROR BG: forged", "\x1b[31mred", "k" * 60_000, "\x00"])
+def test_an_unsigned_message_with_names_that_cannot_be_shown_is_refused_in_a_short_line(
+    server: Server, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    document = json.loads(in_bytes(a_message(Action.SEARCH, BUYER)))
+    document["context"]["location"]["country"][name] = 1
+    answer = server.post(Action.SEARCH, json.dumps(document).encode())
+    assert answer.status_code == 400
+    assert len(answer.content) < 2_000
+    assert all(record.getMessage().isprintable() and len(record.getMessage()) < 2_000 for record in caplog.records)
 
 
 def test_over_a_limit_the_answer_is_429_with_when_to_come_again(server: Server) -> None:
