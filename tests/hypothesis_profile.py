@@ -14,6 +14,9 @@ NOT_BY_THE_CLOCK = (HealthCheck.too_slow, HealthCheck.data_too_large)
 SHARES_A_FIXTURE = (*NOT_BY_THE_CLOCK, HealthCheck.function_scoped_fixture)
 """For a test whose examples have one fixture between them and mean to."""
 
+FILTERS_MUCH = (*NOT_BY_THE_CLOCK, HealthCheck.filter_too_much)
+"""For a test of what only a few of its examples get to."""
+
 
 def load_profile() -> None:
     """Make it the default. Decorators read the default as modules are imported, so this comes before the tests."""

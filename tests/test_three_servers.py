@@ -104,7 +104,8 @@ def test_unfinished_requests_and_silent_clients_keep_nobody_waiting(server: Serv
             for connection in connections(server, 60, stack):
                 connection.sendall(started)
         for _ in range(5):
-            assert server.get("/health", timeout_s=5).status_code == 200
+            answer = server.get("/health", timeout_s=5)
+            assert answer.status_code == 200, answer.text
 
 
 def test_more_connections_than_there_is_room_for_stop_nobody(server: ServerProcess) -> None:
@@ -112,7 +113,8 @@ def test_more_connections_than_there_is_room_for_stop_nobody(server: ServerProce
         for connection in connections(server, 1100, stack):
             connection.sendall(b"GET / HTTP/1.1\r\n")
         for _ in range(5):
-            assert server.get("/health", timeout_s=5).status_code == 200
+            answer = server.get("/health", timeout_s=5)
+            assert answer.status_code == 200, answer.text
 
 
 def test_requests_that_pile_up_are_answered_or_told_when_to_come_back(server: ServerProcess) -> None:

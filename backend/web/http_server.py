@@ -11,6 +11,7 @@ import logging
 import resource
 import socket
 import sys
+import time
 from collections import OrderedDict
 from contextlib import suppress
 from types import TracebackType
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 import gevent.socket
+from gevent.event import Event
 from gevent.server import StreamServer
 
 from web.http_answer import problem_answer
@@ -38,6 +40,9 @@ MOST_DESCRIPTORS = 8192
 DESCRIPTORS_FOR_OTHERS = 128
 # Connections that are closed for others take a moment to end.
 MOST_CLOSING = 64
+# Those that come meanwhile wait for it, so many of them and so long; a burst is accepted quicker than others end.
+MOST_ARRIVING = 32
+ROOM_WITHIN_S = 1.0
 
 
 class HttpServer:
@@ -57,6 +62,8 @@ class HttpServer:
         self._server = StreamServer(listener, self._serve)
         self._connections: dict[Connection, gevent.Greenlet] = {}
         self._closing: set[Connection] = set()
+        self._arriving = 0
+        self._one_has_ended = Event()
         self._waiting: OrderedDict[Connection, None] = OrderedDict()
         self._held_bytes = 0
         self._requests = 0
@@ -130,18 +137,39 @@ class HttpServer:
             self.holds(serving, 0)
             del self._connections[serving]
             self._closing.discard(serving)
+            self._one_has_ended.set()
 
     def _has_room(self) -> bool:
         """Whether one more connection may be served, in the place of another if need be."""
-        if len(self._connections) - len(self._closing) < self.limits.connections:
+        if not self._is_full():
             return True
-        if len(self._closing) >= MOST_CLOSING:
+        if len(self._closing) >= MOST_CLOSING and not self._others_have_ended():
             return False
+        if not self._is_full():
+            return True
         slowest = next(iter(self._waiting), None) or next(filter(_is_open_stream, self._connections), None)
         if slowest is None:
             return False
         self._shed(slowest)
         return True
+
+    def _is_full(self) -> bool:
+        return len(self._connections) - len(self._closing) >= self.limits.connections
+
+    def _others_have_ended(self) -> bool:
+        """Wait until fewer are closing than may be; whether it came to that."""
+        if self._arriving >= MOST_ARRIVING:
+            return False
+        give_up_at = time.monotonic() + ROOM_WITHIN_S
+        self._arriving += 1
+        try:
+            while len(self._closing) >= MOST_CLOSING:
+                self._one_has_ended.clear()
+                if not self._one_has_ended.wait(max(0.0, give_up_at - time.monotonic())):
+                    return False
+            return True
+        finally:
+            self._arriving -= 1
 
     def _shed(self, connection: Connection) -> None:
         self.waits_no_more(connection)

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, reject, settings
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -21,7 +21,7 @@ from beckn.heard_messages import HeardCatalog, HeardItem, HeardOrder
 from beckn.messages import Subscriber
 from beckn.provider.messages_order import Billing
 from beckn_orders import a_workload
-from hypothesis_profile import NOT_BY_THE_CLOCK
+from hypothesis_profile import FILTERS_MUCH
 from schema_values import AMOUNTS, MOMENTS, filled, values
 
 SELLER = Subscriber("seller.example", "https://seller.example/beckn")
@@ -113,7 +113,7 @@ def refusal(check: Callable[[], Any]) -> str | None:
 
 
 @given(answers())
-@settings(max_examples=300, suppress_health_check=[*NOT_BY_THE_CLOCK, HealthCheck.filter_too_much])
+@settings(max_examples=300, suppress_health_check=FILTERS_MUCH)
 def test_what_is_confirmed_is_what_was_asked_for_at_the_price_shown(answer: HeardOrder) -> None:
     asked, offer = deal(max_price_gbp=1), option()
     assert all(line.isprintable() for line in order_news(answer).split("\n"))

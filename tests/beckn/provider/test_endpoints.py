@@ -247,4 +247,4 @@ def test_what_is_no_message_is_refused(shelf: Shelf, body: bytes) -> None:
     assert answer.status_code == 400
     assert answer.json()["message"]["ack"]["status"] == "NACK"
     unsigned = requests.post(f"{shelf.shop.provider.url}/select", data=body, timeout=30)
-    assert unsigned.status_code == 401
+    assert unsigned.status_code == 400
