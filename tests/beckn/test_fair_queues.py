@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beckn.context_rules import read_context
@@ -18,6 +18,7 @@ from beckn.subscribers import Role
 from beckn_network import Party, a_message, buyer, in_bytes, provider
 from database.postgres import PostgresDatabase
 from half_hours import utc_now
+from hypothesis_profile import SHARES_A_FIXTURE
 from supabase_client import Database, Order, Row, Where
 
 PROVIDER = provider()
@@ -98,7 +99,7 @@ def test_everybodys_first_message_is_sent_before_anybodys_second(database: Datab
 
 
 @given(arrivals=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=25))
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=15, suppress_health_check=SHARES_A_FIXTURE, deadline=None)
 def test_whoever_waits_is_overtaken_once_at_most_by_each_of_the_others(
     postgres: PostgresDatabase, arrivals: list[tuple[str, int]]
 ) -> None:
