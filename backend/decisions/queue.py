@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
+import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
 from decisions.context import DecisionContext, Task
@@ -174,8 +175,13 @@ class DecisionRecord:
         return str(self.context["task"]["job_id"])
 
     def to_row(self) -> Row:
+        """As `publish_decisions` takes it: the output as text, which keeps the order of its keys."""
         row: Row = {name: value for name, value in self.__dict__.items() if name != "lease"}
-        return row | {"notification_id": self.lease.notification_id, "lease_token": self.lease.token}
+        return row | {
+            "output": orjson.dumps(self.output).decode(),
+            "notification_id": self.lease.notification_id,
+            "lease_token": self.lease.token,
+        }
 
 
 class ContextBatch:

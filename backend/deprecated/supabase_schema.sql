@@ -173,6 +173,31 @@ alter table public.data_centres
 create index beckn_orders_open on public.beckn_orders (bpp_id, bap_id) where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
 create index beckn_orders_cancelled on public.beckn_orders (bpp_id, bap_id, updated_at) where state = 'CANCELLED';
 create index beckn_quotes_buyer on public.beckn_quotes (bpp_id, bap_id, expires_at);
+
+-- Whether nothing is left to do for a notification, under the name that others ask for.
+alter table public.workload_notifications
+    add column processed boolean generated always as (state = 'done') stored;
+
+-- An output is kept as the text that was published, its keys in their order. Those of before have lost it; what they
+-- begin with is put in order. A change of type takes no subquery, hence the function.
+create function pg_temp.output_in_order(p_output jsonb)
+returns json
+language sql
+immutable
+as $$
+    select coalesce(
+        ('{' || string_agg(
+            to_json(part.key)::text || ':' || part.value::text,
+            ',' order by
+                array_position(array['data_centre_options', 'task', 'decision', '_metadata'], part.key), part.place)
+            || '}')::json,
+        p_output::json)
+    from jsonb_each(case jsonb_typeof(p_output) when 'object' then p_output else '{}' end)
+        with ordinality as part (key, value, place)
+$$;
+alter table public.orchestration_decisions
+    alter column output type json using pg_temp.output_in_order(output);
+drop function pg_temp.output_in_order(jsonb);
 $statements$;
         insert into public.schema_version (version, compatible_from) values (2, 1);
     end if;
@@ -474,7 +499,9 @@ create table if not exists public.workload_notifications (
     -- While a model thinks about it: what it was given.
     context jsonb,
     created_at timestamptz not null default clock_timestamp(),
-    finished_at timestamptz
+    finished_at timestamptz,
+    -- Whether nothing is left to do. What is dead was never decided and may be queued again, so it is not processed.
+    processed boolean generated always as (state = 'done') stored
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 alter table public.workload_notifications add column if not exists context jsonb;
 create index if not exists workload_notifications_due on public.workload_notifications (run_at, notification_id)
@@ -524,7 +551,7 @@ create table if not exists public.orchestration_decisions (
     constraints_evaluated jsonb not null default '[]',
     alternatives_considered jsonb not null default '[]',
     context jsonb not null,
-    output jsonb not null,
+    output json not null, -- as text: served as it was published, its keys in their order
     token_usage jsonb,
     decided_at timestamptz not null default clock_timestamp(),
     -- No foreign key, which would lock the grid at every decision: no grid is ever changed or deleted.

@@ -26,10 +26,10 @@ set local pylon.functions =
     'store_signals store_world store_run finish_pipeline_run prune_history awaits_decision most_lost_leases '
     'pause_after_lost_leases has_come claim_notifications heartbeat_notifications release_notifications '
     'give_back_notifications fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health '
-    'probe_write decision_contexts decision_readiness decision_context note_context publish_decisions '
-    'events_after outputs_history task_output newest_unacknowledged_output acknowledge_output current_context '
-    'mark_context_processed register_agent record_agent_state beckn_register beckn_key_holds beckn_stay '
-    'beckn_leave beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox beckn_relay '
+    'probe_write decision_contexts decision_readiness decision_context note_context numbered_output '
+    'publish_decisions events_after outputs_history task_output newest_unacknowledged_output acknowledge_output '
+    'current_context mark_context_processed register_agent record_agent_state beckn_register beckn_key_holds '
+    'beckn_stay beckn_leave beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox beckn_relay '
     'beckn_claim_inbox beckn_finish_inbox beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox '
     'beckn_settle_outbox beckn_prune beckn_store_quote beckn_place_order beckn_change_order beckn_claim_orders '
     'beckn_overdue';
@@ -1074,12 +1074,38 @@ $$;
 
 -- Publishing -------------------------------------------------------------------------------------------------------------
 
+-- An output as it is stored: its own text, but for the sequence number. Programs of version 1 send the document itself,
+-- which has lost the order of its keys on the way here: what it begins with is put in order.
+create or replace function public.numbered_output(p_output jsonb, p_sequence bigint)
+returns json
+language sql
+immutable
+set search_path = ''
+as $$
+    select (
+        '{' || string_agg(
+            to_json(part.key)::text || ':' || case
+                when part.key = '_metadata' and json_typeof(part.value) = 'object' then (
+                    select '{' || coalesce(string_agg(
+                        to_json(m.key)::text || ':' || case m.key when 'sequence' then p_sequence::text else m.value::text end,
+                        ',' order by m.place), '') || '}'
+                    from json_each(part.value) with ordinality as m (key, value, place))
+                else part.value::text end,
+            ',' order by
+                case when jsonb_typeof(p_output) = 'object'
+                    then array_position(array['data_centre_options', 'task', 'decision', '_metadata'], part.key) end,
+                part.place) || '}')::json
+    from json_each(case jsonb_typeof(p_output) when 'string' then (p_output #>> '{}')::json else p_output::json end)
+        with ordinality as part (key, value, place)
+$$;
+
 -- The decisions of p_agent_id on one grid, each whole or not at all: the audit row, the next sequence number, the
 -- event, the workload's new status and the end of the notification, in this one transaction.
 --
 -- p_grid: the grid the decisions were made on. p_decisions: [{notification_id, lease_token, context (what the grid
 -- lacks: context_id, task, settings), output, chosen_dc_id, recommended_start, workload_status, status_reason, scorer,
 -- model, scorer_version, fallback_reason, reasoning, constraints_evaluated, alternatives_considered, token_usage}…].
+-- output is the document's text, as a JSON string, and is stored as it is written (a document itself is taken as well).
 -- p_skip_unchanged: what was asked again and is answered as before (no place, the same status, the same constraints
 -- broken at the same data centres) is no new decision: the notification ends with a note, and the workload's reason is
 -- brought up to date. Answers {"results": [{notification_id, job_id, state, sequence}…]}; state is published, unchanged,
@@ -1201,7 +1227,7 @@ begin
                 d.notification_id, d.sequence, d.job_id, a.agent_id, d.chosen_dc_id, d.recommended_start, d.scorer, d.model,
                 d.scorer_version, d.fallback_reason, d.reasoning, coalesce(d.constraints_evaluated, '[]'),
                 coalesce(d.alternatives_considered, '[]'), own_moment || d.context,
-                jsonb_set(d.output, '{_metadata,sequence}', to_jsonb(d.sequence)), d.token_usage, shared_digest
+                public.numbered_output(d.output, d.sequence), d.token_usage, shared_digest
             from decided d
             left join public.agents a on a.agent_id = p_agent_id
             returning decision_id, notification_id, sequence, job_id
@@ -1257,7 +1283,7 @@ stable
 set search_path = ''
 as $$
     with page as materialized (
-        select b.sequence, b.event_type, b.job_id, b.created_at, coalesce(d.output, b.event) as event
+        select b.sequence, b.event_type, b.job_id, b.created_at, coalesce(d.output, b.event::json) as event
         from (
             select * from public.broadcast_log where sequence > p_after order by sequence limit p_limit) as b
         left join public.orchestration_decisions d on d.notification_id = b.notification_id
@@ -2659,7 +2685,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '309669126dfe0961'
+    fingerprint = '01eceb81c5f89186'
 where version = 2;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

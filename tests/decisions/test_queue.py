@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 
 from database.postgres import PostgresDatabase
@@ -130,6 +131,33 @@ def test_every_inserted_workload_is_claimed_once_oldest_first(database: Database
 def test_a_workload_that_is_not_pending_asks_for_nothing(database: Database) -> None:
     submit(database, workload("job-0") | {"status": "RUNNING"})
     assert queue_of(database).claim(10).claimed == ()
+
+
+@pytest.mark.own_database
+def test_an_output_is_stored_as_the_text_it_is_but_for_its_number(postgres: PostgresDatabase) -> None:
+    submit_jobs(postgres, 1)
+    queue = queue_of(postgres)
+    output = {
+        "b": [1.50, {"z": None, "a": 'é\\"\n{}'}],
+        "_metadata": {"z": 1e-7, "sequence": None, "a": {}},
+        "aa": "",
+    }
+    queue.publish(GRID, [record(claim_one(queue), output=output)])
+    stored = postgres.scalar("select output::text from orchestration_decisions")
+    assert stored == orjson.dumps(output).decode().replace('"sequence":null', '"sequence":1')
+
+
+def test_what_is_not_processed_is_what_still_has_to_be_decided(database: Database) -> None:
+    """As programs written for the reference ask: where processed = false."""
+    submit_jobs(database, 3)
+    queue = queue_of(database)
+    done, dead = queue.claim(2).claimed
+    queue.publish(GRID, [record(done)])
+    database.update("workload_notifications", {"max_attempts": 1}, where=[Where("job_id", dead.job_id)])
+    assert queue.fail(dead.lease, "no").state is FailureState.DEAD
+    rows = database.select("workload_notifications", where=[Where("processed", False)], order=BY_ID)
+    assert {row["job_id"]: row["state"] for row in rows} == {"job-1": "dead", "job-2": "ready"}
+    assert notification(database, done.notification_id)["processed"] is True
 
 
 def test_publishing_stores_decision_event_status_and_end_together(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from api_server import create_app
 from database.postgres import PostgresDatabase
 from decisions.output import DecisionOutput
+from decisions.queue import DecisionRecord
 from grid_world import (
     NOW,
     carbon_gco2_per_kwh,
@@ -22,7 +25,10 @@ from grid_world import (
     workload,
 )
 from running_gateway import RunningGateway, running_gateway, workers_on
-from supabase_client import Database
+from served import served
+from settings import load_settings
+from sse_reader import SseReader
+from supabase_client import Database, Row
 
 NEWEST = "/beckn/llm-output"
 ACKNOWLEDGE = "/beckn/llm-output/acknowledge"
@@ -75,6 +81,55 @@ def test_the_newest_output_is_what_the_database_knows_best_option_first(database
         assert (profile.wholesale_price_gbp_mwh, profile.grid_stress_score) == (80, 0.3)
         assert profile.generation_mix.wind_pct == 40
         assert (option.compute_profile.pue, option.compute_profile.current_load_percentage) == (1.2, 50)
+
+
+@pytest.mark.parametrize("by_a_program_of_version_1", [False, True])
+def test_every_answer_has_the_bytes_that_were_stored_with_their_keys_in_order(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch, by_a_program_of_version_1: bool
+) -> None:
+    store_world(postgres, data_centres=2)
+    if by_a_program_of_version_1:
+        monkeypatch.setattr(DecisionRecord, "to_row", as_version_1_did)
+    api = create_app(postgres, load_settings({}), clock=lambda: NOW)
+    with running_gateway(postgres) as gateway, served(api) as client:
+        decide(postgres, "train-1", required_gpu_mins=90)
+        stored = postgres.scalar("select output::text from orchestration_decisions")
+        decision_id = postgres.scalar("select decision_id::text from orchestration_decisions")
+        with SseReader(gateway.port, path="/beckn/broadcast?after=0") as reader:
+            (event,) = reader.wait_for(1)
+        answers = [
+            gateway.get(NEWEST),
+            gateway.get(f"{NEWEST}?task_id=train-1"),
+            gateway.get(HISTORY),
+            gateway.get("/beckn/broadcast/poll"),
+            client.get("/api/v1/workloads/train-1"),
+            client.get(f"/api/v1/objects/OrchestrationDecision/{decision_id}"),
+        ]
+        task = gateway.get(f"{NEWEST}/train-1/task")
+        option = gateway.get(f"{NEWEST}/train-1/data-centres/DC-001")
+    output = json.loads(stored)
+    assert list(output) == ["data_centre_options", "task", "decision", "_metadata"]
+    assert output["_metadata"]["sequence"] == 1
+    assert json.dumps(event.data) == json.dumps(output)
+    for answer in answers:
+        assert answer.status_code == 200
+        assert without_spaces(stored) in answer.text
+    assert task.text == without_spaces(json.dumps(output["task"]))
+    assert option.text == without_spaces(json.dumps(output["data_centre_options"][0]))
+    if not by_a_program_of_version_1:
+        as_declared = DecisionOutput.model_validate(output).model_dump(mode="json")
+        assert json.dumps(output) == json.dumps(as_declared)
+        assert stored == without_spaces(stored)
+
+
+def as_version_1_did(record: DecisionRecord) -> Row:
+    row: Row = {name: value for name, value in record.__dict__.items() if name != "lease"}
+    return row | {"notification_id": record.lease.notification_id, "lease_token": record.lease.token}
+
+
+def without_spaces(document: str) -> str:
+    """A JSON document as it is served, its keys in the order they are in."""
+    return json.dumps(json.loads(document), separators=(",", ":"), ensure_ascii=False)
 
 
 def test_an_unchanged_answer_is_not_sent_again(gateway: RunningGateway, postgres: PostgresDatabase) -> None:

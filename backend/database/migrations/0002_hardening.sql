@@ -128,3 +128,28 @@ alter table public.data_centres
 create index beckn_orders_open on public.beckn_orders (bpp_id, bap_id) where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
 create index beckn_orders_cancelled on public.beckn_orders (bpp_id, bap_id, updated_at) where state = 'CANCELLED';
 create index beckn_quotes_buyer on public.beckn_quotes (bpp_id, bap_id, expires_at);
+
+-- Whether nothing is left to do for a notification, under the name that others ask for.
+alter table public.workload_notifications
+    add column processed boolean generated always as (state = 'done') stored;
+
+-- An output is kept as the text that was published, its keys in their order. Those of before have lost it; what they
+-- begin with is put in order. A change of type takes no subquery, hence the function.
+create function pg_temp.output_in_order(p_output jsonb)
+returns json
+language sql
+immutable
+as $$
+    select coalesce(
+        ('{' || string_agg(
+            to_json(part.key)::text || ':' || part.value::text,
+            ',' order by
+                array_position(array['data_centre_options', 'task', 'decision', '_metadata'], part.key), part.place)
+            || '}')::json,
+        p_output::json)
+    from jsonb_each(case jsonb_typeof(p_output) when 'object' then p_output else '{}' end)
+        with ordinality as part (key, value, place)
+$$;
+alter table public.orchestration_decisions
+    alter column output type json using pg_temp.output_in_order(output);
+drop function pg_temp.output_in_order(jsonb);

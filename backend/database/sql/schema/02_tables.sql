@@ -198,7 +198,9 @@ create table if not exists public.workload_notifications (
     -- While a model thinks about it: what it was given.
     context jsonb,
     created_at timestamptz not null default clock_timestamp(),
-    finished_at timestamptz
+    finished_at timestamptz,
+    -- Whether nothing is left to do. What is dead was never decided and may be queued again, so it is not processed.
+    processed boolean generated always as (state = 'done') stored
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 alter table public.workload_notifications add column if not exists context jsonb;
 create index if not exists workload_notifications_due on public.workload_notifications (run_at, notification_id)
@@ -248,7 +250,7 @@ create table if not exists public.orchestration_decisions (
     constraints_evaluated jsonb not null default '[]',
     alternatives_considered jsonb not null default '[]',
     context jsonb not null,
-    output jsonb not null,
+    output json not null, -- as text: served as it was published, its keys in their order
     token_usage jsonb,
     decided_at timestamptz not null default clock_timestamp(),
     -- No foreign key, which would lock the grid at every decision: no grid is ever changed or deleted.
