@@ -128,12 +128,12 @@ def test_a_workload_becomes_a_decision_that_a_provider_sees_and_acknowledges(dat
 def test_ending_gives_back_what_is_in_hand(start_gateway: StartGateway, postgres: PostgresDatabase) -> None:
     store_world(postgres, utc_now())
     with ModelServer(then=answer("too late", wait_s=20)) as model:
-        gateway = start_gateway(GEMINI_API_KEY="a-key", GEMINI_BASE_URL=model.url, BG_WORKERS="2")
+        gateway = start_gateway(GEMINI_API_KEY="a-key", GEMINI_BASE_URL=model.url, BG_WORKERS="3")
         gateway.wait_for(lambda: decides(gateway))
         submit(postgres, *(workload(f"job-{number}") for number in range(3)))
-        until(lambda: len(model.requests) == 2)
+        until(lambda: len(model.requests) == 3)
         health = gateway.get("/health").json()
-        assert (health["queue"]["in_flight"], health["queue"]["depth"]) == (2, 1)
+        assert (health["queue"]["in_flight"], health["queue"]["depth"]) == (3, 0)
         assert health["deciding"]["model"]["name"] == "gemini-3.8-flash"
         assert gateway.get("/beckn/context").json()["state"] == "in_work"
         assert gateway.end(signal.SIGTERM, timeout_s=15) == 0

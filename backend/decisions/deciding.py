@@ -63,8 +63,8 @@ class Decider:
         self._judge = judge
         self._policy = policy
 
-    def decide(self, claims: Sequence[Claim], *, with_model: bool) -> Decided:
-        """Decide claimed workloads on one grid, the present one, asking the model only `with_model`.
+    def decide(self, claims: Sequence[Claim], *, why_unasked: ModelUnavailable | None = None) -> Decided:
+        """Decide claimed workloads on one grid, the present one; the model is asked unless there is a reason not to.
 
         Raises:
             DatabaseError: the database failed; nothing is stored yet.
@@ -79,7 +79,7 @@ class Decider:
             if claim.job_id not in batch:
                 continue  # deleted since it was claimed, and its notification with it
             try:
-                records.append(self._record(claim, batch, with_model=with_model))
+                records.append(self._record(claim, batch, why_unasked))
             except LeaseLost:
                 _log.info("job %s: left to another worker, the lease was lost", claim.job_id)
             except DatabaseError:
@@ -89,13 +89,13 @@ class Decider:
                 undecided.append(Undecided(claim, f"{type(error).__name__}: {error}"))
         return Decided(batch.grid, tuple(records), tuple(undecided))
 
-    def _record(self, claim: Claim, batch: ContextBatch, *, with_model: bool) -> DecisionRecord:
+    def _record(self, claim: Claim, batch: ContextBatch, why_unasked: ModelUnavailable | None) -> DecisionRecord:
         decision = decide(
             batch.context(claim.job_id),
             carbon_price_gbp_per_t=self._carbon_price_gbp_per_t,
             policy=self._policy,
         )
-        answer, failure = self._opinion(claim, batch, decision, with_model=with_model)
+        answer, failure = self._opinion(claim, batch, decision, why_unasked)
         usage = answer.usage if answer else failure.usage if failure else NOTHING_USED
         decided_with = DecidedWith(
             carbon_price_gbp_per_t=self._carbon_price_gbp_per_t,
@@ -115,13 +115,13 @@ class Decider:
         )
 
     def _opinion(
-        self, claim: Claim, batch: ContextBatch, decision: Decision, *, with_model: bool
+        self, claim: Claim, batch: ContextBatch, decision: Decision, why_unasked: ModelUnavailable | None
     ) -> tuple[ModelAnswer | None, ModelUnavailable | None]:
         """What the model says, or why it says nothing; neither without a model, or with nothing to judge."""
         if self._judge is None or (question := question_for(decision, self._judge.role)) is None:
             return None, None
-        if not with_model:
-            return None, self._judge.why_resting()
+        if why_unasked is not None:
+            return None, why_unasked
         if not self._queue.note_context(claim.lease, {**batch.grid, **batch.task_row(claim.job_id)}):
             raise LeaseLost
         try:

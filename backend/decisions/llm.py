@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-REQUEST_TIMEOUT_S = 30.0
-# All that one decision may spend on the model: a slow answer and one retry.
-DECISION_BUDGET_S = 45.0
+REQUEST_TIMEOUT_S = 15.0
+# All that one decision may spend on the model: a slow answer, and its repair or what failed before it.
+DECISION_BUDGET_S = 25.0
 SHORTEST_REQUEST_S = 1.0
 MOST_TRIES = 3
 FIRST_BACK_OFF_S = 1.0
@@ -68,6 +68,10 @@ class ModelUnavailable(Exception):
 
 class ModelRefuses(ModelUnavailable):
     """It will go on refusing until somebody changes a setting: the model is gone, or the key is wrong."""
+
+
+class ModelTooSlow(ModelUnavailable):
+    """It did not answer in time, and is not asked again for this decision: that could take as long once more."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,13 @@ class GeminiJudge:
     def why_resting(self) -> ModelUnavailable:
         return ModelUnavailable(f"{self.model} is left alone for a while: {self.status().detail}")
 
+    def why_busy(self, seats: int) -> ModelUnavailable:
+        """Why a decision is made without asking, while `seats` others wait for the model."""
+        others = "another decision" if seats == 1 else f"{seats} other decisions"
+        return ModelUnavailable(
+            f"{self.model} was not asked: {others} still waited for it, and this one had to go on"
+        )
+
     def judge(self, question: Question) -> ModelAnswer:
         """The model's judgement of every data centre asked about, and nothing else.
 
@@ -239,7 +250,7 @@ class GeminiJudge:
         except errors.APIError as error:
             raise _of_api_error(error, self.model) from error
         except CallTimedOut as error:
-            raise _Retryable(f"{self.model} did not answer within {timeout_s:.2g} s") from error
+            raise ModelTooSlow(f"{self.model} did not answer within {timeout_s:.2g} s") from error
         except (NoConnection, AnswerTooLong) as error:
             raise _Retryable(f"{self.model} cannot be reached ({type(error.cause or error).__name__})") from error
         except UnreadableResponse as error:
@@ -289,7 +300,7 @@ class GeminiJudge:
 
     def _note_failure(self, error: ModelUnavailable) -> None:
         refuses = isinstance(error, ModelRefuses)
-        self._breaker.failed(rest_longest=refuses)
+        self._breaker.failed(timed_out=isinstance(error, ModelTooSlow), rest_longest=refuses)
         state = ModelState.RESTING if self._breaker.is_open else ModelState.FAILING
         with self._lock:
             before = self._status

@@ -2,8 +2,10 @@
 
     claim → context → score → (model) → publish
 
-No transaction is held across a model call. A worker that loses its lease drops its result: the database refuses
-it. Plain threads, so it runs in any process, with gevent's patched ones too, and needs no web server.
+No transaction is held across a model call. As many workers as are set may wait for the model at once; there is always
+one more, which decides without it what they would keep waiting. A worker that loses its lease drops its result: the
+database refuses it. Plain threads, so it runs in any process, with gevent's patched ones too, and needs no web
+server.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TypeVar
 
@@ -19,8 +22,9 @@ from decisions.deciding import Decider, NothingToDecideFrom
 from decisions.decision_counts import DecisionCounter
 from decisions.gateway_agent import AgentState, GatewayAgent, gateway_agent_id
 from decisions.lease_keeper import LeaseKeeper
-from decisions.llm import GeminiJudge, ModelState, judge_from
+from decisions.llm import GeminiJudge, ModelState, ModelUnavailable, judge_from
 from decisions.lookout import Lookout
+from decisions.model_seats import ModelSeats
 from decisions.output import Scorer
 from decisions.queue import (
     Claim,
@@ -45,6 +49,8 @@ Answer = TypeVar("Answer")
 LEASE_SECONDS = 15.0
 # Claimed together where no model is asked: one context, one transaction and one flush to disk for all of them.
 BATCH = 24
+# For so long work is kept for the model while every seat at it is taken; then it is decided without.
+SEAT_WITHIN_S = 3.0
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
@@ -54,7 +60,7 @@ LONGEST_OUTAGE_S = 120.0
 
 
 class DecisionWorkers:
-    """`workers` threads that decide, one that looks out for work, one that keeps the leases.
+    """`workers` threads that decide, one more beside a model, one that looks out for work, one that keeps the leases.
 
     `queue`, `judge` and `counter` are there to be looked at, for `/health` and `/metrics`.
     """
@@ -81,7 +87,9 @@ class DecisionWorkers:
         self._decider = Decider(self.queue, carbon_price_gbp_per_t=carbon_price_gbp_per_t, clock=clock, judge=judge)
         self._stopping = threading.Event()
         self._outage = _Outage()
-        self._lookout = Lookout(database, poll_seconds=poll_seconds, workers=workers)
+        self._seats = ModelSeats(workers)
+        threads = workers + 1 if judge else workers
+        self._lookout = Lookout(database, poll_seconds=poll_seconds, workers=threads)
         thinking_s = judge.longest_answer_s if judge else 0.0
         self._keeper = LeaseKeeper(
             self.queue, lease_seconds=lease_seconds, longest_hold_s=thinking_s + LONGEST_OUTAGE_S
@@ -93,7 +101,7 @@ class DecisionWorkers:
                 self._stopping,
                 longest_turn_s=thinking_s + LONGEST_OUTAGE_S + LONGEST_TURN_S,
             )
-            for number in range(1, workers + 1)
+            for number in range(1, threads + 1)
         ]
 
     @classmethod
@@ -131,6 +139,7 @@ class DecisionWorkers:
     def stop(self, timeout_s: float = 10.0) -> None:
         """Finish or give back what is in hand, and end. Another gateway can take what was given back at once."""
         self._stopping.set()
+        self._seats.close()
         if self.judge:
             self.judge.stop()
         self._lookout.stop()
@@ -155,7 +164,26 @@ class DecisionWorkers:
         """
         if not self._can_begin():
             return 0
-        with_model = self.judge is not None and not self.judge.is_resting
+        with self._seat_at_model() as why_unasked:
+            return 0 if self._stopping.is_set() else self._claim_and_decide(why_unasked)
+
+    @contextmanager
+    def _seat_at_model(self) -> Iterator[ModelUnavailable | None]:
+        """None where the model, if there is one, may be asked within the block; else why it is not."""
+        if self.judge is None:
+            yield None
+        elif self.judge.is_resting:
+            yield self.judge.why_resting()
+        elif not self._seats.take(SEAT_WITHIN_S):
+            yield self.judge.why_busy(self._seats.number)
+        else:
+            try:
+                yield None
+            finally:
+                self._seats.give_back()
+
+    def _claim_and_decide(self, why_unasked: ModelUnavailable | None) -> int:
+        with_model = self.judge is not None and why_unasked is None
         # A model takes seconds: one at a time, so that what waits is left to other workers.
         limit = 1 if with_model else BATCH
         claims = self.queue.claim(limit)
@@ -172,7 +200,7 @@ class DecisionWorkers:
         if claims.claimed:
             with self._keeper.holding([claim.lease for claim in claims.claimed]):
                 try:
-                    self._decide_and_publish(claims.claimed, with_model=with_model)
+                    self._decide_and_publish(claims.claimed, why_unasked)
                 except NothingToDecideFrom:
                     self._has_begun = False
                     self.queue.release([claim.lease for claim in claims.claimed])
@@ -217,10 +245,10 @@ class DecisionWorkers:
             raise
         return None if taken else self._lookout.wait
 
-    def _decide_and_publish(self, claims: Sequence[Claim], *, with_model: bool) -> None:
+    def _decide_and_publish(self, claims: Sequence[Claim], why_unasked: ModelUnavailable | None) -> None:
         began = time.monotonic()
-        decided = self._patiently(lambda: self._decider.decide(claims, with_model=with_model))
-        if with_model:
+        decided = self._patiently(lambda: self._decider.decide(claims, why_unasked=why_unasked))
+        if self.judge is not None and why_unasked is None:
             self._record_state()
             if self._stopping.is_set() and any(record.fallback_reason for record in decided.records):
                 # The model was interrupted, not at fault: another gateway may ask it again.

@@ -31,6 +31,37 @@ def test_it_opens_after_failures_in_a_row_only() -> None:
     assert not breaker.is_open
 
 
+def test_calls_that_time_out_again_and_again_open_it_whatever_good_answers_come_between() -> None:
+    clock = Clock()
+    breaker = CircuitBreaker(threshold=100, rest_s=10, clock=clock)
+    for _ in range(2):
+        breaker.failed(timed_out=True)
+        breaker.succeeded()
+        breaker.succeeded()
+    assert breaker.allow()
+    breaker.failed(timed_out=True)
+    assert not breaker.allow()
+    clock.now += 10
+    assert breaker.allow()
+    breaker.failed(timed_out=True)
+    clock.now += 19
+    assert not breaker.allow()
+    clock.now += 1
+    assert breaker.allow()
+    breaker.succeeded()
+    assert breaker.allow()
+
+
+def test_timeouts_few_and_far_between_do_not_open_it() -> None:
+    breaker = CircuitBreaker(clock=Clock())
+    for call in range(1, 200):
+        if call % 5 == 0:
+            breaker.failed(timed_out=True)
+        else:
+            breaker.succeeded()
+        assert breaker.allow()
+
+
 def test_it_lets_one_trial_through_after_the_rest() -> None:
     clock = Clock()
     breaker = broken(clock)

@@ -226,6 +226,26 @@ def test_a_model_that_hangs_is_given_up_after_the_timeout(server: ModelServer, a
     assert time.monotonic() - began < 5
 
 
+def test_a_model_that_hangs_is_not_asked_again_for_the_same_decision(
+    server: ModelServer, a_judge: JudgeMaker
+) -> None:
+    server.replies(Reply(wait_s=30))
+    assert "did not answer within" in str(failure(a_judge(request_timeout_s=0.5)))
+    assert len(server.requests) == 1
+
+
+def test_a_model_that_hangs_at_every_second_question_is_left_alone(server: ModelServer, a_judge: JudgeMaker) -> None:
+    for _ in range(3):
+        server.replies(good, Reply(wait_s=30))
+    judge = a_judge(request_timeout_s=0.5)
+    for _ in range(3):
+        judge.judge(a_question())
+        failure(judge)
+    assert "left alone" in str(failure(judge))
+    assert judge.status().state is ModelState.RESTING
+    assert len(server.requests) == 6
+
+
 def test_a_model_that_trickles_is_given_up_too(server: ModelServer, a_judge: JudgeMaker) -> None:
     trickle = answer(judgements({"DC-001": 50, "DC-002": 50}), byte_pause_s=0.05)
     server.then = trickle

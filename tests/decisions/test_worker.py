@@ -500,6 +500,60 @@ def test_a_model_that_hangs_keeps_one_worker_and_not_the_queue(
     assert "did not answer" in str(rows[-1]["fallback_reason"])
 
 
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_while_every_worker_waits_for_the_model_the_rest_is_decided_without_it(
+    postgres: PostgresDatabase, server: ModelServer, a_judge: JudgeMaker, workers: int
+) -> None:
+    store_world(postgres)
+    answers_now = threading.Event()
+
+    def hanging(request: Any) -> Reply:
+        answers_now.wait(60)
+        return answer(judgements(dict.fromkeys(request.dc_ids, 70)))
+
+    server.then = hanging
+    judge = a_judge(request_timeout_s=60, decision_budget_s=60)
+    with running(an_engine(postgres, judge=judge, workers=workers)):
+        try:
+            submit(postgres, *(workload(f"early-{number}") for number in range(workers)))
+            eventually(lambda: len(server.requests) == workers)
+            submit(postgres, *(workload(f"late-{number}") for number in range(30)))
+            late = decided(postgres, 30)
+            assert len(server.requests) == workers  # nobody else asked, and these still wait
+        finally:
+            answers_now.set()
+        everything = decided(postgres, 30 + workers)
+    assert all(row["job_id"].startswith("late-") for row in late)
+    assert all("still waited for it" in row["fallback_reason"] for row in late)
+    assert [row["scorer"] for row in everything] == ["deterministic"] * 30 + ["gemini"] * workers
+
+
+def test_a_model_that_answers_is_asked_about_all_of_a_burst(
+    postgres: PostgresDatabase, server: ModelServer, a_judge: JudgeMaker
+) -> None:
+    store_world(postgres)
+    server.then = lambda request: answer(judgements(dict.fromkeys(request.dc_ids, 70)), wait_s=0.5)
+    with running(an_engine(postgres, judge=a_judge(), workers=1)):
+        submit(postgres, *(workload(f"job-{number}") for number in range(10)))  # longer than a seat is waited for
+        rows = decided(postgres, 10)
+    assert [row["scorer"] for row in rows] == ["gemini"] * 10
+
+
+def test_stopping_does_not_wait_for_a_seat_at_the_model(
+    postgres: PostgresDatabase, server: ModelServer, a_judge: JudgeMaker
+) -> None:
+    store_world(postgres)
+    server.then = Reply(wait_s=5)
+    engine = an_engine(postgres, judge=a_judge(), workers=1)
+    engine.start()
+    submit(postgres, workload("job-1"))
+    eventually(lambda: bool(server.requests))
+    submit(postgres, workload("job-2"))
+    engine.stop(timeout_s=0.2)
+    assert decisions(postgres) == []
+    assert an_engine(postgres).work_once() == 2
+
+
 def test_stopping_gives_back_what_the_model_still_thinks_about(
     postgres: PostgresDatabase, server: ModelServer, a_judge: JudgeMaker
 ) -> None:
