@@ -87,9 +87,9 @@ class Health(BaseModel):
         if self.last_run is not None and self.last_run.state == "failed":
             return f"the last pipeline run failed: {self.last_run.error}"
         if not self.current_half_hour_known:
-            return "there is no signal for the present half-hour: the pipeline has not run for long"
+            return "there is no signal for the present half-hour: the pipeline has not run for a long time"
         if self.newest_signal_age_seconds is None:
-            return "no figure is real, and the pipeline has not run for long"
+            return "no figure is real, and the pipeline has not run for a long time"
         return f"the newest signal was fetched {self.newest_signal_age_seconds:.0f} s ago"
 
     def with_troubles(self, troubles: Sequence[str]) -> Health:

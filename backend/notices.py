@@ -64,12 +64,12 @@ class Notices:
         self._never = self._listener is None
         self._has_just_begun = True
         if self._listener is not None and self._pause_s > FIRST_PAUSE_S:
-            _log.info("notices of %s are heard again", self._channel)
+            _log.info("notices on %s are arriving again", self._channel)
         self._pause_s = FIRST_PAUSE_S
 
     def _lost(self, error: DatabaseError) -> None:
         if self._pause_s == FIRST_PAUSE_S:
-            _log.warning("notices of %s are not heard, polling until they are: %s", self._channel, error)
+            _log.warning("notices on %s do not arrive, polling until they do: %s", self._channel, error)
         self.close()
         self._try_at = time.monotonic() + self._pause_s
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)

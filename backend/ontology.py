@@ -399,7 +399,7 @@ def parse_property(object_type: type[ObjectType], name: str, text: str) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**31) <= value < 2**63:
         raise ValueError(f"{name} is out of range")
     if isinstance(value, str) and "\x00" in value:
-        raise ValueError(f"{name} holds a character that no text has")
+        raise ValueError(f"{name} holds the character NUL, which cannot be stored")
     return value
 
 

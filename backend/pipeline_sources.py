@@ -133,7 +133,7 @@ def failure_of(name: str, error: BaseException) -> str:
     """Why a source gave nothing, for its state. What nobody foresaw is in the log as well: the others go on."""
     if isinstance(error, UpstreamError):
         return printable(error, LONGEST_REASON)
-    log.error("source=%s failed in a way that nobody foresaw", name, exc_info=error)
+    log.error("source=%s failed unexpectedly", name, exc_info=error)
     return printable(f"{type(error).__name__}: {error}", LONGEST_REASON)
 
 

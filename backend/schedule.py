@@ -119,7 +119,7 @@ class PipelineSchedule:
             return
         way = "back" if jump < timedelta(0) else "forward"
         log.warning(
-            "the clock went %s by %.0f s: the present half-hour is run now, and the timetable made anew",
+            "the clock went %s by %.0f s: running the present half-hour now and rebuilding the timetable",
             way,
             abs(jump.total_seconds()),
         )
@@ -130,7 +130,7 @@ class PipelineSchedule:
             report = self._run()
         except DatabaseError as error:
             self._failure = printable(error)
-            log.error("pipeline run failed, again in %d s: %s", RETRY_AFTER.total_seconds(), error)  # noqa: TRY400
+            log.error("pipeline run failed, trying again in %d s: %s", RETRY_AFTER.total_seconds(), error)  # noqa: TRY400
             self._again_at(self._clock() + RETRY_AFTER)
         except Exception as error:
             self._failure = printable(f"{type(error).__name__}: {error}")

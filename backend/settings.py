@@ -167,7 +167,7 @@ def check_reachability(name: str, host: str, settings: Settings) -> None:
     """
     if not is_loopback(host) and settings.pylon_api_key is None:
         raise SettingsError(
-            f"{name}={host} is reachable from other machines: set PYLON_API_KEY too, or take 127.0.0.1"
+            f"{name}={host} is reachable from other machines: set PYLON_API_KEY too, or use 127.0.0.1"
         )
 
 

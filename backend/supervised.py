@@ -135,9 +135,9 @@ class SupervisedLoop:
             self._failing_since = now
         self._failure = failure
         if is_new and not foreseen:
-            _log.error("%s failed, and goes on", self.name, exc_info=error)
+            _log.error("%s failed and carries on", self.name, exc_info=error)
         elif self._failing_since == now or now - self._logged_at >= REMIND_EVERY_S:
-            _log.warning("%s fails, and tries again until it does not: %s", self.name, failure)
+            _log.warning("%s is failing and keeps trying: %s", self.name, failure)
         else:
             return
         self._logged_at = now

@@ -144,7 +144,7 @@ def test_a_world_that_is_all_invented_serves_degraded_until_the_pipeline_stops(p
     found = health(postgres, NOW + timedelta(hours=3))
     assert (found.state, found.explanation()) == (
         "stale",
-        "no figure is real, and the pipeline has not run for long",
+        "no figure is real, and the pipeline has not run for a long time",
     )
 
 
@@ -172,4 +172,4 @@ def test_a_pipeline_that_stood_still_for_days_is_stale_and_not_starting(postgres
     record_run(postgres, neso="fresh")
     found = health(postgres, NOW + timedelta(days=9))
     assert (found.state, found.newest_signal_age_seconds) == ("stale", None)
-    assert "the pipeline has not run for long" in found.explanation()
+    assert "the pipeline has not run for a long time" in found.explanation()

@@ -49,7 +49,7 @@ def test_a_listener_that_is_lost_is_replaced(
         )
     eventually(lambda: notices.wait(1))
     assert not notices.are_heard()  # for a moment
-    assert "notices of broadcast are not heard, polling until they are" in caplog.text
+    assert "notices on broadcast do not arrive, polling until they do" in caplog.text
     eventually(notices.are_heard)
     assert notices.wait(0.01)
     notify(conninfo)

@@ -76,7 +76,7 @@ def test_no_error_ends_it_and_all_are_told_while_they_last(
     assert loop.trouble() is None
     # In full once, however often it came.
     assert caplog.text.count("Traceback") == 1
-    assert caplog.text.count("the worker failed, and goes on") == 1
+    assert caplog.text.count("the worker failed and carries on") == 1
 
 
 def test_trouble_of_the_database_is_told_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -95,7 +95,7 @@ def test_trouble_of_the_database_is_told_in_a_line(caplog: pytest.LogCaptureFixt
     stopping.set()
     assert loop.join(20)
     assert [record.getMessage() for record in caplog.records][:1] == [
-        "the worker fails, and tries again until it does not: restarting\\nnow"
+        "the worker is failing and keeps trying: restarting\\nnow"
     ]
     assert "Traceback" not in caplog.text
     assert "the worker works again" in caplog.text

@@ -47,7 +47,7 @@ class Turns:
             Problem: 503, with Retry-After: none became free within the patience.
         """
         if not self._free.acquire(timeout=self._patience_s):
-            raise Problem(503, "joint plans and back-tests are being worked out already: try again in some seconds")
+            raise Problem(503, "joint plans and back-tests are already being worked out: try again in a few seconds")
         try:
             yield
         finally:
@@ -87,7 +87,9 @@ def check_hosts(submissions: Sequence[WorkloadSubmission], context: DecisionCont
     known = {centre.dc_id for centre in context.data_centres}
     for number, submission in enumerate(submissions):
         if submission.host_dc_id is not None and submission.host_dc_id not in known:
-            message = f"{submission.host_dc_id!r} is no data centre here, or is OFFLINE; leave it out or take another"
+            message = (
+                f"{submission.host_dc_id!r} is not a data centre here, or is OFFLINE; leave it out or choose another"
+            )
             raise refuse(_field(path, number, "host_dc_id"), message)
 
 

@@ -268,8 +268,8 @@ def _check_stored(result: dict[str, Any]) -> None:
     if "conflicts" in result:
         raise Problem(
             409,
-            f"job_id {', '.join(result['conflicts'][:10])} is stored already and was submitted differently then; "
-            "nothing was stored: take another job_id",
+            f"job_id {', '.join(result['conflicts'][:10])} is already stored with different contents; "
+            "nothing was stored: choose another job_id",
             conflicts=result["conflicts"],
         )
     for field, unknown, known in (
@@ -280,7 +280,7 @@ def _check_stored(result: dict[str, Any]) -> None:
             message = f"{', '.join(result[unknown][:10])} is not known here"
             raise Problem(
                 422,
-                f"invalid: {field} {message}; leave it out or take a known one",
+                f"invalid: {field} {message}; leave it out or use a known one",
                 errors=[{"field": field, "message": message}],
                 **{known: result[known]},
             )

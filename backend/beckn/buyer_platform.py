@@ -118,7 +118,7 @@ class Mailbox:
             kept_bytes = size_bytes + sum(each.size_bytes for each in self._kept)
             if len(self._kept) >= MOST_CALLBACKS_KEPT or kept_bytes > MOST_BYTES_KEPT:
                 raise Refused(
-                    429, Error(code=ErrorCode.BUSINESS_ERROR, message="too many callbacks: none is awaited")
+                    429, Error(code=ErrorCode.BUSINESS_ERROR, message="too many callbacks: none is expected")
                 )
             if len(self._seen) >= MOST_CALLBACKS_KNOWN:
                 self._seen.clear()

@@ -85,7 +85,7 @@ def compute_offers(grid: GridContext, *, now: datetime, slots: int = SLOTS_OFFER
         ValueError: `slots` is below 1.
     """
     if slots < 1:
-        raise ValueError(f"a catalogue offers 1 slot or more, not {slots}")
+        raise ValueError(f"a catalogue offers at least 1 slot, not {slots}")
     active = [centre for centre in grid.data_centres if centre.status is DataCentreStatus.ACTIVE]
     return slot_offers({centre.dc_id: range(slots) for centre in active}, grid, now=now)
 

@@ -219,12 +219,15 @@ def _check_size(body: bytes, most_values: int) -> None:
 
 def _check_time(context: MessageContext, now: datetime) -> None:
     if context.timestamp > now + CLOCK_SKEW:
-        raise Refused.invalid(f"context.timestamp is in the future: here it is {rfc3339(now)}", "context.timestamp")
+        raise Refused.invalid(
+            f"context.timestamp is in the future: the time here is {rfc3339(now)}", "context.timestamp"
+        )
     if context.ttl > LONGEST_TTL:
         raise Refused.invalid(f"context.ttl is longer than {LONGEST_TTL}", "context.ttl")
     if expiry_of(context) <= now:
         raise Refused.invalid(
-            f"the message's time is over: it held until {rfc3339(expiry_of(context))}, and here it is {rfc3339(now)}",
+            f"the message has expired: it was valid until {rfc3339(expiry_of(context))}, "
+            f"and the time here is {rfc3339(now)}",
             "context.ttl",
         )
 

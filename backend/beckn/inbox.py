@@ -214,7 +214,7 @@ class Inbox:
             raise self._limits.refusal(answer["reason"])
         if answer["state"] == "conflict":
             raise Refused.invalid(
-                f"context.message_id {message.context.message_id} was used for another message: take a new one",
+                f"context.message_id {message.context.message_id} was used for another message: use a new one",
                 "context.message_id",
             )
         return AckAnswer.model_validate(answer["answer"])

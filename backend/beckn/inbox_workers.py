@@ -50,7 +50,7 @@ class InboxWorkers(QueueThreads):
         """Take the message that is due first, if any, and work on it."""
         claims = self._inbox.claim(1)
         for dead in claims.died:
-            _log.error("%s %s of %s is given up: %s", dead.action, dead.message_id, dead.sender, dead.last_error)
+            _log.error("%s %s from %s was abandoned: %s", dead.action, dead.message_id, dead.sender, dead.last_error)
         for claim in claims.claimed:
             self._work(claim)
         return Round(len(claims.claimed), claims.next_due_seconds)
@@ -70,12 +70,12 @@ class InboxWorkers(QueueThreads):
     def _finish(self, claim: InboxClaim, outgoing: Sequence[OutgoingMessage]) -> None:
         if not self._inbox.finish(claim.lease, outgoing):
             _log.warning(
-                "%s %s of %s: result dropped, the lease is lost", claim.action, claim.message_id, claim.sender
+                "%s %s from %s: result dropped, the lease was lost", claim.action, claim.message_id, claim.sender
             )
         elif outgoing:
             self._finished()
 
     def _fail(self, claim: InboxClaim, error: Exception) -> None:
-        _log.error("%s %s of %s failed", claim.action, claim.message_id, claim.sender, exc_info=error)
+        _log.error("%s %s from %s failed", claim.action, claim.message_id, claim.sender, exc_info=error)
         if self._inbox.fail(claim.lease, f"{type(error).__name__}: {error}"):
-            _log.error("%s %s of %s is given up", claim.action, claim.message_id, claim.sender)
+            _log.error("%s %s from %s was abandoned", claim.action, claim.message_id, claim.sender)

@@ -360,7 +360,7 @@ class Context(BecknObject):
     def _names_platforms_whole(self) -> Context:
         for platform in ("bap", "bpp"):
             if (getattr(self, f"{platform}_id") is None) != (getattr(self, f"{platform}_uri") is None):
-                raise ValueError(f"{platform}_id and {platform}_uri come together")
+                raise ValueError(f"{platform}_id and {platform}_uri must be given together")
         return self
 
 

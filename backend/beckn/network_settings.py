@@ -96,6 +96,6 @@ def _check_together(settings: Settings, network: NetworkSettings) -> None:
     for name, host in hosts.items():
         if not is_loopback(host):
             raise SettingsError(
-                f"BECKN_AUTH=off is refused: {name} is {host}, and without signatures nothing but this machine may "
-                "be on the network; set BECKN_AUTH=on, or take 127.0.0.1"
+                f"BECKN_AUTH=off is refused: {name} is {host}, and without signatures only this machine may "
+                "be on the network; set BECKN_AUTH=on, or use 127.0.0.1"
             )

@@ -62,4 +62,6 @@ class Presence:
         return lambda: self._stopping.wait(self._every_s)
 
     def _warn(self, error: DatabaseError) -> None:
-        _log.warning("the registry cannot be told whether %s runs: %s", self._platform["p_subscriber_id"], error)
+        _log.warning(
+            "the registry could not be told whether %s is running: %s", self._platform["p_subscriber_id"], error
+        )

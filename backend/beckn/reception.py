@@ -159,7 +159,7 @@ class Reception:
         if not found.holds(now):
             raise SignatureRefused(
                 SignatureProblem.REVOKED,
-                f"the key {signature.key_id} of {signature.subscriber_id} was revoked, or does not hold at this time",
+                f"the key {signature.key_id} of {signature.subscriber_id} was revoked, or is not valid at this time",
             )
         return found
 

@@ -173,11 +173,11 @@ def verify(header: SignatureHeader, body: bytes, *, public_key: str, now: dateti
     if header.created > moment + CLOCK_SKEW.total_seconds():
         raise SignatureRefused(
             SignatureProblem.NOT_YET_VALID,
-            f"the signature is of the future: created {header.created}, and here it is {moment:.0f}",
+            f"the signature was made in the future: created {header.created}, and the time here is {moment:.0f}",
         )
     if header.expires < moment:
         raise SignatureRefused(
-            SignatureProblem.EXPIRED, f"the signature expired at {header.expires}, and here it is {moment:.0f}"
+            SignatureProblem.EXPIRED, f"the signature expired at {header.expires}, and the time here is {moment:.0f}"
         )
     signature = _from_base64(header.signature)
     text = signing_string(body, created=header.created, expires=header.expires)

@@ -197,12 +197,12 @@ class Registry:
         state = self._database.call("beckn_register", {"p_subscriber": row}, repeatable=True)["state"]
         if state == "revoked":
             raise SubscriptionRefused(
-                f"the key {subscription.key_id} of {subscription.subscriber_id} does not hold any more: "
+                f"the key {subscription.key_id} of {subscription.subscriber_id} is no longer valid: "
                 "it was revoked, and needs a successor with a key_id of its own"
             )
         if state != "registered":
             raise SubscriptionRefused(
-                f"the key_id {subscription.key_id} is registered already, for another platform, role or key"
+                f"the key_id {subscription.key_id} is already registered, for another platform, role or key"
             )
 
     def add_own(self, own: Subscriber, role: Role, key: OwnKey, *, domain: str, now: datetime) -> None:

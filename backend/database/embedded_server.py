@@ -153,7 +153,7 @@ def why_it_ended(home: ClusterHome, log_start: int) -> str:
 def _create_cluster(home: ClusterHome, initdb: Path, server_lock: int, deadline: float) -> None:
     """Make the cluster under another name and rename it when whole: half a cluster is never taken for one."""
     if home.cluster.is_dir() and any(home.cluster.iterdir()):
-        raise EmbeddedPostgresError(f"{home.cluster} is no PostgreSQL cluster: move it away and start again")
+        raise EmbeddedPostgresError(f"{home.cluster} is not a PostgreSQL cluster: move it away and start again")
     fresh = home.cluster.with_name("postgres.new")
     if fresh.exists():
         shutil.rmtree(fresh)

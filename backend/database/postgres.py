@@ -73,7 +73,7 @@ class PostgresDatabase:
         try:
             given = conninfo_to_dict(conninfo)
         except psycopg.ProgrammingError as error:
-            raise DatabaseError(f"this is no address of a PostgreSQL: {_brief(error)}") from error
+            raise DatabaseError(f"this is not the address of a PostgreSQL server: {_brief(error)}") from error
         self._options: dict[str, Any] = {
             "autocommit": True,
             "connect_timeout": CONNECT_TIMEOUT_S,
@@ -173,7 +173,7 @@ class PostgresDatabase:
         except SharedSession as shared:
             if not self._told_of_polling:
                 self._told_of_polling = True
-                log.info("%s: what is new is found by polling", shared)
+                log.info("%s: news is found by polling", shared)
             return None
         except psycopg.Error as error:
             raise _translated(error) from error

@@ -170,7 +170,7 @@ class SupabaseDatabase:
             except (UnicodeError, RecursionError) as error:
                 raise RowRefused(f"this cannot be stored as JSON: {printable(error)}") from error
             except ValueError as error:
-                told = f"Supabase at {self.url} answered what cannot be read: {printable(error)}"
+                told = f"Supabase at {self.url} gave an answer that cannot be read: {printable(error)}"
                 failure, cause, may_repeat = DatabaseUnreachable(told), error, repeatable
             delay = next(delays, None)
             if not may_repeat or delay is None or time.monotonic() + delay > give_up_at:

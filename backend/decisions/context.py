@@ -183,5 +183,5 @@ def _refuse_repeats(name: str, values: Iterable[object]) -> None:
     seen: set[object] = set()
     for value in values:
         if value in seen:
-            raise ValueError(f"{name} {value} stands twice in the decision context")
+            raise ValueError(f"{name} {value} appears more than once in the decision context")
         seen.add(value)

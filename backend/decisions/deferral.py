@@ -50,7 +50,7 @@ def waiting_status(decision: Decision) -> WaitingStatus | None:
         reach_h = FORECAST_REACH / timedelta(hours=1)
         return WaitingStatus(
             WorkloadStatus.FAILED,
-            f"It runs for {duration_h:.4g} h and no forecast reaches further than {reach_h:.0f} h.",
+            f"It runs for {duration_h:.4g} h and no forecast reaches more than {reach_h:.0f} h ahead.",
         )
     if not decision.options:
         return WaitingStatus(WorkloadStatus.PENDING, "There is no data centre.")

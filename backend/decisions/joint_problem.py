@@ -159,7 +159,7 @@ def _check_size(jobs: Sequence[Job], centres: int, half_hours: int) -> None:
     seen: set[str] = set()
     for job in jobs:
         if job.task.job_id in seen:
-            raise ValueError(f"job_id {job.task.job_id} stands twice")
+            raise ValueError(f"job_id {job.task.job_id!r} appears more than once in this list")
         seen.add(job.task.job_id)
 
 

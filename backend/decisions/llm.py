@@ -164,7 +164,7 @@ class GeminiJudge:
                 self._http.close()
 
     def why_resting(self) -> ModelUnavailable:
-        return ModelUnavailable(f"{self.model} is left alone for a while: {self.status().detail}")
+        return ModelUnavailable(f"{self.model} is not being asked for a while: {self.status().detail}")
 
     def why_busy(self, seats: int) -> ModelUnavailable:
         """Why a decision is made without asking, while `seats` others wait for the model."""
@@ -316,9 +316,9 @@ class GeminiJudge:
             )
             changed = (before.state, before.detail) != (self._status.state, self._status.detail)
         if refuses and changed:
-            _log.error("%s; the deterministic scorer decides until that is mended", error)
+            _log.error("%s; the deterministic scorer decides until that is fixed", error)
         elif changed and state is ModelState.RESTING:
-            _log.warning("the model is left alone for a while: %s", error)
+            _log.warning("the model is not being asked for a while: %s", error)
 
 
 def judge_from(settings: Settings) -> GeminiJudge | None:

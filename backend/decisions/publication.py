@@ -126,7 +126,7 @@ class _Surroundings:
 def _check(judgements: Mapping[str, Judgement], decision: Decision) -> None:
     strangers = judgements.keys() - {option.centre.dc_id for option in decision.options}
     if strangers:
-        raise ValueError(f"judged, but no option of this decision: {', '.join(sorted(strangers))}")
+        raise ValueError(f"judged, but not an option of this decision: {', '.join(sorted(strangers))}")
     for dc_id, judgement in judgements.items():
         if judgement.score is not None and not 0 <= judgement.score <= 100:
             raise ValueError(f"the score of {dc_id} must be within 0 to 100, not {judgement.score}")

@@ -148,9 +148,9 @@ class DecisionWorkers:
             loop.join(give_up_at - time.monotonic())
         if leases := self._keeper.in_hand():
             try:
-                _log.info("%d unfinished notifications are given back", self.queue.release(leases))
+                _log.info("%d unfinished notifications were given back", self.queue.release(leases))
             except DatabaseError as error:
-                _log.warning("unfinished notifications will be taken when their leases end: %s", error)
+                _log.warning("unfinished notifications will be picked up when their leases end: %s", error)
         self._keeper.stop()
         if self.judge:
             self.judge.close()
@@ -189,10 +189,12 @@ class DecisionWorkers:
         claims = self.queue.claim(limit)
         self._outage.ends()
         for closed in claims.withdrawn:
-            _log.info("job %s: no decision, it no longer waits for one", closed.job_id)
+            _log.info("job %s: not decided, as it no longer waits for a decision", closed.job_id)
         for closed in claims.died:
             _log.error(
-                "job %s: notification %d is dead, its last lease ran out", closed.job_id, closed.notification_id
+                "job %s: notification %d failed for good, its last lease ran out",
+                closed.job_id,
+                closed.notification_id,
             )
         taken = len(claims.claimed) + len(claims.withdrawn)
         if taken:
@@ -215,7 +217,7 @@ class DecisionWorkers:
         try:
             self.queue.give_back([claim.lease for claim in claims], pause_s=LONGEST_PAUSE_S, reason=str(trouble))
         except DatabaseError as error:
-            _log.debug("unfinished notifications will be taken when their leases end: %s", error)
+            _log.debug("unfinished notifications will be picked up when their leases end: %s", error)
 
     def _can_begin(self) -> bool:
         """Whether there is anything to decide from: asked until there is, and again once there was nothing left."""
@@ -315,7 +317,7 @@ class DecisionWorkers:
         self.counter.failed()
         result = self._patiently(lambda: self.queue.fail(lease, error))
         if result.state is FailureState.DEAD:
-            _log.error("job %s: notification %d is dead: %s", job_id, lease.notification_id, error)
+            _log.error("job %s: notification %d failed for good: %s", job_id, lease.notification_id, error)
         else:
             _log.warning("job %s: not decided (%s): %s", job_id, result.state, error)
 
@@ -359,13 +361,13 @@ class _Outage:
         with self._lock:
             if self._since is None:
                 self._since = time.monotonic()
-                _log.warning("the database does not serve, trying again until it does: %s", error)
+                _log.warning("the database is not working, trying again until it is: %s", error)
             self._error = str(error)
 
     def ends(self) -> None:
         with self._lock:
             if self._since is not None:
-                _log.info("the database serves again, after %.1f s", time.monotonic() - self._since)
+                _log.info("the database works again, after %.1f s", time.monotonic() - self._since)
                 self._since = None
 
 

@@ -131,7 +131,7 @@ class ReadyAnswers:
         try:
             answer = self._outputs.answer(asked)
         except DatabaseError as error:
-            return problem(503, f"the database cannot be reached just now, try again shortly: {error}")(
+            return problem(503, f"the database cannot be reached at the moment, try again shortly: {error}")(
                 environ, start_response
             )
         if answer.is_what_they_have(environ.get("HTTP_IF_NONE_MATCH")):

@@ -87,7 +87,7 @@ def broadcast_endpoints(published: PublishedDecisions, feed: BroadcastFeed) -> A
                 "description": "A stream without an end",
                 "content": {"text/event-stream": {"schema": {"type": "string"}}},
             },
-            409: problem_answer("The events are of another database: begin anew"),
+            409: problem_answer("The events are from another database: start again"),
         },
     )
     def stream(header: StreamHeaders, query: StreamQuery) -> Response:
@@ -96,7 +96,7 @@ def broadcast_endpoints(published: PublishedDecisions, feed: BroadcastFeed) -> A
         if after is not None:
             _check_not_ahead(published, feed, after)
         if feed.streams >= MOST_STREAMS:
-            raise Problem(503, f"{MOST_STREAMS} streams are open already: poll, or take another gateway")
+            raise Problem(503, f"{MOST_STREAMS} streams are already open: poll, or use another gateway")
         events = Response(feed.stream(after), mimetype="text/event-stream")
         events.headers["Cache-Control"] = "no-cache, no-transform"
         events.headers["X-Accel-Buffering"] = "no"  # what a proxy of nginx's needs to hear
@@ -105,7 +105,7 @@ def broadcast_endpoints(published: PublishedDecisions, feed: BroadcastFeed) -> A
     @endpoints.get(
         "/poll",
         summary="The same events, by cursor",
-        responses={200: EventsPage, 409: problem_answer("The cursor is of another database: begin anew")},
+        responses={200: EventsPage, 409: problem_answer("The cursor belongs to another database: start again")},
     )
     def poll(query: PollQuery) -> Response:
         held: dict[str, int | None] = {}
@@ -144,7 +144,7 @@ def _check_not_ahead(published: PublishedDecisions, feed: BroadcastFeed, after: 
 def _other_database(after: int, newest: int | None) -> Problem:
     return Problem(
         409,
-        f"event {after} is not there yet, the newest is {newest or 0}: your place is that of another database, "
-        "so begin anew with after=0",
+        f"event {after} does not exist yet (the newest is {newest or 0}): this cursor belongs to another database, "
+        "so start again with after=0",
         newest=newest or 0,
     )

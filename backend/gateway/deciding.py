@@ -155,7 +155,7 @@ class DecidingProcess:
             return
         self._supervisor.join(STOP_WITHIN_S)
         if self._supervisor.is_alive() and self._child is not None:
-            log.warning("the deciding process does not end and is killed: its leases run out by themselves")
+            log.warning("the deciding process did not end and was killed: its leases expire by themselves")
             self._child.kill()
             self._supervisor.join()
 
@@ -166,13 +166,13 @@ class DecidingProcess:
             try:
                 ended = f"ended (status {self._run_child()})"
             except Exception:  # the top of the thread that keeps workloads decided
-                log.exception("the deciding process is lost")
+                log.exception("the deciding process could not be run")
                 ended = "cannot be run"
             self._status = NOT_RUNNING
             if self._stopping.is_set():
                 return
             pause_s = FIRST_PAUSE_S if time.monotonic() - began > LONGEST_PAUSE_S else pause_s
-            log.error("the deciding process %s and is started again in %.0f s", ended, pause_s)
+            log.error("the deciding process %s and will be restarted in %.0f s", ended, pause_s)
             self._stopping.wait(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
@@ -206,7 +206,7 @@ class DecidingProcess:
             try:
                 report = DecidingReport.model_validate_json(line)
             except ValidationError:
-                log.warning("the deciding process wrote something that is no status: %s", line[:200])
+                log.warning("the deciding process wrote a line that is not a status: %s", line[:200])
                 continue
             self._counts = report.counts
             self._status = DecidingStatus(**report.model_dump(exclude={"counts"}))
@@ -260,7 +260,7 @@ def _status_line(workers: DecisionWorkers) -> bytes | None:
     try:
         return report_of(workers).model_dump_json().encode() + b"\n"
     except Exception:  # what cannot be told is no reason to stop deciding
-        log.exception("the status cannot be told")
+        log.exception("the status cannot be reported")
         return None
 
 

@@ -209,7 +209,7 @@ class BroadcastFeed:
 
     def _start_anew(self, newest: int) -> None:
         # The database was replaced, by a backup say. Streams end, and their clients hear why when they come back.
-        log.warning("the event log ends at %d, before %d: it is another one now", newest, self.newest)
+        log.warning("the event log ends at %d, before %d: it has been replaced by another", newest, self.newest)
         self._backlog = self._new_backlog(newest)
         self._past.forget()
         self._news.set()

@@ -127,7 +127,7 @@ def _reasons(
 ) -> list[str]:
     reasons = []
     if not deciding.running:
-        reasons.append("no decisions are made: the deciding process is not running, it is started again")
+        reasons.append("no decisions are made: the deciding process is not running and is being restarted")
     reasons += deciding.troubles
     if queue.overdue_seconds is not None and queue.overdue_seconds > OVERDUE_S and awaited is None:
         reasons.append(_overdue_reason(queue.overdue_seconds, queue.in_flight))
@@ -139,14 +139,14 @@ def _reasons(
     if awaited is not None:
         reasons.append(f"workloads wait for {awaited}")
     if queue.dead:
-        reasons.append(f"{queue.dead} notifications are dead: GET /queue/dead says why")
+        reasons.append(f"{queue.dead} notifications failed for good: GET /queue/dead says why")
     return reasons
 
 
 def _overdue_reason(seconds: float, in_flight: int) -> str:
     if in_flight:
-        return f"the decisions are {seconds:.0f} s behind: more workloads come in than are decided"
-    return f"a workload has waited for its decision for {seconds:.0f} s, and nobody is on it"
+        return f"the decisions are {seconds:.0f} s behind: workloads arrive faster than they are decided"
+    return f"a workload has waited for its decision for {seconds:.0f} s, and nothing is working on it"
 
 
 def _network_reasons(network: NetworkHealth) -> list[str]:
@@ -156,6 +156,7 @@ def _network_reasons(network: NetworkHealth) -> list[str]:
     # Only those that came in: what goes out also dies of recipients that are away, which is no fault of ours.
     if network.inbox.dead:
         reasons.append(
-            f"{network.inbox.dead} Beckn messages are dead: GET /beckn/dead-letters of the provider platform says why"
+            f"{network.inbox.dead} Beckn messages failed for good: GET /beckn/dead-letters on "
+            "the provider platform says why"
         )
     return reasons

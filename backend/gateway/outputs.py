@@ -144,6 +144,7 @@ def _newest_of(published: PublishedDecisions, task_id: str) -> Row:
     output = None if "\x00" in task_id else published.output_of(task_id).output
     if output is None:
         raise Problem(
-            404, f"there is no output for the task {task_id!r}: GET /beckn/llm-output/history lists those there are"
+            404,
+            f"there is no output for the task {task_id!r}: GET /beckn/llm-output/history lists those that have one",
         )
     return output

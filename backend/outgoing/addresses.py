@@ -45,7 +45,9 @@ def check_address(address: str, host: str, reach: Reach) -> None:
         return
     ip = _destination(address.partition("%")[0])
     if reach is Reach.LOOPBACK and not ip.is_loopback:
-        raise AddressRefused(f"{host} is {ip}, which is not this machine: with BECKN_AUTH=off nothing else is called")
+        raise AddressRefused(
+            f"{host} is {ip}, which is not this machine: with BECKN_AUTH=off no other machine is called"
+        )
     if reach is Reach.PUBLIC and (not ip.is_global or ip.is_multicast):
         raise AddressRefused(
             f"{host} is {ip}, which is private: an operator may allow it with registry.py add --private-address"

@@ -45,7 +45,9 @@ class NameLookups:
             if (under_way := self._under_way.get((host, port))) is not None:
                 return under_way
             if len(self._under_way) >= self._most_at_once:
-                raise OSError(f"{self._most_at_once} names are looked up already, and {host} is not one of them")
+                raise OSError(
+                    f"{self._most_at_once} names are already being looked up, and {host} is not one of them"
+                )
             asked: Future[list[str]] = Future()
             self._under_way[host, port] = asked
         threading.Thread(target=self._answer, args=(host, port, asked), name=f"name-{host}", daemon=True).start()

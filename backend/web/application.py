@@ -135,10 +135,10 @@ def _answer_as(app: OpenAPI, own_names: OwnNames) -> None:
         if host is not None and not own_names.includes_host(host):
             raise Problem(
                 421,
-                f"without PYLON_API_KEY this server answers only as a name of this machine, and not as {host}",
+                f"without PYLON_API_KEY this server answers only to names of this machine, not to {host}",
             )
         if origin is not None and request.method not in _SAFE_METHODS and not own_names.includes_origin(origin):
-            raise Problem(403, f"without PYLON_API_KEY pages of {origin} may change nothing here")
+            raise Problem(403, f"without PYLON_API_KEY, pages from {origin} may not change anything here")
 
 
 def _take_json_only(app: OpenAPI, open_endpoints: frozenset[str]) -> None:

@@ -78,7 +78,7 @@ class HttpAnswer:
             log.exception("%s %s failed", self._head.method, printable(self._head.path))
             if self._begun:
                 raise ClientGone from None  # it sees that the answer is cut short
-            self.problem(500, "this should not have happened; it is in the server's log")
+            self.problem(500, "an unexpected error occurred; the details are in the server's log")
         finally:
             close = getattr(body, "close", None)
             if close is not None:
@@ -122,7 +122,7 @@ class HttpAnswer:
         if not self._begun:
             self._write_with_beginning(b"", before=before)
         if sent != length:
-            log.error("an answer of %d bytes to %s was to have %d", sent, printable(self._head.path), length)
+            log.error("an answer of %d bytes to %s should have had %d", sent, printable(self._head.path), length)
             self.keeps_alive = False
 
     def _send_stream(self, body: Iterable[bytes]) -> None:

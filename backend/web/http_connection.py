@@ -180,7 +180,7 @@ class Connection:
             seen = len(received)
             if not self._receive(deadline):
                 if seen:
-                    raise RequestRefused(400, "the request ends among its headers")
+                    raise RequestRefused(400, "the request ended before the end of its headers")
                 return None
         self._wants_no_body = received.startswith(b"HEAD ")
         head = read_head(bytes(received[:end]))
@@ -201,14 +201,14 @@ class Connection:
                 return self._read_bytes(head.length, deadline)
             return self._read_chunks(ChunkedBody(longest), deadline)
         except TimeoutError:
-            raise RequestRefused(408, f"the body was not there within {self._limits.body_s:g} s") from None
+            raise RequestRefused(408, f"the body did not arrive within {self._limits.body_s:g} s") from None
 
     def _read_bytes(self, length: int, deadline: float) -> bytes:
         received = self._received
         while len(received) < length:
             self._server.holds(self, len(received))
             if not self._receive(deadline):
-                raise RequestRefused(400, "the body is shorter than the header Content-Length says")
+                raise RequestRefused(400, "the body ended before the length that the header Content-Length gives")
         body = bytes(received[:length])
         del received[:length]
         return body
@@ -217,7 +217,7 @@ class Connection:
         while not chunks.take(self._received):
             self._server.holds(self, len(chunks.body))
             if not self._receive(deadline):
-                raise RequestRefused(400, "the body ends before its last chunk")
+                raise RequestRefused(400, "the body ended before its last chunk")
             gevent.sleep(0)  # small chunks take time
         return bytes(chunks.body)
 

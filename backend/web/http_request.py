@@ -107,10 +107,10 @@ def read_head(head: bytes) -> RequestHead:
     if host is None and minor_version == 1:
         raise RequestRefused(400, "the header Host is missing")
     if host is not None and _HOST.fullmatch(host) is None:
-        raise RequestRefused(400, "the header Host is no name of a host")
+        raise RequestRefused(400, "the header Host does not hold a valid host name")
     expects = headers.get("HTTP_EXPECT", "").lower()
     if expects not in {"", "100-continue"}:
-        raise RequestRefused(417, "of expectations only 100-continue is met")
+        raise RequestRefused(417, "the only expectation supported is 100-continue")
     return RequestHead(
         method=method,
         path=path,
@@ -127,14 +127,14 @@ def _request_line(line: bytes) -> tuple[str, str, int]:
     """Method, target and minor version."""
     found = _REQUEST_LINE.fullmatch(line)
     if found is None:
-        raise RequestRefused(400, "this is no request of HTTP/1.1 or HTTP/1.0")
+        raise RequestRefused(400, "this is not an HTTP/1.1 or HTTP/1.0 request")
     method, target, version = found[1].decode("ascii"), found[2].decode("ascii"), int(found[3])
     if len(target) > LONGEST_TARGET_BYTES:
         raise RequestRefused(414, f"the target is longer than {LONGEST_TARGET_BYTES:,} bytes")
     if not target.startswith("/") and not (target == "*" and method == "OPTIONS"):
-        raise RequestRefused(400, "the target must be a path: this server is no proxy")
+        raise RequestRefused(400, "the target must be a path: this server is not a proxy")
     if "#" in target or _BAD_PERCENT.search(target) is not None:
-        raise RequestRefused(400, "the target has a # or a % that stands for nothing")
+        raise RequestRefused(400, "the target holds a #, or a % that is not followed by two hexadecimal digits")
     return method, target, version
 
 
@@ -153,7 +153,7 @@ def _headers(lines: list[bytes]) -> dict[str, str]:
         if key not in headers:
             headers[key] = text
         elif key in _ONLY_ONCE:
-            raise RequestRefused(400, f"the header {name.decode('ascii')} is there twice")
+            raise RequestRefused(400, f"the header {name.decode('ascii')} appears more than once")
         else:
             headers[key] += f", {text}"
     return headers
@@ -162,7 +162,7 @@ def _headers(lines: list[bytes]) -> dict[str, str]:
 @lru_cache(maxsize=512)
 def _environment_key(name: bytes) -> str | None:
     if _NAME.fullmatch(name) is None:
-        raise RequestRefused(400, "a header's name is none: no spaces, no line that goes on in the next")
+        raise RequestRefused(400, "a header has an invalid name: spaces and folded lines are not allowed")
     if b"_" in name:
         return None
     key = name.decode("ascii").upper().replace("-", "_")
@@ -175,12 +175,12 @@ def _length(headers: dict[str, str], minor_version: int) -> int | None:
         if length is not None:
             raise RequestRefused(400, "there are both Content-Length and Transfer-Encoding")
         if encoding.lower() != "chunked" or minor_version == 0:
-            raise RequestRefused(400, "of transfer encodings only chunked is known, and only in HTTP/1.1")
+            raise RequestRefused(400, "the only transfer encoding supported is chunked, and only in HTTP/1.1")
         return None
     if length is None:
         return 0
     if _LENGTH.fullmatch(length) is None:
-        raise RequestRefused(400, "the header Content-Length is no number of bytes")
+        raise RequestRefused(400, "the header Content-Length is not a number of bytes")
     return int(length)
 
 
@@ -278,11 +278,11 @@ class ChunkedBody:
     def _begin_chunk(self, line: bytes) -> None:
         found = _CHUNK_LINE.fullmatch(line)
         if found is None:
-            raise RequestRefused(400, "the size of a chunk is none")
+            raise RequestRefused(400, "the size of a chunk is not a hexadecimal number")
         self._chunks += 1
         self._extensions_bytes += len(line) - len(found[1])
         if self._chunks > MOST_CHUNKS or self._extensions_bytes > LONGEST_CHUNK_EXTENSIONS_BYTES:
-            raise RequestRefused(400, f"there are more than {MOST_CHUNKS:,} chunks, or too much is said about them")
+            raise RequestRefused(400, f"there are more than {MOST_CHUNKS:,} chunks, or their extensions are too long")
         size = int(found[1], 16)
         if len(self.body) + size > self._longest_bytes:
             raise body_too_large(self._longest_bytes)
@@ -292,7 +292,7 @@ class ChunkedBody:
     def _skip_trailer(self, line: bytes) -> None:
         self._trailer_bytes += len(line)
         if _TRAILER_LINE.fullmatch(line) is None or self._trailer_bytes > LONGEST_TRAILER_BYTES:
-            raise RequestRefused(400, "what follows the last chunk are no headers, or too many")
+            raise RequestRefused(400, "what follows the last chunk is not a list of headers, or holds too many")
 
 
 def body_too_large(longest_bytes: int) -> RequestRefused:

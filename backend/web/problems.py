@@ -170,7 +170,7 @@ def answer_problems(app: Flask) -> None:
     @app.errorhandler(DatabaseUnreachable)
     def _unreachable(error: DatabaseUnreachable) -> Response:
         log.warning("%s %s: %s", request.method, request.path, error)
-        return problem(503, f"the database cannot be reached just now, try again shortly: {error}")
+        return problem(503, f"the database cannot be reached at the moment, try again shortly: {error}")
 
     @app.errorhandler(DatabaseError)
     def _database(error: DatabaseError) -> Response:
@@ -184,7 +184,7 @@ def answer_problems(app: Flask) -> None:
     @app.errorhandler(Exception)
     def _unexpected(_: Exception) -> Response:
         log.exception("%s %s failed", request.method, request.path)
-        return problem(500, "this should not have happened; it is in the server's log")
+        return problem(500, "an unexpected error occurred; the details are in the server's log")
 
 
 def _detail(error: HTTPException) -> str:

@@ -58,7 +58,7 @@ def serve(factory: str, host: str, port: int, refusals: Refusals = ()) -> None:
             status = _run_serving_process(factory, listener, refusals)
             if time.monotonic() - began > LONGEST_PAUSE_S:
                 pause_s = FIRST_PAUSE_S
-            log.error("the serving process ended with status %s, starting it again in %g s", status, pause_s)
+            log.error("the serving process ended with status %s, restarting it in %g s", status, pause_s)
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 

@@ -125,6 +125,6 @@ def _whole_answer(application: WSGIApplication, environ: WSGIEnvironment) -> _Wh
                 close()
     except Exception:
         log.exception("%s %s failed", environ["REQUEST_METHOD"], printable(environ["PATH_INFO"]))
-        failure = problem(500, "this should not have happened; it is in the server's log")
+        failure = problem(500, "an unexpected error occurred; the details are in the server's log")
         return _WholeAnswer(failure.status, failure.headers.to_wsgi_list(), [failure.data])
     return answer

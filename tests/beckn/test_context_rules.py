@@ -210,7 +210,7 @@ def test_a_message_that_does_not_say_how_long_it_holds_does_so_for_thirty_second
     del document["context"]["ttl"]
     assert read(document).ttl == timedelta(seconds=30)
     document["context"]["timestamp"] = rfc3339(NOW - timedelta(seconds=31))
-    assert "time is over" in str(refused(document))
+    assert "has expired" in str(refused(document))
 
 
 def test_the_version_may_be_called_core_version() -> None:

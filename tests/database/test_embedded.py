@@ -561,7 +561,7 @@ class TestErrors:
     def test_a_directory_in_the_clusters_place_that_is_none_is_left_alone(self, empty_dir: Path) -> None:
         (empty_dir / "postgres").mkdir(parents=True)
         (empty_dir / "postgres" / "thesis.txt").write_text("years of work")
-        assert "is no PostgreSQL cluster: move it away" in self.refusal(empty_dir)
+        assert "is not a PostgreSQL cluster: move it away" in self.refusal(empty_dir)
         assert (empty_dir / "postgres" / "thesis.txt").read_text() == "years of work"
 
     def test_a_damaged_cluster(self, data_dir: Path) -> None:

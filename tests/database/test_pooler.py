@@ -114,5 +114,5 @@ def test_a_direct_connection_listens_and_a_pooled_one_says_once_that_it_polls(
         assert clients[0].listen(["workload_ready"]) is None
         assert clients[0].listen(["broadcast"]) is None
     assert [record.getMessage() for record in caplog.records if "pooler" in record.getMessage()] == [
-        "PostgreSQL is behind a pooler, which carries no notices: what is new is found by polling"
+        "PostgreSQL is behind a pooler, which carries no notices: news is found by polling"
     ]

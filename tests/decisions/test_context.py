@@ -32,7 +32,7 @@ def test_columns_the_scorer_does_not_know_are_ignored() -> None:
 @pytest.mark.parametrize(
     ("parts", "named"),
     [
-        ({"centres": [centre(), centre()]}, "dc_id DC-001 stands twice"),
+        ({"centres": [centre(), centre()]}, "dc_id DC-001 appears more than once"),
         ({"centres": [centre(pue=0.9)]}, "pue"),
         ({"centres": [centre(current_load_percentage=101)]}, "current_load_percentage"),
         ({"centres": [centre(status="SLEEPING")]}, "status"),
@@ -54,5 +54,5 @@ def test_what_cannot_be_true_is_refused_by_name(parts: dict[str, Any], named: st
 def test_a_region_that_stands_twice_is_refused() -> None:
     doubled = document()
     doubled["regional"] *= 2
-    with pytest.raises(ValidationError, match="region_id 13 stands twice"):
+    with pytest.raises(ValidationError, match="region_id 13 appears more than once"):
         DecisionContext.model_validate(doubled)

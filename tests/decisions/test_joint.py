@@ -505,7 +505,7 @@ def test_totals_are_the_sums_of_the_jobs() -> None:
 
 def test_questions_that_cannot_be_answered_are_refused() -> None:
     where = surroundings(a_context(centres=[a_site()]))
-    with pytest.raises(ValueError, match="job_id job-1 stands twice"):
+    with pytest.raises(ValueError, match="job_id 'job-1' appears more than once in this list"):
         planned([a_job(), a_job()], where)
     with pytest.raises(ProblemTooLarge, match="up to 500 jobs, not 501"):
         planned([a_job(f"job-{number}") for number in range(MOST_JOBS + 1)], where)

@@ -275,7 +275,7 @@ def test_after_repeated_failures_the_model_is_left_alone_and_then_tried_again(
     failure(judge)
     failure(judge)
     asked = len(server.requests)
-    assert "left alone" in str(failure(judge))
+    assert "not being asked" in str(failure(judge))
     assert len(server.requests) == asked
     assert judge.status().state is ModelState.RESTING
     server.then = good

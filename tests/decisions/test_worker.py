@@ -667,14 +667,14 @@ def test_a_database_that_goes_away_and_comes_back_is_waited_for(
         decided(postgres)
         connection.execute(f"alter database {name} allow_connections false")
         connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
-        eventually(lambda: "the database does not serve" in caplog.text)
+        eventually(lambda: "the database is not working" in caplog.text)
         connection.execute(f"alter database {name} allow_connections true")
         with psycopg.connect(conninfo) as writer:
             writer.execute("insert into compute_workloads (job_id, workload_type) values ('job-2', 'OTHER')")
-        eventually(lambda: "the database serves again" in caplog.text)
+        eventually(lambda: "the database works again" in caplog.text)
         eventually(lambda: "job job-2: decision 2" in caplog.text)
     engines_own.close()
-    assert caplog.text.count("the database does not serve") == 1
+    assert caplog.text.count("the database is not working") == 1
 
 
 def test_the_gateway_is_an_agent_that_starts_and_stops(postgres: PostgresDatabase) -> None:

@@ -69,11 +69,11 @@ sys.stdin.read()
 
 def test_a_process_that_ends_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
     with supervising("import sys; sys.exit(3)"):
-        eventually(lambda: caplog.text.count("ended (status 3) and is started again") == 2)
+        eventually(lambda: caplog.text.count("ended (status 3) and will be restarted") == 2)
 
 
 def test_a_process_that_cannot_be_started_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     process = DecidingProcess(("/no/such/program",))
     process.start()
-    eventually(lambda: caplog.text.count("cannot be run and is started again") == 2)
+    eventually(lambda: caplog.text.count("cannot be run and will be restarted") == 2)
     process.stop()

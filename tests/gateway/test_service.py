@@ -132,7 +132,7 @@ def test_waiting_work_with_nobody_on_it_is_not_ok(postgres: PostgresDatabase) ->
         unattended = gateway.get("/health").json()
         assert unattended["state"] == "degraded"
         assert "a workload has waited for its decision for 30" in unattended["reasons"][0]
-        assert "nobody is on it" in unattended["reasons"][0]
+        assert "nothing is working on it" in unattended["reasons"][0]
         assert 299 < unattended["queue"]["overdue_seconds"] < 400
         # A lease that ran out, as that of a worker who is gone.
         postgres.update(
@@ -140,7 +140,7 @@ def test_waiting_work_with_nobody_on_it_is_not_ok(postgres: PostgresDatabase) ->
             {"state": "leased", "lease_until": long_ago, "lease_token": 1, "leased_by": "gone"},
             where=[Where("state", "ready")],
         )
-        assert "nobody is on it" in gateway.get("/health").json()["reasons"][0]
+        assert "nothing is working on it" in gateway.get("/health").json()["reasons"][0]
         postgres.update(
             "workload_notifications",
             {"lease_until": utc_now() + timedelta(minutes=1)},

@@ -70,7 +70,7 @@ def test_a_fault_of_ours_is_logged_and_its_inside_is_not_shown(
         "type": "about:blank",
         "title": "Internal Server Error",
         "status": 500,
-        "detail": "this should not have happened; it is in the server's log",
+        "detail": "an unexpected error occurred; the details are in the server's log",
     }
     assert SECRET not in found.text
     assert f"GET {path} failed" in caplog.text
@@ -80,7 +80,7 @@ def test_a_fault_of_ours_is_logged_and_its_inside_is_not_shown(
 def test_a_database_that_is_away_is_503_and_says_when_to_come_again(server: Client) -> None:
     found = server.get("/database-away")
     assert (found.status_code, found.headers["Retry-After"]) == (503, "2")
-    assert found.json()["detail"] == "the database cannot be reached just now, try again shortly: no answer"
+    assert found.json()["detail"] == "the database cannot be reached at the moment, try again shortly: no answer"
 
 
 def test_a_database_that_refuses_is_503_too(server: Client) -> None:

@@ -55,7 +55,7 @@ def checked_request(action: Action, body: bytes, now: datetime) -> OrderRequest:
         told = f"a message about an order is {LONGEST_ORDER_BYTES:,} bytes at most"
         raise Refused(413, Error(code=ErrorCode.INVALID_REQUEST, message=told))
     if _NUL.search(body):
-        raise Refused.invalid("a text has the character NUL in it, which cannot be stored")
+        raise Refused.invalid("a text holds the character NUL, which cannot be stored")
     request: OrderRequest = read_message(REQUESTS[action], body)
     if isinstance(request, SearchRequest):
         wanted_by_intent(request.message.intent, now)
@@ -103,7 +103,9 @@ class Provider:
                 raise
             # It was acknowledged, and an ACK promises a callback.
             _log.exception("%s %s cannot be worked out", claim.action, claim.message_id)
-            error = Error(code=ErrorCode.BUSINESS_ERROR, message="it cannot be worked out here: see our log")
+            error = Error(
+                code=ErrorCode.BUSINESS_ERROR, message="this could not be worked out: see the log of this platform"
+            )
             callback = self._error(request, error, now)
         return [answer_to(request.context, callback)]
 

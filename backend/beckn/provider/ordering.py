@@ -106,12 +106,12 @@ class Ordering:
             )
         if placed.state is Placing.NOT_ACTIVE:
             raise Refused.business(
-                ErrorCode.QUANTITY_UNAVAILABLE, f"{quote.dc_id} takes no work any more: search again", ITEM
+                ErrorCode.QUANTITY_UNAVAILABLE, f"{quote.dc_id} no longer takes work: search again", ITEM
             )
         if placed.state is Placing.OTHER_ORDER:
             raise Refused.business(
                 ErrorCode.BUSINESS_ERROR,
-                "this transaction has an order by another quote: start a new transaction for another order",
+                "this transaction already has an order from another quote: start a new transaction for another order",
                 "context.transaction_id",
             )
         raise no_quote("the quote has expired: select again", f"{QUOTE}.id")
@@ -143,8 +143,8 @@ class Ordering:
         if has_moved(order.terms.price_gbp, run.cost_gbp):
             raise Refused.business(
                 ErrorCode.CANNOT_UPDATE,
-                f"then it would cost £{run.cost_gbp:.6f}, more than the £{amount_text(order.terms.price_gbp)} "
-                "agreed: cancel it and order anew",
+                f"it would then cost £{run.cost_gbp:.6f}, more than the £{amount_text(order.terms.price_gbp)} "
+                "agreed: cancel it and order again",
                 _STOPS,
             )
         deferral = Deferral(

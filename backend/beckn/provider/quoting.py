@@ -47,7 +47,7 @@ class Quoting:
         if order.provider.id != (centre.operator or UNSTATED_OPERATOR):
             raise Refused.business(
                 ErrorCode.PROVIDER_NOT_FOUND,
-                f"{centre.dc_id} is not of the provider {printable(order.provider.id)}",
+                f"{centre.dc_id} does not belong to the provider {printable(order.provider.id)}",
                 "message.order.provider.id",
             )
         run = self._run(wanted.task, grid, centre, first_moment(slot, now))
@@ -59,7 +59,8 @@ class Quoting:
         if not self._book.bookings(now).leave_room(centre, run.start, run.end, run.load.it_power_kw):
             raise Refused.business(
                 ErrorCode.QUANTITY_UNAVAILABLE,
-                f"{slot.item_id} has not {run.load.it_power_kw:.4g} kW free for the whole run: it is ordered already",
+                f"{slot.item_id} does not have {run.load.it_power_kw:.4g} kW free for the whole run: others "
+                "have ordered it",
                 QUANTITY,
             )
         quote = StoredQuote(
@@ -81,7 +82,8 @@ class Quoting:
         if stored is None:
             raise Refused.business(
                 ErrorCode.BUSINESS_ERROR,
-                f"{self._book.limits.live_quotes} of your quotes hold still: take one, or wait until they expired",
+                f"{self._book.limits.live_quotes} of your quotes are still open: confirm one, or wait until "
+                "they expire",
             )
         return quoted_order(stored, now)
 
@@ -172,7 +174,9 @@ def _slot(item_id: str, now: datetime) -> Slot:
 def centre_of(grid: GridContext, slot: Slot) -> DataCentre:
     centre = next((centre for centre in grid.data_centres if centre.dc_id == slot.dc_id), None)
     if centre is None:
-        raise Refused.business(ErrorCode.ITEM_NOT_FOUND, f"there is no data centre {slot.dc_id} at work here", ITEM)
+        raise Refused.business(
+            ErrorCode.ITEM_NOT_FOUND, f"there is no data centre {slot.dc_id} in operation here", ITEM
+        )
     return centre
 
 

@@ -108,7 +108,7 @@ def test_a_buyer_has_so_many_quotes_that_hold(postgres: PostgresDatabase, tmp_pa
         option = shop.options(one, Transaction(a_workload()))[0]
         for _ in range(2):
             one.select(Transaction(a_workload()), option)
-        with pytest.raises(NotAnswered, match="2 of your quotes hold still"):
+        with pytest.raises(NotAnswered, match="2 of your quotes are still open"):
             one.select(Transaction(a_workload()), option)
         two.select(Transaction(a_workload()), option)
         assert len(postgres.select("beckn_quotes", order=By(("quote_id",)))) == 3
