@@ -1,4 +1,4 @@
-"""Charts of real numbers: those of the example in scoring.md by the scorer, and NESO's points with our curves."""
+"""Charts by the code itself: the example of scoring.md by the scorer, and the points of a day with our curves."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def objective_by_start(page: str) -> str:
 
 
 def demand_of_a_day() -> str:
-    """NESO's twelve points of a day, our curve through them, and the curve that knows none of them."""
+    """Twelve points of a day as NESO gives them, our curve through them, and the curve that knows none of them."""
     known = json.loads((HERE / "known_points.json").read_text(encoding="utf-8"))
     day = date.fromisoformat(known["day"])
     points = [_point(day, *row) for row in known["points"]]
@@ -96,7 +96,7 @@ def demand_of_a_day() -> str:
         hours = (moment - midnight).total_seconds() / 3600
         return 60 + hours * 28, 340 - (demand_mw - 14_000) / 1000 * 15
 
-    drawing = Drawing(760, 420, "Demand of a day: NESO's points, the curve through them, and the model")
+    drawing = Drawing(760, 420, "Demand of a day: twelve points, the curve through them, and the model")
     drawing.text(16, 24, f"National demand on {day:%A} {day.day} {day:%B %Y}, GW, by the London clock", "strong")
     for gw in range(14, 35, 4):
         _, y = at(midnight, gw * 1000)
@@ -110,7 +110,7 @@ def demand_of_a_day() -> str:
         if not half_hour.is_interpolated:
             drawing.dot(*at(half_hour.start, half_hour.demand_mw), "amber")
     drawing.dot(70, 390, "amber")
-    drawing.text(82, 394, "NESO's twelve points", "small")
+    drawing.text(82, 394, "twelve points, as NESO publishes", "small")
     drawing.line([(250, 390), (280, 390)], "blue-line")
     drawing.text(288, 394, "the curve through them", "small")
     drawing.line([(470, 390), (500, 390)], "grey-line")
