@@ -16,7 +16,7 @@ from decisions.joint_options import Placement
 from decisions.joint_problem import Job, JointProblem, PosedJob, Surroundings, pose_problem
 from decisions.joint_search import WorkingPlan
 from decisions.joint_solver import Method, Solved, solve
-from decisions.joint_stopwatch import Stopwatch
+from decisions.joint_stopwatch import TimeBudget
 from decisions.objective import DEFAULT_CARBON_PRICE_GBP_PER_T, Terms
 from decisions.outcomes import Outcome, Totals
 from decisions.runs import Floats
@@ -158,7 +158,7 @@ def plan_jointly(
         ValueError: two jobs share a job_id, or the carbon price is negative or not a number.
         ProblemTooLarge: there are too many jobs, or too many for so many data centres.
     """
-    stopwatch = Stopwatch(monotonic, time_limit_s)
+    stopwatch = TimeBudget(monotonic, time_limit_s)
     problem = pose_problem(jobs, surroundings, Terms.of(policy, carbon_price_gbp_per_t))
     solver_stopwatch = stopwatch.part(SOLVER_SHARE)
     solved = solve(problem, solver_stopwatch)

@@ -26,7 +26,7 @@ from decisions.joint_options import RunOptions
 from decisions.joint_pieces import PieceOptions
 from decisions.joint_problem import Assignment, JointProblem
 from decisions.joint_rows import PieceRows, Rows, RunRows
-from decisions.joint_stopwatch import Stopwatch
+from decisions.joint_stopwatch import TimeBudget
 from decisions.runs import Booleans, Floats, Integers
 
 MOST_ROUNDS = 600
@@ -162,7 +162,7 @@ class _Table:
         self._near_begins = np.flatnonzero(np.concatenate(([True], np.diff(self._near_job) > 0)))
 
 
-def bound_plan(problem: JointProblem, plan: Assignment, stopwatch: Stopwatch, start: Bound | None = None) -> Bound:
+def bound_plan(problem: JointProblem, plan: Assignment, stopwatch: TimeBudget, start: Bound | None = None) -> Bound:
     """The greatest bound on the J of plans that leave out no more weight than `plan`, found in the time there is.
 
     `start` is a bound that was found for another plan: its prices are where the search begins.
@@ -175,7 +175,7 @@ def bound_plan(problem: JointProblem, plan: Assignment, stopwatch: Stopwatch, st
     return replace(bound, objective_gbp=min(bound.objective_gbp, plan.objective_gbp))
 
 
-def bound_left_out(problem: JointProblem, plan: Assignment, stopwatch: Stopwatch) -> int:
+def bound_left_out(problem: JointProblem, plan: Assignment, stopwatch: TimeBudget) -> int:
     """A weight that every plan leaves out at least."""
     if plan.left_out_weight == 0:
         return 0
@@ -205,7 +205,7 @@ def _climb(
     upper: float,
     left_out_weight: int,
     start: Bound,
-    stopwatch: Stopwatch,
+    stopwatch: TimeBudget,
     most_rounds: int = MOST_ROUNDS,
 ) -> Bound:
     """Subgradient ascent towards `upper`: the greatest bound found.

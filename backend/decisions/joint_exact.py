@@ -21,7 +21,7 @@ from decisions.joint_options import Options, Placement, RunOptions
 from decisions.joint_pieces import PieceOptions
 from decisions.joint_problem import Assignment, JointProblem
 from decisions.joint_search import WorkingPlan
-from decisions.joint_stopwatch import Stopwatch
+from decisions.joint_stopwatch import TimeBudget
 from decisions.runs import HOUR_US, Booleans, Floats
 
 # As many variables as HiGHS usually settles within seconds, and within a fraction of one.
@@ -52,7 +52,7 @@ class Solution:
 
 
 def best_plan(
-    problem: JointProblem, plan: Assignment, bound: Bound, stopwatch: Stopwatch, most_variables: int
+    problem: JointProblem, plan: Assignment, bound: Bound, stopwatch: TimeBudget, most_variables: int
 ) -> Solution | None:
     """The least J of all plans that leave out no more weight than `plan`; None if that takes too many variables."""
     relaxation = Relaxation(problem)
@@ -77,7 +77,7 @@ def best_plan(
     return Solution(found.plan, least_gbp, found.finished)
 
 
-def fewest_left_out(problem: JointProblem, stopwatch: Stopwatch) -> Solution | None:
+def fewest_left_out(problem: JointProblem, stopwatch: TimeBudget) -> Solution | None:
     """A plan that leaves out the least weight of all; None if that takes too many variables."""
     everything = [_all_kept(options) for options in problem.options]
     if _variables(problem, everything) > MOST_VARIABLES:
@@ -118,13 +118,13 @@ class _Model:
     def limit_left_out(self, weight: int) -> None:
         self._row([(column, added) for column, added in enumerate(self._weights) if added], 0.0, weight)
 
-    def least_objective(self, scale: float, stopwatch: Stopwatch) -> Solution:
+    def least_objective(self, scale: float, stopwatch: TimeBudget) -> Solution:
         return self._solve(np.array(self._costs_gbp) * scale, stopwatch)
 
-    def least_left_out(self, stopwatch: Stopwatch) -> Solution:
+    def least_left_out(self, stopwatch: TimeBudget) -> Solution:
         return self._solve(np.array(self._weights), stopwatch)
 
-    def _solve(self, costs: Floats, stopwatch: Stopwatch) -> Solution:
+    def _solve(self, costs: Floats, stopwatch: TimeBudget) -> Solution:
         row, column, value = (np.array(part) for part in zip(*self._entries, strict=True))
         lows, highs = (np.array(part) for part in zip(*self._rows, strict=True))
         matrix = csr_array((value, (row, column)), shape=(len(lows), len(costs)))

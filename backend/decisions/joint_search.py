@@ -8,7 +8,7 @@ import numpy as np
 
 from decisions.joint_options import Options, Placement
 from decisions.joint_problem import Assignment, JointProblem
-from decisions.joint_stopwatch import Stopwatch
+from decisions.joint_stopwatch import TimeBudget
 from decisions.runs import Floats
 
 MOST_ROUNDS = 6000
@@ -113,7 +113,7 @@ class LocalSearch:
         self._rounds = min(MOST_ROUNDS, ROUNDS_PER_JOB * n)
         self._rounds_done = 0
 
-    def run(self, stopwatch: Stopwatch, good_enough: Callable[[Assignment], bool]) -> Assignment:
+    def run(self, stopwatch: TimeBudget, good_enough: Callable[[Assignment], bool]) -> Assignment:
         """The best plan found by now. Called again, the search goes on where it stopped."""
         first_gbp = FIRST_TEMPERATURE * float(np.abs(self._alone_gbp).mean())
         while self._rounds_done < self._rounds and not good_enough(self._best) and not stopwatch.is_over():

@@ -22,7 +22,7 @@ from decisions.joint_bound import ROUNDING, Bound, bound_left_out, bound_plan
 from decisions.joint_exact import FEW_VARIABLES, MOST_VARIABLES, best_plan, fewest_left_out
 from decisions.joint_problem import Assignment, JointProblem
 from decisions.joint_search import LocalSearch, each_alone, greedy
-from decisions.joint_stopwatch import Stopwatch
+from decisions.joint_stopwatch import TimeBudget
 from vocabulary import Word
 
 # Shares of the time left that each step may take.
@@ -51,7 +51,7 @@ class Solved:
     method: Method
 
 
-def solve(problem: JointProblem, stopwatch: Stopwatch) -> Solved:
+def solve(problem: JointProblem, stopwatch: TimeBudget) -> Solved:
     """The best plan that is found in the time there is."""
     alone = each_alone(problem)
     if alone is not None:
@@ -72,7 +72,7 @@ def solve(problem: JointProblem, stopwatch: Stopwatch) -> Solved:
 
 
 def _searched(
-    problem: JointProblem, solved: Solved, search: LocalSearch, stopwatch: Stopwatch, share: float
+    problem: JointProblem, solved: Solved, search: LocalSearch, stopwatch: TimeBudget, share: float
 ) -> Solved:
     """With the plan that the search has come to, if that is better."""
     better = search.run(stopwatch.part(share), partial(_is_the_best, solved))
@@ -83,7 +83,7 @@ def _searched(
     return _with(solved, better)
 
 
-def _leave_out_little(problem: JointProblem, plan: Assignment, stopwatch: Stopwatch) -> tuple[Assignment, int]:
+def _leave_out_little(problem: JointProblem, plan: Assignment, stopwatch: TimeBudget) -> tuple[Assignment, int]:
     """A plan that leaves out little, and the weight that every plan leaves out at least."""
     least = bound_left_out(problem, plan, stopwatch.part(LEFT_OUT_SHARE))
     if least == plan.left_out_weight:
@@ -98,7 +98,7 @@ def _leave_out_little(problem: JointProblem, plan: Assignment, stopwatch: Stopwa
     return plan, least
 
 
-def _exactly(problem: JointProblem, solved: Solved, stopwatch: Stopwatch, most_variables: int) -> Solved:
+def _exactly(problem: JointProblem, solved: Solved, stopwatch: TimeBudget, most_variables: int) -> Solved:
     """The exact solution where it is to be had. It is one only of plans that leave out the least there can be."""
     if _closes(solved.plan, solved.bound):
         return _proven(solved)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-class Stopwatch:
+class TimeBudget:
     """Counts from when it is made, on a clock that never goes back (`time.monotonic`, or a test's).
 
     It remembers whether anybody had to stop because the time was up.
@@ -15,7 +15,7 @@ class Stopwatch:
         self._monotonic = monotonic
         self._limit_s = limit_s
         self._began = monotonic()
-        self._parts: list[Stopwatch] = []
+        self._parts: list[TimeBudget] = []
         self._stopped_somebody = False
 
     @property
@@ -42,8 +42,8 @@ class Stopwatch:
         """Remember that work was stopped, by a clock of its own."""
         self._stopped_somebody = True
 
-    def part(self, share: float) -> Stopwatch:
+    def part(self, share: float) -> TimeBudget:
         """A stopwatch for a share of the time left."""
-        part = Stopwatch(self._monotonic, max(0.0, share * self.left_s))
+        part = TimeBudget(self._monotonic, max(0.0, share * self.left_s))
         self._parts.append(part)
         return part

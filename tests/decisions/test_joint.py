@@ -31,7 +31,7 @@ from decisions.joint_problem import (
 )
 from decisions.joint_search import WorkingPlan, greedy
 from decisions.joint_solver import Method
-from decisions.joint_stopwatch import Stopwatch
+from decisions.joint_stopwatch import TimeBudget
 from decisions.objective import Terms, free_power_kw
 from decisions.scoring import decide
 from joint_cases import WEIGHTS, Case, a_job, a_site, exhaustive_best, random_case, surroundings
@@ -138,9 +138,9 @@ def test_the_bounds_never_exceed_an_exact_answer(seed: int) -> None:
     if not problem.placeable:
         return
     plan = greedy(problem)
-    assert bound_left_out(problem, plan, Stopwatch(no_time_passes, 1)) <= weight
+    assert bound_left_out(problem, plan, TimeBudget(no_time_passes, 1)) <= weight
     if plan.left_out_weight == weight:
-        assert bound_plan(problem, plan, Stopwatch(no_time_passes, 1)).objective_gbp <= objective_gbp + 1e-9
+        assert bound_plan(problem, plan, TimeBudget(no_time_passes, 1)).objective_gbp <= objective_gbp + 1e-9
 
 
 @given(seed=seeds)
@@ -153,8 +153,8 @@ def test_exact_plans_are_the_best_of_all_however_much_the_bound_was_raised_meanw
     plan = greedy(problem) if problem.placeable else None
     if plan is None or plan.left_out_weight != weight:
         return
-    raised = replace(bound_plan(problem, plan, Stopwatch(no_time_passes, 1)), objective_gbp=objective_gbp)
-    solution = best_plan(problem, plan, raised, Stopwatch(no_time_passes, 10_000), MOST_VARIABLES)
+    raised = replace(bound_plan(problem, plan, TimeBudget(no_time_passes, 1)), objective_gbp=objective_gbp)
+    solution = best_plan(problem, plan, raised, TimeBudget(no_time_passes, 10_000), MOST_VARIABLES)
     assert solution is not None
     assert solution.finished
     assert solution.plan is not None
@@ -352,7 +352,7 @@ def test_what_jobs_regret_and_idle_capacity_is_worth_at_its_prices_is_what_separ
     jobs, where = crowded(40)
     problem = pose_problem(jobs, where, Terms.of(Policy.BALANCED))
     plan = greedy(problem)
-    bound = bound_plan(problem, plan, Stopwatch(no_time_passes, 1))
+    bound = bound_plan(problem, plan, TimeBudget(no_time_passes, 1))
     regrets = Relaxation(problem).regrets(bound.prices_gbp_per_kw, bound.leaving_price)
     regretted_gbp = 0.0
     for options, placement, regret in zip(problem.options, plan.placements, regrets, strict=True):
