@@ -26,7 +26,7 @@ from upstreams.errors import (
 )
 from upstreams.neso import NESO_URL, NesoClient
 from upstreams.results import FetchResult, HalfHourRow, Problem, ProblemKind, Window
-from upstreams.session import Patience
+from upstreams.session import RetryPolicy
 
 __all__ = [
     "CARBON_INTENSITY_URL",
@@ -42,7 +42,7 @@ __all__ = [
     "NationalDemand",
     "NationalIntensity",
     "NesoClient",
-    "Patience",
+    "RetryPolicy",
     "Problem",
     "ProblemKind",
     "RegionalIntensity",

@@ -17,7 +17,7 @@ from data_fetchers import (
     FetchResult,
     HalfHourRow,
     NesoClient,
-    Patience,
+    RetryPolicy,
     UpstreamError,
 )
 from faulty_upstream import FaultyUpstream, Reply
@@ -87,7 +87,7 @@ def test_one_api_that_fails_leaves_the_others_alone() -> None:
     with (
         FaultyUpstream(Reply(b"<html>down</html>", status=503)) as down,
         FaultyUpstream(Reply(metadata_and([demand_forecast_row(SLOT)]))) as up,
-        CarbonIntensityClient(down.url, patience=Patience(attempts=1)) as carbon,
+        CarbonIntensityClient(down.url, patience=RetryPolicy(attempts=1)) as carbon,
         ElexonClient(up.url) as elexon,
     ):
         with pytest.raises(UpstreamError, match="Carbon Intensity API /generation: HTTP 503: <html>down"):

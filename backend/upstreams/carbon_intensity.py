@@ -18,7 +18,7 @@ from upstreams.carbon_intensity_answers import (
 )
 from upstreams.pieces import each_piece
 from upstreams.results import FetchResult, Window
-from upstreams.session import Patience, UpstreamClient, UpstreamSession
+from upstreams.session import RetryPolicy, UpstreamClient, UpstreamSession
 
 # https://carbon-intensity.github.io/api-definitions/
 CARBON_INTENSITY_URL = "https://api.carbonintensity.org.uk"
@@ -37,8 +37,8 @@ class CarbonIntensityClient(UpstreamClient):
     timezone. Rows are keyed by their own time; what was rejected is in the result's problems.
     """
 
-    def __init__(self, base_url: str = CARBON_INTENSITY_URL, *, patience: Patience | None = None) -> None:
-        super().__init__(UpstreamSession("Carbon Intensity API", base_url, patience=patience or Patience()))
+    def __init__(self, base_url: str = CARBON_INTENSITY_URL, *, patience: RetryPolicy | None = None) -> None:
+        super().__init__(UpstreamSession("Carbon Intensity API", base_url, patience=patience or RetryPolicy()))
 
     def national_forecast(self, now: datetime) -> FetchResult[NationalIntensity]:
         """The national forecast for 48 hours from the running half-hour: 96 rows when it is whole."""

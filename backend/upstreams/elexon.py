@@ -35,7 +35,7 @@ from upstreams.results import (
     one_per_key,
     result_of,
 )
-from upstreams.session import Patience, UpstreamClient, UpstreamSession
+from upstreams.session import RetryPolicy, UpstreamClient, UpstreamSession
 
 # https://bmrs.elexon.co.uk/api-documentation
 ELEXON_URL = "https://data.elexon.co.uk/bmrs/api/v1"
@@ -74,8 +74,8 @@ class ElexonClient(UpstreamClient):
     timezone. A range that needs several calls keeps what came; a failed piece is among its problems.
     """
 
-    def __init__(self, base_url: str = ELEXON_URL, *, patience: Patience | None = None) -> None:
-        super().__init__(UpstreamSession("Elexon Insights", base_url, patience=patience or Patience()))
+    def __init__(self, base_url: str = ELEXON_URL, *, patience: RetryPolicy | None = None) -> None:
+        super().__init__(UpstreamSession("Elexon Insights", base_url, patience=patience or RetryPolicy()))
 
     def day_ahead_demand(self, now: datetime) -> FetchResult[NationalDemand]:
         """NESO's half-hourly forecast for today and tomorrow, its latest issue for every half-hour."""

@@ -38,7 +38,7 @@ from upstreams.results import (
     one_per_key,
     result_of,
 )
-from upstreams.session import Patience, UpstreamClient, UpstreamSession
+from upstreams.session import RetryPolicy, UpstreamClient, UpstreamSession
 
 # https://www.neso.energy/data-portal/api-guidance
 NESO_URL = "https://api.neso.energy/api/3/action"
@@ -64,14 +64,14 @@ class NesoClient(UpstreamClient):
         self,
         base_url: str = NESO_URL,
         *,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         limit: CallLimit | None = None,
     ) -> None:
         super().__init__(
             UpstreamSession(
                 "NESO data portal",
                 base_url,
-                patience=patience or Patience(attempts=1),
+                patience=patience or RetryPolicy(attempts=1),
                 limit=limit or CallLimit(DATASTORE_CALLS_PER_MINUTE, 60.0),
             )
         )

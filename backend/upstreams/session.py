@@ -41,7 +41,7 @@ _ClientT = TypeVar("_ClientT", bound="UpstreamClient")
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long and how often one fetch tries.
 
     Attributes:
@@ -80,7 +80,7 @@ class UpstreamSession:
         api: str,
         base_url: str,
         *,
-        patience: Patience,
+        patience: RetryPolicy,
         limit: CallLimit | None = None,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,

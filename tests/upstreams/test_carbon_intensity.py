@@ -12,11 +12,11 @@ from upstream_payloads import data, each_half_hour, generation_row, national_row
 from upstreams.carbon_intensity import CarbonIntensityClient
 from upstreams.errors import UpstreamNonsense, UpstreamUnavailable
 from upstreams.results import Window
-from upstreams.session import Patience
+from upstreams.session import RetryPolicy
 
 NOW = datetime(2026, 11, 22, 8, 14, 35, tzinfo=UTC)
 SLOT = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
-IMPATIENT = Patience(read_timeout_seconds=0.2, deadline_seconds=5.0, attempts=2, backoff_seconds=0.001)
+IMPATIENT = RetryPolicy(read_timeout_seconds=0.2, deadline_seconds=5.0, attempts=2, backoff_seconds=0.001)
 
 
 @contextmanager

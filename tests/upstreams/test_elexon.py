@@ -28,12 +28,12 @@ from upstreams.elexon import (
 )
 from upstreams.errors import UnusableAnswer, UpstreamNonsense, UpstreamRefused
 from upstreams.results import FetchResult, Problem, ProblemKind, Window
-from upstreams.session import Patience
+from upstreams.session import RetryPolicy
 
 NOW = datetime(2026, 11, 22, 8, 14, tzinfo=UTC)
 SLOT = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 WIDE = Window(SLOT - timedelta(days=400), SLOT + timedelta(days=7))
-IMPATIENT = Patience(read_timeout_seconds=0.5, deadline_seconds=5.0, attempts=1)
+IMPATIENT = RetryPolicy(read_timeout_seconds=0.5, deadline_seconds=5.0, attempts=1)
 
 
 def demand(rows: list[object]) -> FetchResult[NationalDemand]:

@@ -20,13 +20,13 @@ from upstreams.errors import (
     UpstreamSkipped,
     UpstreamUnavailable,
 )
-from upstreams.session import Patience, UpstreamSession
+from upstreams.session import RetryPolicy, UpstreamSession
 
 GOOD = Reply({"data": [1]})
 SERVER_ERROR = Reply(
     {"error": {"code": "500 Internal Server Error", "message": "Requested resource not found."}}, status=500
 )
-IMPATIENT = Patience(
+IMPATIENT = RetryPolicy(
     connect_timeout_seconds=1.0,
     read_timeout_seconds=0.2,
     deadline_seconds=10.0,
@@ -44,7 +44,7 @@ def some_data(answer: object) -> object:
 @contextmanager
 def session_to(
     url: str,
-    patience: Patience = IMPATIENT,
+    patience: RetryPolicy = IMPATIENT,
     *,
     limit: CallLimit | None = None,
     pauses: list[float] | None = None,
@@ -197,7 +197,7 @@ def test_settings_that_break_the_client_are_the_apis_failure_and_tell_no_passwor
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
         monkeypatch.setenv(name.lower(), value)
-    patience = Patience(connect_timeout_seconds=0.5, attempts=1)
+    patience = RetryPolicy(connect_timeout_seconds=0.5, attempts=1)
     with session_to(url, patience) as session, pytest.raises(UpstreamUnavailable) as failed:
         session.fetch("/intensity", some_data)
     assert "a-password" not in str(failed.value)
@@ -217,7 +217,7 @@ def test_a_small_answer_that_unpacks_to_a_large_one_is_not_unpacked(layers: int)
     for _ in range(layers):
         body = gzip.compress(body)
     bomb = Reply(body, headers={"Content-Encoding": ", ".join(["gzip"] * layers)})
-    with FaultyUpstream(bomb) as upstream, session_to(upstream.url, Patience(attempts=1)) as session:
+    with FaultyUpstream(bomb) as upstream, session_to(upstream.url, RetryPolicy(attempts=1)) as session:
         tracemalloc.start()
         try:
             with pytest.raises(UpstreamError):
@@ -236,7 +236,7 @@ def test_an_unreachable_host_is_named_unavailable() -> None:
 
 def test_pauses_double_and_are_shortened_by_chance() -> None:
     pauses: list[float] = []
-    patience = Patience(attempts=4, backoff_seconds=1.0, deadline_seconds=100.0)
+    patience = RetryPolicy(attempts=4, backoff_seconds=1.0, deadline_seconds=100.0)
     with (
         FaultyUpstream(SERVER_ERROR) as upstream,
         session_to(upstream.url, patience, pauses=pauses, jitter=0.5) as session,
@@ -259,7 +259,7 @@ def test_pauses_double_and_are_shortened_by_chance() -> None:
 )
 def test_retry_after_is_honoured_where_it_makes_sense(headers: dict[str, str], pause: float) -> None:
     pauses: list[float] = []
-    patience = Patience(backoff_seconds=1.0)
+    patience = RetryPolicy(backoff_seconds=1.0)
     with (
         FaultyUpstream(Reply(b"", status=429, headers=headers), GOOD) as upstream,
         session_to(upstream.url, patience, pauses=pauses) as session,
@@ -282,7 +282,7 @@ def test_retry_after_beyond_the_deadline_ends_the_fetch_at_once() -> None:
 
 
 def test_a_body_in_drips_ends_at_the_deadline() -> None:
-    patience = Patience(read_timeout_seconds=5.0, deadline_seconds=0.2)
+    patience = RetryPolicy(read_timeout_seconds=5.0, deadline_seconds=0.2)
     dripping = Reply({"data": list(range(10_000))}, drip_seconds=0.02)
     with (
         FaultyUpstream(dripping) as upstream,
@@ -294,7 +294,7 @@ def test_a_body_in_drips_ends_at_the_deadline() -> None:
 
 @pytest.mark.parametrize("at_once", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nX-A: 1\r\nX-B: "])
 def test_headers_in_drips_end_at_the_read_timeout(at_once: bytes) -> None:
-    patience = Patience(read_timeout_seconds=0.2, attempts=1)
+    patience = RetryPolicy(read_timeout_seconds=0.2, attempts=1)
     with (
         FaultyUpstream(DripHeaders(0.02, at_once)) as upstream,
         session_to(upstream.url, patience) as session,
@@ -304,7 +304,7 @@ def test_headers_in_drips_end_at_the_read_timeout(at_once: bytes) -> None:
 
 
 def test_an_answer_that_never_ends_is_cut_off() -> None:
-    patience = Patience(longest_answer_bytes=1_000)
+    patience = RetryPolicy(longest_answer_bytes=1_000)
     long_one = Reply(gzip.compress(b"[" + b" " * 5_000_000), headers={"Content-Encoding": "gzip"})
     with (
         FaultyUpstream(long_one) as upstream,
@@ -363,4 +363,4 @@ def test_the_rate_limit_counts_attempts_and_the_first_failure_is_told() -> None:
 @pytest.mark.parametrize("base_url", ["", "carbon", "ftp://host/x", "http://", "//host"])
 def test_a_base_url_that_is_none_is_refused(base_url: str) -> None:
     with pytest.raises(ValueError, match=r"must be http\(s\)://host"):
-        UpstreamSession("Test API", base_url, patience=Patience())
+        UpstreamSession("Test API", base_url, patience=RetryPolicy())
