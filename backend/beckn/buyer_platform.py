@@ -44,7 +44,7 @@ from beckn.messages import (
     Country,
     Subscriber,
 )
-from beckn.outgoing_calls import Caller, CallFailed, Reach
+from beckn.outgoing_calls import AddressPolicy, Caller, CallFailed
 from beckn.provider.messages_order import (
     Billing,
     Order,
@@ -263,7 +263,7 @@ class Buyer:
         """
         now = self._clock()
         headers = {}
-        reach = Reach.ANYWHERE if self._authenticates else Reach.LOOPBACK
+        reach = AddressPolicy.ANYWHERE if self._authenticates else AddressPolicy.LOOPBACK
         if self._authenticates:
             headers[AUTHORIZATION] = self._signer.authorization(body, now=now, expires=now + MESSAGE_TTL)
         try:

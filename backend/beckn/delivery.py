@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from beckn.keys import MessageSigner
 from beckn.outbox import Outbox, OutboxClaim, Outcome, Settled
-from beckn.outgoing_calls import AddressRefused, Caller, CallFailed, Reach, Reply
+from beckn.outgoing_calls import AddressPolicy, AddressRefused, Caller, CallFailed, Reply
 from beckn.queue_threads import QueueThreads, Round
 from beckn.reception import AUTHORIZATION, GATEWAY_AUTHORIZATION
 from half_hours import utc_now
@@ -99,10 +99,10 @@ class Deliverer(QueueThreads):
         except CallFailed as failed:
             return Outcome.UNREACHABLE, f"{url}: {failed}"
 
-    def _reach(self, claim: OutboxClaim) -> Reach:
+    def _reach(self, claim: OutboxClaim) -> AddressPolicy:
         if not self._authenticates:
-            return Reach.LOOPBACK
-        return Reach.ANYWHERE if claim.private_address else Reach.PUBLIC
+            return AddressPolicy.LOOPBACK
+        return AddressPolicy.ANYWHERE if claim.private_address else AddressPolicy.PUBLIC
 
 
 class _Lenient(BaseModel):

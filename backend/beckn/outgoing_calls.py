@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import cache
 
 import outgoing.calls
-from outgoing.addresses import Reach
+from outgoing.addresses import AddressPolicy
 from outgoing.calls import Limits
 from outgoing.failures import AddressRefused, CallFailed, CallTimedOut
 from version import VERSION
 
-__all__ = ["AddressRefused", "CallFailed", "Caller", "Reach", "Reply"]
+__all__ = ["AddressRefused", "CallFailed", "Caller", "AddressPolicy", "Reply"]
 
 CONNECT_TIMEOUT_S = 2.0
 WHOLE_CALL_S = 5.0
@@ -43,7 +43,7 @@ class Caller:
     whole_call_s: float = WHOLE_CALL_S
     longest_answer_bytes: int = LONGEST_ANSWER_BYTES
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], *, reach: Reach) -> Reply:
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], *, reach: AddressPolicy) -> Reply:
         """POST `body`, the very bytes, as JSON.
 
         Raises:

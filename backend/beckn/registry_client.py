@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pydantic import TypeAdapter, ValidationError
 
 from beckn.keys import MessageSigner
-from beckn.outgoing_calls import Caller, CallFailed, Reach
+from beckn.outgoing_calls import AddressPolicy, Caller, CallFailed
 from beckn.reception import AUTHORIZATION
 from beckn.sender_limits import UnknownKeys
 from beckn.subscribers import MOST_REMEMBERED, REMEMBERED_FOR_S, Role, Subscription, SubscriptionQuery
@@ -49,7 +49,7 @@ class LookupRegistry:
         *,
         clock: Callable[[], datetime],
         caller: Caller | None = None,
-        reach: Reach = Reach.ANYWHERE,
+        reach: AddressPolicy = AddressPolicy.ANYWHERE,
     ) -> None:
         """`url` is the registry's (http://127.0.0.1:5050/registry). An operator chose it, so it may be private."""
         self._url = f"{url.rstrip('/')}/lookup"

@@ -17,7 +17,7 @@ _LOOKUPS = NameLookups()
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 
 
-class Reach(Word):
+class AddressPolicy(Word):
     """Which addresses may be called."""
 
     PUBLIC = "public"
@@ -39,16 +39,16 @@ def addresses_of(host: str, port: int, *, within_s: float) -> list[str]:
     return _LOOKUPS.addresses(host, port, within_s=within_s)
 
 
-def check_address(address: str, host: str, reach: Reach) -> None:
+def check_address(address: str, host: str, reach: AddressPolicy) -> None:
     """Raise AddressRefused if an address of `host` is not within `reach`."""
-    if reach is Reach.ANYWHERE:
+    if reach is AddressPolicy.ANYWHERE:
         return
     ip = _destination(address.partition("%")[0])
-    if reach is Reach.LOOPBACK and not ip.is_loopback:
+    if reach is AddressPolicy.LOOPBACK and not ip.is_loopback:
         raise AddressRefused(
             f"{host} is {ip}, which is not this machine: with BECKN_AUTH=off no other machine is called"
         )
-    if reach is Reach.PUBLIC and (not ip.is_global or ip.is_multicast):
+    if reach is AddressPolicy.PUBLIC and (not ip.is_global or ip.is_multicast):
         raise AddressRefused(
             f"{host} is {ip}, which is private: an operator may allow it with registry.py add --private-address"
         )

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.connection import HTTPConnection
 
-from outgoing.addresses import Reach
+from outgoing.addresses import AddressPolicy
 from outgoing.connections import POOLS, PlainConnection, SecureConnection, Watch, watched_tls, watching
 from outgoing.environment import proxy_credentials, proxy_for, tls_trusting, trusted_certificates
 from outgoing.failures import (
@@ -83,7 +83,7 @@ class Caller:
         limits: Limits,
         headers: Mapping[str, str],
         body: bytes | None = None,
-        reach: Reach = Reach.ANYWHERE,
+        reach: AddressPolicy = AddressPolicy.ANYWHERE,
     ) -> Answer:
         """Make one request and read its answer.
 

@@ -21,14 +21,14 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError
 from urllib3.response import HTTPResponse
 
-from outgoing.addresses import Reach, addresses_of, check_address
+from outgoing.addresses import AddressPolicy, addresses_of, check_address
 from outgoing.failures import CallTimedOut
 
 
 class Watch:
     """Over one call, made in one thread: when it must end, and where it may go."""
 
-    def __init__(self, whole_s: float, silence_s: float | None, reach: Reach) -> None:
+    def __init__(self, whole_s: float, silence_s: float | None, reach: AddressPolicy) -> None:
         self.reach = reach
         self.arrived_bytes = 0
         self._whole_s = whole_s
@@ -72,7 +72,7 @@ _under_way: ContextVar[Watch] = ContextVar("watch")
 
 
 @contextmanager
-def watching(whole_s: float, silence_s: float | None, reach: Reach) -> Iterator[Watch]:
+def watching(whole_s: float, silence_s: float | None, reach: AddressPolicy) -> Iterator[Watch]:
     """A call of this thread, which the connections of this module keep to."""
     watch = Watch(whole_s, silence_s, reach)
     token = _under_way.set(watch)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import beckn.outgoing_calls as outgoing_calls
-from beckn.outgoing_calls import AddressRefused, Caller, CallFailed, Reach
+from beckn.outgoing_calls import AddressPolicy, AddressRefused, Caller, CallFailed
 from beckn_network import ACKNOWLEDGED, Peer, peer
 from half_hours import utc_now
 
@@ -56,7 +56,7 @@ def test_the_very_bytes_go_out_with_their_headers() -> None:
             f"{other.url}/search?x=1",
             body,
             {"Authorization": "Signature x"},
-            reach=Reach.ANYWHERE,
+            reach=AddressPolicy.ANYWHERE,
         )
     assert (reply.status, reply.body) == (200, ACKNOWLEDGED)
     (arrival,) = other.arrivals
@@ -70,7 +70,7 @@ def test_a_redirect_is_not_followed(status: int) -> None:
     with peer() as target, peer() as other:
         other.answer = lambda _: (status, b"")
         other.headers = {"Location": f"{target.url}/search"}
-        assert CALLER.post(f"{other.url}/search", b"{}", {}, reach=Reach.ANYWHERE).status == status
+        assert CALLER.post(f"{other.url}/search", b"{}", {}, reach=AddressPolicy.ANYWHERE).status == status
     assert target.arrivals == []
 
 
@@ -78,7 +78,7 @@ def test_a_proxy_of_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) 
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with peer() as other:
-        assert CALLER.post(f"{other.url}/search", b"{}", {}, reach=Reach.ANYWHERE).status == 200
+        assert CALLER.post(f"{other.url}/search", b"{}", {}, reach=AddressPolicy.ANYWHERE).status == 200
 
 
 PRIVATE = [
@@ -91,7 +91,7 @@ PRIVATE = [
 @pytest.mark.parametrize("host", PRIVATE)
 def test_without_the_operators_word_nothing_private_is_called(host: str) -> None:
     with pytest.raises(AddressRefused, match="which is private"):
-        CALLER.post(f"http://{host}:9/beckn/search", b"{}", {}, reach=Reach.PUBLIC)
+        CALLER.post(f"http://{host}:9/beckn/search", b"{}", {}, reach=AddressPolicy.PUBLIC)
 
 
 def test_a_name_that_leads_to_a_private_address_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_a_name_that_leads_to_a_private_address_is_not_called(monkeypatch: pytes
     with peer() as other:
         monkeypatch.setattr(socket, "getaddrinfo", resolve)
         with pytest.raises(AddressRefused, match=r"evil\.example is 127\.0\.0\.1"):
-            CALLER.post("http://evil.example/beckn/search", b"{}", {}, reach=Reach.PUBLIC)
+            CALLER.post("http://evil.example/beckn/search", b"{}", {}, reach=AddressPolicy.PUBLIC)
     assert asked == ["evil.example"]
     assert other.arrivals == []
 
@@ -113,9 +113,9 @@ def test_a_name_that_leads_to_a_private_address_is_not_called(monkeypatch: pytes
 @pytest.mark.parametrize("host", ["10.1.2.3", "93.184.215.14", "[2606:4700::1111]"])
 def test_without_signatures_only_this_machine_is_called(host: str) -> None:
     with pytest.raises(AddressRefused, match="not this machine"):
-        CALLER.post(f"http://{host}:9/beckn/search", b"{}", {}, reach=Reach.LOOPBACK)
+        CALLER.post(f"http://{host}:9/beckn/search", b"{}", {}, reach=AddressPolicy.LOOPBACK)
     with peer() as other:
-        assert CALLER.post(f"{other.url}/search", b"{}", {}, reach=Reach.LOOPBACK).status == 200
+        assert CALLER.post(f"{other.url}/search", b"{}", {}, reach=AddressPolicy.LOOPBACK).status == 200
 
 
 @pytest.mark.parametrize(
@@ -123,14 +123,14 @@ def test_without_signatures_only_this_machine_is_called(host: str) -> None:
 )
 def test_only_plain_web_addresses_are_called(url: str) -> None:
     with pytest.raises(AddressRefused, match="http or https URL"):
-        CALLER.post(url, b"{}", {}, reach=Reach.ANYWHERE)
+        CALLER.post(url, b"{}", {}, reach=AddressPolicy.ANYWHERE)
 
 
 def test_nobody_there_is_a_failure_that_may_pass() -> None:
     with peer(listening=False) as other, pytest.raises(CallFailed, match="ConnectionRefused"):
-        CALLER.post(f"{other.url}/search", b"{}", {}, reach=Reach.ANYWHERE)
+        CALLER.post(f"{other.url}/search", b"{}", {}, reach=AddressPolicy.ANYWHERE)
     with pytest.raises(CallFailed, match="gaierror"):
-        CALLER.post("http://no-such-host.invalid/search", b"{}", {}, reach=Reach.ANYWHERE)
+        CALLER.post("http://no-such-host.invalid/search", b"{}", {}, reach=AddressPolicy.ANYWHERE)
 
 
 def silent(connection: socket.socket) -> None:
@@ -156,7 +156,7 @@ def dripping_body(connection: socket.socket) -> None:
 @pytest.mark.parametrize("speak", [silent, dripping_headers, dripping_body])
 def test_a_peer_that_takes_its_time_is_cut_off(speak: Callable[[socket.socket], None]) -> None:
     with raw_server(speak) as url, pytest.raises(CallFailed, match=r"no whole answer within 0\.5 s"):
-        CALLER.post(url, b"{}", {}, reach=Reach.ANYWHERE)
+        CALLER.post(url, b"{}", {}, reach=AddressPolicy.ANYWHERE)
 
 
 def endless(connection: socket.socket) -> None:
@@ -200,12 +200,12 @@ def cut_short(connection: socket.socket) -> None:
 )
 def test_an_answer_that_is_none_is_a_failure(speak: Callable[[socket.socket], None], complaint: str) -> None:
     with raw_server(speak) as url, pytest.raises(CallFailed, match=complaint):
-        CALLER.post(url, b"{}", {}, reach=Reach.ANYWHERE)
+        CALLER.post(url, b"{}", {}, reach=AddressPolicy.ANYWHERE)
 
 
 def test_an_answer_that_breaks_off_is_no_acknowledgement() -> None:
     with raw_server(cut_short) as url:
-        reply = CALLER.post(url, b"{}", {}, reach=Reach.ANYWHERE)
+        reply = CALLER.post(url, b"{}", {}, reach=AddressPolicy.ANYWHERE)
     assert reply.body == b"{"
 
 
@@ -257,17 +257,17 @@ def test_https_checks_the_certificate_against_the_name(certificate: Path, monkey
     caller = Caller(connect_timeout_s=5, whole_call_s=10)
     with secure_server(certificate, acknowledge) as url:
         with pytest.raises(CallFailed, match="CERTIFICATE_VERIFY_FAILED"):
-            caller.post(url, b"{}", {}, reach=Reach.ANYWHERE)
+            caller.post(url, b"{}", {}, reach=AddressPolicy.ANYWHERE)
         trusting = ssl.create_default_context(cafile=str(certificate))
         monkeypatch.setattr(outgoing_calls, "_tls", lambda: trusting)
-        assert caller.post(url, b"{}", {}, reach=Reach.ANYWHERE).body == b"{}"
+        assert caller.post(url, b"{}", {}, reach=AddressPolicy.ANYWHERE).body == b"{}"
         with pytest.raises(CallFailed, match="CERTIFICATE_VERIFY_FAILED"):
-            caller.post(url.replace("localhost", "127.0.0.1"), b"{}", {}, reach=Reach.ANYWHERE)
+            caller.post(url.replace("localhost", "127.0.0.1"), b"{}", {}, reach=AddressPolicy.ANYWHERE)
 
 
 def test_a_handshake_that_never_ends_is_cut_off() -> None:
     with raw_server(silent) as url, pytest.raises(CallFailed, match=r"no whole answer within 0\.5 s"):
-        CALLER.post(url.replace("http://", "https://"), b"{}", {}, reach=Reach.ANYWHERE)
+        CALLER.post(url.replace("http://", "https://"), b"{}", {}, reach=AddressPolicy.ANYWHERE)
 
 
 def test_a_peer_can_be_played() -> None:
@@ -277,7 +277,7 @@ def test_a_peer_can_be_played() -> None:
     for _ in range(2):
         other.up()
         assert other.url == url
-        assert CALLER.post(f"{url}/search", b"{}", {}, reach=Reach.ANYWHERE).status == 200
+        assert CALLER.post(f"{url}/search", b"{}", {}, reach=AddressPolicy.ANYWHERE).status == 200
         other.down()
         with pytest.raises(CallFailed):
-            CALLER.post(f"{url}/search", b"{}", {}, reach=Reach.ANYWHERE)
+            CALLER.post(f"{url}/search", b"{}", {}, reach=AddressPolicy.ANYWHERE)

@@ -16,7 +16,7 @@ import pytest
 
 from beckn.keys import own_key
 from beckn.messages import DOMAIN, Subscriber
-from beckn.outgoing_calls import Caller, Reach
+from beckn.outgoing_calls import AddressPolicy, Caller
 from beckn.reception import Reception
 from beckn.registry import WrongArgument, answer, parser
 from beckn.registry_client import LookupRegistry, RegistryUnavailable
@@ -288,7 +288,7 @@ def test_a_registry_that_cannot_be_had_is_told_from_one_that_knows_nobody(regist
     with pytest.raises(RegistryUnavailable, match="ConnectionRefused"):
         nowhere.find("provider.example", str(uuid4()))
     public_only = LookupRegistry(
-        f"{registry_server.url}/registry", stranger.signer, clock=utc_now, reach=Reach.PUBLIC
+        f"{registry_server.url}/registry", stranger.signer, clock=utc_now, reach=AddressPolicy.PUBLIC
     )
     with pytest.raises(RegistryUnavailable, match="private"):
         public_only.find("provider.example", str(uuid4()))
