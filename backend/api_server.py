@@ -21,7 +21,7 @@ from api.market import market_endpoints
 from api.metrics import pipeline_figures
 from api.plan import plan_endpoints
 from api.service import SchedulerState, service_endpoints
-from api.what_if import Turns
+from api.what_if import ConcurrencyLimit
 from api.workloads import workload_endpoints
 from api.world import world_endpoints
 from half_hours import utc_now
@@ -77,7 +77,7 @@ def create_app(
     app.register_api(grid_endpoints(database, clock))
     app.register_api(workload_endpoints(database, clock))
     app.register_api(market_endpoints(database, clock))
-    turns = Turns(LONG_COMPUTATIONS_AT_ONCE, TURN_PATIENCE_S)
+    turns = ConcurrencyLimit(LONG_COMPUTATIONS_AT_ONCE, TURN_PATIENCE_S)
     carbon_price = settings.carbon_price_gbp_per_t
     app.register_api(plan_endpoints(database, clock, time.monotonic, turns, carbon_price))
     app.register_api(backtest_endpoints(database, clock, turns, carbon_price))

@@ -12,7 +12,7 @@ from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.parameters import NoParameters
-from api.what_if import BUSY, Turns, check_deadlines, check_hosts, read_context, refuse, task_of
+from api.what_if import BUSY, ConcurrencyLimit, check_deadlines, check_hosts, read_context, refuse, task_of
 from api.workloads import WorkloadSubmission, WrittenTime
 from decisions.backtest import (
     HISTORY_AFTER,
@@ -163,7 +163,7 @@ class BacktestAnswer(BaseModel):
 
 
 def backtest_endpoints(
-    database: Database, clock: Callable[[], datetime], turns: Turns, carbon_price_gbp_per_t: float
+    database: Database, clock: Callable[[], datetime], turns: ConcurrencyLimit, carbon_price_gbp_per_t: float
 ) -> APIBlueprint:
     """`/api/v1/backtest`. Replays wait for their turn with the joint plans."""
     endpoints = APIBlueprint("backtest", __name__, url_prefix="/api/v1/backtest", abp_tags=[TAG])

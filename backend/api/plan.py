@@ -12,7 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.joint_answer import JointPlanAnswer, joint_plan_answer
 from api.parameters import NoParameters
-from api.what_if import BUSY, Turns, WhatIfQuery, check_deadlines, check_hosts, read_context, refuse, task_of
+from api.what_if import (
+    BUSY,
+    ConcurrencyLimit,
+    WhatIfQuery,
+    check_deadlines,
+    check_hosts,
+    read_context,
+    refuse,
+    task_of,
+)
 from api.workloads import WorkloadSubmission, WrittenTime
 from decisions.freshness import signal_states
 from decisions.joint import DEFAULT_TIME_LIMIT_S, plan_jointly
@@ -70,7 +79,7 @@ def plan_endpoints(
     database: Database,
     clock: Callable[[], datetime],
     monotonic: Callable[[], float],
-    turns: Turns,
+    turns: ConcurrencyLimit,
     carbon_price_gbp_per_t: float,
 ) -> APIBlueprint:
     """`/api/v1/plan…`. Joint plans wait for their turn: they keep a processor busy for as long as they may."""

@@ -32,7 +32,7 @@ class WhatIfQuery(NoParameters):
     policy: Policy = Field(Policy.BALANCED, description="What to favour")
 
 
-class Turns:
+class ConcurrencyLimit:
     """Lets a few requests compute at length at once, so that the others are answered meanwhile."""
 
     def __init__(self, at_once: int, patience_s: float) -> None:

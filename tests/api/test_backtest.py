@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from api.backtest import backtest_endpoints
-from api.what_if import Turns
+from api.what_if import ConcurrencyLimit
 from api_server import create_app
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
@@ -135,7 +135,7 @@ def test_what_is_wrong_with_a_replay_is_named(replayer: Client, parts: Row, name
 
 def test_a_replay_waits_for_its_turn(postgres: PostgresDatabase) -> None:
     store_history(postgres)
-    turns = Turns(at_once=1, patience_s=0.01)
+    turns = ConcurrencyLimit(at_once=1, patience_s=0.01)
     app = make_application("Back-tests", "", "0", api_key=None)
     app.register_api(backtest_endpoints(postgres, lambda: NOW, turns, 100.0))
     asked: list[str] = []

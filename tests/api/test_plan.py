@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from api.plan import plan_endpoints
-from api.what_if import Turns
+from api.what_if import ConcurrencyLimit
 from api_server import create_app
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
@@ -250,7 +250,7 @@ def test_what_is_wrong_with_a_joint_plan_is_named(planner: Client, body: Row, na
 def test_no_more_joint_plans_are_worked_out_at_once_than_there_are_turns(postgres: PostgresDatabase) -> None:
     store_grid(postgres)
     store_data_centres(postgres, [data_centre(1)])
-    turns = Turns(at_once=1, patience_s=0.01)
+    turns = ConcurrencyLimit(at_once=1, patience_s=0.01)
     app = make_application("Plans", "", "0", api_key=None)
     app.register_api(plan_endpoints(postgres, lambda: NOW, lambda: 0.0, turns, 100.0))
     with served(app) as client:
