@@ -19,7 +19,7 @@ from upstreams.demand import NationalDemand
 from upstreams.elexon import ELEXON_URL, ElexonClient, MarketIndexPrice
 from upstreams.errors import (
     UpstreamError,
-    UpstreamNonsense,
+    UpstreamInvalidResponse,
     UpstreamRefused,
     UpstreamSkipped,
     UpstreamUnavailable,
@@ -47,7 +47,7 @@ __all__ = [
     "ProblemKind",
     "RegionalIntensity",
     "UpstreamError",
-    "UpstreamNonsense",
+    "UpstreamInvalidResponse",
     "UpstreamRefused",
     "UpstreamSkipped",
     "UpstreamUnavailable",

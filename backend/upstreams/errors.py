@@ -27,7 +27,7 @@ class UpstreamRefused(UpstreamError):
     """The API understood and said no (HTTP 4xx): asking again would not help."""
 
 
-class UpstreamNonsense(UpstreamError):
+class UpstreamInvalidResponse(UpstreamError):
     """An answer without one usable row: not JSON, the wrong shape, empty, or every row rejected."""
 
 
@@ -36,4 +36,4 @@ class UpstreamSkipped(UpstreamError):
 
 
 class UnusableAnswer(ValueError):
-    """Raised by a route's parser; the session turns it into `UpstreamNonsense` with API and route."""
+    """Raised by a route's parser; the session turns it into `UpstreamInvalidResponse` with API and route."""

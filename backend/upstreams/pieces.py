@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
-from upstreams.errors import UpstreamError, UpstreamNonsense, UpstreamRefused
+from upstreams.errors import UpstreamError, UpstreamInvalidResponse, UpstreamRefused
 from upstreams.results import FetchResult, Findings, ProblemKind, RowT, Window, result_of
 
 
@@ -24,7 +24,7 @@ def each_piece(
     for piece in whole.pieces(longest):
         try:
             result = fetch(piece)
-        except (UpstreamNonsense, UpstreamRefused) as failure:  # noqa: PERF203 - a few calls, not a hot loop
+        except (UpstreamInvalidResponse, UpstreamRefused) as failure:  # noqa: PERF203 - a few calls, not a hot loop
             first_failure = first_failure or failure
         else:
             yield result

@@ -22,7 +22,7 @@ from upstreams.call_limit import CallLimit
 from upstreams.errors import (
     UnusableAnswer,
     UpstreamError,
-    UpstreamNonsense,
+    UpstreamInvalidResponse,
     UpstreamRefused,
     UpstreamSkipped,
     UpstreamUnavailable,
@@ -138,10 +138,10 @@ class UpstreamSession:
         try:
             return parse(answer)
         except UnusableAnswer as unusable:
-            raise _Failure(UpstreamNonsense, str(unusable)) from unusable
+            raise _Failure(UpstreamInvalidResponse, str(unusable)) from unusable
         except Exception as error:  # an answer that no parser foresaw is this API's failure and nobody else's
             _log.exception("%s %s: the answer cannot be read", self.api, asked)
-            raise _Failure(UpstreamNonsense, f"the answer cannot be read ({type(error).__name__})") from error
+            raise _Failure(UpstreamInvalidResponse, f"the answer cannot be read ({type(error).__name__})") from error
 
     def _seconds_to_next_call(self) -> float:
         return self._limit.take() if self._limit else 0.0
@@ -164,7 +164,7 @@ class UpstreamSession:
         try:
             answer = self._caller.call("GET", self._base_url + asked, limits=limits, headers=self._headers)
         except AnswerTooLong as error:
-            raise _Failure(UpstreamNonsense, str(error), may_pass=False) from error
+            raise _Failure(UpstreamInvalidResponse, str(error), may_pass=False) from error
         except CallTimedOut as error:
             raise _Failure(UpstreamUnavailable, _one_line(str(error))) from error
         except NoConnection as error:
@@ -176,7 +176,9 @@ class UpstreamSession:
         try:
             return json.loads(answer.body)
         except (ValueError, RecursionError) as error:
-            raise _Failure(UpstreamNonsense, f"HTTP {answer.status} without JSON: {_excerpt(answer.body)}") from error
+            raise _Failure(
+                UpstreamInvalidResponse, f"HTTP {answer.status} without JSON: {_excerpt(answer.body)}"
+            ) from error
 
 
 class UpstreamClient:

@@ -10,7 +10,7 @@ from faulty_upstream import FaultyUpstream, Hang, Reply
 from half_hours import HALF_HOUR, UTC
 from upstream_payloads import data, each_half_hour, generation_row, national_row, period
 from upstreams.carbon_intensity import CarbonIntensityClient
-from upstreams.errors import UpstreamNonsense, UpstreamUnavailable
+from upstreams.errors import UpstreamInvalidResponse, UpstreamUnavailable
 from upstreams.results import Window
 from upstreams.session import RetryPolicy
 
@@ -77,7 +77,7 @@ def test_generation_of_another_week_is_no_answer() -> None:
     with (
         FaultyUpstream(answer) as upstream,
         client_of(upstream) as client,
-        pytest.raises(UpstreamNonsense, match="outside the time asked for"),
+        pytest.raises(UpstreamInvalidResponse, match="outside the time asked for"),
     ):
         client.generation(NOW)
 
@@ -134,7 +134,7 @@ def test_an_empty_piece_of_history_does_not_stop_the_others() -> None:
     with FaultyUpstream(*answers) as upstream, client_of(upstream) as client:
         chunks = client.national_between(start, SLOT, now=NOW)
         got = [next(chunks), next(chunks)]
-        with pytest.raises(UpstreamNonsense, match="2026-10-11T08:01Z"):
+        with pytest.raises(UpstreamInvalidResponse, match="2026-10-11T08:01Z"):
             next(chunks)
     assert [chunk.window.start for chunk in got] == [start + timedelta(days=14), start + timedelta(days=28)]
 

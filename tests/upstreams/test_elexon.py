@@ -26,7 +26,7 @@ from upstreams.elexon import (
     parse_demand_outturn,
     parse_market_index_price,
 )
-from upstreams.errors import UnusableAnswer, UpstreamNonsense, UpstreamRefused
+from upstreams.errors import UnusableAnswer, UpstreamInvalidResponse, UpstreamRefused
 from upstreams.results import FetchResult, Problem, ProblemKind, Window
 from upstreams.session import RetryPolicy
 
@@ -324,6 +324,6 @@ def test_an_empty_range_of_outturns_is_a_failure() -> None:
     with (
         FaultyUpstream(metadata_reply([])) as upstream,
         client_of(upstream) as client,
-        pytest.raises(UpstreamNonsense, match="no usable row"),
+        pytest.raises(UpstreamInvalidResponse, match="no usable row"),
     ):
         client.demand_outturn(SLOT - timedelta(hours=2), SLOT, now=NOW)

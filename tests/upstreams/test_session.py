@@ -15,7 +15,7 @@ from upstreams.call_limit import CallLimit
 from upstreams.errors import (
     UnusableAnswer,
     UpstreamError,
-    UpstreamNonsense,
+    UpstreamInvalidResponse,
     UpstreamRefused,
     UpstreamSkipped,
     UpstreamUnavailable,
@@ -105,9 +105,9 @@ def test_a_fault_that_passes_is_survived(fault: Answer) -> None:
     [
         (SERVER_ERROR, UpstreamUnavailable, "HTTP 500.*Requested resource not found"),
         (Reply(b"slow down", status=429), UpstreamUnavailable, "HTTP 429: slow down"),
-        (Reply(b"<html>Bad gateway</html>"), UpstreamNonsense, "without JSON: <html>Bad gateway</html>"),
-        (Reply(b""), UpstreamNonsense, "without JSON: an empty body"),
-        (Reply({"data": []}), UpstreamNonsense, "no usable row"),
+        (Reply(b"<html>Bad gateway</html>"), UpstreamInvalidResponse, "without JSON: <html>Bad gateway</html>"),
+        (Reply(b""), UpstreamInvalidResponse, "without JSON: an empty body"),
+        (Reply({"data": []}), UpstreamInvalidResponse, "no usable row"),
         (Reply({"data": [1]}, cut_after=4), UpstreamUnavailable, "connection failed: .*4 bytes read"),
         (Drop(), UpstreamUnavailable, "connection failed: .*closed connection without response"),
         (Hang(), UpstreamUnavailable, r"Read timed out\. \(read timeout=0\.2\)"),
@@ -167,7 +167,7 @@ def test_a_parser_that_fails_in_any_way_is_the_apis_failure(family: type[Excepti
     with (
         FaultyUpstream(GOOD) as upstream,
         session_to(upstream.url) as session,
-        pytest.raises(UpstreamNonsense, match=f"the answer cannot be read .{family.__name__}.") as failed,
+        pytest.raises(UpstreamInvalidResponse, match=f"the answer cannot be read .{family.__name__}.") as failed,
     ):
         session.fetch("/intensity", parse)
     assert str(failed.value).isprintable()
@@ -309,7 +309,7 @@ def test_an_answer_that_never_ends_is_cut_off() -> None:
     with (
         FaultyUpstream(long_one) as upstream,
         session_to(upstream.url, patience) as session,
-        pytest.raises(UpstreamNonsense, match="longer than 1,000 bytes"),
+        pytest.raises(UpstreamInvalidResponse, match="longer than 1,000 bytes"),
     ):
         session.fetch("/intensity", some_data)
     assert len(upstream.seen) == 1
