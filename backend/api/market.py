@@ -15,7 +15,7 @@ from beckn.catalogue import compute_catalogue
 from beckn.grid_reading import GridContext
 from beckn.messages import CatalogueDocument
 from supabase_client import Database
-from web.shared_question import SharedQuestion
+from web.shared_question import SingleFlight
 
 TAG = Tag(name="Market", description="The compute on offer")
 
@@ -29,7 +29,7 @@ def market_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBl
         grid = GridContext.model_validate(database.call("grid_context", {"p_now": now}, repeatable=True))
         return compute_catalogue(grid, now=now).model_dump_json().encode()
 
-    written = SharedQuestion(write, threading.Lock())
+    written = SingleFlight(write, threading.Lock())
 
     @endpoints.get("/catalog", summary="The compute on offer, in Beckn's words", responses={200: CatalogueDocument})
     def catalog(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters

@@ -21,7 +21,7 @@ from werkzeug.http import parse_etags
 from decisions.published import Output, PublishedDecisions
 from supabase_client import DatabaseError
 from web.problems import problem
-from web.shared_question import SharedQuestion
+from web.shared_question import SingleFlight
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -68,7 +68,7 @@ class NewestOutputs:
 
     def __init__(self, published: PublishedDecisions) -> None:
         self._published = published
-        self._questions: OrderedDict[Asked, SharedQuestion[ReadyAnswer]] = OrderedDict()
+        self._questions: OrderedDict[Asked, SingleFlight[ReadyAnswer]] = OrderedDict()
 
     def answer(self, asked: Asked) -> ReadyAnswer:
         """The answer as of some moment after the call began.
@@ -76,7 +76,7 @@ class NewestOutputs:
         Raises:
             DatabaseError: the database does not answer.
         """
-        question = self._questions.pop(asked, None) or SharedQuestion(self._finder(asked), BoundedSemaphore())
+        question = self._questions.pop(asked, None) or SingleFlight(self._finder(asked), BoundedSemaphore())
         self._questions[asked] = question
         if len(self._questions) > MOST_QUESTIONS:
             self._questions.popitem(last=False)

@@ -21,7 +21,7 @@ from gateway.threads import ThreadedDatabase
 from ontology import ComputeWorkload
 from stored_rows import read_each
 from supabase_client import Database, Order, Row, Where
-from web.shared_question import SharedQuestion
+from web.shared_question import SingleFlight
 
 TAG = Tag(name="Catalogue", description="The workloads that wait for compute")
 LEFT_OUT = "One that is stored but cannot be read is left out, and named in the header `Pylon-Unreadable`."
@@ -90,8 +90,8 @@ def catalogue_endpoints(database: ThreadedDatabase, clock: Callable[[], datetime
     """`/beckn/catalog`"""
     endpoints = APIBlueprint("catalogue", __name__, url_prefix="/beckn", abp_tags=[TAG])
 
-    def read_most(most: int) -> SharedQuestion[ReadyCatalogue]:
-        return SharedQuestion(
+    def read_most(most: int) -> SingleFlight[ReadyCatalogue]:
+        return SingleFlight(
             lambda _: database.run_apart(lambda database: ReadyCatalogue.read(database, most, clock())),
             BoundedSemaphore(),
         )

@@ -12,7 +12,7 @@ from supabase_client import DatabaseError
 Answer = TypeVar("Answer")
 
 
-class SharedQuestion(Generic[Answer]):
+class SingleFlight(Generic[Answer]):
     """A question whose answer takes a while. Who asked before it was put shares its answer; before it failed, its
     failure. So an answer is never older than its question, and however many ask, one at a time is worked out."""
 
