@@ -18,7 +18,7 @@ from machine import machine
 
 from decisions.context import DataCentre, Task
 from decisions.joint import JointPlan, plan_jointly
-from decisions.joint_problem import Assignment, Job, JointProblem, Surroundings, pose_problem
+from decisions.joint_problem import Assignment, Job, JointProblem, PlanInputs, pose_problem
 from decisions.joint_search import WorkingPlan
 from decisions.objective import Terms
 from decisions.signals import GridSignals
@@ -62,7 +62,7 @@ def main() -> None:
             print(f"| {count} | {kind} | {' | '.join(cells)} |", flush=True)
 
 
-def scenario(count: int, *, interruptible: float, fill: float, seed: int = 1) -> tuple[Sequence[Job], Surroundings]:
+def scenario(count: int, *, interruptible: float, fill: float, seed: int = 1) -> tuple[Sequence[Job], PlanInputs]:
     """Jobs of 8 to 256 GPUs for half an hour to twelve hours that may wait for six hours to two days."""
     rng = np.random.default_rng(seed)
     half_hours = np.arange(HALF_HOURS)
@@ -115,7 +115,7 @@ def scenario(count: int, *, interruptible: float, fill: float, seed: int = 1) ->
         )
         for region in range(DATA_CENTRES)
     )
-    return jobs, Surroundings(AS_OF, signals, centres)
+    return jobs, PlanInputs(AS_OF, signals, centres)
 
 
 def _in_turn(problem: JointProblem, order: Iterable[int]) -> Assignment:

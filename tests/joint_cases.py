@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from decision_contexts import HALF_HOUR, NOON, centre, context_json, task
 from decisions.context import DataCentre, DecisionContext, Task
-from decisions.joint_problem import Job, Surroundings
+from decisions.joint_problem import Job, PlanInputs
 from decisions.signals import read_signals
 
 MINUTE = timedelta(minutes=1)
@@ -34,12 +34,12 @@ class Case(NamedTuple):
     context: DecisionContext
     jobs: list[Job]
 
-    def surroundings(self) -> Surroundings:
+    def surroundings(self) -> PlanInputs:
         return surroundings(self.context)
 
 
-def surroundings(context: DecisionContext) -> Surroundings:
-    return Surroundings(context.as_of, read_signals(context), context.data_centres)
+def surroundings(context: DecisionContext) -> PlanInputs:
+    return PlanInputs(context.as_of, read_signals(context), context.data_centres)
 
 
 def a_job(

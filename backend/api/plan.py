@@ -25,7 +25,7 @@ from api.what_if import (
 from api.workloads import WorkloadSubmission, WrittenTime
 from decisions.freshness import signal_states
 from decisions.joint import DEFAULT_TIME_LIMIT_S, plan_jointly
-from decisions.joint_problem import MOST_JOBS, Job, ProblemTooLarge, Surroundings
+from decisions.joint_problem import MOST_JOBS, Job, PlanInputs, ProblemTooLarge
 from decisions.output import DecisionOutput
 from decisions.publication import publish
 from decisions.scoring import decide
@@ -121,7 +121,7 @@ def plan_endpoints(
             try:
                 plan = plan_jointly(
                     jobs,
-                    Surroundings(context.as_of, signals, context.data_centres),
+                    PlanInputs(context.as_of, signals, context.data_centres),
                     monotonic=monotonic,
                     policy=body.policy,
                     carbon_price_gbp_per_t=carbon_price_gbp_per_t,

@@ -13,7 +13,7 @@ from datetime import datetime
 from decisions.baselines import Baseline, run_now_at_greenest, run_now_at_home
 from decisions.feasibility import Constraint, Violation
 from decisions.joint_options import Placement
-from decisions.joint_problem import Job, JointProblem, PosedJob, Surroundings, pose_problem
+from decisions.joint_problem import Job, JointProblem, PlanInputs, PosedJob, pose_problem
 from decisions.joint_search import WorkingPlan
 from decisions.joint_solver import Method, Solved, solve
 from decisions.joint_stopwatch import TimeBudget
@@ -135,7 +135,7 @@ class JointPlan:
 
 def plan_jointly(
     jobs: Sequence[Job],
-    surroundings: Surroundings,
+    surroundings: PlanInputs,
     *,
     monotonic: Callable[[], float],
     policy: Policy = Policy.BALANCED,

@@ -49,7 +49,7 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False)
-class Surroundings:
+class PlanInputs:
     """Where and when jobs may run."""
 
     as_of: datetime
@@ -119,7 +119,7 @@ class Assignment:
         return (self.left_out_weight, self.objective_gbp) < (other.left_out_weight, other.objective_gbp)
 
 
-def pose_problem(jobs: Sequence[Job], surroundings: Surroundings, terms: Terms) -> JointProblem:
+def pose_problem(jobs: Sequence[Job], surroundings: PlanInputs, terms: Terms) -> JointProblem:
     """Work out every job's options.
 
     The order of jobs and data centres changes nothing: they are put in the order of their ids.

@@ -24,8 +24,8 @@ from decisions.joint_problem import (
     MOST_CANDIDATES,
     MOST_JOBS,
     Job,
+    PlanInputs,
     ProblemTooLarge,
-    Surroundings,
     pose_problem,
     whole_watts,
 )
@@ -44,7 +44,7 @@ def no_time_passes() -> float:
     return 0.0
 
 
-def planned(jobs: list[Job], where: Surroundings, **options: Any) -> JointPlan:
+def planned(jobs: list[Job], where: PlanInputs, **options: Any) -> JointPlan:
     """A plan with more time than anything here takes, on a machine however slow."""
     return plan_jointly(jobs, where, **{"monotonic": no_time_passes, "time_limit_s": 10_000, **options})
 
@@ -68,7 +68,7 @@ def places(plan: JointPlan) -> dict[str, object]:
     }
 
 
-def crowded(jobs: int, seed: int = 0, *, interruptible: float = 0.0) -> tuple[list[Job], Surroundings]:
+def crowded(jobs: int, seed: int = 0, *, interruptible: float = 0.0) -> tuple[list[Job], PlanInputs]:
     """Many jobs that want the same cheap hours of the next day in three places."""
     rng = random.Random(seed)
     hours = [100 + 80 * ((number // 8) % 3) + rng.randint(0, 20) for number in range(48)]
@@ -249,7 +249,7 @@ def test_a_larger_plan_keeps_every_constraint_and_certifies_its_gap() -> None:
     keeps_all_constraints(plan, where.centres, where)
 
 
-def keeps_all_constraints(plan: JointPlan, centres: Any, where: Surroundings) -> None:
+def keeps_all_constraints(plan: JointPlan, centres: Any, where: PlanInputs) -> None:
     """Every placed job keeps its own constraints, and together they keep the capacity of every half-hour."""
     used_w: dict[tuple[str, datetime], int] = {}
     by_id = {centre.dc_id: centre for centre in centres}
