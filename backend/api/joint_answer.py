@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from decisions import output
 from decisions.freshness import SignalState
-from decisions.joint import Comparison, JointPlan, LeftOutJob, PlacedJob, SiteCapacity, Wish
+from decisions.joint import Comparison, JointPlan, LeftOutJob, PlacedJob, Preferred, SiteCapacity
 from decisions.joint_solver import Method
 from decisions.outcomes import Totals
 from decisions.publication import published_breakdown, published_violation, tidy
@@ -194,7 +194,7 @@ def _left_out(job: LeftOutJob) -> JobAnswer:
     )
 
 
-def _wish(wish: Wish) -> WishAnswer:
+def _wish(wish: Preferred) -> WishAnswer:
     return WishAnswer(
         dc_id=wish.dc_id,
         start=wish.start,

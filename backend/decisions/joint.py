@@ -28,7 +28,7 @@ SOLVER_SHARE = 0.9
 
 
 @dataclass(frozen=True)
-class Wish:
+class Preferred:
     """Where and when a job would run if it were alone, and what the capacity there is worth to the others."""
 
     dc_id: str
@@ -46,7 +46,7 @@ class PlacedJob:
     outcome: Outcome
     capacity_price_gbp: float
     """What the capacity that it takes is worth by the prices of capacity; no part of its J."""
-    wish: Wish | None
+    wish: Preferred | None
     """Where it would rather be; None where it is there."""
 
     @property
@@ -218,7 +218,7 @@ def _placed(
     wish = None
     if alone.objective_gbp < placement.objective_gbp:
         start = options.outcome(alone).stretches[0].start
-        wish = Wish(_dc_id(problem, alone.site), start, alone.objective_gbp, priced_gbp(alone))
+        wish = Preferred(_dc_id(problem, alone.site), start, alone.objective_gbp, priced_gbp(alone))
     outcome = options.outcome(placement)
     return PlacedJob(posed.job, _dc_id(problem, placement.site), outcome, priced_gbp(placement), wish)
 
