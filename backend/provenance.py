@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from vocabulary import SignalSource, Word
+from vocabulary import SignalSource, StrEnum
 
 
-class SignalName(Word):
+class SignalName(StrEnum):
     WHOLESALE_PRICE = "wholesale_price"
     GRID_STRESS = "grid_stress"
     CARBON_INTENSITY = "carbon_intensity"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from enum import Enum
 
 
-class Word(str, Enum):
+class StrEnum(str, Enum):
     """An enum whose members are, and print as, their own text."""
 
     def __str__(self) -> str:
         return str(self.value)
 
 
-class WorkloadType(Word):
+class WorkloadType(StrEnum):
     TRAINING_RUN = "TRAINING_RUN"
     INFERENCE_BATCH = "INFERENCE_BATCH"
     RAG_QUERY = "RAG_QUERY"
@@ -21,14 +21,14 @@ class WorkloadType(Word):
     OTHER = "OTHER"
 
 
-class Urgency(Word):
+class Urgency(StrEnum):
     LOW = "LOW"
     MEDIUM = "MEDIUM"
     HIGH = "HIGH"
     CRITICAL = "CRITICAL"
 
 
-class WorkloadStatus(Word):
+class WorkloadStatus(StrEnum):
     PENDING = "PENDING"
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
@@ -40,14 +40,14 @@ class WorkloadStatus(Word):
     CANCELLED = "CANCELLED"
 
 
-class DataCentreStatus(Word):
+class DataCentreStatus(StrEnum):
     ACTIVE = "ACTIVE"
     MAINTENANCE = "MAINTENANCE"
     OFFLINE = "OFFLINE"
     CONSTRAINED = "CONSTRAINED"
 
 
-class SignalSource(Word):
+class SignalSource(StrEnum):
     """Where a stored number came from.
 
     `MODELLED` is a curve of ours through or anchored on real figures; `SYNTHETIC` is invented without any.
@@ -60,7 +60,7 @@ class SignalSource(Word):
     SYNTHETIC = "synthetic"
 
 
-class CarbonIndex(Word):
+class CarbonIndex(StrEnum):
     """The Carbon Intensity API's words for an intensity."""
 
     VERY_LOW = "very low"
@@ -70,7 +70,7 @@ class CarbonIndex(Word):
     VERY_HIGH = "very high"
 
 
-class Fuel(Word):
+class Fuel(StrEnum):
     """The nine fuels of the Carbon Intensity API's generation mix."""
 
     BIOMASS = "biomass"
@@ -84,7 +84,7 @@ class Fuel(Word):
     WIND = "wind"
 
 
-class Policy(Word):
+class Policy(StrEnum):
     """What a user may ask a decision to favour."""
 
     BALANCED = "balanced"

@@ -15,12 +15,12 @@ from beckn.messages import BecknObject
 from beckn.signing import SIGNED_HEADERS
 from beckn.values import Omittable
 from printable import printable
-from vocabulary import Word
+from vocabulary import StrEnum
 
 log = logging.getLogger(__name__)
 
 
-class ErrorCode(Word):
+class ErrorCode(StrEnum):
     """Beckn's error codes, of those that can happen here."""
 
     INVALID_REQUEST = "30000"

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from beckn.values import Decimals, Duration, Gps, HttpUri, Identity, Omittable, Timestamp, Uuid, decimal_text
 from half_hours import rfc3339
-from vocabulary import Word
+from vocabulary import StrEnum
 
 DOMAIN = "beckn.one:DEG:compute-energy:1.0"
 VERSION: Final = "1.1.0"
@@ -215,7 +215,7 @@ class Fulfillment(BecknObject):
     tags: Omittable[tuple[TagGroup, ...]] = None
 
 
-class PaymentType(Word):
+class PaymentType(StrEnum):
     PRE_ORDER = "PRE-ORDER"
     PRE_FULFILLMENT = "PRE-FULFILLMENT"
     ON_FULFILLMENT = "ON-FULFILLMENT"
@@ -315,7 +315,7 @@ def _refuse_repeats(kind: str, identities: Iterable[str | None]) -> None:
             seen.add(identity)
 
 
-class Action(Word):
+class Action(StrEnum):
     SEARCH = "search"
     ON_SEARCH = "on_search"
     SELECT = "select"

@@ -19,7 +19,7 @@ from beckn.messages import Action, Context
 from beckn.subscribers import Role
 from beckn.values import UtcDatetime
 from supabase_client import Database, Row
-from vocabulary import Word
+from vocabulary import StrEnum
 
 # Longer than a call may take (outgoing_calls.WHOLE_CALL_S), and much shorter than a message's usual ttl: what a
 # killed process had in hand is delivered by another in time.
@@ -99,7 +99,7 @@ class OutboxClaims(BaseModel):
     next_due_seconds: float | None
 
 
-class Outcome(Word):
+class Outcome(StrEnum):
     """How an attempt ended: taken; to be tried again; the same, and its recipient was not reached; given up."""
 
     DELIVERED = "delivered"
@@ -108,7 +108,7 @@ class Outcome(Word):
     DEAD = "dead"
 
 
-class Settled(Word):
+class Settled(StrEnum):
     """What became of a message after an attempt. `FENCED`: somebody else has it now."""
 
     DELIVERED = "delivered"

@@ -25,7 +25,7 @@ from datetime import datetime, timedelta
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from vocabulary import Word
+from vocabulary import StrEnum
 
 ALGORITHM = "ed25519"
 SIGNED_HEADERS = "(created) (expires) digest"
@@ -43,7 +43,7 @@ _PARAMETER = re.compile(r'\s*([A-Za-z]+)\s*=\s*(?:"([^"]*)"|([0-9]+))\s*(?:,|$)'
 _UNIX_TIME = re.compile(r"[0-9]{1,12}")
 
 
-class SignatureProblem(Word):
+class SignatureProblem(StrEnum):
     MISSING = "missing"
     MALFORMED = "malformed"
     ALGORITHM = "algorithm"

@@ -17,7 +17,7 @@ from beckn.messages import BecknObject, Subscriber
 from beckn.sender_limits import UnknownKeys
 from beckn.values import KEY_ID, HttpUri, KeyId, Omittable, Timestamp, canonical_key_id
 from supabase_client import Database, Order, Row, Where
-from vocabulary import Word
+from vocabulary import StrEnum
 
 REMEMBERED_FOR_S = 60.0
 MOST_REMEMBERED = 10_000
@@ -27,7 +27,7 @@ _TABLE = "beckn_subscribers"
 _SUBSCRIBER_ID = re.compile(r"[A-Za-z0-9._:/-]{1,200}")
 
 
-class Role(Word):
+class Role(StrEnum):
     """Buyer's platform, provider's platform, gateway."""
 
     BAP = "BAP"
@@ -35,7 +35,7 @@ class Role(Word):
     BG = "BG"
 
 
-class SubscriptionStatus(Word):
+class SubscriptionStatus(StrEnum):
     INITIATED = "INITIATED"
     UNDER_SUBSCRIPTION = "UNDER_SUBSCRIPTION"
     SUBSCRIBED = "SUBSCRIBED"

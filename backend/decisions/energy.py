@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from decisions.context import Task
-from vocabulary import Word, WorkloadType
+from vocabulary import StrEnum, WorkloadType
 
 # NVIDIA H100 SXM: up to 700 W. At 80 % and with 0.4 kW of host for each GPU an eight-GPU node draws 7.7 kW,
 # as such nodes were measured to draw in training: 76 % of their rated 10.2 kW (Newkirk et al. 2025,
@@ -53,7 +53,7 @@ SHORTEST = timedelta(seconds=1)
 LONGEST = timedelta(days=36_525)
 
 
-class EnergyBasis(Word):
+class EnergyBasis(StrEnum):
     """What the energy of a workload was worked out from."""
 
     STATED = "stated"

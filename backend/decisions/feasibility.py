@@ -26,7 +26,7 @@ from decisions.objective import Candidates
 from decisions.runs import HALF_HOUR_US, HOUR_US, MICROSECOND, Booleans, Integers
 from decisions.signals import GridSignals
 from half_hours import HALF_HOUR, rfc3339
-from vocabulary import DataCentreStatus, Urgency, Word
+from vocabulary import DataCentreStatus, StrEnum, Urgency
 
 # At 0.95 national demand is above 43.5 GW, which only the coldest evenings reach: what can wait, waits.
 NO_RUN_STRESS = 0.95
@@ -37,7 +37,7 @@ MONEY_TOLERANCE_GBP = 1e-9
 LATEST_MOMENT = datetime.max.replace(microsecond=0, tzinfo=timezone.utc)
 
 
-class Constraint(Word):
+class Constraint(StrEnum):
     STATUS = "status"
     FREE_CAPACITY = "free_capacity"
     FORECAST_HORIZON = "forecast_horizon"

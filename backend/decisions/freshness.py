@@ -16,12 +16,12 @@ from decisions.context import DecisionContext
 from decisions.runs import Floats
 from decisions.signals import GridSignals
 from provenance import SignalName, in_a_row, is_invented, origin_remarks, signal_title
-from vocabulary import SignalSource, Word
+from vocabulary import SignalSource, StrEnum
 
 STALE_AFTER = timedelta(hours=2)
 
 
-class Freshness(Word):
+class Freshness(StrEnum):
     """`UNDATED`: nothing says when it was fetched. `INVENTED`: none of it ever was."""
 
     FRESH = "fresh"

@@ -8,14 +8,14 @@ import socket
 import threading
 
 from supabase_client import Database, DatabaseError
-from vocabulary import Word
+from vocabulary import StrEnum
 
 AGENT_TYPE = "GATEWAY"
 
 _log = logging.getLogger(__name__)
 
 
-class AgentState(Word):
+class AgentState(StrEnum):
     """`DETERMINISTIC`: no model decides, by choice or because it fails; the state's detail says which."""
 
     STARTED = "STARTED"

@@ -23,7 +23,7 @@ from decisions.joint_exact import FEW_VARIABLES, MOST_VARIABLES, best_plan, fewe
 from decisions.joint_problem import Assignment, JointProblem
 from decisions.joint_search import LocalSearch, each_alone, greedy
 from decisions.joint_stopwatch import TimeBudget
-from vocabulary import Word
+from vocabulary import StrEnum
 
 # Shares of the time left that each step may take.
 LEFT_OUT_SHARE = 0.2
@@ -32,7 +32,7 @@ QUICK_EXACT_SHARE = 0.3
 SEARCH_SHARE = 0.5
 
 
-class Method(Word):
+class Method(StrEnum):
     """How the plan was found, and thereby what is known of it."""
 
     ALONE = "each_alone"

@@ -31,7 +31,7 @@ from outgoing.failures import AnswerTooLong, CallTimedOut, NoConnection
 from outgoing.httpx_transport import bounded_client, unused_async_client
 from printable import LONGEST_REASON, printable
 from settings import Settings
-from vocabulary import Word
+from vocabulary import StrEnum
 
 if TYPE_CHECKING:
     import httpx
@@ -87,7 +87,7 @@ class ModelAnswer:
         return any(judgement.score is not None for judgement in self.judgements.values())
 
 
-class ModelState(Word):
+class ModelState(StrEnum):
     UNTRIED = "untried"
     ANSWERING = "answering"
     FAILING = "failing"

@@ -12,12 +12,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vocabulary import CarbonIndex, Policy, Urgency, Word, WorkloadStatus, WorkloadType
+from vocabulary import CarbonIndex, Policy, StrEnum, Urgency, WorkloadStatus, WorkloadType
 
 Score = Annotated[float, Field(ge=0, le=100)]
 
 
-class Scorer(Word):
+class Scorer(StrEnum):
     """Who set `suitability_score`."""
 
     DETERMINISTIC = "deterministic"

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 from half_hours import as_utc
 from stored_rows import read_each
 from supabase_client import Row
-from vocabulary import Word
+from vocabulary import StrEnum
 
 
 class Calls(Protocol):
@@ -74,7 +74,7 @@ class Acknowledgement(_Answer):
     cleared: bool
 
 
-class ContextState(Word):
+class ContextState(StrEnum):
     IN_WORK = "in_work"
     DECIDED = "decided"
     NONE = "none"

@@ -21,7 +21,7 @@ from decisions.context import DecisionContext, Task
 from half_hours import as_utc
 from printable import LONGEST_REASON, printable
 from supabase_client import Database, Row
-from vocabulary import Word, WorkloadStatus
+from vocabulary import StrEnum, WorkloadStatus
 
 UtcDatetime = Annotated[AwareDatetime, AfterValidator(as_utc)]
 
@@ -33,7 +33,7 @@ class _Answer(BaseModel):
 Answer = TypeVar("Answer", bound=_Answer)
 
 
-class NotificationReason(Word):
+class NotificationReason(StrEnum):
     SUBMITTED = "submitted"
     RECONSIDERED = "reconsidered"
 
@@ -78,7 +78,7 @@ class Claims(_Answer):
     died: tuple[ClosedNotification, ...]
 
 
-class PublishState(Word):
+class PublishState(StrEnum):
     """`ALREADY`: by an earlier call with the same lease. `FENCED`: the lease was lost and nothing is stored.
     `WITHDRAWN`: the workload no longer waits, so the notification is closed without a decision. `UNCHANGED`: asked
     again, the answer is that of the newest decision, so it is no new one."""
@@ -99,7 +99,7 @@ class PublishResult(_Answer):
     sequence: int | None
 
 
-class FailureState(Word):
+class FailureState(StrEnum):
     RETRY = "retry"
     DEAD = "dead"
     FENCED = "fenced"

@@ -10,14 +10,14 @@ import ipaddress
 
 from outgoing.failures import AddressRefused
 from outgoing.name_lookups import NameLookups
-from vocabulary import Word
+from vocabulary import StrEnum
 
 _LOOKUPS = NameLookups()
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 
 
-class AddressPolicy(Word):
+class AddressPolicy(StrEnum):
     """Which addresses may be called."""
 
     PUBLIC = "public"

@@ -29,10 +29,10 @@ from datetime import date
 
 from half_hours import LONDON, settlement_period_start, settlement_periods_in
 from upstreams.demand import NationalDemand
-from vocabulary import Word
+from vocabulary import StrEnum
 
 
-class CardinalKind(Word):
+class CardinalKind(StrEnum):
     FIXED = "F"
     TROUGH = "T"
     PEAK = "P"

@@ -9,10 +9,10 @@ from typing import Generic, Protocol, TypeVar
 
 from half_hours import HALF_HOUR, half_hour_of, half_hours, rfc3339
 from upstreams.errors import UnusableAnswer
-from vocabulary import Word
+from vocabulary import StrEnum
 
 
-class ProblemKind(Word):
+class ProblemKind(StrEnum):
     MALFORMED_ROW = "malformed row"
     MALFORMED_TIME = "malformed time"
     OFF_THE_HALF_HOUR = "not on a half-hour"

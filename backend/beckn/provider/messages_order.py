@@ -34,7 +34,7 @@ from beckn.messages import (
     Time,
 )
 from beckn.values import Decimals, Duration, Identity, Omittable, Timestamp, Uuid
-from vocabulary import Word
+from vocabulary import StrEnum
 
 LEAST_GPU_MINUTES = Decimal("0.001")
 MOST_GPU_MINUTES = 10_000_000
@@ -42,13 +42,13 @@ LONGEST_AMOUNT = 40
 """Characters of an amount: more than any that is paid or measured here has."""
 
 
-class OrderStatus(Word):
+class OrderStatus(StrEnum):
     ACTIVE = "ACTIVE"
     COMPLETE = "COMPLETE"
     CANCELLED = "CANCELLED"
 
 
-class FulfillmentStateCode(Word):
+class FulfillmentStateCode(StrEnum):
     """What becomes of an order; docs/beckn_provider.md has the way through."""
 
     SCHEDULED = "SCHEDULED"
@@ -58,12 +58,12 @@ class FulfillmentStateCode(Word):
     CANCELLED = "CANCELLED"
 
 
-class CancelledBy(Word):
+class CancelledBy(StrEnum):
     CONSUMER = "CONSUMER"
     PROVIDER = "PROVIDER"
 
 
-class PaymentStatus(Word):
+class PaymentStatus(StrEnum):
     PAID = "PAID"
     NOT_PAID = "NOT-PAID"
 

@@ -30,10 +30,10 @@ from beckn.provider.stored_orders import (
 )
 from half_hours import from_rfc3339
 from supabase_client import Database, Order, Row, Where
-from vocabulary import Word, WorkloadStatus
+from vocabulary import StrEnum, WorkloadStatus
 
 
-class Placing(Word):
+class Placing(StrEnum):
     """How a confirm ended."""
 
     PLACED = "placed"
@@ -48,7 +48,7 @@ class Placing(Word):
     SHARE_HELD = "share_held"
 
 
-class Changing(Word):
+class Changing(StrEnum):
     """How a step of an order ended. `FENCED`: another process has it, nothing is stored."""
 
     CHANGED = "changed"

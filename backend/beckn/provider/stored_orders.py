@@ -23,7 +23,7 @@ from beckn.provider.quotes import QuotedLine, total_gbp
 from beckn.values import UtcDatetime
 from decisions.context import Task
 from supabase_client import Row
-from vocabulary import Word, WorkloadStatus
+from vocabulary import StrEnum, WorkloadStatus
 
 WAITING = frozenset({FulfillmentStateCode.SCHEDULED, FulfillmentStateCode.DEFERRED})
 """States in which an order can still be moved and cancelled."""
@@ -82,13 +82,13 @@ class OrderTerms(QuoteTerms):
     """Of the confirm: what unsolicited callbacks are part of."""
 
 
-class DeferralReason(Word):
+class DeferralReason(StrEnum):
     GRID_STRESS = "GRID_STRESS"
     CARBON = "CARBON"
     BUYER = "BUYER"
 
 
-class RequestedBy(Word):
+class RequestedBy(StrEnum):
     BAP = "BAP"
     BPP = "BPP"
 
