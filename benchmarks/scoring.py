@@ -22,7 +22,7 @@ from machine import machine
 from decisions.context import DecisionContext
 from decisions.evaluation import evaluate
 from decisions.objective import Sites, Terms
-from decisions.publication import publish
+from decisions.publication import build_output
 from decisions.scoring import decide
 from decisions.signals import read_signals
 from vocabulary import Policy
@@ -108,7 +108,7 @@ def measure(data_centres: int, seconds: float) -> tuple[float, float, float, flo
     signals = read_signals(context)
     sites, terms = Sites.of(context.data_centres, signals), Terms.of(Policy.BALANCED)
     decision = decide(context)
-    output = publish(decision, generated_at=AS_OF)
+    output = build_output(decision, generated_at=AS_OF)
 
     def answer() -> tuple[int, int] | None:
         return evaluate(context.task, context.as_of, signals, sites, terms).answer()
@@ -116,7 +116,7 @@ def measure(data_centres: int, seconds: float) -> tuple[float, float, float, flo
     return (
         median_ms(answer, seconds),
         median_ms(lambda: decide(context), seconds),
-        median_ms(lambda: publish(decision, generated_at=AS_OF), seconds),
+        median_ms(lambda: build_output(decision, generated_at=AS_OF), seconds),
         median_ms(output.model_dump_json, seconds),
     )
 

@@ -23,7 +23,7 @@ from machine import machine
 from api.what_if import read_context
 from api_server import create_app
 from decisions.context import Task
-from decisions.publication import publish
+from decisions.publication import build_output
 from decisions.scoring import decide
 from settings import load_settings
 from supabase_client import Database, open_database
@@ -90,7 +90,7 @@ def _parts(database: Database, requests: int) -> dict[str, list[float]]:
         read_context(database, task, now=now, at=None)
 
     def write() -> None:
-        publish(decide(context), generated_at=now).model_dump_json()
+        build_output(decide(context), generated_at=now).model_dump_json()
 
     return {
         "of it the read of the grid": _times_ms(read, requests),

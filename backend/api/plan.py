@@ -27,7 +27,7 @@ from decisions.freshness import signal_states
 from decisions.joint import DEFAULT_TIME_LIMIT_S, plan_jointly
 from decisions.joint_problem import MOST_JOBS, Job, PlanInputs, ProblemTooLarge
 from decisions.output import DecisionOutput
-from decisions.publication import publish
+from decisions.publication import build_output
 from decisions.scoring import decide
 from decisions.signals import read_signals
 from supabase_client import Database
@@ -100,7 +100,7 @@ def plan_endpoints(
         decision = decide(
             context, policy=query.policy, carbon_price_gbp_per_t=carbon_price_gbp_per_t, observed_at=now
         )
-        return answer(publish(decision, generated_at=now))
+        return answer(build_output(decision, generated_at=now))
 
     @endpoints.post(
         "/batch",

@@ -33,7 +33,7 @@ class Judgement:
     sentence: str
 
 
-def publish(
+def build_output(
     decision: Decision,
     *,
     generated_at: datetime,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from decisions.context import DecisionContext, UtcDatetime
 from decisions.output import DataCentreOption, DecisionOutput, Scorer
-from decisions.publication import Judgement, publish
+from decisions.publication import Judgement, build_output
 from decisions.queue import DecisionRecord, Lease
 from decisions.scoring import SCORER_VERSION, Decision, decide
 from supabase_client import Row
@@ -34,7 +34,7 @@ class DecidedWith(BaseModel):
 
 def output_of(decision: Decision, decided_with: DecidedWith, *, sequence: int | None = None) -> DecisionOutput:
     """The published output of a decision."""
-    return publish(
+    return build_output(
         decision,
         generated_at=decided_with.generated_at,
         judgements=decided_with.judgements,

@@ -16,7 +16,7 @@ from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from decisions.context import DecisionContext
 from decisions.output import DecisionOutput
-from decisions.publication import publish
+from decisions.publication import build_output
 from decisions.scoring import decide
 from grid_world import (
     NOW,
@@ -99,7 +99,7 @@ def test_a_plan_says_what_a_stored_workload_is_told(api: Client, postgres: Postg
     store_data_centres(postgres, [data_centre(number) for number in (1, 2, 3)])
     submit(postgres, workload("stored", deadline=NOW + timedelta(hours=9)))
     context = postgres.call("decision_context", {"p_job_id": "stored", "p_now": NOW})
-    told = publish(decide(DecisionContext.model_validate(context)), generated_at=NOW).model_dump(mode="json")
+    told = build_output(decide(DecisionContext.model_validate(context)), generated_at=NOW).model_dump(mode="json")
     stated = {"deadline": rfc3339(NOW + timedelta(hours=9))}
     output = planned(api, stated | {key: value for key, value in workload("stored").items() if value is not None})
     for part in ("data_centre_options", "task", "decision"):

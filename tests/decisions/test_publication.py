@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from decision_contexts import NOON, a_context, centre, context_json, random_context_json, task
 from decisions.context import DecisionContext
 from decisions.output import DecisionOutput, FigureSources, Scorer
-from decisions.publication import Judgement, publish
+from decisions.publication import Judgement, build_output
 from decisions.scoring import SCORER_VERSION, decide
 from vocabulary import Policy
 
@@ -28,7 +28,7 @@ seeds = st.integers(min_value=0, max_value=2**32)
 
 def published(judgements: dict[str, Judgement] | None = None, **parts: Any) -> DecisionOutput:
     context = a_context(**{"centres": SITES, **parts})
-    return publish(decide(context), generated_at=GENERATED_AT, judgements=judgements)
+    return build_output(decide(context), generated_at=GENERATED_AT, judgements=judgements)
 
 
 def order(output: DecisionOutput) -> list[str]:
@@ -85,7 +85,7 @@ def full_document() -> dict[str, Any]:
 
 def test_every_fact_equals_the_contexts() -> None:
     document = full_document()
-    output = publish(decide(DecisionContext.model_validate(document)), generated_at=GENERATED_AT)
+    output = build_output(decide(DecisionContext.model_validate(document)), generated_at=GENERATED_AT)
     stored = {site["dc_id"]: site for site in document["data_centres"]}
     present = {region["region_id"]: region["current"] for region in document["regional"]}
     assert sorted(order(output)) == sorted(stored)
@@ -109,7 +109,7 @@ def test_every_fact_equals_the_contexts() -> None:
 
 
 def test_the_generation_mix_is_the_regions_with_everything_else_under_other() -> None:
-    output = publish(decide(DecisionContext.model_validate(full_document())), generated_at=GENERATED_AT)
+    output = build_output(decide(DecisionContext.model_validate(full_document())), generated_at=GENERATED_AT)
     mixes = {option.dc_id: option.energy_profile.generation_mix for option in output.data_centre_options}
     assert mixes["DC-1"].model_dump() == {
         "wind_pct": 31.2,
@@ -143,7 +143,7 @@ def synthetic_document() -> dict[str, Any]:
 
 
 def test_each_option_says_where_its_present_figures_come_from() -> None:
-    output = publish(decide(DecisionContext.model_validate(synthetic_document())), generated_at=GENERATED_AT)
+    output = build_output(decide(DecisionContext.model_validate(synthetic_document())), generated_at=GENERATED_AT)
     sources = {option.dc_id: option.energy_profile.sources for option in output.data_centre_options}
     assert sources["DC-1"] == FigureSources(
         carbon_intensity="synthetic", grid_stress="modelled", wholesale_price="modelled", generation_mix="synthetic"
@@ -154,7 +154,7 @@ def test_each_option_says_where_its_present_figures_come_from() -> None:
 def test_a_rationale_says_what_it_rests_on_that_no_source_gave_even_a_models() -> None:
     decision = decide(DecisionContext.model_validate(synthetic_document()))
     judged = {"DC-1": Judgement(50, "I like it.")}
-    output = publish(decision, generated_at=GENERATED_AT, judgements=judged)
+    output = build_output(decision, generated_at=GENERATED_AT, judgements=judged)
     rationales = {option.dc_id: option.rationale for option in output.data_centre_options}
     invented = "invented (synthetic) figures of the carbon intensity of Region 13 (region 13)"
     assert rationales["DC-1"] == f"I like it. This rests on {invented} and modelled figures of the grid stress."
@@ -164,7 +164,7 @@ def test_a_rationale_says_what_it_rests_on_that_no_source_gave_even_a_models() -
 
 def test_the_metadata_say_who_decided_from_what() -> None:
     decision = decide(a_context(), policy=Policy.CARBON, carbon_price_gbp_per_t=250)
-    output = publish(
+    output = build_output(
         decision,
         generated_at=GENERATED_AT,
         scorer=Scorer.GEMINI,
@@ -199,7 +199,7 @@ def test_warnings_name_stale_signals_and_assumed_energy() -> None:
 def test_a_replayed_context_gives_the_same_bytes(seed: int, policy: Policy) -> None:
     document = random_context_json(random.Random(seed))
     replays = {
-        publish(
+        build_output(
             decide(DecisionContext.model_validate_json(text), policy=policy, carbon_price_gbp_per_t=80),
             generated_at=GENERATED_AT,
         ).model_dump_json()
@@ -212,7 +212,7 @@ def test_a_replayed_context_gives_the_same_bytes(seed: int, policy: Policy) -> N
 @settings(max_examples=100, deadline=None)
 def test_the_published_breakdown_adds_up_and_the_options_stand_best_first(seed: int) -> None:
     context = DecisionContext.model_validate(random_context_json(random.Random(seed)))
-    output = publish(decide(context), generated_at=GENERATED_AT)
+    output = build_output(decide(context), generated_at=GENERATED_AT)
     scores = [option.suitability_score for option in output.data_centre_options]
     assert scores == sorted(scores, reverse=True)
     for option in output.data_centre_options:

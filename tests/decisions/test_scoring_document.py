@@ -14,7 +14,7 @@ import pytest
 from decisions import energy, feasibility, objective, suitability
 from decisions.context import DecisionContext
 from decisions.output import DecisionOutput
-from decisions.publication import publish
+from decisions.publication import build_output
 from decisions.scoring import decide
 from vocabulary import Policy, Urgency, WorkloadType
 
@@ -62,7 +62,7 @@ def output() -> DecisionOutput:
         }
     )
     decision = decide(context, carbon_price_gbp_per_t=INPUT["carbon_price_gbp_per_t"], policy=Policy(INPUT["policy"]))
-    return publish(decision, generated_at=GENERATED_AT)
+    return build_output(decision, generated_at=GENERATED_AT)
 
 
 def figure(output: DecisionOutput, path: str) -> Any:
