@@ -10,7 +10,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from api.parameters import NoParameters
+from api.parameters import NoParameters, StrictQuery
 from half_hours import half_hour_of
 from objects import read_rows
 from ontology import GridSignal, Moment, RegionalGridSignal
@@ -63,7 +63,7 @@ class RegionsNow(BaseModel):
     regions: list[RegionNow]
 
 
-class ForecastQuery(NoParameters):
+class ForecastQuery(StrictQuery):
     region_id: int | None = Field(
         None,
         ge=1,

@@ -15,7 +15,7 @@ CACHE_BUSTER = "_"
 """What some clients add to an address, with the time, so that no cache knows it."""
 
 
-class NoParameters(BaseModel):
+class StrictQuery(BaseModel):
     """Refuses query parameters by their names, rather than ignoring a misspelt one; but for a cache-buster."""
 
     model_config = ConfigDict(extra="forbid")
@@ -38,7 +38,11 @@ class NoParameters(BaseModel):
         return super().model_json_schema()
 
 
-class Paged(NoParameters):
+class NoParameters(StrictQuery):
+    """Of an endpoint that takes none."""
+
+
+class Paged(StrictQuery):
     """A page of a list."""
 
     limit: int = Field(100, ge=1, le=1000, description="How many to answer at most")

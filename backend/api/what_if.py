@@ -11,7 +11,7 @@ from uuid import uuid4
 import numpy as np
 from pydantic import Field
 
-from api.parameters import NoParameters
+from api.parameters import StrictQuery
 from api.workloads import WorkloadSubmission, WrittenTime
 from decisions.context import DecisionContext, NationalSignal, RegionalSignal, Task
 from decisions.signals import GridSignals, read_signals
@@ -27,7 +27,7 @@ WHAT_IF_JOB_ID = "what-if"
 BUSY = problem_answer("Another joint plan or back-test is being worked out, or the database cannot be reached")
 
 
-class WhatIfQuery(NoParameters):
+class WhatIfQuery(StrictQuery):
     at: WrittenTime | None = Field(None, description="Decide as of this moment within the forecast; now without it")
     policy: Policy = Field(Policy.BALANCED, description="What to favour")
 

@@ -12,7 +12,7 @@ from flask_openapi3.models.tag import Tag
 from orjson import Fragment
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.parameters import NoParameters, Paged, PlainText
+from api.parameters import NoParameters, Paged, PlainText, StrictQuery
 from live_state import LiveStateReader
 from objects import ObjectNotFound, WrongCursor, follow_link, read_one, read_page
 from ontology import LINK_TYPES, OBJECT_TYPES, Moment, ObjectType, links_of, parse_property
@@ -26,7 +26,7 @@ TAG = Tag(name="World", description="Objects and links: what the agents see")
 _ANY_TYPE = "|".join(OBJECT_TYPES)
 
 
-class LiveStateQuery(NoParameters):
+class LiveStateQuery(StrictQuery):
     objects: PlainText | None = Field(
         None,
         description="Only these object types",

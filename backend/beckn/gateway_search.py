@@ -13,7 +13,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import Field
 
-from api.parameters import NoParameters
+from api.parameters import StrictQuery
 from beckn.answers import AckAnswer, answered
 from beckn.dead_letters import DeadLetters, dead_letters
 from beckn.endpoint_description import takes_message
@@ -30,7 +30,7 @@ OPEN_ENDPOINTS = ("beckn_network.search", "beckn_network.on_search")
 _RESPONSES: dict[Any, Any] = {200: AckAnswer, 400: AckAnswer, 401: AckAnswer, 413: AckAnswer, 429: AckAnswer}
 
 
-class DeadLettersQuery(NoParameters):
+class DeadLettersQuery(StrictQuery):
     limit: int = Field(100, ge=1, le=1000, description="How many to answer at most, of each kind")
 
 

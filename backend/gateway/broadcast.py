@@ -9,7 +9,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from api.parameters import NoParameters
+from api.parameters import StrictQuery
 from decisions.published import PublishedDecisions
 from gateway.feed import BroadcastFeed
 from gateway.pages import bounded_pages
@@ -27,7 +27,7 @@ MOST_STREAMS = 4000
 Place = Annotated[Sequence | None, BeforeValidator(lambda value: None if value == "" else value)]
 
 
-class StreamQuery(NoParameters):
+class StreamQuery(StrictQuery):
     # What is beside these is a proxy's or a client's own, against caches: an EventSource that is refused for it would
     # never come back.
     model_config = ConfigDict(extra="ignore")
@@ -38,7 +38,7 @@ class StreamQuery(NoParameters):
     )
 
 
-class StreamHeaders(NoParameters):
+class StreamHeaders(StrictQuery):
     model_config = ConfigDict(extra="ignore")
 
     last_event_id: Place = Field(
@@ -46,7 +46,7 @@ class StreamHeaders(NoParameters):
     )
 
 
-class PollQuery(NoParameters):
+class PollQuery(StrictQuery):
     after: Sequence = Field(0, description="Go on after this: the `next` of the answer before")
     limit: int = Field(100, ge=1, le=1000, description="How many to answer at most")
 

@@ -13,7 +13,7 @@ from flask_openapi3.models.tag import Tag
 from gevent.lock import BoundedSemaphore
 from pydantic import BaseModel, Field
 
-from api.parameters import NoParameters
+from api.parameters import StrictQuery
 from beckn.catalogue import workload_catalogue
 from beckn.messages import CatalogueDocument
 from beckn.open_workloads import OPEN_STATUSES
@@ -31,7 +31,7 @@ MOST_LISTED = 1000
 USUAL_LIMIT = 100
 
 
-class CatalogueQuery(NoParameters):
+class CatalogueQuery(StrictQuery):
     limit: int = Field(
         USUAL_LIMIT, ge=1, le=MOST_LISTED, description="How many workloads to list at most, the newest"
     )

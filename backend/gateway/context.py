@@ -9,7 +9,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.parameters import NoParameters
+from api.parameters import StrictQuery
 from decisions.published import ContextState, PublishedDecisions
 from gateway.parameters import DEFAULT_CONSUMER, Consumer, TaskId
 from web.application import answer, problem_answer
@@ -18,7 +18,7 @@ from web.problems import Problem, invalid
 TAG = Tag(name="Context", description="What decisions are made from")
 
 
-class ContextQuery(NoParameters):
+class ContextQuery(StrictQuery):
     task_id: TaskId | None = Field(None, description="The context of this task")
 
 

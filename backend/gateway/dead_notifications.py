@@ -7,7 +7,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.parameters import NoParameters
+from api.parameters import StrictQuery
 from decisions.queue import WorkQueue
 from gateway.parameters import JsonSequence, Sequence
 from ontology import Moment
@@ -18,7 +18,7 @@ from web.application import answer
 TAG = Tag(name="Queue", description="For the operator")
 
 
-class DeadQuery(NoParameters):
+class DeadQuery(StrictQuery):
     limit: int = Field(100, ge=1, le=1000, description="How many to answer at most")
     after: Sequence = Field(0, description="Go on after this: the `next` of the answer before")
 

@@ -9,7 +9,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.parameters import NoParameters
+from api.parameters import NoParameters, StrictQuery
 from decisions.output import DataCentreOption, DecisionOutput, PublishedTask
 from decisions.published import PublishedDecisions
 from gateway.answers import Asked, NewestOutputs, ReadyAnswers
@@ -22,7 +22,7 @@ from web.problems import Problem
 TAG = Tag(name="Outputs", description="The published decisions")
 
 
-class NewestQuery(NoParameters):
+class NewestQuery(StrictQuery):
     consumer: Consumer = Field(DEFAULT_CONSUMER, description="Whose acknowledgements count")
     task_id: TaskId | None = Field(None, description="The newest output of this task, acknowledged or not")
 
@@ -56,7 +56,7 @@ class Cleared(BaseModel):
     cleared: bool
 
 
-class HistoryQuery(NoParameters):
+class HistoryQuery(StrictQuery):
     limit: int = Field(20, ge=1, le=100, description="How many to answer at most")
     after: Sequence | None = Field(None, description="Go on after this: the `next` of the answer before")
 

@@ -11,7 +11,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
-from api.parameters import NoParameters
+from api.parameters import NoParameters, StrictQuery
 from beckn.dead_letters import DeadLetters, dead_letters
 from beckn.network_health import NetworkHealth, network_health, overdue
 from beckn.network_settings import NetworkSettings
@@ -46,7 +46,7 @@ class ProviderHealth(BaseModel):
     network: NetworkHealth
 
 
-class DeadLettersQuery(NoParameters):
+class DeadLettersQuery(StrictQuery):
     limit: int = Field(100, ge=1, le=1000, description="How many to answer at most, of each kind")
 
 
