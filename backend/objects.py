@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ontology import KEY_SEPARATOR, LinkType, ObjectType, links_of, parse_key
 from stored_rows import RowUnreadable, UnreadableRow, read_alone, read_each
-from supabase_client import Database, Order, Row, Where
+from supabase_client import Database, OrderBy, Row, Where
 
 MOST_LEFT_OUT = 1000
 """Rows that a page leaves out, at most: a table full of them is not read to its end for one page."""
@@ -62,7 +62,7 @@ def read_page(
         rows = database.select(
             object_type.table,
             where=conditions,
-            order=Order(object_type.key),
+            order=OrderBy(object_type.key),
             after=position,
             limit=wanted,
             columns=object_type.listed(),
@@ -90,7 +90,7 @@ def read_one(database: Database, object_type: type[ObjectType], object_id: str) 
         key = None
     if key is not None:
         where = [Where(name, value) for name, value in key.items()]
-        rows = database.select(object_type.table, where=where, order=Order(object_type.key), limit=1)
+        rows = database.select(object_type.table, where=where, order=OrderBy(object_type.key), limit=1)
         if rows:
             return read_alone(object_type.model_validate, rows[0], _name(object_type, rows[0]))
     some = read_page(database, object_type, equal={}, limit=10)

@@ -16,7 +16,7 @@ from database.errors import (
     SchemaTooNew,
     UniqueConflict,
 )
-from database.interface import Database, Listener, Order, Row, Where
+from database.interface import Database, Listener, OrderBy, Row, Where
 from database.postgres import PostgresDatabase
 from database.postgrest import SupabaseDatabase
 from database.schema import check_schema, install_schema
@@ -31,7 +31,7 @@ __all__ = [
     "DatabaseError",
     "DatabaseUnreachable",
     "Listener",
-    "Order",
+    "OrderBy",
     "Row",
     "RowRefused",
     "SchemaMissing",

@@ -20,7 +20,7 @@ from gateways import gateway, percentile, sequences, workload, world
 from machine import machine
 from sse_clients import sse_clients
 
-from supabase_client import Database, Order
+from supabase_client import Database, OrderBy
 
 POLL_EVERY_S = 0.05
 
@@ -83,7 +83,7 @@ def _insert_every_second(database: Database, seconds: int) -> dict[str, float]:
 
 
 def _published(database: Database) -> dict[int, float]:
-    rows = database.select("broadcast_log", order=Order(("sequence",)), columns=["sequence", "created_at"])
+    rows = database.select("broadcast_log", order=OrderBy(("sequence",)), columns=["sequence", "created_at"])
     return {row["sequence"]: datetime.fromisoformat(row["created_at"]).timestamp() for row in rows}
 
 

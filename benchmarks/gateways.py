@@ -21,7 +21,7 @@ import psutil
 
 from pipeline import run_once
 from settings import load_settings
-from supabase_client import Database, Order, Row, open_database
+from supabase_client import Database, OrderBy, Row, open_database
 
 BACKEND = Path(__file__).resolve().parent.parent / "backend"
 READY_WITHIN_S = 60.0
@@ -96,7 +96,7 @@ def workload(job_id: str) -> Row:
 
 def sequences(database: Database) -> dict[str, int]:
     """The number of each job's newest event."""
-    rows = database.select("broadcast_log", order=Order(("sequence",)), columns=["sequence", "job_id"])
+    rows = database.select("broadcast_log", order=OrderBy(("sequence",)), columns=["sequence", "job_id"])
     return {row["job_id"]: row["sequence"] for row in rows}
 
 

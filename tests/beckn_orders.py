@@ -30,7 +30,7 @@ from half_hours import half_hour_of, utc_now
 from server_process import free_port
 from settings import Settings, load_settings
 from supabase_client import Database, Row, Where
-from supabase_client import Order as By
+from supabase_client import OrderBy as By
 from version import VERSION
 from web.application import make_application
 

@@ -22,7 +22,7 @@ from beckn.provider.answering import Provider
 from beckn_orders import Market, a_workload, market, market_time, store_market
 from half_hours import utc_now
 from supabase_client import Database
-from supabase_client import Order as By
+from supabase_client import OrderBy as By
 
 Json = dict[str, Any]
 

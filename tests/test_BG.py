@@ -27,7 +27,7 @@ from new_database import as_url
 from running_gateway import workers_on
 from server_process import BACKEND, ServerProcess, free_port, postgres_of
 from sse_reader import SseReader
-from supabase_client import Database, Order, Row
+from supabase_client import Database, OrderBy, Row
 
 StartGateway = Callable[..., ServerProcess]
 
@@ -71,7 +71,7 @@ def deciding_half(server: ServerProcess) -> psutil.Process:
 
 
 def notifications(database: Database) -> list[Row]:
-    return database.select("workload_notifications", order=Order(("notification_id",)))
+    return database.select("workload_notifications", order=OrderBy(("notification_id",)))
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 30) -> None:
@@ -109,7 +109,7 @@ def test_a_workload_becomes_a_decision_that_a_provider_sees_and_acknowledges(dat
         )
         assert acknowledged.json() == {"status": "success", "cleared": True}
         assert gateway.get("/beckn/llm-output").json()["status"] == "empty"
-        assert [row["state"] for row in database.select("agent_states", order=Order(("state_id",)))] == [
+        assert [row["state"] for row in database.select("agent_states", order=OrderBy(("state_id",)))] == [
             "STARTED",
             "DETERMINISTIC",
         ]
@@ -118,7 +118,7 @@ def test_a_workload_becomes_a_decision_that_a_provider_sees_and_acknowledges(dat
             assert gateway.end(signal.SIGINT) == 0
             idle.wait_until(lambda: idle.ended)
         assert time.monotonic() - began < 15
-        states = database.select("agent_states", order=Order(("state_id",)))
+        states = database.select("agent_states", order=OrderBy(("state_id",)))
         assert states[-1]["state"] == "STOPPED"
         database.close()
     assert "Traceback" not in gateway.log

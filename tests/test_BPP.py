@@ -33,7 +33,7 @@ from grid_world import data_centre
 from half_hours import utc_now
 from new_database import as_url
 from server_process import BACKEND, ServerProcess, free_port, inherited
-from supabase_client import Order as By
+from supabase_client import OrderBy as By
 from supabase_client import Where
 
 

@@ -20,7 +20,7 @@ from grid_upstreams import (
 )
 from half_hours import HALF_HOUR, UTC, from_rfc3339, half_hours
 from pipeline_sources import Upstreams
-from supabase_client import Database, Order, Row, Where
+from supabase_client import Database, OrderBy, Row, Where
 
 NOW = datetime(2026, 11, 22, 8, 14, 30, tzinfo=UTC)
 END = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -38,12 +38,12 @@ def load(database: Database, server: GridUpstreams, span: timedelta) -> int:
 
 
 def national(database: Database) -> dict[datetime, Row]:
-    found = database.select("grid_signals", order=Order(("timestamp",)))
+    found = database.select("grid_signals", order=OrderBy(("timestamp",)))
     return {from_rfc3339(row["timestamp"]): row for row in found}
 
 
 def regional(database: Database) -> dict[tuple[int, datetime], Row]:
-    found = database.select("regional_grid_signals", order=Order(("region_id", "timestamp")))
+    found = database.select("regional_grid_signals", order=OrderBy(("region_id", "timestamp")))
     return {(row["region_id"], from_rfc3339(row["timestamp"])): row for row in found}
 
 
@@ -62,7 +62,7 @@ def test_every_half_hour_of_the_span_has_what_the_sources_say(database: Database
     regions = regional(database)
     assert len(regions) == 17 * len(span)
     assert all(row["carbon_intensity_forecast"] == regional_gco2_per_kwh(*key) for key, row in regions.items())
-    mixes = database.select("generation_mix", order=Order(("mix_id",)), where=[Where("region_id", True, "is_null")])
+    mixes = database.select("generation_mix", order=OrderBy(("mix_id",)), where=[Where("region_id", True, "is_null")])
     assert len(mixes) == 9 * len(span)
 
 

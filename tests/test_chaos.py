@@ -28,7 +28,7 @@ from half_hours import utc_now
 from model_server import HTML, ModelRequest, ModelServer, Reply, answer, error, judgements
 from server_process import BACKEND, ServerProcess, free_port, postgres_of
 from sse_reader import SseReader
-from supabase_client import Order, Row
+from supabase_client import OrderBy, Row
 
 WORKLOADS = 300
 GATEWAYS = 3
@@ -129,7 +129,7 @@ def _halves(server: ServerProcess) -> list[psutil.Process]:
 
 
 def in_order(database: EmbeddedDatabase, table: str, column: str) -> list[Row]:
-    return database.select(table, order=Order((column,)))
+    return database.select(table, order=OrderBy((column,)))
 
 
 @pytest.mark.chaos
@@ -191,7 +191,7 @@ def test_every_workload_becomes_one_decision_that_every_reader_sees_once(
     assert fleet.kills >= FEWEST_KILLS
     assert max(notification["attempts"] for notification in notifications) > 1
     assert {decision["scorer"] for decision in decisions} == {"gemini", "deterministic"}
-    assert database.select("schema_version", order=Order(("version",)))[-1]["version"] == newest().version
+    assert database.select("schema_version", order=OrderBy(("version",)))[-1]["version"] == newest().version
     database.close()
 
 

@@ -13,13 +13,13 @@ from half_hours import half_hour_of
 from linked_world import AGENT, OPERATOR, store_linked_world
 from objects import ObjectNotFound, follow_link, read_one, read_page, read_rows
 from ontology import LINK_TYPES, OBJECT_TYPES, ComputeWorkload, DataCentre, ObjectType, OrchestrationDecision, Region
-from supabase_client import Database, Order
+from supabase_client import Database, OrderBy
 
 ALL_TYPES = list(OBJECT_TYPES)
 
 
 def all_objects(database: Database, object_type: type[ObjectType]) -> list[ObjectType]:
-    rows = database.select(object_type.table, order=Order(object_type.key), columns=object_type.listed())
+    rows = database.select(object_type.table, order=OrderBy(object_type.key), columns=object_type.listed())
     return read_rows(object_type, rows)
 
 

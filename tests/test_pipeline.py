@@ -37,7 +37,7 @@ from pipeline import RunReport, run_once
 from pipeline_sources import Upstreams
 from server_process import inherited
 from settings import Settings, load_settings
-from supabase_client import Database, DatabaseError, Order, Row, Where
+from supabase_client import Database, DatabaseError, OrderBy, Row, Where
 from upstream_payloads import CALM_MIX
 from upstreams.neso import NesoClient
 
@@ -66,7 +66,7 @@ def run_offline(database: Database, now: datetime = NOW, settings: Settings = OF
 
 
 def rows(database: Database, table: str, *key: str, where: tuple[Where, ...] = ()) -> list[Row]:
-    return database.select(table, order=Order(key), where=where)
+    return database.select(table, order=OrderBy(key), where=where)
 
 
 def signals(database: Database) -> dict[datetime, Row]:

@@ -22,7 +22,7 @@ from grid_world import NOW, data_centre, store_data_centres, store_grid, submit,
 from half_hours import HALF_HOUR, UTC, from_rfc3339, half_hour_of, utc_now
 from linked_world import AGENT, decision, store_linked_world
 from new_database import new_database
-from supabase_client import Database, DatabaseError, Order, Row, RowRefused, Where
+from supabase_client import Database, DatabaseError, OrderBy, Row, RowRefused, Where
 
 SLOT = half_hour_of(NOW)
 Answer = TypeVar("Answer")
@@ -90,7 +90,7 @@ def test_many_servers_that_start_at_once_install_the_files_without_harm(postgres
         conninfo = make_conninfo(postgres_server.conninfo, dbname="bare_of_tables")
         databases = [PostgresDatabase(conninfo, max_connections=1) for _ in range(4)]
         at_once(4, lambda number: install_schema(databases[number]))
-        assert len(databases[0].select("regions", order=Order(("region_id",)))) == 17
+        assert len(databases[0].select("regions", order=OrderBy(("region_id",)))) == 17
         for database in databases:
             database.close()
     finally:
@@ -106,7 +106,7 @@ def test_an_owner_without_special_rights_installs_and_uses_them(postgres_server:
         tenant = PostgresDatabase(make_conninfo(postgres_server.conninfo, dbname="tenancy", user="tenant"))
         assert install_schema(tenant)
         store_linked_world(tenant)
-        assert len(tenant.select("orchestration_decisions", order=Order(("decision_id",)))) == 1
+        assert len(tenant.select("orchestration_decisions", order=OrderBy(("decision_id",)))) == 1
         tenant.close()
     finally:
         with psycopg.connect(postgres_server.conninfo, autocommit=True) as session:
@@ -126,12 +126,12 @@ def test_an_owner_without_special_rights_installs_and_uses_them(postgres_server:
 )
 @pytest.mark.parametrize("session_role", ["origin", "replica"])
 def test_nobody_changes_the_audit_log(decided: PostgresDatabase, statement: str, session_role: str) -> None:
-    before = decided.select("orchestration_decisions", order=Order(("decision_id",)))
+    before = decided.select("orchestration_decisions", order=OrderBy(("decision_id",)))
     with psycopg.connect(decided.conninfo, autocommit=True) as superuser:
         superuser.execute(f"set session_replication_role = {session_role}".encode())
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="orchestration_decisions is an audit log"):
             superuser.execute(statement.encode())
-    assert decided.select("orchestration_decisions", order=Order(("decision_id",))) == before
+    assert decided.select("orchestration_decisions", order=OrderBy(("decision_id",))) == before
 
 
 def test_what_a_decision_refers_to_cannot_be_deleted(decided: PostgresDatabase) -> None:
@@ -209,7 +209,7 @@ def test_a_row_is_as_old_as_its_oldest_figure(postgres: PostgresDatabase) -> Non
 def test_updated_at_moves_with_a_change_and_only_then(postgres: PostgresDatabase) -> None:
     store_data_centres(postgres, [data_centre(1)])
     the_centre = [Where("dc_id", "DC-001")]
-    (before,) = postgres.select("data_centres", where=the_centre, order=Order(("dc_id",)))
+    (before,) = postgres.select("data_centres", where=the_centre, order=OrderBy(("dc_id",)))
     (same,) = postgres.update("data_centres", {"name": before["name"]}, where=the_centre)
     assert same == before
     (changed,) = postgres.update("data_centres", {"name": "Another"}, where=the_centre)
@@ -221,7 +221,7 @@ def test_an_inserted_workload_asks_for_a_decision_and_wakes_listeners(database: 
     listener = database.listen(["workload_ready"])
     submit(database, workload("job-1"), workload("job-2"))
     database.insert("compute_workloads", [workload("job-3") | {"status": "RUNNING"}])
-    asked = database.select("workload_notifications", order=Order(("notification_id",)))
+    asked = database.select("workload_notifications", order=OrderBy(("notification_id",)))
     assert [(row["job_id"], row["state"]) for row in asked] == [("job-1", "ready"), ("job-2", "ready")]
     if listener is not None:
         assert listener.wait(5) == ["workload_ready"]
@@ -269,7 +269,7 @@ def store(database: Database, national: Row, regional: Row | None = None, mix: R
 
 
 def stored_signal(database: Database, slot: datetime = SLOT) -> Row:
-    (row,) = database.select("grid_signals", where=[Where("timestamp", slot)], order=Order(("timestamp",)))
+    (row,) = database.select("grid_signals", where=[Where("timestamp", slot)], order=OrderBy(("timestamp",)))
     return row
 
 
@@ -288,9 +288,9 @@ def test_a_figure_gives_way_only_to_one_as_good(shared: PostgresDatabase, stored
     assert {signal[name] for name in names} == {value}
     assert signal["grid_stress_score"] == value / 1000
     at_the_time = [Where("timestamp", slot)]
-    (regional,) = shared.select("regional_grid_signals", where=at_the_time, order=Order(("region_id", "timestamp")))
+    (regional,) = shared.select("regional_grid_signals", where=at_the_time, order=OrderBy(("region_id", "timestamp")))
     assert regional["carbon_intensity_forecast"] == value
-    mixes = shared.select("generation_mix", where=at_the_time, order=Order(("mix_id",)))
+    mixes = shared.select("generation_mix", where=at_the_time, order=OrderBy(("mix_id",)))
     assert [mix["percentage"] for mix in mixes] == [value / 10, value / 10]
 
 
@@ -389,7 +389,7 @@ def test_the_same_submission_from_many_at_once_is_stored_once(database: Database
     assert sorted(created) == sorted(row["job_id"] for row in rows)
     for number, answer in enumerate(answers):
         assert [row["job_id"] for row in answer["rows"]] == [row["job_id"] for row in rows[number:] + rows[:number]]
-    assert len(database.select("workload_notifications", order=Order(("notification_id",)))) == 20
+    assert len(database.select("workload_notifications", order=OrderBy(("notification_id",)))) == 20
 
 
 def test_of_submissions_that_contradict_each_other_one_is_stored_whole_and_none_in_part(
@@ -403,9 +403,9 @@ def test_of_submissions_that_contradict_each_other_one_is_stored_whole_and_none_
     answers = at_once(10, submit_own)
     (winner,) = [number for number, answer in enumerate(answers) if "created" in answer]
     assert [answer for answer in answers if "created" not in answer] == [{"conflicts": ["shared"]}] * 9
-    stored = postgres.select("compute_workloads", order=Order(("job_id",)))
+    stored = postgres.select("compute_workloads", order=OrderBy(("job_id",)))
     assert [row["job_id"] for row in stored] == [f"own-{winner}", "shared"]
-    assert len(postgres.select("workload_notifications", order=Order(("notification_id",)))) == 2
+    assert len(postgres.select("workload_notifications", order=OrderBy(("notification_id",)))) == 2
 
 
 def test_a_submission_with_unknown_names_stores_nothing_and_lists_the_known_ones(
@@ -423,13 +423,13 @@ def test_a_submission_with_unknown_names_stores_nothing_and_lists_the_known_ones
         "unknown_data_centres": ["DC-404"],
         "known_data_centres": ["DC-001"],
     }
-    assert postgres.select("compute_workloads", order=Order(("job_id",))) == []
+    assert postgres.select("compute_workloads", order=OrderBy(("job_id",))) == []
 
 
 def test_one_submission_that_breaks_a_rule_stores_none_of_its_request(postgres: PostgresDatabase) -> None:
     with pytest.raises(RowRefused):
         postgres.call("submit_workloads", {"p_rows": [submission("job-1"), submission("job 2")]})
-    assert postgres.select("compute_workloads", order=Order(("job_id",))) == []
+    assert postgres.select("compute_workloads", order=OrderBy(("job_id",))) == []
 
 
 def test_pruning_takes_what_is_old_and_leaves_what_still_counts(
@@ -454,13 +454,13 @@ def test_pruning_takes_what_is_old_and_leaves_what_still_counts(
         "values (%s, 'succeeded', 'a:1:x', 1, now()), (%s, 'running', 'a:1:x', 2, now())",
         (half_hour_of(old), half_hour_of(old) + HALF_HOUR),
     )
-    decided = postgres.select("orchestration_decisions", order=Order(("decision_id",)))
+    decided = postgres.select("orchestration_decisions", order=OrderBy(("decision_id",)))
 
     pruned = postgres.call("prune_history", {"p_before": before})
     assert pruned == {"grid_signals": 96, "regional_grid_signals": 192, "notifications": 2, "events": 2}
 
     def left(table: str, *key: str) -> list[Row]:
-        return postgres.select(table, order=Order(key))
+        return postgres.select(table, order=OrderBy(key))
 
     assert min(row["timestamp"] for row in left("grid_signals", "timestamp")) >= "2026-11-22"
     assert min(row["timestamp"] for row in left("generation_mix", "mix_id")) >= "2026-11-22"
@@ -477,11 +477,11 @@ def test_the_last_state_of_an_agent_is_kept_however_old(
 ) -> None:
     store_linked_world(postgres, NOW)
     postgres.call("prune_history", {"p_before": NOW + timedelta(days=1)})
-    assert len(postgres.select("agent_states", order=Order(("state_id",)))) == 1
+    assert len(postgres.select("agent_states", order=OrderBy(("state_id",)))) == 1
 
 
 def test_the_17_regions_are_there(postgres: PostgresDatabase) -> None:
-    regions = postgres.select("regions", order=Order(("region_id",)))
+    regions = postgres.select("regions", order=OrderBy(("region_id",)))
     assert [row["region_id"] for row in regions] == list(range(1, 18))
     assert [row["short_name"] for row in regions if row["is_aggregate"]] == ["England", "Scotland", "Wales"]
     assert {row["country"] for row in regions} == {"England", "Scotland", "Wales"}
@@ -493,20 +493,20 @@ def test_the_17_regions_are_there(postgres: PostgresDatabase) -> None:
 def test_the_views_show_the_present(database: Database) -> None:
     now = utc_now()
     store_linked_world(database, now)
-    (state,) = database.select("current_system_state", order=Order(("as_of",)))
+    (state,) = database.select("current_system_state", order=OrderBy(("as_of",)))
     assert from_rfc3339(state["timestamp"]) == half_hour_of(now)
     assert (state["carbon_intensity_forecast"], state["wholesale_price_gbp_mwh"]) == (150, 80)
     assert (state["data_centres_active"], state["workloads_waiting"]) == (2, 2)
-    ranking = database.select("regional_carbon_ranking", order=Order(("rank", "region_id")))
+    ranking = database.select("regional_carbon_ranking", order=OrderBy(("rank", "region_id")))
     assert [(row["rank"], row["region_id"]) for row in ranking] == [(n, n) for n in range(1, 15)]
-    (decided,) = database.select("recent_decisions", order=Order(("decision_id",)))
+    (decided,) = database.select("recent_decisions", order=OrderBy(("decision_id",)))
     assert (decided["job_id"], decided["chosen_dc_name"]) == ("job-1", "Data centre 1")
 
 
 def test_the_views_show_that_nothing_is_known(postgres: PostgresDatabase) -> None:
-    (state,) = postgres.select("current_system_state", order=Order(("as_of",)))
+    (state,) = postgres.select("current_system_state", order=OrderBy(("as_of",)))
     assert (state["timestamp"], state["carbon_intensity_forecast"], state["data_centres_active"]) == (None, None, 0)
-    ranking = postgres.select("regional_carbon_ranking", order=Order(("rank", "region_id")))
+    ranking = postgres.select("regional_carbon_ranking", order=OrderBy(("rank", "region_id")))
     assert {row["carbon_intensity_forecast"] for row in ranking} == {None}
     assert len(ranking) == 14
 

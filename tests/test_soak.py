@@ -30,7 +30,7 @@ from soak_client import WellBehaved
 from soak_strangers import FloodingBuyer, Strangers, hanging_server
 from soak_tally import Memory, Tally, median, p99
 from sse_reader import SseReader
-from supabase_client import Order
+from supabase_client import OrderBy
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "300"))
 WARM_SHARE = 0.4
@@ -182,7 +182,7 @@ def test_a_well_behaved_client_is_served_in_the_midst_of_trouble(scene: Scene) -
     faults += [f"{job_id} was never decided" for job_id in sorted(set(submitted) - decided())]
     if len(reader.ids) != len(set(reader.ids)):
         faults.append("an event came twice")
-    for row in scene.database.select("workload_notifications", order=Order(("notification_id",))):
+    for row in scene.database.select("workload_notifications", order=OrderBy(("notification_id",))):
         if row["state"] == "dead":
             faults.append(f"the notification of {row['job_id']} is dead: {row.get('last_error')}")
     for name, memory in memories.items():

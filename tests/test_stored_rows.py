@@ -18,7 +18,7 @@ from linked_world import decision, store_linked_world
 from running_gateway import running_gateway
 from served import Client, served
 from settings import load_settings
-from supabase_client import Order, RowRefused, Where
+from supabase_client import OrderBy, RowRefused, Where
 
 Session = psycopg.Connection[tuple[Any, ...]]
 
@@ -131,16 +131,16 @@ def test_what_an_earlier_version_took_is_mended_and_the_audit_log_left_as_it_is(
 
     mended = {
         row["job_id"]: row["deadline"]
-        for row in postgres.select("compute_workloads", order=Order(("job_id",)))
+        for row in postgres.select("compute_workloads", order=OrderBy(("job_id",)))
         if row["job_id"].startswith("odd")
     }
     assert list(mended.values()) == [None, *["2000-01-01T00:00:00+00:00"] * 3, None]
-    (first,) = postgres.select("compute_workloads", where=[Where("job_id", "odd-0")], order=Order(("job_id",)))
+    (first,) = postgres.select("compute_workloads", where=[Where("job_id", "odd-0")], order=OrderBy(("job_id",)))
     assert (first["created_at"], first["max_price_gbp"]) == ("2199-12-31T23:59:59+00:00", 1e12)
-    (centre,) = postgres.select("data_centres", where=[Where("dc_id", "DC-001")], order=Order(("dc_id",)))
+    (centre,) = postgres.select("data_centres", where=[Where("dc_id", "DC-001")], order=OrderBy(("dc_id",)))
     assert centre["name"] == "two lines"
-    assert len(postgres.select("grid_signals", order=Order(("timestamp",)))) == 96
-    decided = postgres.select("orchestration_decisions", order=Order(("sequence",)))
+    assert len(postgres.select("grid_signals", order=OrderBy(("timestamp",)))) == 96
+    decided = postgres.select("orchestration_decisions", order=OrderBy(("sequence",)))
     assert [row["recommended_start"] for row in decided] == ["2026-11-22T08:00:00+00:00", "infinity"]
     with pytest.raises(RowRefused):
         postgres.insert("orchestration_decisions", [decision("job-1", 3, recommended_start="infinity")])

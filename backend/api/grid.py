@@ -14,7 +14,7 @@ from api.parameters import NoParameters, StrictQuery
 from half_hours import half_hour_of
 from objects import read_rows
 from ontology import GridSignal, Moment, RegionalGridSignal
-from supabase_client import Database, Order, Where
+from supabase_client import Database, OrderBy, Where
 from vocabulary import CarbonIndex, Fuel, SignalSource
 from web.application import answer
 
@@ -115,7 +115,7 @@ def grid_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlue
         now = clock()
         slot = half_hour_of(now)
         ahead = [Where("timestamp", slot, "gte"), Where("timestamp", slot + HORIZON, "lt")]
-        by_time = Order(("timestamp",))
+        by_time = OrderBy(("timestamp",))
         if query.region_id is None:
             national = database.select(GridSignal.table, where=ahead, order=by_time)
             return answer(NationalForecast(as_of=now, forecast=read_rows(GridSignal, national)))

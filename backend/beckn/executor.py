@@ -38,7 +38,7 @@ from decisions.context import DataCentre
 from decisions.feasibility import Constraint
 from half_hours import HALF_HOUR, from_rfc3339, half_hour_of, rfc3339
 from provenance import in_a_row
-from supabase_client import Database, DatabaseError, DataRefused, Order, Where
+from supabase_client import Database, DatabaseError, DataRefused, OrderBy, Where
 from vocabulary import SignalSource, Urgency, WorkloadStatus
 
 _log = logging.getLogger(__name__)
@@ -234,7 +234,10 @@ class Executor(QueueThreads):
 
     def _complete(self, order: StoredOrder, now: datetime) -> None:
         (centre,) = self._database.select(
-            "data_centres", where=[Where("dc_id", order.dc_id)], order=Order(("dc_id",)), columns=("pue", "region_id")
+            "data_centres",
+            where=[Where("dc_id", order.dc_id)],
+            order=OrderBy(("dc_id",)),
+            columns=("pue", "region_id"),
         )
         half_hours = self._half_hours(centre["region_id"], order.starts_at, order.ends_at)
         change = OrderChange(
@@ -315,7 +318,7 @@ class Executor(QueueThreads):
 
     def _half_hours(self, region_id: int, start: datetime, end: datetime) -> list[UsedHalfHour]:
         within = [Where("timestamp", half_hour_of(start), "gte"), Where("timestamp", end, "lt")]
-        order = Order(("timestamp",))
+        order = OrderBy(("timestamp",))
         regional = self._database.select(
             "regional_grid_signals", where=[Where("region_id", region_id), *within], order=order
         )

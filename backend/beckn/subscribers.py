@@ -16,7 +16,7 @@ from beckn.keys import OwnKey
 from beckn.messages import BecknObject, Subscriber
 from beckn.sender_limits import UnknownKeys
 from beckn.values import KEY_ID, HttpUri, KeyId, Omittable, Timestamp, canonical_key_id
-from supabase_client import Database, Order, Row, Where
+from supabase_client import Database, OrderBy, Row, Where
 from vocabulary import StrEnum
 
 REMEMBERED_FOR_S = 60.0
@@ -158,7 +158,7 @@ class Registry:
         if known is not None and not fresh and time.monotonic() - since < REMEMBERED_FOR_S:
             return known
         rows = self._database.select(
-            _TABLE, where=[Where("key_id", key[1]), Where("subscriber_id", subscriber_id)], order=Order(("key_id",))
+            _TABLE, where=[Where("key_id", key[1]), Where("subscriber_id", subscriber_id)], order=OrderBy(("key_id",))
         )
         if not rows:
             return None
@@ -173,7 +173,7 @@ class Registry:
         if not _SUBSCRIBER_ID.fullmatch(subscriber_id):
             return None
         where = [Where("subscriber_id", subscriber_id), Where("type", str(role)), Where("status", "SUBSCRIBED")]
-        rows = self._database.select(_TABLE, where=where, order=Order(("updated", "key_id"), descending=True))
+        rows = self._database.select(_TABLE, where=where, order=OrderBy(("updated", "key_id"), descending=True))
         return next((found for found in map(Subscription.of_row, rows) if found.holds(now)), None)
 
     def lookup(self, query: SubscriptionQuery, now: datetime) -> list[Subscription]:
@@ -184,7 +184,7 @@ class Registry:
 
     def everyone(self) -> list[Subscription]:
         """Every subscription there has been, by platform."""
-        rows = self._database.select(_TABLE, order=Order(("subscriber_id", "type", "key_id")))
+        rows = self._database.select(_TABLE, order=OrderBy(("subscriber_id", "type", "key_id")))
         return list(map(Subscription.of_row, rows))
 
     def add(self, subscription: Subscription) -> None:

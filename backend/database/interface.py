@@ -28,11 +28,14 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Order:
+class OrderBy:
     """The columns rows are sorted by, all in one direction; together they must tell rows apart."""
 
     columns: tuple[str, ...]
     descending: bool = False
+
+
+Order = OrderBy  # the name it had, which scripts of others import
 
 
 class Listener(Protocol):
@@ -61,7 +64,7 @@ class Database(Protocol):
         table: str,
         *,
         where: Sequence[Where] = (),
-        order: Order,
+        order: OrderBy,
         after: Sequence[Any] | None = None,
         limit: int | None = None,
         columns: Sequence[str] | None = None,

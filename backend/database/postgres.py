@@ -17,7 +17,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from database.connections import ANSWER_WITHIN_S, KEEPALIVES, ConnectionSilent, DeadlineConnection
 from database.errors import DatabaseError, DatabaseUnreachable, RowRefused, error_of_sqlstate
-from database.interface import READ_THROUGH, Listener, Order, Row, Where, check_write, need_condition
+from database.interface import READ_THROUGH, Listener, OrderBy, Row, Where, check_write, need_condition
 from database.listener import PostgresListener, SharedSession
 from half_hours import rfc3339
 
@@ -103,7 +103,7 @@ class PostgresDatabase:
         table: str,
         *,
         where: Sequence[Where] = (),
-        order: Order,
+        order: OrderBy,
         after: Sequence[Any] | None = None,
         limit: int | None = None,
         columns: Sequence[str] | None = None,
@@ -379,7 +379,7 @@ def _conditions(where: Sequence[Where]) -> tuple[list[sql.Composable], list[Any]
     return conditions, parameters
 
 
-def _past(order: Order, length: int) -> sql.Composable:
+def _past(order: OrderBy, length: int) -> sql.Composable:
     return sql.SQL("({}) {} ({})").format(
         sql.SQL(", ").join(map(sql.Identifier, order.columns[:length])),
         sql.SQL("<" if order.descending else ">"),

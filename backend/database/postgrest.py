@@ -13,7 +13,7 @@ from postgrest.types import CountMethod, ReturnMethod
 from supabase import Client, ClientOptions, create_client
 
 from database.errors import AccessRefused, DatabaseError, DatabaseUnreachable, RowRefused, error_of_sqlstate
-from database.interface import READ_THROUGH, Listener, Order, Row, Where, check_write, need_condition
+from database.interface import READ_THROUGH, Listener, OrderBy, Row, Where, check_write, need_condition
 from database.rest_connection import rest_client
 from half_hours import rfc3339
 from printable import LONGEST_REASON, printable
@@ -59,7 +59,7 @@ class SupabaseDatabase:
         table: str,
         *,
         where: Sequence[Where] = (),
-        order: Order,
+        order: OrderBy,
         after: Sequence[Any] | None = None,
         limit: int | None = None,
         columns: Sequence[str] | None = None,
@@ -132,7 +132,7 @@ class SupabaseDatabase:
         self,
         table: str,
         where: Sequence[Where],
-        order: Order,
+        order: OrderBy,
         after: Sequence[Any] | None,
         rows: int,
         offset: int,
@@ -212,7 +212,7 @@ def _filtered(query: Any, where: Sequence[Where]) -> Any:
     return query
 
 
-def _past(order: Order, after: Sequence[Any]) -> str:
+def _past(order: OrderBy, after: Sequence[Any]) -> str:
     """(a, b) > (x, y) in PostgREST's words: a.gt.x, or a.eq.x and b.gt.y."""
     comparison = "lt" if order.descending else "gt"
     alternatives = []

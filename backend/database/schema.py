@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from database.build_sql import FILES, fingerprint, statements
 from database.connections import DeadlineConnection
 from database.errors import PASTE_THE_SQL, DatabaseError, SchemaMissing, SchemaTooNew
-from database.interface import Database, Order
+from database.interface import Database, OrderBy
 from database.postgres import PostgresDatabase
 from database.versions import FIRST_VERSION, newest
 from version import VERSION
@@ -81,9 +81,9 @@ def check_schema(database: Database) -> None:
     """
     needed = newest().version
     try:
-        rows = database.select("schema_version", order=Order(("version",), descending=True), limit=1)
+        rows = database.select("schema_version", order=OrderBy(("version",), descending=True), limit=1)
     except SchemaMissing:
-        database.select("regions", order=Order(("region_id",)), limit=1)
+        database.select("regions", order=OrderBy(("region_id",)), limit=1)
         rows = [{"version": FIRST_VERSION, "compatible_from": FIRST_VERSION, "applied_at": "", "fingerprint": None}]
     state = SchemaState.model_validate(rows[0]) if rows else None
     if state is None or state.version < needed:

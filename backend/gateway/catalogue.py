@@ -20,7 +20,7 @@ from beckn.open_workloads import OPEN_STATUSES
 from gateway.threads import ThreadedDatabase
 from ontology import ComputeWorkload
 from stored_rows import read_each
-from supabase_client import Database, Order, Row, Where
+from supabase_client import Database, OrderBy, Row, Where
 from web.shared_question import SingleFlight
 
 TAG = Tag(name="Catalogue", description="The workloads that wait for compute")
@@ -55,7 +55,7 @@ class ReadyCatalogue:
         rows = database.select(
             ComputeWorkload.table,
             where=[Where("status", sorted(map(str, OPEN_STATUSES)), "in")],
-            order=Order(("created_at", "job_id"), descending=True),
+            order=OrderBy(("created_at", "job_id"), descending=True),
             limit=most,
         )
         workloads, unreadable = read_each(

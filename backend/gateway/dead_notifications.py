@@ -12,7 +12,7 @@ from decisions.queue import WorkQueue
 from gateway.parameters import JsonSequence, Sequence
 from ontology import Moment
 from stored_rows import LEFT_OUT, UnreadableRow, left_out, read_each
-from supabase_client import Database, Order, Where
+from supabase_client import Database, OrderBy, Where
 from web.application import answer
 
 TAG = Tag(name="Queue", description="For the operator")
@@ -62,7 +62,7 @@ def dead_notification_endpoints(database: Database, queue: WorkQueue) -> APIBlue
         rows = database.select(
             "workload_notifications",
             where=[Where("state", "dead")],
-            order=Order(("notification_id",)),
+            order=OrderBy(("notification_id",)),
             after=[query.after],
             limit=query.limit + 1,
             columns=list(DeadNotification.model_fields),

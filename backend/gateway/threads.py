@@ -16,7 +16,7 @@ from gevent.threadpool import ThreadPool
 from database.postgres import PostgresDatabase
 from decisions.published import Calls
 from gateway.short_calls import GreenletConnection, ShortCalls
-from supabase_client import Database, DatabaseError, DatabaseUnreachable, Listener, Order, Row, Where
+from supabase_client import Database, DatabaseError, DatabaseUnreachable, Listener, OrderBy, Row, Where
 
 Answer = TypeVar("Answer")
 
@@ -43,7 +43,7 @@ class ThreadedDatabase:
         table: str,
         *,
         where: Sequence[Where] = (),
-        order: Order,
+        order: OrderBy,
         after: Sequence[Any] | None = None,
         limit: int | None = None,
         columns: Sequence[str] | None = None,

@@ -32,7 +32,7 @@ from half_hours import rfc3339
 from new_database import new_database
 from served import Client, served
 from settings import load_settings
-from supabase_client import Database, Order, Row
+from supabase_client import Database, OrderBy, Row
 from web.application import make_application
 
 HALF_HOUR = timedelta(minutes=30)
@@ -90,8 +90,8 @@ def test_a_plan_is_the_full_output_of_a_decision_that_nobody_stores(api_through:
     assert output["data_centre_options"][0]["energy_profile"]["current_carbon_intensity_gco2"] == 10
     assert output["_metadata"]["task_id"] == "what-about-it"
     assert output["_metadata"]["sequence"] is None
-    assert database.select("compute_workloads", order=Order(("job_id",))) == []
-    assert database.select("orchestration_decisions", order=Order(("decision_id",))) == []
+    assert database.select("compute_workloads", order=OrderBy(("job_id",))) == []
+    assert database.select("orchestration_decisions", order=OrderBy(("decision_id",))) == []
 
 
 def test_a_plan_says_what_a_stored_workload_is_told(api: Client, postgres: PostgresDatabase) -> None:

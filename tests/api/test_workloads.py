@@ -14,7 +14,7 @@ from grid_world import NOW, data_centre, store_data_centres, submit, workload
 from half_hours import rfc3339
 from served import Client, served
 from settings import load_settings
-from supabase_client import Database, Order, Row
+from supabase_client import Database, OrderBy, Row
 
 TOMORROW = rfc3339(NOW + timedelta(days=1))
 SMALLEST: Row = {"workload_type": "OTHER"}
@@ -34,7 +34,7 @@ FULL: Row = {
 
 
 def stored(database: Database) -> list[str]:
-    return [row["job_id"] for row in database.select("compute_workloads", order=Order(("job_id",)))]
+    return [row["job_id"] for row in database.select("compute_workloads", order=OrderBy(("job_id",)))]
 
 
 def is_problem(answer: requests.Response, status: int) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def test_a_workload_is_stored_as_sent_and_asks_for_a_decision(api_through: Clien
     (row,) = document["workloads"]
     assert {name: row[name] for name in FULL} == FULL | {"deadline": "2026-11-23T17:00:00Z"}
     assert (row["status"], row["is_synthetic"], row["operator"]) == ("PENDING", False, None)
-    asked = database.select("workload_notifications", order=Order(("notification_id",)))
+    asked = database.select("workload_notifications", order=OrderBy(("notification_id",)))
     assert [(one["job_id"], one["state"]) for one in asked] == [("train-llm-7", "ready")]
     seen = api_through.get("/api/v1/workloads/train-llm-7").json()
     assert seen == row | {"decision": None}

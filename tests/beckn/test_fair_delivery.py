@@ -20,7 +20,7 @@ from beckn.subscribers import Role
 from beckn_network import ACKNOWLEDGED, Arrival, Party, Peer, a_message, buyer, eventually, in_bytes, peer, provider
 from database.postgres import PostgresDatabase
 from served import Client, served
-from supabase_client import Order, Row
+from supabase_client import OrderBy, Row
 from web.application import make_application
 
 OWN = Subscriber("gateway.example", "http://127.0.0.1:5050/beckn")
@@ -39,7 +39,7 @@ class Network:
         return self.client.post(f"/beckn/{action}", data=body, headers=by.headers(body))
 
     def rows(self) -> list[Row]:
-        return self.database.select("beckn_outbox", order=Order(("outbox_id",)))
+        return self.database.select("beckn_outbox", order=OrderBy(("outbox_id",)))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from beckn_network import Party, a_message, buyer, in_bytes, provider
 from database.postgres import PostgresDatabase
 from half_hours import utc_now
 from hypothesis_profile import SHARES_A_FIXTURE
-from supabase_client import Database, Order, Row, Where
+from supabase_client import Database, OrderBy, Row, Where
 
 PROVIDER = provider()
 
@@ -61,7 +61,7 @@ def open_again(database: Database) -> None:
 
 
 def rows(database: Database) -> list[Row]:
-    return database.select("beckn_outbox", order=Order(("outbox_id",)))
+    return database.select("beckn_outbox", order=OrderBy(("outbox_id",)))
 
 
 # Turns ----------------------------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ def test_a_lost_lease_says_nothing_about_its_recipient(database: Database) -> No
     )
     assert len(quick.claim(10).claimed) == 2
     assert slow.settle(lost, Outcome.UNREACHABLE, "too late") is Settled.FENCED
-    assert database.select("beckn_circuits", order=Order(("recipient",))) == []
+    assert database.select("beckn_circuits", order=OrderBy(("recipient",))) == []
 
 
 @pytest.mark.parametrize("outcome", [Outcome.RETRY, Outcome.DEAD, Outcome.DELIVERED])
@@ -212,7 +212,7 @@ def test_one_that_answers_whatever_it_says_is_no_longer_left_alone(database: Dat
     open_again(database)
     (trial,) = outbox.claim(10).claimed
     outbox.settle(trial, outcome, "HTTP 500")
-    assert database.select("beckn_circuits", order=Order(("recipient",))) == []
+    assert database.select("beckn_circuits", order=OrderBy(("recipient",))) == []
 
 
 # What is left of finished work ----------------------------------------------------------------------------------
@@ -231,12 +231,12 @@ def test_a_minute_after_the_work_the_body_is_gone_and_a_repeat_is_known_all_the_
         ("beckn_inbox", "inbox_id", claim.inbox_id),
         ("beckn_outbox", "outbox_id", sent.outbox_id),
     ):
-        assert database.select(table, order=Order((key,)))[0]["body"]
+        assert database.select(table, order=OrderBy((key,)))[0]["body"]
         database.update(table, {"finished_at": ages_ago}, where=[Where(key, number)])
     inbox.claim(1)
     outbox.claim(1)
     assert rows(database)[0]["body"] is None
-    (row,) = database.select("beckn_inbox", order=Order(("inbox_id",)))
+    (row,) = database.select("beckn_inbox", order=OrderBy(("inbox_id",)))
     assert row["body"] is None
     assert inbox.store(message).is_ack
     assert inbox.claim(1).claimed == ()

@@ -23,7 +23,7 @@ from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from new_database import as_url, new_database
 from server_process import BACKEND, ServerProcess, free_port, inherited
-from supabase_client import Order, Row, Where
+from supabase_client import OrderBy, Row, Where
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Network:
         """The workload that the order became which the tool speaks of."""
         (order_id,) = set(re.findall(r"order (\S+): ", said))
         (row,) = self.database.select(
-            "compute_workloads", where=[Where("job_id", f"order:{order_id}")], order=Order(("job_id",))
+            "compute_workloads", where=[Where("job_id", f"order:{order_id}")], order=OrderBy(("job_id",))
         )
         return row
 
@@ -123,7 +123,7 @@ def test_a_buyer_goes_from_a_search_at_the_gateway_to_a_completed_order(network:
     assert stored_figures(network.api.get(f"/api/v1/workloads/{row['job_id']}").json()) == stored_figures(row)
 
     (search,) = network.database.select(
-        "beckn_outbox", where=[Where("action", "search")], order=Order(("outbox_id",), descending=True), limit=1
+        "beckn_outbox", where=[Where("action", "search")], order=OrderBy(("outbox_id",), descending=True), limit=1
     )
     assert (search["sender"], search["recipient"]) == ("bg.pylon.localhost", "bpp.pylon.localhost")
     assert search["state"] == "delivered"

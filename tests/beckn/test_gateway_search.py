@@ -47,7 +47,7 @@ from half_hours import rfc3339, utc_now
 from hypothesis_profile import SHARES_A_FIXTURE
 from served import Client, served
 from server_process import free_port
-from supabase_client import Database, Order, Row
+from supabase_client import Database, OrderBy, Row
 from web.application import make_application
 
 OWN = Subscriber("gateway.example", "http://127.0.0.1:5050/beckn")
@@ -78,7 +78,7 @@ class Gateway:
         return a_message(Action.SEARCH, self.buyer, **changes)
 
     def rows(self, table: str) -> list[Row]:
-        return self.database.select(table, order=Order(("inbox_id" if table == "beckn_inbox" else "outbox_id",)))
+        return self.database.select(table, order=OrderBy(("inbox_id" if table == "beckn_inbox" else "outbox_id",)))
 
 
 @contextmanager
@@ -520,7 +520,7 @@ def test_what_was_acknowledged_survives_the_gateways_death_and_is_delivered_once
             (arrival,) = provider_peer.wait_for(1, within_s=40)
             assert arrival.body == body
             eventually(
-                lambda: postgres.select("beckn_outbox", order=Order(("outbox_id",)))[0]["state"] == "delivered"
+                lambda: postgres.select("beckn_outbox", order=OrderBy(("outbox_id",)))[0]["state"] == "delivered"
             )
             again = requests.post(
                 f"http://127.0.0.1:{port}/beckn/search", data=body, headers=bap.headers(body), timeout=10
@@ -555,7 +555,7 @@ def test_two_gateways_on_one_database_pass_a_search_on_once(
         assert sorted(arrival.body for arrival in arrivals) == sorted(bodies)
         eventually(
             lambda: all(
-                row["state"] == "delivered" for row in postgres.select("beckn_outbox", order=Order(("outbox_id",)))
+                row["state"] == "delivered" for row in postgres.select("beckn_outbox", order=OrderBy(("outbox_id",)))
             )
         )
         assert len(provider_peer.arrivals) == 10

@@ -23,7 +23,7 @@ from beckn_network import Party, a_message, buyer, eventually, in_bytes, provide
 from database.postgres import PostgresDatabase
 from half_hours import rfc3339, utc_now
 from settings import load_settings
-from supabase_client import Database, DatabaseError, DatabaseUnreachable, Order, Row, Where
+from supabase_client import Database, DatabaseError, DatabaseUnreachable, OrderBy, Row, Where
 
 PROVIDER, BUYER = provider(), buyer()
 
@@ -50,7 +50,7 @@ def outgoing(message: IncomingMessage, action: Action = Action.ON_SELECT) -> Out
 
 
 def rows(database: Database, table: str = "beckn_inbox") -> list[Row]:
-    return database.select(table, order=Order(("inbox_id" if table == "beckn_inbox" else "outbox_id",)))
+    return database.select(table, order=OrderBy(("inbox_id" if table == "beckn_inbox" else "outbox_id",)))
 
 
 def claim_one(inbox: Inbox) -> InboxClaim:

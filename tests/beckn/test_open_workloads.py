@@ -15,7 +15,7 @@ from beckn_worlds import NOON, moments, queues
 from grid_world import NOW, submit
 from grid_world import workload as stored_workload
 from ontology import ComputeWorkload
-from supabase_client import Database, Order
+from supabase_client import Database, OrderBy
 from vocabulary import WorkloadStatus
 
 
@@ -178,7 +178,7 @@ def test_whose_a_workload_is_and_what_was_said_of_it_stay_out() -> None:
 
 def test_the_databases_workloads_are_listed(database: Database) -> None:
     submit(database, stored_workload("job-1", max_price_gbp=2.5), stored_workload("job-2"))
-    rows = database.select("compute_workloads", order=Order(("job_id",)))
+    rows = database.select("compute_workloads", order=OrderBy(("job_id",)))
     (provider,) = open_workloads(map(ComputeWorkload.model_validate, rows), now=NOW).providers
     assert provider.id == WORKLOADS_PROVIDER_ID
     assert sorted(item.id for item in provider.items) == ["job-1", "job-2"]

@@ -35,7 +35,7 @@ from beckn_network import (
 )
 from database.postgres import PostgresDatabase
 from half_hours import rfc3339, utc_now
-from supabase_client import Database, Order, Row, Where
+from supabase_client import Database, OrderBy, Row, Where
 
 PROVIDER, BUYER = provider(), buyer()
 
@@ -57,7 +57,7 @@ def outgoing(action: Action = Action.ON_SELECT, *, to: Party = BUYER, **changes:
 
 
 def rows(database: Database) -> list[Row]:
-    return database.select("beckn_outbox", order=Order(("outbox_id",)))
+    return database.select("beckn_outbox", order=OrderBy(("outbox_id",)))
 
 
 def claim_one(outbox: Outbox) -> OutboxClaim:

@@ -26,7 +26,7 @@ from database.postgres import PostgresDatabase
 from half_hours import utc_now
 from new_database import as_url, new_database
 from server_process import ServerProcess, free_port
-from supabase_client import Database, Order, Where
+from supabase_client import Database, OrderBy, Where
 
 PLATFORM = Subscriber("provider.example", "http://127.0.0.1:5053/beckn")
 BUYER = buyer()
@@ -142,7 +142,7 @@ def test_a_provider_that_runs_and_ends_is_in_the_registry_and_out_of_it(
         try:
             server.wait_until_serving()
             assert is_searched(database)
-            (row,) = database.select("beckn_presences", order=Order(("worker",)))
+            (row,) = database.select("beckn_presences", order=OrderBy(("worker",)))
             if how is signal.SIGKILL:
                 os.killpg(server.process.pid, how)
                 server.process.wait()

@@ -25,7 +25,7 @@ from beckn_network import Party, a_catalogue, a_message, buyer, gateway, in_byte
 from database.postgres import PostgresDatabase
 from half_hours import utc_now
 from served import Client, served
-from supabase_client import Order
+from supabase_client import OrderBy
 from web.application import make_application
 
 OWN = Subscriber("gateway.example", "http://127.0.0.1:5050/beckn")
@@ -156,7 +156,7 @@ def test_an_unsigned_body_that_is_faulty_or_long_is_refused_and_nothing_kept(ser
     assert answer.json()["message"] == {"ack": {"status": "NACK"}}
     usual = in_bytes(a_message(Action.SEARCH, BUYER))
     assert server.post(Action.SEARCH, usual).status_code == 401
-    assert server.database.select("beckn_inbox", order=Order(("inbox_id",))) == []
+    assert server.database.select("beckn_inbox", order=OrderBy(("inbox_id",))) == []
 
 
 @pytest.mark.parametrize("name", ["x\n2026-11-27T00:00:00Z ERROR BG: forged", "\x1b[31mred", "k" * 60_000, "\x00"])
@@ -182,4 +182,4 @@ def test_over_a_limit_the_answer_is_429_with_when_to_come_again(server: Server) 
     assert [answer.status_code for answer in answers] == [200] * 100 + [429] * 10
     assert int(answers[-1].headers["Retry-After"]) > 0
     assert answers[-1].json()["message"] == {"ack": {"status": "NACK"}}
-    assert len(server.database.select("beckn_outbox", order=Order(("outbox_id",)))) == 100
+    assert len(server.database.select("beckn_outbox", order=OrderBy(("outbox_id",)))) == 100

@@ -18,7 +18,7 @@ from beckn.sender_limits import MOST_SENDERS_COUNTED, SenderRates, StoredLimits,
 from beckn.subscribers import Role
 from beckn_network import Party, a_message, buyer, in_bytes, provider
 from half_hours import utc_now
-from supabase_client import Database, Order
+from supabase_client import Database, OrderBy
 
 PROVIDER = provider()
 ONE, TWO = buyer(subscriber_id="one.example"), buyer(subscriber_id="two.example")
@@ -56,7 +56,7 @@ def test_a_sender_with_too_much_unfinished_is_refused_and_no_other(database: Dat
     assert "2 of your messages are not finished" in str(refused(inbox, incoming(ONE)))
     assert inbox.store(first) == ACK  # what was acknowledged is again
     assert inbox.store(incoming(TWO)) == ACK
-    assert len(database.select("beckn_inbox", order=Order(("inbox_id",)))) == 3
+    assert len(database.select("beckn_inbox", order=OrderBy(("inbox_id",)))) == 3
 
 
 def test_a_message_is_unfinished_until_its_callback_is_delivered(database: Database) -> None:
@@ -104,14 +104,14 @@ def test_a_gateway_leaves_out_a_provider_for_which_too_much_of_one_buyers_waits(
     free.register(database)
     assert relayed(gateway, incoming(ONE))
     assert relayed(gateway, incoming(TWO))
-    rows = database.select("beckn_outbox", order=Order(("outbox_id",)))
+    rows = database.select("beckn_outbox", order=OrderBy(("outbox_id",)))
     assert [(row["origin"], row["recipient"]) for row in rows] == [
         ("one.example", "full.example"),
         ("one.example", "free.example"),
         ("two.example", "free.example"),
         ("two.example", "full.example"),
     ]
-    assert len(database.select("beckn_inbox", order=Order(("inbox_id",)))) == 3
+    assert len(database.select("beckn_inbox", order=OrderBy(("inbox_id",)))) == 3
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_buyer_that_cannot_be_called_back_hears_it_in_the_place_of_an_ack(data
     with pytest.raises(Refused, match="private address") as told:
         inbox_of(database).store(signed)
     assert (told.value.status, told.value.error.paths) == (400, "context.bap_uri")
-    assert database.select("beckn_inbox", order=Order(("inbox_id",))) == []
+    assert database.select("beckn_inbox", order=OrderBy(("inbox_id",))) == []
     ONE.register(database, private_address=True)
     assert inbox_of(database).store(signed) == ACK
 

@@ -14,7 +14,7 @@ from supabase_client import (
     AccessRefused,
     Database,
     DatabaseUnreachable,
-    Order,
+    OrderBy,
     Row,
     RowRefused,
     SchemaMissing,
@@ -23,7 +23,7 @@ from supabase_client import (
 )
 
 START = datetime(2026, 11, 22, 8, 0, tzinfo=timezone.utc)
-BY_OPERATOR = Order(("operator_id",))
+BY_OPERATOR = OrderBy(("operator_id",))
 
 
 def operator(number: int, **changes: object) -> Row:
@@ -59,7 +59,7 @@ def test_upsert_twice_stores_once(database: Database) -> None:
     row = {"region_id": 1, "timestamp": START, "carbon_source": "synthetic", "fetched_at": START}
     for _ in range(2):
         database.upsert("regional_grid_signals", [row], conflict=["region_id", "timestamp"])
-    assert len(database.select("regional_grid_signals", order=Order(("region_id", "timestamp")))) == 1
+    assert len(database.select("regional_grid_signals", order=OrderBy(("region_id", "timestamp")))) == 1
 
 
 def test_update_changes_only_the_rows_that_meet_every_condition(database: Database) -> None:
@@ -110,7 +110,7 @@ def test_pages_go_on_after_the_last_row_seen(database: Database) -> None:
     first = database.select("operators", order=BY_OPERATOR, limit=3)
     second = database.select("operators", order=BY_OPERATOR, limit=3, after=[first[-1]["operator_id"]])
     assert [row["operator_id"] for row in second] == ["OP-00003", "OP-00004", "OP-00005"]
-    newest = Order(("operator_id",), descending=True)
+    newest = OrderBy(("operator_id",), descending=True)
     down = database.select("operators", order=newest, limit=2, after=["OP-00005"])
     assert [row["operator_id"] for row in down] == ["OP-00004", "OP-00003"]
 
@@ -129,7 +129,7 @@ def test_pages_go_on_within_a_key_of_two_columns(database: Database) -> None:
         for t in times
     ]
     database.insert("regional_grid_signals", rows)
-    order = Order(("region_id", "timestamp"))
+    order = OrderBy(("region_id", "timestamp"))
     page = database.select("regional_grid_signals", order=order, after=[1, times[1]], limit=2)
     assert [(row["region_id"], datetime.fromisoformat(row["timestamp"])) for row in page] == [
         (1, times[2]),
@@ -138,23 +138,23 @@ def test_pages_go_on_within_a_key_of_two_columns(database: Database) -> None:
 
 
 def test_conditions_compare_text_numbers_times_and_nulls(database: Database) -> None:
-    assert len(database.select("regions", where=[Where("is_aggregate", True)], order=Order(("region_id",)))) == 3
-    assert len(database.select("regions", where=[Where("region_id", 15, "gte")], order=Order(("region_id",)))) == 3
+    assert len(database.select("regions", where=[Where("is_aggregate", True)], order=OrderBy(("region_id",)))) == 3
+    assert len(database.select("regions", where=[Where("region_id", 15, "gte")], order=OrderBy(("region_id",)))) == 3
     odd = 'comma, "quote" and (brackets) & 100%'
     database.insert("operators", [operator(1, name=odd), operator(2)])
     assert len(database.select("operators", where=[Where("name", odd)], order=BY_OPERATOR)) == 1
     assert len(database.select("operators", where=[Where("name", [odd, "x"], "in")], order=BY_OPERATOR)) == 1
-    by_name = Order(("name", "operator_id"), descending=True)
+    by_name = OrderBy(("name", "operator_id"), descending=True)
     assert len(database.select("operators", order=by_name, after=[odd, "OP-00001"])) == 1
     agents = [{"agent_id": "A", "name": "a", "agent_type": "t", "operator": None}]
     database.insert("agents", agents)
-    by_agent = Order(("agent_id",))
+    by_agent = OrderBy(("agent_id",))
     assert len(database.select("agents", where=[Where("operator", True, "is_null")], order=by_agent)) == 1
     assert database.select("agents", where=[Where("operator", False, "is_null")], order=by_agent) == []
 
 
 def test_selected_columns_only(database: Database) -> None:
-    row = database.select("regions", columns=["region_id", "short_name"], order=Order(("region_id",)), limit=1)
+    row = database.select("regions", columns=["region_id", "short_name"], order=OrderBy(("region_id",)), limit=1)
     assert row == [{"region_id": 1, "short_name": "North Scotland"}]
 
 
@@ -177,7 +177,7 @@ def test_a_broken_rule_of_the_table_is_told_apart(database: Database) -> None:
 
 def test_a_missing_table_or_function_says_to_run_the_sql_files(database: Database) -> None:
     with pytest.raises(SchemaMissing, match="supabase_schema.sql"):
-        database.select("no_such_table", order=Order(("x",)))
+        database.select("no_such_table", order=OrderBy(("x",)))
     with pytest.raises(SchemaMissing, match="supabase_schema.sql"):
         database.call("no_such_function", {"p_x": 1})
 
@@ -206,16 +206,16 @@ def test_a_wrong_key_says_which_key_is_needed(postgrest: PostgrestServer) -> Non
     for key in (postgrest.wrong_key, postgrest.powerless_key):
         supabase = SupabaseDatabase(postgrest.url, key)
         with pytest.raises(AccessRefused, match="secret"):
-            supabase.select("regions", order=Order(("region_id",)))
+            supabase.select("regions", order=OrderBy(("region_id",)))
         supabase.close()
 
 
 def test_nothing_listening_is_unreachable() -> None:
     supabase = SupabaseDatabase("http://127.0.0.1:9", "key")
     with pytest.raises(DatabaseUnreachable, match="cannot be reached"):
-        supabase.select("regions", order=Order(("region_id",)))
+        supabase.select("regions", order=OrderBy(("region_id",)))
     supabase.close()
     direct = PostgresDatabase("postgresql://127.0.0.1:9/none")
     with pytest.raises(DatabaseUnreachable):
-        direct.select("regions", order=Order(("region_id",)))
+        direct.select("regions", order=OrderBy(("region_id",)))
     direct.close()

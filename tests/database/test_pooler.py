@@ -13,9 +13,9 @@ from psycopg.conninfo import conninfo_to_dict
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from pgbouncer import POOLED_SESSIONS, pgbouncer
-from supabase_client import Order, Where
+from supabase_client import OrderBy, Where
 
-BY_OPERATOR = Order(("operator_id",))
+BY_OPERATOR = OrderBy(("operator_id",))
 CLIENTS = 3
 
 

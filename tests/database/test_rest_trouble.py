@@ -18,10 +18,10 @@ from database import rest_connection
 from database.errors import DatabaseError, DatabaseUnreachable, RowRefused, UniqueConflict
 from database.postgrest import SupabaseDatabase
 from odd_answers import PAGE, OddAnswers, odd_answers
-from supabase_client import Order, Where
+from supabase_client import OrderBy, Where
 
 BACKEND = Path(__file__).resolve().parents[2] / "backend"
-BY_REGION = Order(("region_id",))
+BY_REGION = OrderBy(("region_id",))
 CONDITION = [Where("region_id", 1)]
 ODD_NO_PROXY = "localhost,127.0.0.1,::1,fd07:b51a:cc66:f0::/64"
 

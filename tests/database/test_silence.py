@@ -16,10 +16,10 @@ from database import postgres as postgres_door
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from freezing_proxy import FreezingProxy, freezing_proxy
-from supabase_client import DatabaseError, DatabaseUnreachable, Order
+from supabase_client import DatabaseError, DatabaseUnreachable, OrderBy
 
 ENDS_WITHIN_S = 20
-BY_OPERATOR = Order(("operator_id",))
+BY_OPERATOR = OrderBy(("operator_id",))
 
 
 @pytest.fixture(autouse=True)

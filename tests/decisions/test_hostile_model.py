@@ -27,7 +27,7 @@ from gateway.deciding import status_of
 from grid_world import NOW, store_world, submit, workload
 from model_server import MODEL_VERSION, Answering, ModelServer, Reply, answer, error, judgements
 from new_database import new_database
-from supabase_client import Database, Order, Row
+from supabase_client import Database, OrderBy, Row
 
 MODEL = "gemini-3.8-flash"
 LONGEST_TOLD = 1100
@@ -111,7 +111,7 @@ class Gateway:
         return DecisionOutput.model_validate(output)
 
     def newest(self) -> Row:
-        order = Order(("sequence",), descending=True)
+        order = OrderBy(("sequence",), descending=True)
         (row,) = self.database.select("orchestration_decisions", order=order, limit=1)
         return row
 

@@ -24,11 +24,11 @@ from decisions.queue import (
 )
 from decisions.signals import read_signals
 from grid_world import NOW, data_centre, store_data_centres, store_world, submit, workload
-from supabase_client import AccessRefused, Database, DatabaseError, Order, Row, RowRefused, Where
+from supabase_client import AccessRefused, Database, DatabaseError, OrderBy, Row, RowRefused, Where
 from vocabulary import WorkloadStatus
 
-BY_ID = Order(("notification_id",))
-BY_SEQUENCE = Order(("sequence",))
+BY_ID = OrderBy(("notification_id",))
+BY_SEQUENCE = OrderBy(("sequence",))
 GRID: Row = {"as_of": "2026-11-22T08:04:11Z", "data_centres": []}
 
 
@@ -75,7 +75,7 @@ def notification(database: Database, notification_id: int) -> Row:
 
 
 def job(database: Database, job_id: str = "job-0") -> Row:
-    (row,) = database.select("compute_workloads", where=[Where("job_id", job_id)], order=Order(("job_id",)))
+    (row,) = database.select("compute_workloads", where=[Where("job_id", job_id)], order=OrderBy(("job_id",)))
     return row
 
 

@@ -15,7 +15,7 @@ from decisions.recording import replay
 from decisions.worker import DecisionWorkers
 from grid_world import NOW, data_centre, store_data_centres, store_grid, store_world, submit, workload
 from half_hours import HALF_HOUR
-from supabase_client import Database, Order, Row, Where
+from supabase_client import Database, OrderBy, Row, Where
 from vocabulary import WorkloadStatus
 
 
@@ -33,11 +33,11 @@ def decide(database: Database) -> int:
 
 
 def decisions(database: Database) -> list[Row]:
-    return database.select("orchestration_decisions", order=Order(("sequence",)))
+    return database.select("orchestration_decisions", order=OrderBy(("sequence",)))
 
 
 def job(database: Database, job_id: str = "job-1") -> Row:
-    (row,) = database.select("compute_workloads", where=[Where("job_id", job_id)], order=Order(("job_id",)))
+    (row,) = database.select("compute_workloads", where=[Where("job_id", job_id)], order=OrderBy(("job_id",)))
     return row
 
 
@@ -69,7 +69,7 @@ def test_an_answer_as_before_is_no_new_decision_and_no_event(database: Database)
     (decision,) = decisions(database)
     assert job(database)["status_reason"] == decision["output"]["decision"]["waiting"]["reason"]
     assert PublishedDecisions(database).events_after(0, 10).newest == 1
-    notes = database.select("workload_notifications", order=Order(("notification_id",)))
+    notes = database.select("workload_notifications", order=OrderBy(("notification_id",)))
     assert [(note["state"], note["last_error"]) for note in notes] == [
         ("done", None),
         *[("done", "unchanged: the newest decision still stands")] * 3,
@@ -186,7 +186,7 @@ def test_decisions_of_a_half_hour_share_the_stored_grid_and_have_whole_contexts(
     assert decide(database) == 5
     submit(database, workload("job-5"))
     assert decide(database) == 1
-    (grid,) = database.select("decision_grids", order=Order(("digest",)))
+    (grid,) = database.select("decision_grids", order=OrderBy(("digest",)))
     assert "as_of" not in grid["grid"]
     stored = decisions(database)
     assert {row["grid_digest"] for row in stored} == {grid["digest"]}

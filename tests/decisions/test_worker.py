@@ -31,13 +31,13 @@ from grid_world import NOW, data_centre, store_data_centres, store_grid, store_w
 from model_server import MODEL_VERSION, ModelServer, Reply, answer, error, judgements
 from pipeline import run_once
 from settings import load_settings
-from supabase_client import Database, DatabaseUnreachable, Order, Row, Where
+from supabase_client import Database, DatabaseUnreachable, OrderBy, Row, Where
 
 JudgeMaker = Callable[..., GeminiJudge]
 
 ROOT = Path(__file__).resolve().parents[2]
 AGENT = gateway_agent_id(5050, host="test")
-BY_SEQUENCE = Order(("sequence",))
+BY_SEQUENCE = OrderBy(("sequence",))
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def decide_one(database: Database, *, judge: GeminiJudge | None = None, **change
 
 
 def job(database: Database, job_id: str = "job-1") -> Row:
-    (row,) = database.select("compute_workloads", where=[Where("job_id", job_id)], order=Order(("job_id",)))
+    (row,) = database.select("compute_workloads", where=[Where("job_id", job_id)], order=OrderBy(("job_id",)))
     return row
 
 
@@ -141,13 +141,13 @@ def test_every_fact_of_the_output_is_the_databases(postgres: PostgresDatabase) -
     assert output.task.model_dump(mode="json", exclude={"deadline"}) == {
         name: job(postgres)[name] for name in type(output.task).model_fields if name not in {"deadline", "host_dc_id"}
     } | {"host_dc_id": None}
-    stored = {row["dc_id"]: row for row in postgres.select("data_centres", order=Order(("dc_id",)))}
+    stored = {row["dc_id"]: row for row in postgres.select("data_centres", order=OrderBy(("dc_id",)))}
     signals = {
         row["region_id"]: row
         for row in postgres.select(
             "regional_grid_signals",
             where=[Where("timestamp", NOW.replace(minute=0, second=0))],
-            order=Order(("region_id",)),
+            order=OrderBy(("region_id",)),
         )
     }
     assert len(output.data_centre_options) == 8
@@ -215,7 +215,7 @@ def test_before_there_is_anything_to_decide_from_a_workload_waits_and_uses_no_at
     store_data_centres(database, [data_centre(2)])
     assert engine.work_once() == 1
     assert job(database)["status"] == "QUEUED"
-    (notification,) = database.select("workload_notifications", order=Order(("notification_id",)))
+    (notification,) = database.select("workload_notifications", order=OrderBy(("notification_id",)))
     assert notification["attempts"] == 1
 
 
@@ -226,7 +226,7 @@ def test_when_the_last_data_centre_goes_what_was_claimed_is_given_back(postgres:
     postgres.update("data_centres", {"status": "OFFLINE"}, where=[Where("dc_id", "DC-001")])
     submit(postgres, workload("job-1"))
     assert engine.work_once() == 0
-    (notification,) = postgres.select("workload_notifications", order=Order(("notification_id",)))
+    (notification,) = postgres.select("workload_notifications", order=OrderBy(("notification_id",)))
     assert (notification["state"], notification["attempts"]) == ("ready", 0)
     assert decisions(postgres) == []
     postgres.update("data_centres", {"status": "ACTIVE"}, where=[Where("dc_id", "DC-001")])
@@ -305,7 +305,7 @@ def test_a_poisonous_workload_fails_alone(postgres: PostgresDatabase, caplog: py
     assert an_engine(postgres).work_once() == 2
     assert [row["job_id"] for row in decisions(postgres)] == ["job-2"]
     (row,) = postgres.select(
-        "workload_notifications", where=[Where("job_id", "job-1")], order=Order(("notification_id",))
+        "workload_notifications", where=[Where("job_id", "job-1")], order=OrderBy(("notification_id",))
     )
     assert (row["state"], row["attempts"]) == ("ready", 1)
     assert "urgency" in row["last_error"]
@@ -419,7 +419,7 @@ def test_a_model_that_is_gone_changes_the_agents_state_once(
         rows = decided(postgres, 5)
         assert engine.scorer_in_use()[0] is AgentState.DETERMINISTIC
     assert all("404" in row["fallback_reason"] for row in rows)
-    states = postgres.select("agent_states", order=Order(("state_id",)))
+    states = postgres.select("agent_states", order=OrderBy(("state_id",)))
     assert [row["state"] for row in states] == ["STARTED", "MODEL", "DETERMINISTIC", "STOPPED"]
     assert "GEMINI_MODEL" in states[2]["detail"]
     said = [entry for entry in caplog.records if entry.levelno >= logging.ERROR]
@@ -583,7 +583,7 @@ create trigger refuse before insert on orchestration_decisions for each row exec
 
 def attempts_of(database: Database) -> dict[str, tuple[str, int]]:
     """The state and the attempts of every workload's notification."""
-    rows = database.select("workload_notifications", order=Order(("notification_id",)))
+    rows = database.select("workload_notifications", order=OrderBy(("notification_id",)))
     return {row["job_id"]: (row["state"], row["attempts"]) for row in rows}
 
 
@@ -680,14 +680,14 @@ def test_a_database_that_goes_away_and_comes_back_is_waited_for(
 def test_the_gateway_is_an_agent_that_starts_and_stops(postgres: PostgresDatabase) -> None:
     engine = an_engine(postgres)
     with running(engine):
-        (agent,) = postgres.select("agents", order=Order(("agent_id",)))
+        (agent,) = postgres.select("agents", order=OrderBy(("agent_id",)))
         assert (agent["agent_id"], agent["agent_type"], agent["status"]) == (AGENT, "GATEWAY", "ACTIVE")
-    (agent,) = postgres.select("agents", order=Order(("agent_id",)))
+    (agent,) = postgres.select("agents", order=OrderBy(("agent_id",)))
     assert agent["status"] == "STOPPED"
     with running(an_engine(postgres)):
-        (agent,) = postgres.select("agents", order=Order(("agent_id",)))
+        (agent,) = postgres.select("agents", order=OrderBy(("agent_id",)))
         assert agent["status"] == "ACTIVE"
-    states = [row["state"] for row in postgres.select("agent_states", order=Order(("state_id",)))]
+    states = [row["state"] for row in postgres.select("agent_states", order=OrderBy(("state_id",)))]
     assert states == ["STARTED", "DETERMINISTIC", "STOPPED"] * 2
 
 

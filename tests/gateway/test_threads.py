@@ -10,9 +10,9 @@ import pytest
 
 from database.postgres import PostgresDatabase
 from gateway.threads import ThreadedDatabase
-from supabase_client import DatabaseUnreachable, Order, RowRefused, Where
+from supabase_client import DatabaseUnreachable, OrderBy, RowRefused, Where
 
-BY_KEY = Order(("operator_id",))
+BY_KEY = OrderBy(("operator_id",))
 
 
 def operator(operator_id: str) -> dict[str, str]:

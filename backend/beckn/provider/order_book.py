@@ -29,7 +29,7 @@ from beckn.provider.stored_orders import (
     read_stored,
 )
 from half_hours import from_rfc3339
-from supabase_client import Database, Order, Row, Where
+from supabase_client import Database, OrderBy, Row, Where
 from vocabulary import StrEnum, WorkloadStatus
 
 
@@ -153,7 +153,7 @@ class OrderBook:
                 Where("state", [str(state) for state in sorted(HOLDING_CAPACITY)], "in"),
                 Where("ends_at", now, "gt"),
             ],
-            order=Order(("order_id",)),
+            order=OrderBy(("order_id",)),
             columns=("order_id", "dc_id", "starts_at", "ends_at", "it_power_kw"),
         )
         return Bookings(
@@ -230,7 +230,7 @@ class OrderBook:
         rows = self._database.select(
             "beckn_orders",
             where=self._of_transaction(bap_id, transaction_id),
-            order=Order(("order_id",)),
+            order=OrderBy(("order_id",)),
             columns=("order_id",),
         )
         return self.order(bap_id, rows[0]["order_id"]) if rows else None
@@ -287,7 +287,7 @@ class OrderBook:
         return self._database.select(
             "beckn_quotes",
             where=[*self._of_transaction(bap_id, transaction_id), condition],
-            order=Order(("created_at", "quote_id"), descending=True),
+            order=OrderBy(("created_at", "quote_id"), descending=True),
             limit=1,
         )
 

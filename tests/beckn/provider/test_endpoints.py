@@ -16,7 +16,7 @@ from beckn_shelf import Json, Shelf, stocked
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from new_database import new_database
-from supabase_client import Order as By
+from supabase_client import OrderBy as By
 from supabase_client import Where
 
 _CONTEXT = (

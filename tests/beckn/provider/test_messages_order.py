@@ -18,7 +18,7 @@ from beckn_orders import BILLING, Market, a_workload, market, market_time, store
 from beckn_specification import message_faults, worked_messages
 from database.postgres import PostgresDatabase
 from half_hours import utc_now
-from supabase_client import Order as By
+from supabase_client import OrderBy as By
 
 WORKED = worked_messages()
 

@@ -20,7 +20,7 @@ from beckn_orders import BILLING, Market, a_workload, market, market_time, store
 from database.postgres import PostgresDatabase
 from grid_world import data_centre
 from half_hours import utc_now
-from supabase_client import Order as By
+from supabase_client import OrderBy as By
 
 Ordered = Callable[[Buyer, str], Order]
 

@@ -16,7 +16,7 @@ from beckn.provider.messages_order import OrderCallback, OrderStatus
 from beckn.provider.messages_request import SelectedMessage
 from beckn_orders import BILLING, Market, a_workload, market, market_time, store_market
 from database.postgres import PostgresDatabase
-from supabase_client import Order as By
+from supabase_client import OrderBy as By
 from supabase_client import Row, Where
 
 
