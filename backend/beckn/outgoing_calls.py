@@ -18,7 +18,7 @@ from outgoing.calls import Limits
 from outgoing.failures import AddressRefused, CallFailed, CallTimedOut
 from version import VERSION
 
-__all__ = ["AddressRefused", "CallFailed", "Caller", "AddressPolicy", "Reply"]
+__all__ = ["AddressPolicy", "AddressRefused", "CallFailed", "Caller", "Reply"]
 
 CONNECT_TIMEOUT_S = 2.0
 WHOLE_CALL_S = 5.0
