@@ -110,7 +110,7 @@ class UpstreamSession:
         Raises:
             UpstreamUnavailable: no answer in time.
             UpstreamRefused: HTTP 4xx.
-            UpstreamNonsense: an answer that `parse` could not use.
+            UpstreamInvalidResponse: an answer that `parse` could not use.
             UpstreamSkipped: the rate limit leaves no call now.
         """
         asked = f"{route}?{urlencode(params)}" if params else route
