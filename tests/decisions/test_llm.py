@@ -241,7 +241,7 @@ def test_a_model_that_hangs_at_every_second_question_is_left_alone(server: Model
     for _ in range(3):
         judge.judge(a_question())
         failure(judge)
-    assert "left alone" in str(failure(judge))
+    assert "not being asked" in str(failure(judge))
     assert judge.status().state is ModelState.RESTING
     assert len(server.requests) == 6
 
