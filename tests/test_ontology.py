@@ -27,6 +27,7 @@ SQL_TYPES = {
     "timestamp with time zone": Moment,
     "uuid": UUID,
     "jsonb": Any,
+    "json": Any,
 }
 
 object_types = pytest.mark.parametrize("object_type", OBJECT_TYPES.values(), ids=OBJECT_TYPES)

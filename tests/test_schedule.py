@@ -111,7 +111,7 @@ def test_it_runs_at_once_and_then_by_the_timetable() -> None:
 def test_a_run_that_the_database_refused_is_made_again_soon(caplog: pytest.LogCaptureFixture) -> None:
     with started(Runs(DatabaseUnreachable("it is down"))) as schedule:
         wait_for(lambda: (at := schedule.next_run_at()) is not None and at <= utc_now() + RETRY_AFTER)
-        wait_for(lambda: "pipeline run failed, again in 60 s: it is down" in caplog.text)
+        wait_for(lambda: "pipeline run failed, trying again in 60 s: it is down" in caplog.text)
     assert "Traceback" not in caplog.text
 
 

@@ -178,8 +178,8 @@ def test_slow_clients_do_not_fill_the_memory(server: ServerProcess, name: str) -
 
     before = memory_mb()
     with ExitStack() as stack:
-        for connection in connections(server, 250, stack):
+        for connection in connections(server, 500, stack):
             with suppress(ConnectionError):  # it was the slowest
                 connection.sendall(head + b" " * 999_000)
         assert server.get("/health", timeout_s=10).status_code == 200
-        assert memory_mb() - before < 180, "of 250 MB that were sent"
+        assert memory_mb() - before < 250, "of 500 MB that were sent"

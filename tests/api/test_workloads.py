@@ -91,7 +91,7 @@ def test_a_submission_that_differs_under_a_stored_job_id_is_409(api_through: Cli
     answer = api_through.post("/api/v1/workloads", [SMALLEST | {"job_id": "new"}, FULL | {"max_price_gbp": 61}])
     document = is_problem(answer, 409)
     assert document["conflicts"] == ["train-llm-7"]
-    assert "train-llm-7 is stored already" in document["detail"]
+    assert "job_id train-llm-7 is already stored" in document["detail"]
     assert stored(database) == ["train-llm-7"]
 
 

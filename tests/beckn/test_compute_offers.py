@@ -307,7 +307,7 @@ def test_a_catalogue_of_nothing_expires_with_the_half_hour() -> None:
 
 
 def test_no_slots_cannot_be_offered() -> None:
-    with pytest.raises(ValueError, match="1 slot or more, not 0"):
+    with pytest.raises(ValueError, match="at least 1 slot, not 0"):
         compute_offers(a_grid(), now=NOON, slots=0)
 
 

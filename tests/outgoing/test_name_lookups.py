@@ -60,7 +60,7 @@ def test_so_many_names_are_looked_up_at_once_and_the_next_when_one_is_done(serve
     for number in range(2):
         with pytest.raises(OSError, match="not looked up in time"):
             lookups.addresses(f"silent-{number}.example", 1, within_s=0.05)
-    with pytest.raises(OSError, match=r"2 names are looked up already, and quick\.example is not one"):
+    with pytest.raises(OSError, match=r"2 names are already being looked up, and quick\.example is not one"):
         lookups.addresses("quick.example", 1, within_s=20)
     servers.answering.set()
     eventually(lambda: not lookups._under_way)
