@@ -57,9 +57,9 @@ class Shelf:
                 assert inbox.finish(claim.lease, [callback])
 
     def fresh(self, action: Action) -> Json:
-        """A valid message that was not sent before."""
+        """A valid message of this moment that was not sent before."""
         document = copy.deepcopy(self.messages[action])
-        document["context"]["message_id"] = str(uuid4())
+        document["context"] |= {"message_id": str(uuid4()), "timestamp": utc_now().isoformat()}
         return document
 
 

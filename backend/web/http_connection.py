@@ -168,10 +168,11 @@ class Connection:
         if not is_first and not received:
             self._receive(limits.idle_s + time.monotonic())
         deadline = limits.head_s + time.monotonic()
-        seen = 0
+        seen, may_be_blank = 0, True
         while True:
-            if not seen and received.startswith(b"\r\n"):
+            if may_be_blank and received.startswith(b"\r\n"):
                 del received[:2]  # after the body of the request before, by some clients
+                seen, may_be_blank = 0, False
             end = received.find(END_OF_HEAD, max(0, seen - len(END_OF_HEAD) + 1))
             if end >= 0:
                 break

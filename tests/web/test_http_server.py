@@ -11,13 +11,17 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import gevent
+import gevent.socket
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from raw_http import GET, RawAnswer, exchange, http_server
 from refused_requests import AMBIGUOUS_OR_NONE
+from web.http_connection import Connection
 from web.http_limits import Limits
+from web.http_server import HttpServer, for_greenlets
+from web.serving import listen
 from web.worker_threads import ThreadedApplication
 
 if TYPE_CHECKING:
@@ -70,6 +74,22 @@ class Application:
         raise ValueError("in the middle")
 
 
+class OneByteAtATime:
+    """A connection whose network brings single bytes."""
+
+    def __init__(self, connection: gevent.socket.socket) -> None:
+        self._connection = connection
+
+    def setsockopt(self, *_option: int) -> None:
+        """A pair of sockets has none of TCP's."""
+
+    def recv(self, *_length: int) -> bytes:
+        return bytes(self._connection.recv(1))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     with http_server(Application) as port:
@@ -101,6 +121,16 @@ def test_requests_follow_each_other_on_one_connection(port: int) -> None:
             b"POST 4 abcdHTTP/1.1 200 OK",
             b"GET 0 ",
         ]
+
+
+def test_a_blank_line_between_requests_may_arrive_in_two_pieces() -> None:
+    near, far = gevent.socket.socketpair()
+    listener = for_greenlets(listen("127.0.0.1", 0))
+    with near, far, listener:
+        near.sendall(GET + b"\r\n\r\n" + GET + b"Connection: close\r\n\r\n")
+        Connection(OneByteAtATime(far), ("127.0.0.1", 0), HttpServer(Application(), listener, Limits())).serve()
+        answers = near.recv(65536)
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
 
 
 def test_a_stream_is_chunked_or_ends_with_the_connection(port: int) -> None:
