@@ -55,7 +55,7 @@ postgrest:
 
 # The page and the pictures that are made from the code.
 docs: $(VENV)/installed
-	$(VENV)/bin/python backend/ontology_document.py > docs/ontology.md
+	cd backend && ../$(VENV)/bin/python -m ontology.document > ../docs/ontology.md
 	PYTHONPATH="$(CURDIR)/backend" $(VENV)/bin/python docs/pictures/draw.py
 
 # A benchmark: make bench NAME=scoring ARGS="..."

@@ -16,33 +16,35 @@ import gevent
 from flask_openapi3.openapi import OpenAPI
 from gevent.event import Event as Signal
 
-from beckn import gateway_search, registry_lookup
-from beckn.keys import KeyUnusable
-from beckn.message_body import LONGEST_CATALOGUE_BYTES
-from beckn.network_settings import NetworkSettings, load_network_settings
-from beckn.participant import Participant
-from beckn.subscribers import Role, SubscriptionRefused
-from decisions.decision_counts import DecisionCounts
-from decisions.gateway_agent import gateway_agent_id
-from decisions.published import PublishedDecisions
-from decisions.queue import WorkQueue
-from decisions.worker import LEASE_SECONDS
-from gateway.answers import NewestOutputs, ReadyAnswers
-from gateway.broadcast import broadcast_endpoints
-from gateway.catalogue import catalogue_endpoints
-from gateway.context import context_endpoints
-from gateway.dead_notifications import dead_notification_endpoints
-from gateway.deciding import DecidingProcess, DecidingStatus
-from gateway.feed import BroadcastFeed
-from gateway.health import GatewayHealth, StreamState, read_gateway_health
+from beckn.network import gateway_search, registry_lookup
+from beckn.network.keys import KeyUnusable
+from beckn.network.message_body import LONGEST_CATALOGUE_BYTES
+from beckn.network.participant import Participant
+from beckn.network.settings import NetworkSettings, load_network_settings
+from beckn.network.subscribers import Role, SubscriptionRefused
+from database.errors import DatabaseError
+from database.interface import Database
+from database.opening import open_database
+from decisions.publishing.store import PublishedDecisions
+from decisions.work.agent import gateway_agent_id
+from decisions.work.counts import DecisionCounts
+from decisions.work.notifications import WorkQueue
+from decisions.work.worker import LEASE_SECONDS
+from gateway.decision_process import DecidingProcess, DecidingStatus
+from gateway.endpoints.broadcast import broadcast_endpoints
+from gateway.endpoints.catalogue import catalogue_endpoints
+from gateway.endpoints.context import context_endpoints
+from gateway.endpoints.dead_notifications import dead_notification_endpoints
+from gateway.endpoints.health import GatewayHealth, StreamState, read_gateway_health
+from gateway.endpoints.outputs import output_endpoints
+from gateway.endpoints.service import service_endpoints
 from gateway.metrics import DecisionFigures, gateway_figures
 from gateway.network import JoinedNetwork
-from gateway.outputs import output_endpoints
-from gateway.service import service_endpoints
-from gateway.threads import ThreadedDatabase
-from half_hours import utc_now
+from gateway.serving.feed import BroadcastFeed
+from gateway.serving.ready_responses import NewestOutputs, ReadyAnswers
+from gateway.serving.threads import ThreadedDatabase
+from grid.half_hours import utc_now
 from settings import Settings, SettingsError, load_settings
-from supabase_client import Database, DatabaseError, open_database
 from version import VERSION
 from web.application import make_application
 from web.http_limits import Limits

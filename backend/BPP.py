@@ -16,21 +16,23 @@ from datetime import datetime
 
 from flask_openapi3.openapi import OpenAPI
 
-from beckn.executor import Executor
-from beckn.inbox_workers import InboxWorkers
-from beckn.keys import KeyUnusable
-from beckn.network_health import network_health
-from beckn.network_metrics import network_figures
-from beckn.network_settings import NetworkSettings, load_network_settings
-from beckn.participant import Participant
+from beckn.network.health import network_health
+from beckn.network.inbox_workers import InboxWorkers
+from beckn.network.keys import KeyUnusable
+from beckn.network.metrics import network_figures
+from beckn.network.participant import Participant
+from beckn.network.settings import NetworkSettings, load_network_settings
+from beckn.network.subscribers import Role, SubscriptionRefused
 from beckn.provider.answering import Provider
 from beckn.provider.endpoints import provider_endpoint_names, provider_endpoints
+from beckn.provider.executor import Executor
 from beckn.provider.order_limits import BuyerLimits
 from beckn.provider.service import provider_service_endpoints
-from beckn.subscribers import Role, SubscriptionRefused
-from half_hours import utc_now
+from database.errors import DatabaseError
+from database.interface import Database
+from database.opening import open_database
+from grid.half_hours import utc_now
 from settings import Settings, SettingsError, load_settings
-from supabase_client import Database, DatabaseError, open_database
 from version import VERSION
 from web.application import make_application
 from web.metrics import DatabaseFigures, serve_metrics

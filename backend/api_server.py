@@ -24,12 +24,14 @@ from api.service import SchedulerState, service_endpoints
 from api.what_if import ConcurrencyLimit
 from api.workloads import workload_endpoints
 from api.world import world_endpoints
-from half_hours import utc_now
-from pipeline import run_once
-from pipeline_sources import Upstreams
-from schedule import PipelineSchedule
+from database.errors import DatabaseError
+from database.interface import Database
+from database.opening import open_database
+from grid.half_hours import utc_now
+from ingest.run import run_once
+from ingest.schedule import PipelineSchedule
+from ingest.sources import Upstreams
 from settings import Settings, SettingsError, load_settings
-from supabase_client import Database, DatabaseError, open_database
 from version import VERSION
 from web.application import make_application
 from web.metrics import serve_metrics

@@ -20,7 +20,7 @@ from typing import TextIO
 
 import orjson
 
-from half_hours import UTC, rfc3339
+from grid.half_hours import UTC, rfc3339
 from printable import printable
 
 LONGEST_MESSAGE = 2000

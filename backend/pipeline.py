@@ -1,4 +1,4 @@
-"""One pipeline run: claim the half-hour, fetch, derive, fill gaps, store, prune, record. Also a command.
+"""The pipeline as a command, and the door to its room, `ingest/`.
 
 python pipeline.py                  one run, now
 python pipeline.py --offline        the same without any network: a synthetic world
@@ -8,254 +8,23 @@ python pipeline.py --backfill 14d   load history
 from __future__ import annotations
 
 import argparse
-import logging
-import os
 import re
-import secrets
-import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, Literal
+from datetime import timedelta
 
-import orjson
-import psutil
-from pydantic import TypeAdapter
-
-from backfill import backfill
-from decisions.queue import reconsider_deferred
-from grid_rows import REAL_SOURCES, GridRows, Known, complete_rows
-from half_hours import from_rfc3339, half_hour_of, rfc3339, utc_now
-from pipeline_sources import FetchOutcome, SourceState, Upstreams, fetch_all, offline_outcome
+from database.errors import DatabaseError
+from database.opening import open_database
+from grid.half_hours import rfc3339, utc_now
+from ingest.backfill import backfill
+from ingest.report import RunReport
+from ingest.run import run_once
+from ingest.sources import Upstreams
 from printable import LONGEST_REASON, printable
-from settings import Settings, SettingsError, load_settings
-from supabase_client import Database, DatabaseError, open_database
-from synthetic_generators import data_centres, operators, pipeline_agent, storage_assets, workloads
-from version import VERSION
+from settings import SettingsError, load_settings
 from web.serving import log_to_stderr
 
-log = logging.getLogger(__name__)
-
-LEASE_SECONDS = 180.0  # longer than a run whose every source uses up its time
-WORLD_SEED = 1
-WORKLOAD_OWNERS = {"CLOUD", "COLOCATION", "AI_LAB"}
-
-# The stored figure of each kind.
-_COLUMNS = {
-    "carbon": "carbon_intensity_forecast",
-    "demand": "demand_mw",
-    "price": "wholesale_price_gbp_mwh",
-}
-
-_PROCESS = secrets.token_hex(4)  # tells this process from another that had its number
-_SOURCE_STATES = TypeAdapter(dict[str, SourceState])
-
-
-@dataclass
-class RunReport:
-    """What one run did.
-
-    `taken`: another process has done this slot, or is doing it (its lease then ends at `taken_until`), so nothing
-    was done here. `fenced`: another process took the slot over meanwhile, so nothing was stored.
-    """
-
-    slot: datetime
-    state: Literal["succeeded", "partial", "taken", "fenced"]
-    taken_until: datetime | None = None
-    sources: dict[str, SourceState] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    stages_ms: dict[str, float] = field(default_factory=dict)
-
-    def summary(self) -> str:
-        """One line for a log."""
-        stages = " ".join(f"{name}={ms:.0f}ms" for name, ms in self.stages_ms.items())
-        counts = " ".join(f"{name}={count}" for name, count in self.counts.items())
-        return f"run slot={rfc3339(self.slot)} state={self.state} {counts} {stages}".rstrip()
-
-
-def run_once(
-    database: Database, settings: Settings, upstreams: Upstreams | None, *, now: datetime, again: bool = False
-) -> RunReport:
-    """Bring the database up to the half-hour that contains `now`. Without `upstreams`, offline.
-
-    Of all processes that ask for a half-hour one runs it; `again` repeats one that is done. Repeating changes
-    no figure that the sources have not changed.
-
-    Raises:
-        DatabaseError: the run could not be stored; its slot can be claimed again.
-    """
-    report = RunReport(half_hour_of(now), "taken")
-    with _timed(report, "claim"):
-        claim = _claim(database, report.slot, again=again)
-    if not claim["claimed"]:
-        if claim["state"] == "running":
-            report.taken_until = from_rfc3339(claim["lease_until"])
-        return report
-    try:
-        _run_claimed(database, settings, upstreams, now, report, claim["lease_token"])
-    except Exception as error:
-        _record(database, report, claim["lease_token"], "failed", printable(error, LONGEST_REASON))
-        raise
-    return report
-
-
-def _claim(database: Database, slot: datetime, *, again: bool) -> dict[str, Any]:
-    arguments = {
-        "p_slot": slot,
-        "p_owner": f"{socket.gethostname()}:{os.getpid()}:{_PROCESS}",
-        "p_lease_seconds": LEASE_SECONDS,
-        "p_again": again,
-    }
-    claim: dict[str, Any] = database.call("claim_pipeline_slot", arguments)
-    if not claim["claimed"] and claim["state"] == "running" and _has_died(claim["owner"]):
-        claim = database.call("claim_pipeline_slot", {**arguments, "p_dead_owner": claim["owner"]})
-    return claim
-
-
-def _has_died(owner: str) -> bool:
-    # Only of a process on this machine can it be known; a restarted container may have its predecessor's number.
-    host, pid, process = owner.rsplit(":", 2)
-    if host != socket.gethostname() or process == _PROCESS:
-        return False
-    return pid == str(os.getpid()) or not psutil.pid_exists(int(pid))
-
-
-def _run_claimed(
-    database: Database,
-    settings: Settings,
-    upstreams: Upstreams | None,
-    now: datetime,
-    report: RunReport,
-    token: int,
-) -> None:
-    with _timed(report, "known"):
-        stored = database.call("known_signals", {"p_now": now}, repeatable=True)
-    with _timed(report, "fetch"):
-        outcome = _fetch(upstreams, now, _SOURCE_STATES.validate_python(stored["last_sources"]))
-    report.sources = outcome.states
-    with _timed(report, "derive"):
-        rows = complete_rows(outcome.fetched, _known(stored), now=now, seed=WORLD_SEED)
-        batch = _batch(rows, settings, report.slot)
-    with _timed(report, "store"):
-        answer = database.call("store_run", {"p_slot": report.slot, "p_lease_token": token, "p_batch": batch})
-    if answer.pop("state") == "fenced":
-        report.state = "fenced"
-        return
-    report.counts = answer
-    with _timed(report, "prune"):
-        before = now - timedelta(days=settings.pylon_retention_days)
-        pruned = database.call("prune_history", {"p_before": before}, repeatable=True)
-    report.counts["pruned"] = sum(pruned.values())
-    with _timed(report, "reconsider"):
-        again = reconsider_deferred(database, now)
-    report.counts["reconsidered"], report.counts["expired"] = len(again.reconsidered), len(again.failed)
-    whole = all(source.state in {"fresh", "off"} for source in outcome.states.values())
-    _record(database, report, token, "succeeded" if whole else "partial", None)
-
-
-def _fetch(upstreams: Upstreams | None, now: datetime, last_states: Mapping[str, SourceState]) -> FetchOutcome:
-    return offline_outcome() if upstreams is None else fetch_all(upstreams, now=now, last_states=last_states)
-
-
-def _known(stored: Mapping[str, Any]) -> Known:
-    kinds: dict[str, dict[datetime, float]] = {"carbon": {}, "demand": {}, "price": {}}
-    fetched_at: dict[str, datetime | None] = dict.fromkeys(kinds)
-    interpolated: dict[datetime, float] = {}
-    for row in stored["national"]:
-        start = from_rfc3339(row["timestamp"])
-        for kind, column in _COLUMNS.items():
-            if row[column] is None:
-                continue
-            if row[f"{kind}_source"] in REAL_SOURCES:
-                kinds[kind][start] = row[column]
-                fetched_at[kind] = _newer(fetched_at[kind], row[f"{kind}_fetched_at"])
-            elif kind == "demand" and row["demand_interpolated"]:
-                interpolated[start] = row[column]
-    regional: dict[int, dict[datetime, float]] = {}
-    regional_fetched_at: dict[int, datetime] = {}
-    for row in stored["regional"]:
-        region, intensity = row["region_id"], row["carbon_intensity_forecast"]
-        if intensity is not None and row["carbon_source"] in REAL_SOURCES:
-            regional.setdefault(region, {})[from_rfc3339(row["timestamp"])] = intensity
-            if newest := _newer(regional_fetched_at.get(region), row["fetched_at"]):
-                regional_fetched_at[region] = newest
-    return Known(
-        kinds["carbon"],
-        kinds["demand"],
-        kinds["price"],
-        regional,
-        has_recent_mix=stored["has_recent_mix"],
-        interpolated_demand_mw=interpolated,
-        carbon_fetched_at=fetched_at["carbon"],
-        demand_fetched_at=fetched_at["demand"],
-        price_fetched_at=fetched_at["price"],
-        regional_fetched_at=regional_fetched_at,
-    )
-
-
-def _newer(moment: datetime | None, text: str | None) -> datetime | None:
-    other = None if text is None else from_rfc3339(text)
-    return max((each for each in (moment, other) if each is not None), default=None)
-
-
-def _batch(rows: GridRows, settings: Settings, slot: datetime) -> dict[str, Any]:
-    companies = operators()
-    centres = data_centres(settings.synthetic_data_centres, at=slot, seed=WORLD_SEED)
-    batch = {
-        "national": rows.national,
-        "regional": rows.regional,
-        "national_mix": rows.national_mix,
-        "operators": [company.model_dump() for company in companies],
-        "agents": [pipeline_agent(VERSION).model_dump()],
-        "data_centres": [centre.model_dump() for centre in centres],
-        "storage_assets": [asset.model_dump() for asset in storage_assets(at=slot, seed=WORLD_SEED)],
-        "workloads": [
-            workload.model_dump()
-            for workload in workloads(
-                settings.synthetic_workloads_per_run,
-                slot=slot,
-                seed=WORLD_SEED,
-                data_centre_ids=[centre.dc_id for centre in centres],
-                operator_ids=[c.operator_id for c in companies if c.operator_type in WORKLOAD_OWNERS],
-            )
-        ],
-    }
-    # A round trip through JSON turns rows, enums and times into what every database door takes.
-    document: dict[str, Any] = orjson.loads(orjson.dumps(batch, option=orjson.OPT_NON_STR_KEYS))
-    return document
-
-
-def _record(database: Database, report: RunReport, token: int, state: str, error: str | None) -> None:
-    try:
-        answer = database.call(
-            "finish_pipeline_run",
-            {
-                "p_slot": report.slot,
-                "p_lease_token": token,
-                "p_state": state,
-                "p_sources": {name: source.model_dump() for name, source in report.sources.items()},
-                "p_counts": report.counts,
-                "p_stages_ms": report.stages_ms,
-                "p_error": error,
-            },
-        )
-    except DatabaseError as failure:
-        if error is None:
-            raise
-        log.warning("run slot=%s could not be recorded as failed: %s", rfc3339(report.slot), failure)
-        return
-    if error is None:
-        report.state = "fenced" if answer["state"] == "fenced" else state  # type: ignore[assignment]
-
-
-@contextmanager
-def _timed(report: RunReport, stage: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    report.stages_ms[stage] = round((time.perf_counter() - began) * 1000, 1)
+__all__ = ["RunReport", "main", "run_once"]
 
 
 def main(arguments: list[str] | None = None) -> int:

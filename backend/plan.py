@@ -20,8 +20,8 @@ from urllib.parse import urlencode
 
 from pydantic import ValidationError
 
-from decisions.output import DataCentreOption, DecisionOutput
-from decisions.rationale import mass, pounds
+from decisions.publishing.rationale import mass, pounds
+from decisions.publishing.schema import DataCentreOption, DecisionOutput
 from outgoing.calls import Answer, Caller, Limits
 from outgoing.failures import CallFailed
 from printable import LONGEST_REASON, printable

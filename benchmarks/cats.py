@@ -24,8 +24,8 @@ from typing import Any
 
 from machine import machine
 
-from decisions.context import DecisionContext
-from decisions.scoring import decide
+from decisions.scoring.context import DecisionContext
+from decisions.scoring.decide import decide
 from vocabulary import Policy
 
 HALF_HOUR = timedelta(minutes=30)

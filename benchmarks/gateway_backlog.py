@@ -24,7 +24,7 @@ import psutil
 from gateways import cpu_seconds, gateway, workload, world
 from machine import machine
 
-from supabase_client import Database
+from database.interface import Database
 
 BATCH = 500
 FEWEST_JOBS = 96  # some batches for every worker

@@ -15,11 +15,11 @@ import re
 
 from gateways import workload, world
 
-from decisions.judgement import Question, question_for
-from decisions.queue import WorkQueue
-from decisions.scoring import decide
-from half_hours import utc_now
-from supabase_client import Database
+from database.interface import Database
+from decisions.model.judgement import Question, question_for
+from decisions.scoring.decide import decide
+from decisions.work.notifications import WorkQueue
+from grid.half_hours import utc_now
 
 CHARACTERS_PER_TOKEN = 4
 PIECES = re.compile(r"[A-Za-z]{1,6}|\d|[^\w\s]|_")

@@ -20,7 +20,7 @@ from gateways import gateway, percentile, sequences, workload, world
 from machine import machine
 from sse_clients import sse_clients
 
-from supabase_client import Database, OrderBy
+from database.interface import Database, OrderBy
 
 POLL_EVERY_S = 0.05
 

@@ -19,9 +19,10 @@ from typing import Any
 
 import psutil
 
-from pipeline import run_once
+from database.interface import Database, OrderBy, Row
+from database.opening import open_database
+from ingest.run import run_once
 from settings import load_settings
-from supabase_client import Database, OrderBy, Row, open_database
 
 BACKEND = Path(__file__).resolve().parent.parent / "backend"
 READY_WITHIN_S = 60.0

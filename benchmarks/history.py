@@ -22,7 +22,7 @@ from psycopg.conninfo import make_conninfo
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from database.schema import install_schema
-from pipeline import run_once
+from ingest.run import run_once
 from settings import Settings
 
 READS: Mapping[str, str] = {

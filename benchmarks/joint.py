@@ -16,12 +16,12 @@ from datetime import datetime, timezone
 import numpy as np
 from machine import machine
 
-from decisions.context import DataCentre, Task
-from decisions.joint import JointPlan, plan_jointly
-from decisions.joint_problem import Assignment, Job, JointProblem, PlanInputs, pose_problem
-from decisions.joint_search import WorkingPlan
-from decisions.objective import Terms
-from decisions.signals import GridSignals
+from decisions.joint.local_search import WorkingPlan
+from decisions.joint.plan import JointPlan, plan_jointly
+from decisions.joint.problem import Assignment, Job, JointProblem, PlanInputs, pose_problem
+from decisions.scoring.context import DataCentre, Task
+from decisions.scoring.objective import Terms
+from decisions.scoring.signals import GridSignals
 from vocabulary import DataCentreStatus, Policy, Urgency, WorkloadType
 
 AS_OF = datetime(2026, 11, 22, 8, tzinfo=timezone.utc)

@@ -26,12 +26,12 @@ from pathlib import Path
 import numpy as np
 from machine import machine
 
-from decisions.context import DataCentre, Task
-from decisions.evaluation import Evaluation, evaluate
-from decisions.joint_pieces import PieceOptions, fill
-from decisions.objective import Sites, Terms
-from decisions.runs import Booleans, Floats
-from decisions.signals import GridSignals
+from decisions.joint.interruptible import PieceOptions, fill
+from decisions.scoring.context import DataCentre, Task
+from decisions.scoring.evaluation import Evaluation, evaluate
+from decisions.scoring.objective import Sites, Terms
+from decisions.scoring.runs import Booleans, Floats
+from decisions.scoring.signals import GridSignals
 from vocabulary import DataCentreStatus, Policy, WorkloadType
 
 NEW_YEAR = datetime(2020, 1, 1)  # noqa: DTZ001 - the files' times have no zone

@@ -19,12 +19,12 @@ from typing import Any
 
 from machine import machine
 
-from decisions.context import DecisionContext
-from decisions.evaluation import evaluate
-from decisions.objective import Sites, Terms
-from decisions.publication import build_output
-from decisions.scoring import decide
-from decisions.signals import read_signals
+from decisions.publishing.output import build_output
+from decisions.scoring.context import DecisionContext
+from decisions.scoring.decide import decide
+from decisions.scoring.evaluation import evaluate
+from decisions.scoring.objective import Sites, Terms
+from decisions.scoring.signals import read_signals
 from vocabulary import Policy
 
 AS_OF = datetime(2026, 11, 22, 8, 4, 11, tzinfo=timezone.utc)

@@ -37,8 +37,8 @@ REQUESTS_TO: dict[str, str] = {
 def application() -> Flask:
     """The API over the benchmark's database, with a bare hello beside it."""
     from api_server import create_app
+    from database.opening import open_database
     from settings import load_settings
-    from supabase_client import open_database
 
     settings = load_settings()
     app = create_app(open_database(settings), settings)
@@ -126,9 +126,9 @@ def main() -> None:
 
 
 def _compare(requests: int, servers: list[str]) -> None:
-    from pipeline import run_once
+    from database.opening import open_database
+    from ingest.run import run_once
     from settings import load_settings
-    from supabase_client import open_database
 
     settings = load_settings()
     database = open_database(settings)

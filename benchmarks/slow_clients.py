@@ -19,7 +19,7 @@ import psycopg
 from gateways import Gateway, gateway, percentile, workload, world
 from machine import machine
 
-from supabase_client import Database
+from database.interface import Database
 
 EVENTS = 2000
 EVENT_BYTES = 20_000

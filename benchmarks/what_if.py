@@ -22,11 +22,12 @@ from machine import machine
 
 from api.what_if import read_context
 from api_server import create_app
-from decisions.context import Task
-from decisions.publication import build_output
-from decisions.scoring import decide
+from database.interface import Database
+from database.opening import open_database
+from decisions.publishing.output import build_output
+from decisions.scoring.context import Task
+from decisions.scoring.decide import decide
 from settings import load_settings
-from supabase_client import Database, open_database
 from web.serving_process import serve
 
 WARM_UP = 30

@@ -12,6 +12,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from database.embedded import EmbeddedPostgres
+from database.interface import Database
 from database.postgres import PostgresDatabase
 from database.postgrest import SupabaseDatabase
 from database.schema import install_schema
@@ -19,7 +20,6 @@ from hypothesis_profile import load_profile
 from new_database import TEMPLATE, empty, new_database
 from postgrest_server import PostgrestServer, postgrest_binary
 from server_process import data_directory, postgres_of
-from supabase_client import Database
 
 load_profile()
 

@@ -18,16 +18,16 @@ import pytest
 import requests
 
 from database.embedded_database import EmbeddedDatabase
+from database.interface import Database, OrderBy, Row
 from database.postgres import PostgresDatabase
 from database.schema import install_schema
+from grid.half_hours import utc_now
 from grid_world import store_world, submit, workload
-from half_hours import utc_now
 from model_server import ModelServer, answer
 from new_database import as_url
 from running_gateway import workers_on
 from server_process import BACKEND, ServerProcess, free_port, postgres_of
 from sse_reader import SseReader
-from supabase_client import Database, OrderBy, Row
 
 StartGateway = Callable[..., ServerProcess]
 

@@ -17,24 +17,24 @@ import requests
 from pydantic import ValidationError
 
 import beckn.buyer as buyers_tool
-from beckn.buyer_messages import Transaction, confirm_message
-from beckn.buyer_platform import Buyer, NotAnswered
-from beckn.inbox import Inbox
-from beckn.keys import MessageSigner, own_key
-from beckn.messages import DOMAIN, Action, Subscriber
+from beckn.buying.messages import Transaction, confirm_message
+from beckn.buying.platform import Buyer, NotAnswered
+from beckn.network.inbox import Inbox
+from beckn.network.keys import MessageSigner, own_key
+from beckn.network.subscribers import Registry, Role
+from beckn.protocol.objects import DOMAIN, Action, Subscriber
 from beckn.provider.answering import Provider
 from beckn.provider.messages_order import FulfillmentStateCode, Order, OrderCallback, OrderStatus
 from beckn.provider.messages_request import ConfirmedMessage
-from beckn.subscribers import Registry, Role
 from beckn_network import let_leases_end
 from beckn_orders import BILLING, Market, a_workload, market, market_time, outbox, store_market
+from database.interface import OrderBy as By
+from database.interface import Where
 from database.postgres import PostgresDatabase
+from grid.half_hours import utc_now
 from grid_world import data_centre
-from half_hours import utc_now
 from new_database import as_url
 from server_process import BACKEND, ServerProcess, free_port, inherited
-from supabase_client import OrderBy as By
-from supabase_client import Where
 
 
 @pytest.fixture

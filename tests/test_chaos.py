@@ -19,16 +19,16 @@ import pytest
 import requests
 
 from database.embedded_database import EmbeddedDatabase
+from database.interface import OrderBy, Row
 from database.schema import install_schema
 from database.versions import newest
-from decisions.worker import LEASE_SECONDS
+from decisions.work.worker import LEASE_SECONDS
 from earlier_program import earlier_backend
+from grid.half_hours import utc_now
 from grid_world import store_world, workload
-from half_hours import utc_now
 from model_server import HTML, ModelRequest, ModelServer, Reply, answer, error, judgements
 from server_process import BACKEND, ServerProcess, free_port, postgres_of
 from sse_reader import SseReader
-from supabase_client import OrderBy, Row
 
 WORKLOADS = 300
 GATEWAYS = 3

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from beckn.keys import KeyUnusable, own_key
+from beckn.network.keys import KeyUnusable, own_key
 from data_directory import DirectoryUntrusted, check_private, trusted_directory
 from database.embedded import EmbeddedPostgres, EmbeddedPostgresError
 

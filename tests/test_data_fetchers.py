@@ -21,7 +21,7 @@ from data_fetchers import (
     UpstreamError,
 )
 from faulty_upstream import FaultyUpstream, Reply
-from half_hours import UTC
+from grid.half_hours import UTC
 from upstream_payloads import (
     cardinal_day,
     data,

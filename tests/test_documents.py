@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api_server import create_app
-from beckn.network_settings import NetworkSettings
+from beckn.network.settings import NetworkSettings
 from beckn_orders import market
 from database.build_sql import SOURCES
 from database.postgres import PostgresDatabase

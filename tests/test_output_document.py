@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from decisions import output
-from decisions.output import DecisionOutput
-from decisions.rationale import mass, pounds
+from decisions.publishing import schema as output
+from decisions.publishing.rationale import mass, pounds
+from decisions.publishing.schema import DecisionOutput
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "output.md").read_text(encoding="utf-8")

@@ -19,8 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline
+from database.errors import DatabaseError
+from database.interface import Database, OrderBy, Row, Where
 from database.postgres import PostgresDatabase
 from faulty_upstream import Reply
+from grid.half_hours import HALF_HOUR, UTC, from_rfc3339, settlement_period
 from grid_upstreams import (
     GridUpstreams,
     elexon_demand_mw,
@@ -29,15 +32,14 @@ from grid_upstreams import (
     price_gbp_per_mwh,
     regional_gco2_per_kwh,
 )
-from half_hours import HALF_HOUR, UTC, from_rfc3339, settlement_period
-from health import read_health
 from hypothesis_profile import SHARES_A_FIXTURE
+from ingest.health import read_health
+from ingest.report import RunReport
+from ingest.run import run_once
+from ingest.sources import Upstreams
 from new_database import as_url
-from pipeline import RunReport, run_once
-from pipeline_sources import Upstreams
 from server_process import inherited
 from settings import Settings, load_settings
-from supabase_client import Database, DatabaseError, OrderBy, Row, Where
 from upstream_payloads import CALM_MIX
 from upstreams.neso import NesoClient
 

@@ -16,13 +16,14 @@ from psycopg.rows import dict_row
 from catalogue import content, structure
 from database.build_sql import FILES
 from database.embedded import EmbeddedPostgres
+from database.errors import DatabaseError, RowRefused
+from database.interface import Database, OrderBy, Row, Where
 from database.postgres import PostgresDatabase
 from database.schema import install_schema
+from grid.half_hours import HALF_HOUR, UTC, from_rfc3339, half_hour_of, utc_now
 from grid_world import NOW, data_centre, store_data_centres, store_grid, submit, workload
-from half_hours import HALF_HOUR, UTC, from_rfc3339, half_hour_of, utc_now
 from linked_world import AGENT, decision, store_linked_world
 from new_database import new_database
-from supabase_client import Database, DatabaseError, OrderBy, Row, RowRefused, Where
 
 SLOT = half_hour_of(NOW)
 Answer = TypeVar("Answer")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import settings
-from beckn.network_settings import NetworkSettings, load_network_settings
+from beckn.network.settings import NetworkSettings, load_network_settings
 from settings import ROOT, Settings, SettingsError, is_loopback, load_settings
 
 

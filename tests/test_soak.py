@@ -17,20 +17,20 @@ from pathlib import Path
 
 import pytest
 
-from beckn.buyer_platform import Buyer
-from beckn.subscribers import Registry
+from beckn.buying.platform import Buyer
+from beckn.network.subscribers import Registry
 from beckn_network import Party, buyer, provider
 from database.embedded_database import EmbeddedDatabase
+from database.interface import OrderBy
 from database.schema import install_schema
+from grid.half_hours import utc_now
 from grid_upstreams import GridUpstreams
-from half_hours import utc_now
 from model_server import ModelRequest, ModelServer, Reply, good
 from server_process import ServerProcess, free_port
 from soak_client import WellBehaved
 from soak_strangers import FloodingBuyer, Strangers, hanging_server
 from soak_tally import Memory, Tally, median, p99
 from sse_reader import SseReader
-from supabase_client import OrderBy
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "300"))
 WARM_SHARE = 0.4

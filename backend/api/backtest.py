@@ -11,10 +11,11 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.parameters import NoParameters
 from api.what_if import BUSY, ConcurrencyLimit, check_deadlines, check_hosts, read_context, refuse, task_of
 from api.workloads import WorkloadSubmission, WrittenTime
-from decisions.backtest import (
+from database.interface import Database
+from decisions.backtest.history import SignalHistory, history_of, read_history
+from decisions.backtest.replay import (
     HISTORY_AFTER,
     HISTORY_BEFORE,
     PolicyReplay,
@@ -22,15 +23,14 @@ from decisions.backtest import (
     WorkloadReplay,
     replay,
 )
-from decisions.context import SourceCounts
-from decisions.history import SignalHistory, history_of, read_history
-from decisions.outcomes import Totals
-from decisions.publication import tidy
-from half_hours import half_hour_of, rfc3339
-from ontology import Moment
-from supabase_client import Database
+from decisions.publishing.output import tidy
+from decisions.scoring.context import SourceCounts
+from decisions.scoring.run_totals import Totals
+from grid.half_hours import half_hour_of, rfc3339
+from ontology.types import Moment
 from vocabulary import Policy
 from web.application import answer
+from web.parameters import NoParameters
 
 TAG = Tag(name="Back-tests", description="Decisions replayed over stored history")
 

@@ -10,13 +10,13 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from api.parameters import NoParameters, StrictQuery
-from half_hours import half_hour_of
-from objects import read_rows
-from ontology import GridSignal, Moment, RegionalGridSignal
-from supabase_client import Database, OrderBy, Where
+from database.interface import Database, OrderBy, Where
+from grid.half_hours import half_hour_of
+from ontology.objects import read_rows
+from ontology.types import GridSignal, Moment, RegionalGridSignal
 from vocabulary import CarbonIndex, Fuel, SignalSource
 from web.application import answer
+from web.parameters import NoParameters, StrictQuery
 
 TAG = Tag(name="Grid", description="Great Britain's grid, half-hour by half-hour")
 HORIZON = timedelta(hours=48)

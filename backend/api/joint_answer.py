@@ -7,13 +7,13 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from decisions import output
-from decisions.freshness import SignalState
-from decisions.joint import Comparison, JointPlan, LeftOutJob, PlacedJob, Preferred, SiteCapacity
-from decisions.joint_solver import Method
-from decisions.outcomes import Totals
-from decisions.publication import published_breakdown, published_violation, tidy
-from ontology import Moment
+from decisions.joint.plan import Comparison, JointPlan, LeftOutJob, PlacedJob, Preferred, SiteCapacity
+from decisions.joint.solver import Method
+from decisions.publishing import schema as output
+from decisions.publishing.output import published_breakdown, published_violation, tidy
+from decisions.scoring.freshness import SignalState
+from decisions.scoring.run_totals import Totals
+from ontology.types import Moment
 from vocabulary import Policy
 
 Placed = Literal["placed"]

@@ -10,11 +10,11 @@ from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 
-from api.parameters import NoParameters
-from beckn.catalogue import compute_catalogue
-from beckn.grid_reading import GridContext
-from beckn.messages import CatalogueDocument
-from supabase_client import Database
+from beckn.catalogue.catalogue import compute_catalogue
+from beckn.catalogue.grid_reading import GridContext
+from beckn.protocol.objects import CatalogueDocument
+from database.interface import Database
+from web.parameters import NoParameters
 from web.shared_question import SingleFlight
 
 TAG = Tag(name="Market", description="The compute on offer")

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from prometheus_client.metrics_core import Metric
 
-from half_hours import from_rfc3339
-from health import Health, read_health
-from supabase_client import Database
+from database.interface import Database
+from grid.half_hours import from_rfc3339
+from ingest.health import Health, read_health
 from version import VERSION
 from web.metrics import DatabaseFigures, gauge, labelled
 

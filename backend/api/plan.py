@@ -11,7 +11,6 @@ from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.joint_answer import JointPlanAnswer, joint_plan_answer
-from api.parameters import NoParameters
 from api.what_if import (
     BUSY,
     ConcurrencyLimit,
@@ -23,16 +22,17 @@ from api.what_if import (
     task_of,
 )
 from api.workloads import WorkloadSubmission, WrittenTime
-from decisions.freshness import signal_states
-from decisions.joint import DEFAULT_TIME_LIMIT_S, plan_jointly
-from decisions.joint_problem import MOST_JOBS, Job, PlanInputs, ProblemTooLarge
-from decisions.output import DecisionOutput
-from decisions.publication import build_output
-from decisions.scoring import decide
-from decisions.signals import read_signals
-from supabase_client import Database
+from database.interface import Database
+from decisions.joint.plan import DEFAULT_TIME_LIMIT_S, plan_jointly
+from decisions.joint.problem import MOST_JOBS, Job, PlanInputs, ProblemTooLarge
+from decisions.publishing.output import build_output
+from decisions.publishing.schema import DecisionOutput
+from decisions.scoring.decide import decide
+from decisions.scoring.freshness import signal_states
+from decisions.scoring.signals import read_signals
 from vocabulary import Policy
 from web.application import answer
+from web.parameters import NoParameters
 
 TAG = Tag(name="Plans", description="What-if decisions: nothing is stored")
 LEAST_TIME_LIMIT_S = 0.1

@@ -10,14 +10,15 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
-from api.parameters import NoParameters
-from health import OVERDUE, Health, read_health
-from ontology import Moment
-from supabase_client import Database, DatabaseUnreachable
+from database.errors import DatabaseUnreachable
+from database.interface import Database
+from database.write_probe import write_trouble
+from ingest.health import OVERDUE, Health, read_health
+from ontology.types import Moment
 from version import VERSION
 from web.application import answer, endpoint_list
+from web.parameters import NoParameters
 from web.problems import problem
-from write_probe import write_trouble
 
 TAG = Tag(name="Service", description="The server itself")
 

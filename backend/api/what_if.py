@@ -11,15 +11,15 @@ from uuid import uuid4
 import numpy as np
 from pydantic import Field
 
-from api.parameters import StrictQuery
 from api.workloads import WorkloadSubmission, WrittenTime
-from decisions.context import DecisionContext, NationalSignal, RegionalSignal, Task
-from decisions.signals import GridSignals, read_signals
-from grid_model import carbon_index
-from half_hours import HALF_HOUR, half_hour_of, rfc3339
-from supabase_client import Database
+from database.interface import Database
+from decisions.scoring.context import DecisionContext, NationalSignal, RegionalSignal, Task
+from decisions.scoring.signals import GridSignals, read_signals
+from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339
+from grid.model import carbon_index
 from vocabulary import Policy
 from web.application import problem_answer
+from web.parameters import StrictQuery
 from web.problems import Problem
 
 WHAT_IF_JOB_ID = "what-if"

@@ -25,13 +25,13 @@ from pydantic import (
 )
 from pydantic import Tag as Branch
 
-from api.parameters import Paged
-from half_hours import UTC, rfc3339
-from ontology import ComputeWorkload, Moment
-from stored_rows import LEFT_OUT, UnreadableRow, left_out, read_alone, read_each, unreadable_row
-from supabase_client import Database
+from database.interface import Database
+from database.stored_rows import LEFT_OUT, UnreadableRow, left_out, read_alone, read_each, unreadable_row
+from grid.half_hours import UTC, rfc3339
+from ontology.types import ComputeWorkload, Moment
 from vocabulary import Urgency, WorkloadStatus, WorkloadType
 from web.application import answer, problem_answer
+from web.parameters import Paged
 from web.problems import Problem
 
 TAG = Tag(name="Workloads", description="Jobs that wait for a place and a time")

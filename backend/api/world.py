@@ -12,14 +12,14 @@ from flask_openapi3.models.tag import Tag
 from orjson import Fragment
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.parameters import NoParameters, Paged, PlainText, StrictQuery
-from live_state import LiveStateReader
-from objects import ObjectNotFound, WrongCursor, follow_link, read_one, read_page
-from ontology import LINK_TYPES, OBJECT_TYPES, Moment, ObjectType, links_of, parse_property
-from ontology_document import OntologyDocument, ontology_document
-from stored_rows import LEFT_OUT, UnreadableRow, left_out
-from supabase_client import Database
+from database.interface import Database
+from database.stored_rows import LEFT_OUT, UnreadableRow, left_out
+from ontology.document import OntologyDocument, ontology_document
+from ontology.live_state import LiveStateReader
+from ontology.objects import ObjectNotFound, WrongCursor, follow_link, read_one, read_page
+from ontology.types import LINK_TYPES, OBJECT_TYPES, Moment, ObjectType, links_of, parse_property
 from web.application import answer
+from web.parameters import NoParameters, Paged, PlainText, StrictQuery
 from web.problems import Problem
 
 TAG = Tag(name="World", description="Objects and links: what the agents see")

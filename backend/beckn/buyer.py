@@ -30,7 +30,7 @@ if __name__ == "__main__":  # run by its path, when Python looks for modules bes
 
 from pydantic import ValidationError
 
-from beckn.buyer_agreement import (
+from beckn.buying.agreement import (
     NotAsShown,
     ShownQuote,
     check_draft,
@@ -39,20 +39,21 @@ from beckn.buyer_agreement import (
     confirmation,
     quoted,
 )
-from beckn.buyer_messages import TO_BE_PAID, BuyerWorkload, Option, Transaction, best_first
-from beckn.buyer_platform import Buyer, NotAnswered
-from beckn.keys import KeyUnusable, MessageSigner, OwnKey, own_key
-from beckn.messages import DOMAIN, Subscriber, Tag
-from beckn.network_settings import NetworkSettings, load_network_settings
-from beckn.presence import Presence
+from beckn.buying.messages import TO_BE_PAID, BuyerWorkload, Option, Transaction, best_first
+from beckn.buying.platform import Buyer, NotAnswered
+from beckn.network.keys import KeyUnusable, MessageSigner, OwnKey, own_key
+from beckn.network.presence import Presence
+from beckn.network.registry_client import LookupRegistry, NotSubscribed, RegistryUnavailable
+from beckn.network.settings import NetworkSettings, load_network_settings
+from beckn.network.subscribers import Registry, Role, SubscriptionRefused, same_url
+from beckn.protocol.objects import DOMAIN, Subscriber, Tag
 from beckn.provider.messages_order import Billing, Order, OrderStatus
 from beckn.provider.quotes import amount_text
-from beckn.registry_client import LookupRegistry, NotSubscribed, RegistryUnavailable
-from beckn.subscribers import Registry, Role, SubscriptionRefused, same_url
-from half_hours import rfc3339, utc_now
+from database.errors import DatabaseError
+from database.opening import open_database
+from grid.half_hours import rfc3339, utc_now
 from printable import printable
 from settings import Settings, SettingsError, load_settings
-from supabase_client import DatabaseError, open_database
 
 STATUS_EVERY_S = 60.0
 """How long to wait for news before the order's status is asked for."""

@@ -26,9 +26,7 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from beckn.messages import ANY_CITY, COUNTRY, DOMAIN
-from beckn.signing import read_public_key
-from beckn.subscribers import (
+from beckn.network.subscribers import (
     Place,
     Registry,
     Role,
@@ -37,10 +35,13 @@ from beckn.subscribers import (
     SubscriptionStatus,
     Territory,
 )
-from half_hours import rfc3339, utc_now
+from beckn.protocol.objects import ANY_CITY, COUNTRY, DOMAIN
+from beckn.protocol.signing import read_public_key
+from database.errors import DatabaseError
+from database.opening import open_database
+from grid.half_hours import rfc3339, utc_now
 from printable import LONGEST_REASON, printable
 from settings import SettingsError, load_settings
-from supabase_client import DatabaseError, open_database
 
 LONGEST_VALID_DAYS = 36_500
 

@@ -19,7 +19,7 @@ from database.connections import ANSWER_WITHIN_S, KEEPALIVES, ConnectionSilent, 
 from database.errors import DatabaseError, DatabaseUnreachable, RowRefused, error_of_sqlstate
 from database.interface import READ_THROUGH, Listener, OrderBy, Row, Where, check_write, need_condition
 from database.listener import PostgresListener, SharedSession
-from half_hours import rfc3339
+from grid.half_hours import rfc3339
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from supabase import Client, ClientOptions, create_client
 from database.errors import AccessRefused, DatabaseError, DatabaseUnreachable, RowRefused, error_of_sqlstate
 from database.interface import READ_THROUGH, Listener, OrderBy, Row, Where, check_write, need_condition
 from database.rest_connection import rest_client
-from half_hours import rfc3339
+from grid.half_hours import rfc3339
 from printable import LONGEST_REASON, printable
 
 Answer = TypeVar("Answer")

@@ -8,10 +8,10 @@ from itertools import accumulate
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from beckn.network_metrics import network_figures
-from decisions.decision_counts import BUCKETS_S, DecisionCounts
-from gateway.deciding import ModelReport
-from gateway.health import GatewayHealth
+from beckn.network.metrics import network_figures
+from decisions.work.counts import BUCKETS_S, DecisionCounts
+from gateway.decision_process import ModelReport
+from gateway.endpoints.health import GatewayHealth
 from web.metrics import DatabaseFigures, gauge
 
 

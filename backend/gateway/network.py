@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from beckn.network_settings import NetworkSettings
-from beckn.participant import Participant
+from beckn.network.participant import Participant
+from beckn.network.settings import NetworkSettings
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
 
-from half_hours import HALF_HOUR, as_utc, half_hour_of
+from grid.half_hours import HALF_HOUR, as_utc, half_hour_of
 from upstreams.carbon_intensity_answers import (
     GenerationMix,
     NationalIntensity,

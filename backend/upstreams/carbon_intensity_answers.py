@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from half_hours import rfc3339
+from grid.half_hours import rfc3339
 from upstreams.credibility import is_lone_outlier, nearest_that_is_not_zero
 from upstreams.json_values import (
     JsonObject,

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from half_hours import LONDON, settlement_period_start, settlement_periods_in
+from grid.half_hours import LONDON, settlement_period_start, settlement_periods_in
 from upstreams.demand import NationalDemand
 from vocabulary import StrEnum
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from half_hours import HALF_HOUR
+from grid.half_hours import HALF_HOUR
 
 
 def is_lone_outlier(figures: Mapping[datetime, float], start: datetime, furthest: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from half_hours import rfc3339
+from grid.half_hours import rfc3339
 from upstreams.credibility import is_lone_outlier
 from upstreams.results import Findings, ProblemKind, RejectedRow
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from half_hours import HALF_HOUR, as_utc, half_hour_of, rfc3339, settlement_date
+from grid.half_hours import HALF_HOUR, as_utc, half_hour_of, rfc3339, settlement_date
 from upstreams.demand import HIGHEST_MW, LOWEST_MW, NationalDemand, reject_zero, without_outliers
 from upstreams.json_values import (
     JsonObject,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TypeVar
 
-from half_hours import HALF_HOUR, UTC, as_utc, is_half_hour, settlement_period_start
+from grid.half_hours import HALF_HOUR, UTC, as_utc, is_half_hour, settlement_period_start
 from upstreams.errors import UnusableAnswer
 from upstreams.results import Findings, ProblemKind, RejectedRow
 

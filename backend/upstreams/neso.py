@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from functools import partial
 
-from half_hours import (
+from grid.half_hours import (
     HALF_HOUR,
     LONDON,
     UTC,

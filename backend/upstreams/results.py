@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
-from half_hours import HALF_HOUR, half_hour_of, half_hours, rfc3339
+from grid.half_hours import HALF_HOUR, half_hour_of, half_hours, rfc3339
 from upstreams.errors import UnusableAnswer
 from vocabulary import StrEnum
 

@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from pydantic import SecretStr
 
-from supabase_client import DatabaseError
+from database.errors import DatabaseError
 from web.application import require_key
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from flask import Flask, Request, Response, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
+from database.errors import DatabaseError, DatabaseUnreachable
+from database.stored_rows import RowUnreadable
 from printable import printable
-from stored_rows import RowUnreadable
-from supabase_client import DatabaseError, DatabaseUnreachable
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Generic, TypeVar
 
-from supabase_client import DatabaseError
+from database.errors import DatabaseError
 
 Answer = TypeVar("Answer")
 

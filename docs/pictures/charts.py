@@ -7,13 +7,13 @@ import re
 from datetime import date, datetime
 from pathlib import Path
 
-from decisions.context import DecisionContext
-from decisions.evaluation import Evaluation, evaluate
-from decisions.feasibility import Constraint
-from decisions.objective import Sites, Terms
-from decisions.signals import read_signals
-from grid_model import modelled_demand_mw
-from half_hours import settlement_period_start
+from decisions.scoring.context import DecisionContext
+from decisions.scoring.evaluation import Evaluation, evaluate
+from decisions.scoring.feasibility import Constraint
+from decisions.scoring.objective import Sites, Terms
+from decisions.scoring.signals import read_signals
+from grid.half_hours import settlement_period_start
+from grid.model import modelled_demand_mw
 from svg import Drawing
 from upstreams.cardinal_points import CardinalKind, CardinalPoint, half_hourly, periods_between
 from vocabulary import Policy

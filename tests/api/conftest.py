@@ -8,13 +8,13 @@ import pytest
 
 from api_server import create_app
 from database.embedded import EmbeddedPostgres
+from database.interface import Database
 from database.postgres import PostgresDatabase
 from grid_world import NOW
 from linked_world import store_linked_world
 from new_database import new_database
 from served import Client, served
 from settings import load_settings
-from supabase_client import Database
 
 
 @pytest.fixture

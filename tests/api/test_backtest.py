@@ -13,13 +13,13 @@ from api.backtest import backtest_endpoints
 from api.what_if import ConcurrencyLimit
 from api_server import create_app
 from database.embedded import EmbeddedPostgres
+from database.interface import Database, Row
 from database.postgres import PostgresDatabase
+from grid.half_hours import rfc3339
 from grid_world import NOW, data_centre, store_data_centres, store_grid
-from half_hours import rfc3339
 from new_database import new_database
 from served import Client, served
 from settings import load_settings
-from supabase_client import Database, Row
 from web.application import make_application
 
 DAY = timedelta(days=1)

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from database.postgres import PostgresDatabase
+from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339
 from grid_world import NOW, carbon_gco2_per_kwh, store_grid
-from half_hours import HALF_HOUR, half_hour_of, rfc3339
 from served import Client
 
 SLOT = half_hour_of(NOW)

@@ -13,11 +13,13 @@ from api.plan import plan_endpoints
 from api.what_if import ConcurrencyLimit
 from api_server import create_app
 from database.embedded import EmbeddedPostgres
+from database.interface import Database, OrderBy, Row
 from database.postgres import PostgresDatabase
-from decisions.context import DecisionContext
-from decisions.output import DecisionOutput
-from decisions.publication import build_output
-from decisions.scoring import decide
+from decisions.publishing.output import build_output
+from decisions.publishing.schema import DecisionOutput
+from decisions.scoring.context import DecisionContext
+from decisions.scoring.decide import decide
+from grid.half_hours import rfc3339
 from grid_world import (
     NOW,
     REGIONS,
@@ -28,11 +30,9 @@ from grid_world import (
     submit,
     workload,
 )
-from half_hours import rfc3339
 from new_database import new_database
 from served import Client, served
 from settings import load_settings
-from supabase_client import Database, OrderBy, Row
 from web.application import make_application
 
 HALF_HOUR = timedelta(minutes=30)

@@ -9,12 +9,12 @@ import pytest
 import requests
 
 from api_server import create_app
+from database.interface import Database, OrderBy, Row
 from database.postgres import PostgresDatabase
+from grid.half_hours import rfc3339
 from grid_world import NOW, data_centre, store_data_centres, submit, workload
-from half_hours import rfc3339
 from served import Client, served
 from settings import load_settings
-from supabase_client import Database, OrderBy, Row
 
 TOMORROW = rfc3339(NOW + timedelta(days=1))
 SMALLEST: Row = {"workload_type": "OTHER"}

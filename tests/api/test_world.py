@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from grid_world import carbon_gco2_per_kwh
-from ontology import LINK_TYPES, OBJECT_TYPES
+from ontology.types import LINK_TYPES, OBJECT_TYPES
 from served import Client
 
 

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 import requests
 
-from beckn.delivery import DELIVERERS
-from beckn.gateway_search import OPEN_ENDPOINTS, gateway_endpoints
-from beckn.messages import Action, Subscriber
-from beckn.outbox import MOST_AT_ONCE_PER_RECIPIENT, MOST_TROUBLED_AT_ONCE
-from beckn.participant import Participant
-from beckn.subscribers import Role
+from beckn.network.delivery import DELIVERERS
+from beckn.network.gateway_search import OPEN_ENDPOINTS, gateway_endpoints
+from beckn.network.outbox import MOST_AT_ONCE_PER_RECIPIENT, MOST_TROUBLED_AT_ONCE
+from beckn.network.participant import Participant
+from beckn.network.subscribers import Role
+from beckn.protocol.objects import Action, Subscriber
 from beckn_network import ACKNOWLEDGED, Arrival, Party, Peer, a_message, buyer, eventually, in_bytes, peer, provider
+from database.interface import OrderBy, Row
 from database.postgres import PostgresDatabase
 from served import Client, served
-from supabase_client import OrderBy, Row
 from web.application import make_application
 
 OWN = Subscriber("gateway.example", "http://127.0.0.1:5050/beckn")

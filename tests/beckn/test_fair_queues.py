@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beckn.context_rules import read_context
-from beckn.inbox import Inbox
-from beckn.messages import Action
-from beckn.outbox import Outbox, OutboxClaim, Outcome, OutgoingMessage, Settled
-from beckn.reception import IncomingMessage
-from beckn.subscribers import Role
+from beckn.network.inbox import Inbox
+from beckn.network.outbox import Outbox, OutboxClaim, Outcome, OutgoingMessage, Settled
+from beckn.network.reception import IncomingMessage
+from beckn.network.subscribers import Role
+from beckn.protocol.context import read_context
+from beckn.protocol.objects import Action
 from beckn_network import Party, a_message, buyer, in_bytes, provider
+from database.interface import Database, OrderBy, Row, Where
 from database.postgres import PostgresDatabase
-from half_hours import utc_now
+from grid.half_hours import utc_now
 from hypothesis_profile import SHARES_A_FIXTURE
-from supabase_client import Database, OrderBy, Row, Where
 
 PROVIDER = provider()
 

@@ -16,14 +16,14 @@ import pytest
 import requests
 
 from api_servers import api_servers, first_run_done
-from beckn.messages import CatalogueDocument
+from beckn.protocol.objects import CatalogueDocument
 from beckn_orders import a_workload, market_time
 from beckn_specification import on_search_faults
 from database.embedded import EmbeddedPostgres
+from database.interface import OrderBy, Row, Where
 from database.postgres import PostgresDatabase
 from new_database import as_url, new_database
 from server_process import BACKEND, ServerProcess, free_port, inherited
-from supabase_client import OrderBy, Row, Where
 
 
 @dataclass

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beckn.messages import Action
+from beckn.protocol.objects import Action
 from beckn.provider.messages_request import REQUESTS
 from beckn_shelf import Json, Shelf, no_trace_logged, stocked
 from beckn_specification import specifications

@@ -17,11 +17,11 @@ import pytest
 import requests
 
 import beckn.buyer as buyers_tool
-from beckn.messages import Action
+from beckn.protocol.objects import Action
 from beckn_network import ACKNOWLEDGED, Arrival, Party, Peer, peer, provider
 from beckn_orders import a_workload
 from database.postgres import PostgresDatabase
-from half_hours import rfc3339, utc_now
+from grid.half_hours import rfc3339, utc_now
 from new_database import as_url
 from server_process import free_port
 

@@ -14,14 +14,12 @@ from uuid import uuid4
 
 import pytest
 
-from beckn.keys import own_key
-from beckn.messages import DOMAIN, Subscriber
-from beckn.outgoing_calls import AddressPolicy, Caller
-from beckn.reception import Reception
-from beckn.registry import WrongArgument, answer, parser
-from beckn.registry_client import LookupRegistry, RegistryUnavailable
-from beckn.registry_lookup import registry_endpoints
-from beckn.subscribers import (
+from beckn.network.keys import own_key
+from beckn.network.outgoing_calls import AddressPolicy, Caller
+from beckn.network.reception import Reception
+from beckn.network.registry_client import LookupRegistry, RegistryUnavailable
+from beckn.network.registry_lookup import registry_endpoints
+from beckn.network.subscribers import (
     Place,
     Registry,
     Role,
@@ -30,14 +28,16 @@ from beckn.subscribers import (
     SubscriptionStatus,
     Territory,
 )
+from beckn.protocol.objects import DOMAIN, Subscriber
+from beckn.registry import WrongArgument, answer, parser
 from beckn_network import Party, buyer, gateway, provider
 from beckn_specification import subscription_faults
+from database.interface import Database
 from database.postgres import PostgresDatabase
-from half_hours import rfc3339, utc_now
+from grid.half_hours import rfc3339, utc_now
 from new_database import as_url
 from served import Client, served
 from server_process import inherited
-from supabase_client import Database
 from web.application import make_application
 
 BACKEND = Path(__file__).resolve().parent.parent.parent / "backend"

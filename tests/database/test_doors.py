@@ -7,20 +7,11 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from database.errors import AccessRefused, DatabaseUnreachable, RowRefused, SchemaMissing, UniqueConflict
+from database.interface import Database, OrderBy, Row, Where
 from database.postgres import PostgresDatabase
 from database.postgrest import SupabaseDatabase
 from postgrest_server import PostgrestServer
-from supabase_client import (
-    AccessRefused,
-    Database,
-    DatabaseUnreachable,
-    OrderBy,
-    Row,
-    RowRefused,
-    SchemaMissing,
-    UniqueConflict,
-    Where,
-)
 
 START = datetime(2026, 11, 22, 8, 0, tzinfo=timezone.utc)
 BY_OPERATOR = OrderBy(("operator_id",))

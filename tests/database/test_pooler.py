@@ -11,9 +11,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from database.embedded import EmbeddedPostgres
+from database.interface import OrderBy, Where
 from database.postgres import PostgresDatabase
 from pgbouncer import POOLED_SESSIONS, pgbouncer
-from supabase_client import OrderBy, Where
 
 BY_OPERATOR = OrderBy(("operator_id",))
 CLIENTS = 3

@@ -16,9 +16,9 @@ import pytest
 from database import postgrest as door
 from database import rest_connection
 from database.errors import DatabaseError, DatabaseUnreachable, RowRefused, UniqueConflict
+from database.interface import OrderBy, Where
 from database.postgrest import SupabaseDatabase
 from odd_answers import PAGE, OddAnswers, odd_answers
-from supabase_client import OrderBy, Where
 
 BACKEND = Path(__file__).resolve().parents[2] / "backend"
 BY_REGION = OrderBy(("region_id",))

@@ -16,11 +16,11 @@ from catalogue import content, structure
 from database.build_sql import FILES, statements
 from database.embedded import EmbeddedPostgres
 from database.errors import DatabaseError, SchemaMissing, SchemaTooNew
+from database.interface import Database
 from database.postgres import PostgresDatabase
 from database.schema import check_schema, install_schema
 from database.versions import FIRST_VERSION, MigrationMistake, migrations, newest
 from postgres_servers import postgres_of_version
-from supabase_client import Database
 
 VERSIONS = Path(__file__).resolve().parent / "schema_versions"
 EARLIER = range(FIRST_VERSION, newest().version)

@@ -14,9 +14,10 @@ from psycopg.conninfo import conninfo_to_dict
 from database import connections, listener
 from database import postgres as postgres_door
 from database.embedded import EmbeddedPostgres
+from database.errors import DatabaseError, DatabaseUnreachable
+from database.interface import OrderBy
 from database.postgres import PostgresDatabase
 from freezing_proxy import FreezingProxy, freezing_proxy
-from supabase_client import DatabaseError, DatabaseUnreachable, OrderBy
 
 ENDS_WITHIN_S = 20
 BY_OPERATOR = OrderBy(("operator_id",))

@@ -17,17 +17,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from database.embedded import EmbeddedPostgres
+from database.interface import Database, OrderBy, Row
 from database.postgres import PostgresDatabase
-from decisions.circuit_breaker import CircuitBreaker
-from decisions.llm import GeminiJudge, ModelState
-from decisions.output import DecisionOutput
-from decisions.published import PublishedDecisions
-from decisions.worker import DecisionWorkers
-from gateway.deciding import status_of
+from decisions.model.circuit_breaker import CircuitBreaker
+from decisions.model.gemini import GeminiJudge, ModelState
+from decisions.publishing.schema import DecisionOutput
+from decisions.publishing.store import PublishedDecisions
+from decisions.work.worker import DecisionWorkers
+from gateway.decision_process import status_of
 from grid_world import NOW, store_world, submit, workload
 from model_server import MODEL_VERSION, Answering, ModelServer, Reply, answer, error, judgements
 from new_database import new_database
-from supabase_client import Database, OrderBy, Row
 
 MODEL = "gemini-3.8-flash"
 LONGEST_TOLD = 1100

@@ -8,14 +8,15 @@ from typing import Any
 import psycopg
 import pytest
 
+from database.interface import Database, OrderBy, Row, Where
 from database.postgres import PostgresDatabase
-from decisions.published import PublishedDecisions
-from decisions.queue import DecisionRecord, PublishState, WorkQueue, reconsider_deferred
-from decisions.recording import replay
-from decisions.worker import DecisionWorkers
+from decisions.publishing.store import PublishedDecisions
+from decisions.work.notifications import DecisionRecord, PublishState, WorkQueue
+from decisions.work.record import replay
+from decisions.work.worker import DecisionWorkers
+from grid.half_hours import HALF_HOUR
 from grid_world import NOW, data_centre, store_data_centres, store_grid, store_world, submit, workload
-from half_hours import HALF_HOUR
-from supabase_client import Database, OrderBy, Row, Where
+from ingest.reconsidering import reconsider_deferred
 from vocabulary import WorkloadStatus
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from decisions import energy, feasibility, objective, suitability
-from decisions.context import DecisionContext
-from decisions.output import DecisionOutput
-from decisions.publication import build_output
-from decisions.scoring import decide
+import hardware
+from decisions.publishing.output import build_output
+from decisions.publishing.schema import DecisionOutput
+from decisions.scoring import energy, feasibility, objective, suitability
+from decisions.scoring.context import DecisionContext
+from decisions.scoring.decide import decide
 from vocabulary import Policy, Urgency, WorkloadType
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scoring.md").read_text(encoding="utf-8")
@@ -163,11 +164,11 @@ def test_arithmetic_gives_the_documents_switching_carbon_price() -> None:
 
 def test_the_documents_constants_are_the_codes() -> None:
     assert [number(row[1]) for row in table(PAGE, "constant")] == [
-        energy.GPU_TDP_KW,
-        energy.GPU_UTILISATION,
-        energy.GPU_HOST_KW,
-        energy.CPU_CORE_KW,
-        energy.MEMORY_GB_KW,
+        hardware.GPU_TDP_KW,
+        hardware.GPU_UTILISATION,
+        hardware.GPU_HOST_KW,
+        hardware.CPU_CORE_KW,
+        hardware.MEMORY_GB_KW,
     ]
     for name, gpus, duration in table(PAGE, "type"):
         unit = timedelta(hours=1) if duration.endswith("h") else timedelta(minutes=1)

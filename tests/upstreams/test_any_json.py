@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from half_hours import UTC, is_half_hour
+from grid.half_hours import UTC, is_half_hour
 from upstream_payloads import (
     cardinal_day,
     data,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from faulty_upstream import FaultyUpstream, Hang, Reply
-from half_hours import HALF_HOUR, UTC
+from grid.half_hours import HALF_HOUR, UTC
 from upstream_payloads import data, each_half_hour, generation_row, national_row, period
 from upstreams.carbon_intensity import CarbonIntensityClient
 from upstreams.errors import UpstreamInvalidResponse, UpstreamUnavailable

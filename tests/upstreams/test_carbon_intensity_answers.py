@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from half_hours import HALF_HOUR, UTC
+from grid.half_hours import HALF_HOUR, UTC
 from upstream_payloads import (
     CALM_MIX,
     WINDY_MIX,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from half_hours import HALF_HOUR, UTC, settlement_period_start, settlement_periods_in
+from grid.half_hours import HALF_HOUR, UTC, settlement_period_start, settlement_periods_in
 from upstreams.cardinal_points import CardinalKind, CardinalPoint, half_hourly, periods_between
 
 WINTER = date(2026, 12, 1)

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from faulty_upstream import FaultyUpstream, Reply
-from half_hours import HALF_HOUR, UTC
+from grid.half_hours import HALF_HOUR, UTC
 from upstream_payloads import (
     Json,
     demand_forecast_row,

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from faulty_upstream import FaultyUpstream, Reply
-from half_hours import HALF_HOUR, UTC, settlement_period_start
+from grid.half_hours import HALF_HOUR, UTC, settlement_period_start
 from upstream_payloads import Json, cardinal, cardinal_day, datastore, demand_record, each_half_hour, without
 from upstreams.call_limit import CallLimit
 from upstreams.demand import NationalDemand

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from half_hours import HALF_HOUR, LONDON, UTC, settlement_period_start
+from grid.half_hours import HALF_HOUR, LONDON, UTC, settlement_period_start
 from recorded_answers import Recordings, recordings
 from upstreams.carbon_intensity_answers import (
     CREDIBLE_ZERO_PERCENT,

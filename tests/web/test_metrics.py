@@ -13,15 +13,15 @@ from pydantic import SecretStr
 
 from api_server import create_app
 from beckn_orders import market
+from database.errors import DatabaseUnreachable
 from database.postgres import PostgresDatabase
 from grid_upstreams import GridUpstreams
 from grid_world import NOW, store_world, submit, workload
-from pipeline import run_once
-from pipeline_sources import Upstreams
+from ingest.run import run_once
+from ingest.sources import Upstreams
 from running_gateway import running_gateway, workers_on
 from served import Client, served
 from settings import load_settings
-from supabase_client import DatabaseUnreachable
 from web.application import make_application
 from web.metrics import DatabaseFigures, gauge, serve_metrics
 

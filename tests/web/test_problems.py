@@ -8,8 +8,8 @@ import pytest
 from flask import abort, request
 from pydantic import SecretStr
 
+from database.errors import AccessRefused, DatabaseUnreachable
 from served import Client, served
-from supabase_client import AccessRefused, DatabaseUnreachable
 from web.application import answer, make_application
 from web.problems import Problem, problem_body
 

@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from beckn.answers import Error, ErrorCode, Refused
-from beckn.context_rules import read_message
-from beckn.inbox import InboxClaim
-from beckn.messages import DOMAIN, Action, Subscriber
-from beckn.outbox import OutgoingMessage
+from beckn.network.inbox import InboxClaim
+from beckn.network.outbox import OutgoingMessage
+from beckn.protocol.acknowledgement import Error, ErrorCode, Refused
+from beckn.protocol.context import read_message
+from beckn.protocol.objects import DOMAIN, Action, Subscriber
 from beckn.provider.messages_order import CatalogMessage, OnSearch, Order, OrderCallback, OrderMessage
 from beckn.provider.messages_request import (
     REQUESTS,
@@ -35,7 +35,8 @@ from beckn.provider.ordering import Ordering, new_start
 from beckn.provider.quoting import Quoting
 from beckn.provider.requirements import paging_of, wanted_by_intent, wanted_by_order
 from beckn.provider.search import nothing_to_sell, search_catalogue
-from supabase_client import Database, DatabaseUnreachable
+from database.errors import DatabaseUnreachable
+from database.interface import Database
 
 _log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 
-from beckn.answers import AckAnswer, answered
-from beckn.endpoint_description import takes_message
-from beckn.message_body import signed_body
-from beckn.messages import Action
-from beckn.participant import Participant
+from beckn.network.endpoint_description import takes_message
+from beckn.network.message_body import signed_body
+from beckn.network.participant import Participant
+from beckn.protocol.acknowledgement import AckAnswer, answered
+from beckn.protocol.objects import Action
 from beckn.provider.answering import checked_request
 from beckn.provider.messages_request import REQUESTS
 

@@ -19,9 +19,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from beckn.answers import Error
-from beckn.context_rules import Text
-from beckn.messages import (
+from beckn.protocol.acknowledgement import Error
+from beckn.protocol.context import Text
+from beckn.protocol.objects import (
     GPU_MINUTE,
     BecknObject,
     Catalog,
@@ -33,7 +33,7 @@ from beckn.messages import (
     TagGroup,
     Time,
 )
-from beckn.values import Decimals, Duration, Identity, Omittable, Timestamp, Uuid
+from beckn.protocol.values import Decimals, Duration, Identity, Omittable, Timestamp, Uuid
 from vocabulary import StrEnum
 
 LEAST_GPU_MINUTES = Decimal("0.001")

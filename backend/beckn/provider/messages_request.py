@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from beckn.context_rules import MessageContext, OrderContext, Text
-from beckn.messages import Action, PaymentType, Price, TagGroup, TimeRange
+from beckn.protocol.context import MessageContext, OrderContext, Text
+from beckn.protocol.objects import Action, PaymentType, Price, TagGroup, TimeRange
+from beckn.protocol.values import Identity, Omittable, Timestamp, Uuid, Written
 from beckn.provider.messages_order import (
     Billing,
     Customer,
@@ -22,7 +23,6 @@ from beckn.provider.messages_order import (
     PaymentStatus,
     SelectedQuantity,
 )
-from beckn.values import Identity, Omittable, Timestamp, Uuid, Written
 
 
 class SaidLabel(OrderObject):

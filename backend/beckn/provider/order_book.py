@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from beckn.grid_reading import GridContext
-from beckn.outbox import OutgoingMessage
+from beckn.catalogue.grid_reading import GridContext
+from beckn.network.outbox import OutgoingMessage
 from beckn.provider.messages_order import FulfillmentStateCode
 from beckn.provider.order_limits import BuyerLimits
 from beckn.provider.slots import Booking, Bookings
@@ -28,8 +28,8 @@ from beckn.provider.stored_orders import (
     StoredQuote,
     read_stored,
 )
-from half_hours import from_rfc3339
-from supabase_client import Database, OrderBy, Row, Where
+from database.interface import Database, OrderBy, Row, Where
+from grid.half_hours import from_rfc3339
 from vocabulary import StrEnum, WorkloadStatus
 
 

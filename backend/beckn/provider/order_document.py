@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
-from beckn.compute_offers import PAYMENT_ID
-from beckn.context_rules import MessageContext, callback_context
-from beckn.messages import (
+from beckn.catalogue.compute_offers import PAYMENT_ID
+from beckn.network.outbox import OutgoingMessage
+from beckn.network.subscribers import Role
+from beckn.protocol.context import MessageContext, callback_context
+from beckn.protocol.objects import (
     COMPUTE,
     CURRENCY,
     VERSION,
@@ -21,7 +23,6 @@ from beckn.messages import (
     TagGroup,
     Time,
 )
-from beckn.outbox import OutgoingMessage
 from beckn.provider.messages_order import (
     Billing,
     Cancellation,
@@ -48,7 +49,6 @@ from beckn.provider.messages_order import (
 )
 from beckn.provider.quotes import amount_text, quotation, time_left
 from beckn.provider.stored_orders import Deferral, QuoteTerms, StoredOrder, StoredQuote
-from beckn.subscribers import Role
 
 UNSOLICITED_TTL = timedelta(hours=1)
 """How long a callback that nobody asked for is tried to be delivered."""

@@ -7,8 +7,8 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID, uuid5
 
-from beckn.answers import ErrorCode, Refused
-from beckn.messages import CURRENCY, PaymentType
+from beckn.protocol.acknowledgement import ErrorCode, Refused
+from beckn.protocol.objects import CURRENCY, PaymentType
 from beckn.provider.messages_order import CancelledBy, FulfillmentStateCode, Order
 from beckn.provider.messages_request import (
     CancelRequest,
@@ -32,7 +32,7 @@ from beckn.provider.stored_orders import (
     StoredOrder,
     StoredQuote,
 )
-from half_hours import rfc3339
+from grid.half_hours import rfc3339
 from printable import printable
 from vocabulary import WorkloadStatus
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from uuid import UUID, uuid5
 
-from beckn.messages import CURRENCY, Price
+from beckn.protocol.objects import CURRENCY, Price
 from beckn.provider.messages_order import QUOTE_TTL, ItemReference, Quotation, QuoteLine
 from beckn.provider.slots import SlotRun
 

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from beckn.answers import ErrorCode, Refused
-from beckn.compute_offers import UNSTATED_OPERATOR, slot_offers
-from beckn.grid_reading import GridContext
-from beckn.messages import Subscriber
+from beckn.catalogue.compute_offers import UNSTATED_OPERATOR, slot_offers
+from beckn.catalogue.grid_reading import GridContext
+from beckn.protocol.acknowledgement import ErrorCode, Refused
+from beckn.protocol.objects import Subscriber
 from beckn.provider.messages_order import QUOTE_TTL, Order, OrderDescriptor, OrderItem
 from beckn.provider.messages_request import InitRequest, OrderedItem, SelectRequest
 from beckn.provider.order_book import OrderBook
@@ -20,9 +20,9 @@ from beckn.provider.requirements import wanted_by_order
 from beckn.provider.search import estimate_tags, price_per_gpu_minute
 from beckn.provider.slots import FURTHEST_AHEAD, Slot, SlotRun, first_moment, run_at
 from beckn.provider.stored_orders import QuoteTerms, StoredQuote
-from decisions.context import DataCentre, Task
-from decisions.feasibility import Constraint, Violation, latest_start
-from half_hours import HALF_HOUR, half_hour_of, rfc3339
+from decisions.scoring.context import DataCentre, Task
+from decisions.scoring.feasibility import Constraint, Violation, latest_start
+from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339
 from printable import printable
 
 ITEM = "message.order.items[0].id"

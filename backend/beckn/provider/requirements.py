@@ -18,9 +18,10 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from beckn.answers import Refused
-from beckn.context_rules import Text
-from beckn.messages import COMPUTE_SLOT, CURRENCY, GPU_MINUTE, Label, Tag, TagGroup
+from beckn.protocol.acknowledgement import Refused
+from beckn.protocol.context import Text
+from beckn.protocol.objects import COMPUTE_SLOT, CURRENCY, GPU_MINUTE, Label, Tag, TagGroup
+from beckn.protocol.values import Decimals, Duration, Timestamp
 from beckn.provider.messages_order import GPU_MINUTES_TAKEN, LONGEST_AMOUNT, are_gpu_minutes
 from beckn.provider.messages_request import (
     InitiatedOrder,
@@ -32,8 +33,7 @@ from beckn.provider.messages_request import (
     SaidTags,
     SelectedOrder,
 )
-from beckn.values import Decimals, Duration, Timestamp
-from decisions.context import Task
+from decisions.scoring.context import Task
 from printable import printable
 from vocabulary import Urgency, WorkloadType
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from beckn.compute_offers import PRICE_DECIMALS, UNSTATED_OPERATOR, slot_offers
-from beckn.grid_reading import GridContext
-from beckn.messages import (
+from beckn.catalogue.compute_offers import PRICE_DECIMALS, UNSTATED_OPERATOR, slot_offers
+from beckn.catalogue.grid_reading import GridContext
+from beckn.protocol.objects import (
     COMPUTE,
     CURRENCY,
     GPU_MINUTE,
@@ -32,15 +32,15 @@ from beckn.messages import (
     Time,
     TimeRange,
 )
+from beckn.protocol.values import decimal_text
 from beckn.provider.quotes import amount_text, price_gbp
 from beckn.provider.requirements import Paging, Wanted
 from beckn.provider.slots import Bookings, SlotRun, as_sold, possible_runs
-from beckn.values import decimal_text
-from decisions.context import DecisionContext
-from decisions.deferral import waiting_status
-from decisions.objective import free_power_kw
-from decisions.scoring import SCORER_VERSION, decide
-from half_hours import HALF_HOUR, half_hour_of
+from decisions.publishing.waiting import waiting_status
+from decisions.scoring.context import DecisionContext
+from decisions.scoring.decide import SCORER_VERSION, decide
+from decisions.scoring.objective import free_power_kw
+from grid.half_hours import HALF_HOUR, half_hour_of
 
 CATALOGUE_NAME = "Compute slots for a workload"
 

@@ -11,15 +11,15 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
-from api.parameters import NoParameters, StrictQuery
-from beckn.dead_letters import DeadLetters, dead_letters
-from beckn.network_health import NetworkHealth, network_health, overdue
-from beckn.network_settings import NetworkSettings
-from ontology import Moment
-from supabase_client import Database
+from beckn.network.dead_letters import DeadLetters, dead_letters
+from beckn.network.health import NetworkHealth, network_health, overdue
+from beckn.network.settings import NetworkSettings
+from database.interface import Database
+from database.write_probe import write_trouble
+from ontology.types import Moment
 from version import VERSION
 from web.application import answer, endpoint_list
-from write_probe import write_trouble
+from web.parameters import NoParameters, StrictQuery
 
 TAG = Tag(name="Service", description="The platform itself")
 

@@ -19,17 +19,17 @@ from typing import overload
 
 import numpy as np
 
-from beckn.grid_reading import GridContext
+from beckn.catalogue.grid_reading import GridContext
 from beckn.provider.requirements import Wanted
-from decisions.context import DataCentre, Task
-from decisions.energy import ComputeLoad, compute_load
-from decisions.evaluation import Evaluation, evaluate
-from decisions.feasibility import Violation, finish
-from decisions.objective import Sites, Terms, free_power_kw
-from decisions.runs import MICROSECOND
-from decisions.signals import line_up
-from decisions.suitability import suitability_score
-from half_hours import UTC, half_hour_of, is_half_hour
+from decisions.scoring.context import DataCentre, Task
+from decisions.scoring.energy import ComputeLoad, compute_load
+from decisions.scoring.evaluation import Evaluation, evaluate
+from decisions.scoring.feasibility import Violation, finish
+from decisions.scoring.objective import Sites, Terms, free_power_kw
+from decisions.scoring.runs import MICROSECOND
+from decisions.scoring.signals import line_up
+from decisions.scoring.suitability import suitability_score
+from grid.half_hours import UTC, half_hour_of, is_half_hour
 from printable import printable
 from vocabulary import Policy
 

@@ -10,8 +10,9 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel, ConfigDict
 
-from beckn.context_rules import MessageContext
-from beckn.messages import Location, TagGroup
+from beckn.protocol.context import MessageContext
+from beckn.protocol.objects import Location, TagGroup
+from beckn.protocol.values import UtcDatetime
 from beckn.provider.messages_order import (
     Billing,
     CancelledBy,
@@ -20,9 +21,8 @@ from beckn.provider.messages_order import (
     OrderItem,
 )
 from beckn.provider.quotes import QuotedLine, total_gbp
-from beckn.values import UtcDatetime
-from decisions.context import Task
-from supabase_client import Row
+from database.interface import Row
+from decisions.scoring.context import Task
 from vocabulary import StrEnum, WorkloadStatus
 
 WAITING = frozenset({FulfillmentStateCode.SCHEDULED, FulfillmentStateCode.DEFERRED})

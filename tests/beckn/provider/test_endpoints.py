@@ -11,13 +11,13 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beckn.messages import Action
+from beckn.protocol.objects import Action
 from beckn_shelf import Json, Shelf, stocked
 from database.embedded import EmbeddedPostgres
+from database.interface import OrderBy as By
+from database.interface import Where
 from database.postgres import PostgresDatabase
 from new_database import new_database
-from supabase_client import OrderBy as By
-from supabase_client import Where
 
 _CONTEXT = (
     "context.domain",

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from beckn.buyer_messages import Transaction
-from beckn.buyer_platform import NotAnswered
-from beckn.messages import Action
+from beckn.buying.messages import Transaction
+from beckn.buying.platform import NotAnswered
+from beckn.protocol.objects import Action
 from beckn.provider.messages_order import OnSearch, OrderCallback
 from beckn.provider.messages_request import REQUESTS
 from beckn_orders import BILLING, Market, a_workload, market, market_time, store_market
 from beckn_specification import message_faults, worked_messages
+from database.interface import OrderBy as By
 from database.postgres import PostgresDatabase
-from half_hours import utc_now
-from supabase_client import OrderBy as By
+from grid.half_hours import utc_now
 
 WORKED = worked_messages()
 

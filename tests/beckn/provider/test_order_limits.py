@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 import requests
 
-from beckn.buyer_messages import Transaction
-from beckn.buyer_platform import Buyer, NotAnswered
-from beckn.messages import Action
+from beckn.buying.messages import Transaction
+from beckn.buying.platform import Buyer, NotAnswered
+from beckn.network.subscribers import Role
+from beckn.protocol.objects import Action
 from beckn.provider.messages_order import Order
 from beckn.provider.order_limits import LONGEST_ORDER_BYTES, BuyerLimits
-from beckn.subscribers import Role
 from beckn_network import Party, a_message, in_bytes
 from beckn_orders import BILLING, Market, a_workload, market, market_time, store_market
+from database.interface import OrderBy as By
 from database.postgres import PostgresDatabase
+from grid.half_hours import utc_now
 from grid_world import data_centre
-from half_hours import utc_now
-from supabase_client import OrderBy as By
 
 Ordered = Callable[[Buyer, str], Order]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from beckn.answers import Refused
-from beckn.buyer_messages import BuyerWorkload, intent_of
-from beckn.messages import TagGroup
+from beckn.buying.messages import BuyerWorkload, intent_of
+from beckn.protocol.acknowledgement import Refused
+from beckn.protocol.objects import TagGroup
 from beckn.provider.messages_request import Intent
 from beckn.provider.requirements import Paging, paging_of, wanted_by_intent
 from beckn_orders import a_workload

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from beckn.context_rules import callback_context, read_context
-from beckn.grid_reading import GridContext
-from beckn.messages import Action, Catalog, Item
+from beckn.catalogue.grid_reading import GridContext
+from beckn.protocol.context import callback_context, read_context
+from beckn.protocol.objects import Action, Catalog, Item
 from beckn.provider.messages_order import CatalogMessage, OnSearch
 from beckn.provider.requirements import MOST_ON_A_PAGE, Paging, Wanted
 from beckn.provider.search import search_catalogue
@@ -19,7 +19,7 @@ from beckn.provider.slots import NO_BOOKINGS
 from beckn_network import a_message, buyer, in_bytes, provider
 from beckn_specification import message_faults
 from decision_contexts import NOON, centre, context_json, task
-from decisions.context import Task
+from decisions.scoring.context import Task
 from vocabulary import Fuel
 
 CENTRES, STARTS = 40, 25

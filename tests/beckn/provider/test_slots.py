@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beckn.grid_reading import GridContext
+from beckn.catalogue.grid_reading import GridContext
 from beckn.provider.requirements import Wanted
 from beckn.provider.slots import NO_BOOKINGS, Booking, Bookings, Slot, as_sold, possible_runs, run_at
 from decision_contexts import NOON, centre, context_json, random_context, task
-from decisions.context import DataCentre, Task
-from decisions.scoring import decide
-from half_hours import HALF_HOUR
+from decisions.scoring.context import DataCentre, Task
+from decisions.scoring.decide import decide
+from grid.half_hours import HALF_HOUR
 from vocabulary import WorkloadType
 
 CENTRE = DataCentre.model_validate(centre(total_capacity_mw=0.01, current_load_percentage=0))

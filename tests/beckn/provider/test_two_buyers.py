@@ -9,15 +9,15 @@ from uuid import uuid4
 
 import pytest
 
-from beckn.buyer_messages import Option, Transaction, selected_order
-from beckn.buyer_platform import Buyer, NotAnswered
-from beckn.messages import Action
+from beckn.buying.messages import Option, Transaction, selected_order
+from beckn.buying.platform import Buyer, NotAnswered
+from beckn.protocol.objects import Action
 from beckn.provider.messages_order import OrderCallback, OrderStatus
 from beckn.provider.messages_request import SelectedMessage
 from beckn_orders import BILLING, Market, a_workload, market, market_time, store_market
+from database.interface import OrderBy as By
+from database.interface import Row, Where
 from database.postgres import PostgresDatabase
-from supabase_client import OrderBy as By
-from supabase_client import Row, Where
 
 
 @pytest.fixture

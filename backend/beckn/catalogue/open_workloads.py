@@ -1,0 +1,127 @@
+"""The workloads that wait for compute, as a Beckn catalogue.
+
+One provider lists them all, each as an item whose id is its job's: whose they are is left out. A workload's price is
+the most it may cost, its quantity the GPU time it takes, and its fulfilment runs from its earliest start to its
+deadline. What a workload does not state is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from beckn.protocol.objects import (
+    COMPUTE,
+    COUNTRY,
+    CURRENCY,
+    GPU_MINUTE,
+    Catalog,
+    Country,
+    Descriptor,
+    Fulfillment,
+    Item,
+    ItemQuantity,
+    Location,
+    Price,
+    Provider,
+    Quantity,
+    Scalar,
+    Stop,
+    TagGroup,
+    Time,
+    TimeRange,
+)
+from beckn.protocol.values import decimal_text
+from decisions.scoring.context import Task
+from decisions.scoring.feasibility import latest_start
+from ontology.types import ComputeWorkload
+from vocabulary import WorkloadStatus
+
+WORKLOADS_PROVIDER_ID = "open-workloads"
+GREAT_BRITAIN_ID = "GB"
+
+OPEN_STATUSES = frozenset(
+    {
+        WorkloadStatus.PENDING,
+        WorkloadStatus.QUEUED,
+        WorkloadStatus.DEFERRED_GRID_STRESS,
+        WorkloadStatus.DEFERRED_CARBON,
+        WorkloadStatus.DEFERRED_PRICE,
+    }
+)
+
+
+def open_workloads(workloads: Iterable[ComputeWorkload], *, now: datetime) -> Catalog:
+    """Those of `workloads` that are in one of OPEN_STATUSES, oldest first."""
+    waiting = sorted(
+        (workload for workload in workloads if workload.status in OPEN_STATUSES),
+        key=lambda workload: (workload.created_at, workload.job_id),
+    )
+    great_britain = Location(
+        id=GREAT_BRITAIN_ID,
+        descriptor=Descriptor(name="Great Britain"),
+        country=Country(name="United Kingdom", code=COUNTRY),
+    )
+    provider = Provider(
+        id=WORKLOADS_PROVIDER_ID,
+        descriptor=Descriptor(name="Open workloads"),
+        fulfillments=tuple(_fulfillment(workload, now) for workload in waiting),
+        locations=(great_britain,),
+        items=tuple(_item(workload) for workload in waiting),
+    )
+    return Catalog(descriptor=Descriptor(name="Workloads that wait for compute"), providers=(provider,))
+
+
+def _item(workload: ComputeWorkload) -> Item:
+    groups = (
+        TagGroup.known(
+            "workload-requirements",
+            {
+                "workload-type": workload.workload_type,
+                "urgency": workload.urgency,
+                "status": workload.status,
+                "cpu-cores": workload.required_cpu_cores,
+                "memory-gb": workload.required_memory_gb,
+                "estimated-energy-kwh": workload.estimated_energy_kwh,
+                "deferral-window": _minutes(workload.deferral_window_mins),
+                "synthetic": workload.is_synthetic,
+            },
+        ),
+        TagGroup.known("energy-constraints", {"max-carbon-intensity-gco2-per-kwh": workload.carbon_cap_gco2}),
+    )
+    return Item(
+        id=workload.job_id,
+        descriptor=Descriptor(code=str(workload.workload_type), name=f"Workload {workload.job_id}"),
+        price=_price(workload.max_price_gbp),
+        quantity=_quantity(workload.required_gpu_mins),
+        location_ids=(GREAT_BRITAIN_ID,),
+        fulfillment_ids=(_fulfillment_id(workload),),
+        tags=tuple(group for group in groups if group),
+    )
+
+
+def _price(most_gbp: float | None) -> Price:
+    return Price(currency=CURRENCY, maximum_value=None if most_gbp is None else decimal_text(most_gbp))
+
+
+def _quantity(gpu_minutes: float | None) -> ItemQuantity:
+    if gpu_minutes is None:
+        return ItemQuantity()
+    return ItemQuantity(selected=Quantity(measure=Scalar(unit=GPU_MINUTE, value=decimal_text(gpu_minutes))))
+
+
+def _fulfillment(workload: ComputeWorkload, now: datetime) -> Fulfillment:
+    """It may start from now to the end of its deferral window, and must have ended by its deadline."""
+    latest = latest_start(Task.model_validate(workload, from_attributes=True), now)
+    stops = [Stop(type="start", time=Time(range=TimeRange(start=now, end=latest)))]
+    if workload.deadline:
+        stops.append(Stop(type="end", time=Time(timestamp=workload.deadline)))
+    return Fulfillment(id=_fulfillment_id(workload), type=COMPUTE, stops=tuple(stops))
+
+
+def _fulfillment_id(workload: ComputeWorkload) -> str:
+    return f"ful:{workload.job_id}"
+
+
+def _minutes(minutes: int | None) -> str | None:
+    return None if minutes is None else f"PT{minutes}M"

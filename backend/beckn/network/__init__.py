@@ -1,0 +1,1 @@
+"""Messages between platforms: received once, kept, worked on, delivered; and who is registered."""

@@ -1,0 +1,1 @@
+"""What the scorer would have decided on the grid of days gone by."""

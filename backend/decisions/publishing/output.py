@@ -1,0 +1,333 @@
+"""From a decision, and a model's judgements if there are any, to the published output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from decisions.publishing import schema as output
+from decisions.publishing.rationale import decision_rationale, option_rationale, origin_sentence
+from decisions.publishing.schema import DecisionOutput, Scorer
+from decisions.publishing.waiting import waiting_status
+from decisions.scoring.context import DataCentre, DecisionContext, GenerationMix, RegionalSignals, Task
+from decisions.scoring.decide import SCORER_VERSION, Assessment, Decision, RunEstimate
+from decisions.scoring.energy import EnergyBasis
+from decisions.scoring.explanation import BindingConstraint, CarbonPriceSwitch, CarbonPriceSwitches
+from decisions.scoring.feasibility import Violation
+from decisions.scoring.freshness import SignalState
+from decisions.scoring.objective import Parts
+from vocabulary import Fuel
+
+# A model's score further than this from the deterministic one is flagged.
+DISAGREEMENT_POINTS = 25
+
+NAMED_FUELS = (Fuel.WIND, Fuel.SOLAR, Fuel.GAS, Fuel.NUCLEAR)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A model's view of one option. Without a score the deterministic one stands beside the sentence."""
+
+    score: float | None
+    sentence: str
+
+
+def build_output(
+    decision: Decision,
+    *,
+    generated_at: datetime,
+    judgements: Mapping[str, Judgement] | None = None,
+    scorer: Scorer = Scorer.DETERMINISTIC,
+    model: str | None = None,
+    fallback_reason: str | None = None,
+    sequence: int | None = None,
+) -> DecisionOutput:
+    """The published output, options sorted best first.
+
+    Args:
+        decision: what the scorer found.
+        generated_at: when the output is made.
+        judgements: a model's view by dc_id, of all options or some; an infeasible option scores 0 anyhow.
+        scorer: who set the scores.
+        model: name of the model that judged.
+        fallback_reason: why there are no judgements although a model was asked.
+        sequence: the gap-free number of the output, once it has one.
+
+    Raises:
+        ValueError: a judgement is of a data centre that is no option, or its score is not within 0 to 100.
+    """
+    judgements = judgements or {}
+    _check(judgements, decision)
+    context = decision.context
+    surroundings = _Surroundings(context)
+    ranked = sorted(
+        ((option, _score(option, judgements.get(option.centre.dc_id))) for option in decision.options),
+        key=lambda scored: (not scored[0].feasible, -scored[1], scored[0].rank),
+    )
+    options = [
+        _option(option, score, judgements.get(option.centre.dc_id), surroundings, decision.signal_states)
+        for option, score in ranked
+    ]
+    return DecisionOutput(
+        data_centre_options=options,
+        task=_task(context.task),
+        decision=_summary(decision, [option for option, _ in ranked]),
+        metadata=output.OutputMetadata(
+            task_id=context.task.job_id,
+            generated_at=generated_at,
+            dc_count=len(options),
+            model=model,
+            context_id=context.context_id,
+            scorer=scorer,
+            fallback_reason=fallback_reason,
+            sequence=sequence,
+            scorer_version=SCORER_VERSION,
+            policy=decision.policy,
+            carbon_price_gbp_per_t=decision.carbon_price_gbp_per_t,
+            warnings=_warnings(decision),
+        ),
+    )
+
+
+def tidy(value: float) -> float:
+    """A computed figure to twelve significant digits, which is its accuracy, without a negative zero."""
+    return float(f"{value:.12g}") + 0.0
+
+
+class _Surroundings:
+    """The present signals of a context, by region."""
+
+    def __init__(self, context: DecisionContext) -> None:
+        self.national = context.national.current_at(context.as_of)
+        self._as_of = context.as_of
+        self._regions: dict[int, RegionalSignals] = {region.region_id: region for region in context.regional}
+        self._mixes: dict[int | None, GenerationMix] = {mix.region_id: mix for mix in context.generation_mix}
+
+    def energy_profile(self, centre: DataCentre) -> output.EnergyProfile:
+        region = self._regions.get(centre.region_id)
+        present = region.current_at(self._as_of) if region else None
+        mix = self._mixes.get(centre.region_id)
+        return output.EnergyProfile(
+            current_carbon_intensity_gco2=present.carbon_intensity_forecast if present else None,
+            regional_carbon_index=present.carbon_index if present else None,
+            grid_stress_score=self.national.grid_stress_score if self.national else None,
+            wholesale_price_gbp_mwh=self.national.wholesale_price_gbp_mwh if self.national else None,
+            generation_mix=_mix_shares(mix),
+            sources=output.FigureSources(
+                carbon_intensity=present.carbon_source if present else None,
+                grid_stress=self.national.demand_source if self.national else None,
+                wholesale_price=self.national.price_source if self.national else None,
+                generation_mix=mix.source if mix else None,
+            ),
+        )
+
+
+def _check(judgements: Mapping[str, Judgement], decision: Decision) -> None:
+    strangers = judgements.keys() - {option.centre.dc_id for option in decision.options}
+    if strangers:
+        raise ValueError(f"judged, but not an option of this decision: {', '.join(sorted(strangers))}")
+    for dc_id, judgement in judgements.items():
+        if judgement.score is not None and not 0 <= judgement.score <= 100:
+            raise ValueError(f"the score of {dc_id} must be within 0 to 100, not {judgement.score}")
+
+
+def _score(option: Assessment, judgement: Judgement | None) -> float:
+    if not option.feasible:
+        return 0.0
+    return option.score if judgement is None or judgement.score is None else judgement.score
+
+
+def _option(
+    option: Assessment,
+    score: float,
+    judgement: Judgement | None,
+    surroundings: _Surroundings,
+    signal_states: Sequence[SignalState],
+) -> output.DataCentreOption:
+    centre = option.centre
+    judged = judgement.score if judgement else None
+    run = option.evaluated
+    return output.DataCentreOption(
+        dc_id=centre.dc_id,
+        name=centre.name,
+        location_region=centre.location_region,
+        energy_profile=surroundings.energy_profile(centre),
+        compute_profile=output.ComputeProfile(
+            pue=centre.pue,
+            total_capacity_teraflops=centre.total_capacity_teraflops,
+            current_load_percentage=centre.current_load_percentage,
+            flexibility_rating=centre.flexibility_rating,
+            available_for_task=option.has_room,
+        ),
+        suitability_score=score,
+        deterministic_score=option.score,
+        scores_disagree=judged is not None and abs(judged - option.score) > DISAGREEMENT_POINTS,
+        rationale=(judgement.sentence if judgement else option_rationale(option))
+        + origin_sentence(signal_states, {centre.region_id}),
+        constraint_violations=[published_violation(violation) for violation in option.violations],
+        objective_gbp=tidy(run.objective_gbp) if run else None,
+        score_breakdown=published_breakdown(run.parts) if run else None,
+        evaluated_start=run.start if run else None,
+        estimates=_estimates(option),
+        binding_constraint=_binding(option.binding) if option.binding else None,
+    )
+
+
+def published_breakdown(parts: Parts) -> output.ScoreBreakdown:
+    """The parts of J in the words of the output, in pounds."""
+    return output.ScoreBreakdown(
+        energy_gbp=tidy(parts.energy_gbp),
+        carbon_gbp=tidy(parts.carbon_gbp),
+        grid_stress_gbp=tidy(parts.grid_stress_gbp),
+        delay_gbp=tidy(parts.delay_gbp),
+    )
+
+
+def _estimates(option: Assessment) -> output.Estimates:
+    recommended = option.recommended
+    return output.Estimates(
+        energy_kwh=tidy(option.site_energy_kwh),
+        run_now=_figures(option.run_now),
+        recommended_start=recommended.start if recommended else None,
+        recommended=_figures(recommended),
+    )
+
+
+def _figures(run: RunEstimate | None) -> output.RunFigures | None:
+    if run is None:
+        return None
+    return output.RunFigures(carbon_gco2=tidy(run.carbon_gco2), cost_gbp=tidy(run.cost_gbp))
+
+
+def published_violation(violation: Violation) -> output.ConstraintViolation:
+    """A violation in the words of the output."""
+    return output.ConstraintViolation(
+        constraint=str(violation.constraint),
+        value=violation.value,
+        limit=violation.limit,
+        unit=violation.unit,
+        message=violation.message,
+        start=violation.start,
+    )
+
+
+def _binding(binding: BindingConstraint) -> output.BindingConstraint:
+    return output.BindingConstraint(
+        dc_id=binding.dc_id,
+        start=binding.start,
+        objective_gbp=tidy(binding.objective_gbp),
+        saving_gbp=tidy(binding.saving_gbp),
+        violations=[published_violation(violation) for violation in binding.violations],
+    )
+
+
+def _mix_shares(mix: GenerationMix | None) -> output.MixShares:
+    shares = {fuel: share for fuel, share in mix.mix.items() if share is not None} if mix else {}
+    others = [share for fuel, share in shares.items() if fuel not in NAMED_FUELS]
+    return output.MixShares(
+        wind_pct=shares.get(Fuel.WIND),
+        solar_pct=shares.get(Fuel.SOLAR),
+        gas_pct=shares.get(Fuel.GAS),
+        nuclear_pct=shares.get(Fuel.NUCLEAR),
+        other_pct=tidy(sum(others)) if shares else None,
+    )
+
+
+def _task(task: Task) -> output.PublishedTask:
+    return output.PublishedTask(
+        job_id=task.job_id,
+        workload_type=task.workload_type,
+        urgency=task.urgency,
+        required_gpu_mins=task.required_gpu_mins,
+        carbon_cap_gco2=task.carbon_cap_gco2,
+        max_price_gbp=task.max_price_gbp,
+        deadline=task.deadline,
+        required_cpu_cores=task.required_cpu_cores,
+        required_memory_gb=task.required_memory_gb,
+        estimated_energy_kwh=task.estimated_energy_kwh,
+        deferral_window_mins=task.deferral_window_mins,
+        operator=task.operator,
+        host_dc_id=task.host_dc_id,
+    )
+
+
+def _summary(decision: Decision, ranked: list[Assessment]) -> output.DecisionSummary:
+    """The answer is the first feasible option as published, which a model may have reordered."""
+    placed = [(option, option.recommended) for option in ranked if option.recommended]
+    waiting = waiting_status(decision)
+    load = decision.load
+    workload = output.WorkloadEstimate(
+        it_power_kw=tidy(load.it_power_kw),
+        duration_minutes=tidy(load.duration / timedelta(minutes=1)),
+        it_energy_kwh=tidy(load.it_energy_kwh),
+        basis=str(load.basis),
+    )
+    signals = [_signal(state) for state in decision.signal_states]
+    compared = {option.centre.region_id for option, _ in placed[:2]} or {each.centre.region_id for each in ranked}
+    origin = origin_sentence(decision.signal_states, compared)
+    if not placed:
+        return output.DecisionSummary(
+            rationale=(waiting.reason if waiting else "") + origin,
+            workload=workload,
+            latest_start=decision.latest_start,
+            waiting=output.Waiting(status=waiting.status, reason=waiting.reason) if waiting else None,
+            signals=signals,
+        )
+    chosen, run = placed[0]
+    ours = chosen is decision.chosen
+    return output.DecisionSummary(
+        dc_id=chosen.centre.dc_id,
+        start=run.start,
+        end=run.end,
+        objective_gbp=tidy(run.objective_gbp),
+        rationale=decision_rationale(placed) + origin,
+        workload=workload,
+        latest_start=decision.latest_start,
+        least_objective_dc_id=decision.chosen.centre.dc_id if decision.chosen else None,
+        runner_up=_runner_up(run, *placed[1]) if len(placed) > 1 else None,
+        binding_constraint=_binding(decision.binding) if ours and decision.binding else None,
+        carbon_price_switches=_switches(decision.carbon_price_switches) if ours else None,
+        signals=signals,
+    )
+
+
+def _runner_up(answer: RunEstimate, option: Assessment, run: RunEstimate) -> output.RunnerUp:
+    return output.RunnerUp(
+        dc_id=option.centre.dc_id,
+        start=run.start,
+        objective_gbp=tidy(run.objective_gbp),
+        margin_gbp=tidy(run.objective_gbp - answer.objective_gbp),
+    )
+
+
+def _switches(switches: CarbonPriceSwitches) -> output.CarbonPriceSwitches:
+    return output.CarbonPriceSwitches(above=_switch(switches.above), below=_switch(switches.below))
+
+
+def _switch(switch: CarbonPriceSwitch | None) -> output.CarbonPriceSwitch | None:
+    if switch is None:
+        return None
+    return output.CarbonPriceSwitch(
+        carbon_price_gbp_per_t=tidy(switch.carbon_price_gbp_per_t), dc_id=switch.dc_id, start=switch.start
+    )
+
+
+def _signal(state: SignalState) -> output.SignalProvenance:
+    return output.SignalProvenance(
+        signal=str(state.signal),
+        region_id=state.region_id,
+        sources=dict(state.sources),
+        oldest_fetched_at=state.fetched_at,
+        age_minutes=tidy(state.age / timedelta(minutes=1)) if state.age is not None else None,
+        freshness=str(state.freshness),
+        known_half_hours=state.known_half_hours,
+        unknown_half_hours=state.unknown_half_hours,
+    )
+
+
+def _warnings(decision: Decision) -> list[str]:
+    warnings = [state.warning for state in decision.signal_states if state.warning]
+    if decision.load.basis is EnergyBasis.ASSUMED:
+        warnings.insert(0, "The workload states no energy and no requirement: its type's usual ones are assumed.")
+    return warnings

@@ -1,0 +1,187 @@
+"""The decision context: everything a decision is made from, as the database hands it over.
+
+One JSON document, stored with its decision, from which the same scorer version computes the same output
+again. Half-hour series are arrays that begin at `start` and step by 30 minutes; `None` is unknown, never
+zero. Columns that the scorer does not know are ignored, so the database may add some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from grid.half_hours import as_utc, half_hour_of, is_half_hour
+from vocabulary import CarbonIndex, DataCentreStatus, Urgency, WorkloadStatus, WorkloadType
+
+
+def _on_a_half_hour(moment: datetime) -> datetime:
+    if not is_half_hour(moment):
+        raise ValueError(f"{moment.isoformat()} is not the start of a half-hour")
+    return moment
+
+
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(as_utc)]
+HalfHourStart = Annotated[UtcDatetime, AfterValidator(_on_a_half_hour)]
+Amount = Annotated[float, Field(ge=0)]
+StressScore = Annotated[float, Field(ge=0, le=1)]
+Percentage = Annotated[float, Field(ge=0, le=100)]
+SourceCounts = dict[str, int]
+
+
+class _Fact(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Task(_Fact):
+    """The workload. `carbon_cap_gco2` caps the intensity, `max_price_gbp` the cost of the whole job."""
+
+    job_id: str
+    operator: str | None = None
+    host_dc_id: str | None = None
+    workload_type: WorkloadType
+    urgency: Urgency = Urgency.MEDIUM
+    required_gpu_mins: Amount | None = None
+    required_cpu_cores: int | None = Field(default=None, ge=0)
+    required_memory_gb: Amount | None = None
+    estimated_energy_kwh: Amount | None = None
+    carbon_cap_gco2: Amount | None = None
+    max_price_gbp: Amount | None = None
+    deadline: UtcDatetime | None = None
+    deferral_window_mins: Amount | None = None
+    status: WorkloadStatus = WorkloadStatus.PENDING
+    created_at: UtcDatetime | None = None
+
+
+class NationalSignal(_Fact):
+    """The national grid in the present half-hour. The price may be negative."""
+
+    timestamp: HalfHourStart
+    settlement_period: int | None = None
+    carbon_intensity_forecast: Amount | None = None
+    carbon_intensity_actual: Amount | None = None
+    carbon_index: CarbonIndex | None = None
+    demand_mw: float | None = None
+    grid_stress_score: StressScore | None = None
+    wholesale_price_gbp_mwh: float | None = None
+    carbon_source: str | None = None
+    demand_source: str | None = None
+    price_source: str | None = None
+    demand_fetched_at: UtcDatetime | None = None
+    price_fetched_at: UtcDatetime | None = None
+    fetched_at: UtcDatetime | None = None
+
+
+class NationalForecast(_Fact):
+    """National half-hour series from `start`; lengths may differ."""
+
+    start: HalfHourStart
+    carbon_intensity_gco2_per_kwh: tuple[Amount | None, ...] = ()
+    demand_mw: tuple[float | None, ...] = ()
+    grid_stress_score: tuple[StressScore | None, ...] = ()
+    wholesale_price_gbp_mwh: tuple[float | None, ...] = ()
+    carbon_sources: SourceCounts = {}
+    demand_sources: SourceCounts = {}
+    price_sources: SourceCounts = {}
+    oldest_demand_fetched_at: UtcDatetime | None = None
+    oldest_price_fetched_at: UtcDatetime | None = None
+    oldest_fetched_at: UtcDatetime | None = None
+
+
+class NationalSignals(_Fact):
+    current: NationalSignal | None = None
+    forecast: NationalForecast
+
+    def current_at(self, moment: datetime) -> NationalSignal | None:
+        """The current signal, if its half-hour really contains `moment`."""
+        return self.current if self.current and self.current.timestamp == half_hour_of(moment) else None
+
+
+class RegionalSignal(_Fact):
+    timestamp: HalfHourStart
+    carbon_intensity_forecast: Amount | None = None
+    carbon_index: CarbonIndex | None = None
+    carbon_source: str | None = None
+    fetched_at: UtcDatetime | None = None
+
+
+class RegionalForecast(_Fact):
+    start: HalfHourStart
+    carbon_intensity_gco2_per_kwh: tuple[Amount | None, ...] = ()
+    carbon_sources: SourceCounts = {}
+    oldest_fetched_at: UtcDatetime | None = None
+
+
+class RegionalSignals(_Fact):
+    region_id: int
+    short_name: str | None = None
+    current: RegionalSignal | None = None
+    forecast: RegionalForecast
+
+    def current_at(self, moment: datetime) -> RegionalSignal | None:
+        """The current signal, if its half-hour really contains `moment`."""
+        return self.current if self.current and self.current.timestamp == half_hour_of(moment) else None
+
+
+class DataCentre(_Fact):
+    """A data centre as stored. `total_capacity_mw` is IT power; `pue` is site energy over IT energy."""
+
+    dc_id: str
+    name: str
+    operator: str | None = None
+    region_id: int
+    location_region: str
+    latitude: float | None = None
+    longitude: float | None = None
+    pue: float = Field(ge=1)
+    total_capacity_teraflops: Amount
+    total_capacity_mw: Amount
+    current_load_percentage: Percentage
+    flexibility_rating: Annotated[float, Field(ge=0, le=1)]
+    min_load_percentage: Percentage | None = None
+    ramp_rate_mw_per_min: Amount | None = None
+    status: DataCentreStatus
+    is_synthetic: bool = False
+
+
+class GenerationMix(_Fact):
+    """Share of each fuel in per cent; `region_id` is None for the whole of Great Britain."""
+
+    region_id: int | None = None
+    timestamp: UtcDatetime | None = None
+    source: str | None = None
+    mix: dict[str, float | None] = {}
+
+
+class DecisionContext(_Fact):
+    """One workload, the grid and the data centres at `as_of`."""
+
+    context_id: str
+    as_of: UtcDatetime
+    task: Task
+    national: NationalSignals
+    regional: tuple[RegionalSignals, ...] = ()
+    data_centres: tuple[DataCentre, ...] = ()
+    generation_mix: tuple[GenerationMix, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_each_thing_once(self) -> DecisionContext:
+        _refuse_repeats("dc_id", (centre.dc_id for centre in self.data_centres))
+        _refuse_repeats("region_id", (region.region_id for region in self.regional))
+        return self
+
+    def region(self, region_id: int) -> RegionalSignals | None:
+        return next((region for region in self.regional if region.region_id == region_id), None)
+
+    def mix_of(self, region_id: int) -> GenerationMix | None:
+        return next((mix for mix in self.generation_mix if mix.region_id == region_id), None)
+
+
+def _refuse_repeats(name: str, values: Iterable[object]) -> None:
+    seen: set[object] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{name} {value} appears more than once in the decision context")
+        seen.add(value)

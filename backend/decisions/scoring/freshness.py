@@ -1,0 +1,130 @@
+"""How real, how old and how complete the signals behind a decision are. What is not as it should be is named.
+
+The age of a signal is the age of what is real: a modelled figure is as old as the figures it is modelled on, and an
+invented one has no age at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from decisions.scoring.context import DecisionContext
+from decisions.scoring.runs import Floats
+from decisions.scoring.signals import GridSignals
+from grid.provenance import SignalName, in_a_row, is_invented, origin_remarks, signal_title
+from vocabulary import SignalSource, StrEnum
+
+STALE_AFTER = timedelta(hours=2)
+
+
+class Freshness(StrEnum):
+    """`UNDATED`: nothing says when it was fetched. `INVENTED`: none of it ever was."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    UNDATED = "undated"
+    MISSING = "missing"
+    INVENTED = "invented"
+
+
+@dataclass(frozen=True)
+class SignalState:
+    """One signal of a decision: where it came from, how old it is, what is unknown of it."""
+
+    signal: SignalName
+    region_id: int | None
+    sources: Mapping[str, int]
+    """How many half-hours came from each source."""
+    fetched_at: datetime | None
+    """When the oldest of its figures, or of those they are modelled on, was fetched."""
+    age: timedelta | None
+    freshness: Freshness
+    known_half_hours: int
+    unknown_half_hours: int
+    """Unknown ones before the last known one."""
+    place: str | None = None
+    """Name of the region."""
+
+    @property
+    def title(self) -> str:
+        return signal_title(self.signal, self.region_id)
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence for whoever relies on the signal, or None when there is nothing to say."""
+        title = signal_title(self.signal, self.region_id, self.place)
+        if self.freshness is Freshness.MISSING:
+            return f"The {title} is unknown."
+        remarks = origin_remarks(self.signal, self.sources)
+        if self.freshness is Freshness.STALE and self.age is not None:
+            remarks.append(f"is stale: its oldest figure was fetched {_in_words(self.age)} ago")
+        if self.freshness is Freshness.UNDATED:
+            remarks.append("does not say when it was fetched")
+        if self.unknown_half_hours:
+            total = self.known_half_hours + self.unknown_half_hours
+            remarks.append(f"is unknown in {self.unknown_half_hours} of {total} half-hours")
+        return f"The {title} {in_a_row(remarks)}." if remarks else None
+
+
+def signal_states(context: DecisionContext, signals: GridSignals, observed_at: datetime) -> tuple[SignalState, ...]:
+    """Price, stress, and the intensity of each region with a data centre, with their age at `observed_at`."""
+    forecast, present = context.national.forecast, context.national.current_at(context.as_of)
+    price_at, demand_at = forecast.oldest_price_fetched_at, forecast.oldest_demand_fetched_at
+    if present and present.price_source != SignalSource.SYNTHETIC:
+        price_at = _older(price_at, present.price_fetched_at)
+    if present and present.demand_source != SignalSource.SYNTHETIC:
+        demand_at = _older(demand_at, present.demand_fetched_at)
+    # Contexts of before scorer 1.1.0 have one time for all of a row's figures.
+    either = _older(forecast.oldest_fetched_at, present.fetched_at if present else None)
+    price = SignalName.WHOLESALE_PRICE, None, forecast.price_sources, price_at or either, signals.price_gbp_per_mwh
+    stress = SignalName.GRID_STRESS, None, forecast.demand_sources, demand_at or either, signals.grid_stress_score
+    states = [_state(*price, observed_at), _state(*stress, observed_at)]
+    for region_id in sorted({centre.region_id for centre in context.data_centres}):
+        region = context.region(region_id)
+        current = region.current_at(context.as_of) if region else None
+        oldest = _older(
+            region.forecast.oldest_fetched_at if region else None, current.fetched_at if current else None
+        )
+        sources = region.forecast.carbon_sources if region else {}
+        series = signals.carbon_gco2_per_kwh[signals.row_of(region_id)]
+        place = region.short_name if region else None
+        states.append(_state(SignalName.CARBON_INTENSITY, region_id, sources, oldest, series, observed_at, place))
+    return tuple(states)
+
+
+def _state(
+    signal: SignalName,
+    region_id: int | None,
+    sources: Mapping[str, int],
+    fetched_at: datetime | None,
+    series: Floats,
+    observed_at: datetime,
+    place: str | None = None,
+) -> SignalState:
+    known = np.flatnonzero(~np.isnan(series))
+    reach = int(known[-1]) + 1 if len(known) else 0
+    if is_invented(sources):
+        fetched_at = None
+    age = observed_at - fetched_at if fetched_at else None
+    if not reach:
+        freshness = Freshness.MISSING
+    elif is_invented(sources):
+        freshness = Freshness.INVENTED
+    elif age is None:
+        freshness = Freshness.UNDATED
+    else:
+        freshness = Freshness.STALE if age > STALE_AFTER else Freshness.FRESH
+    return SignalState(signal, region_id, sources, fetched_at, age, freshness, len(known), reach - len(known), place)
+
+
+def _older(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min((moment for moment in (one, other) if moment), default=None)
+
+
+def _in_words(age: timedelta) -> str:
+    hours, minutes = divmod(int(age / timedelta(minutes=1)), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"

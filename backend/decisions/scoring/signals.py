@@ -1,0 +1,121 @@
+"""The grid's half-hour series on one time axis, from the present half-hour on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from decisions.scoring.context import DecisionContext, NationalSignals, RegionalSignals
+from decisions.scoring.runs import Booleans, Floats
+from grid.half_hours import HALF_HOUR, half_hour_of
+
+
+@dataclass(frozen=True, eq=False)
+class GridSignals:
+    """Price, stress and regional carbon intensity by half-hour; NaN is unknown.
+
+    Half-hour 0 starts at `origin` and contains the context's `as_of`. The last row of the regional array is
+    unknown throughout: it stands for every region that has no signal.
+    """
+
+    origin: datetime
+    price_gbp_per_mwh: Floats
+    grid_stress_score: Floats
+    carbon_gco2_per_kwh: Floats
+    """Shape (regions + 1, half-hours)."""
+    rows: dict[int, int]
+    """Row of each region_id in the regional array."""
+
+    @property
+    def half_hours(self) -> int:
+        return len(self.price_gbp_per_mwh)
+
+    def row_of(self, region_id: int) -> int:
+        return self.rows.get(region_id, len(self.carbon_gco2_per_kwh) - 1)
+
+    @cached_property
+    def known(self) -> Booleans:
+        """Half-hours whose price, stress and regional intensity are all known, shape (regions + 1, n)."""
+        national = ~(np.isnan(self.price_gbp_per_mwh) | np.isnan(self.grid_stress_score))
+        return national & ~np.isnan(self.carbon_gco2_per_kwh)
+
+
+def read_signals(context: DecisionContext) -> GridSignals:
+    """Line the context's series up from the half-hour of `as_of`.
+
+    The present half-hour is taken from the current signal where its series has no figure for it. Contexts that share
+    one grid, as those of a batch of workloads do, share the result.
+    """
+    newest = _Newest.made
+    if newest is None or not newest.is_of(context):
+        signals = line_up(context.as_of, context.national, context.regional)
+        newest = _Newest.made = _Newest(context.as_of, context.national, context.regional, signals)
+    return newest.signals
+
+
+@dataclass(frozen=True, eq=False)
+class _Newest:
+    """The last signals made, with what they were made of, which nothing changes: facts are frozen."""
+
+    as_of: datetime
+    national: NationalSignals
+    regional: Sequence[RegionalSignals]
+    signals: GridSignals
+
+    made: ClassVar[_Newest | None] = None
+
+    def is_of(self, context: DecisionContext) -> bool:
+        return self.as_of == context.as_of and self.national is context.national and self.regional is context.regional
+
+
+def line_up(as_of: datetime, national: NationalSignals, regional: Sequence[RegionalSignals]) -> GridSignals:
+    """As `read_signals`, from the signals themselves."""
+    origin = half_hour_of(as_of)
+    regions = sorted(regional, key=lambda region: region.region_id)
+    # At least one half-hour, so that a forecast without any is an unknown half-hour like any other.
+    half_hours = max(
+        1,
+        _reach(origin, national.forecast.start, national.forecast.wholesale_price_gbp_mwh),
+        _reach(origin, national.forecast.start, national.forecast.grid_stress_score),
+        *(_reach(origin, r.forecast.start, r.forecast.carbon_intensity_gco2_per_kwh) for r in regions),
+    )
+    forecast, now = national.forecast, national.current_at(as_of)
+    price = _aligned(origin, half_hours, forecast.start, forecast.wholesale_price_gbp_mwh)
+    stress = _aligned(origin, half_hours, forecast.start, forecast.grid_stress_score)
+    _fill_present(price, now.wholesale_price_gbp_mwh if now else None)
+    _fill_present(stress, now.grid_stress_score if now else None)
+
+    carbon = np.full((len(regions) + 1, half_hours), np.nan)
+    for row, region in enumerate(regions):
+        series = region.forecast.carbon_intensity_gco2_per_kwh
+        carbon[row] = _aligned(origin, half_hours, region.forecast.start, series)
+        present = region.current_at(as_of)
+        _fill_present(carbon[row], present.carbon_intensity_forecast if present else None)
+    rows = {region.region_id: row for row, region in enumerate(regions)}
+    return GridSignals(origin, price, stress, carbon, rows)
+
+
+def _reach(origin: datetime, start: datetime, series: Sequence[float | None]) -> int:
+    """How many half-hours from `origin` to the end of a series."""
+    return (start - origin) // HALF_HOUR + len(series)
+
+
+def _aligned(origin: datetime, half_hours: int, start: datetime, series: Sequence[float | None]) -> Floats:
+    """A series moved onto the axis that starts at `origin`; what it does not cover is NaN."""
+    aligned = np.full(half_hours, np.nan)
+    offset = (start - origin) // HALF_HOUR
+    begin = max(0, -offset)
+    # None becomes NaN in a float array.
+    values = np.array(series[begin : max(begin, half_hours - offset)], dtype=np.float64)
+    aligned[begin + offset : begin + offset + len(values)] = values
+    return aligned
+
+
+def _fill_present(series: Floats, value: float | None) -> None:
+    if value is not None and np.isnan(series[0]):
+        series[0] = value

@@ -1,0 +1,1 @@
+"""The gateway's work on notifications: claim, read the context, decide, publish."""

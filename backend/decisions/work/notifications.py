@@ -1,0 +1,305 @@
+"""The queue of notifications: who decides which workload, and the one transaction that publishes the decision.
+
+Every method is one call of an SQL function (`backend/deprecated/supabase_triggers.sql`, "The queue of
+notifications" and "Publishing"), so it is atomic over psycopg and PostgREST alike. A claim is a lease with a
+fencing token: a worker that lost its lease can no longer extend it, fail it or publish.
+
+All methods raise `database.errors.DatabaseError` or one of its kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, TypeVar
+
+import orjson
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+
+from database.interface import Database, Row
+from decisions.scoring.context import DecisionContext, Task
+from grid.half_hours import as_utc
+from printable import LONGEST_REASON, printable
+from vocabulary import StrEnum, WorkloadStatus
+
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(as_utc)]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+Answer = TypeVar("Answer", bound=_Answer)
+
+
+class NotificationReason(StrEnum):
+    SUBMITTED = "submitted"
+    RECONSIDERED = "reconsidered"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to decide one notification, for as long as nobody else got a newer token for it."""
+
+    notification_id: int
+    token: int
+
+
+class Claim(_Answer):
+    """A notification that this worker holds. `attempt` counts from 1."""
+
+    notification_id: int
+    job_id: str
+    reason: NotificationReason
+    attempt: int
+    lease_token: int
+    created_at: UtcDatetime
+
+    @property
+    def lease(self) -> Lease:
+        return Lease(self.notification_id, self.lease_token)
+
+
+class ClosedNotification(_Answer):
+    notification_id: int
+    job_id: str
+
+
+class Claims(_Answer):
+    """What one claim found.
+
+    `withdrawn` are closed without a decision, because their workload no longer waits for one; `died` lost one lease
+    after another.
+    """
+
+    claimed: tuple[Claim, ...]
+    withdrawn: tuple[ClosedNotification, ...]
+    died: tuple[ClosedNotification, ...]
+
+
+class PublishState(StrEnum):
+    """`ALREADY`: by an earlier call with the same lease. `FENCED`: the lease was lost and nothing is stored.
+    `WITHDRAWN`: the workload no longer waits, so the notification is closed without a decision. `UNCHANGED`: asked
+    again, the answer is that of the newest decision, so it is no new one."""
+
+    PUBLISHED = "published"
+    ALREADY = "already"
+    FENCED = "fenced"
+    WITHDRAWN = "withdrawn"
+    UNCHANGED = "unchanged"
+
+
+class PublishResult(_Answer):
+    """`sequence` is the decision's number, if it has one; `job_id` is None when the notification is gone."""
+
+    notification_id: int
+    job_id: str | None
+    state: PublishState
+    sequence: int | None
+
+
+class FailureState(StrEnum):
+    RETRY = "retry"
+    DEAD = "dead"
+    FENCED = "fenced"
+
+
+class FailureResult(_Answer):
+    """`run_at` is when a retry is due."""
+
+    state: FailureState
+    run_at: UtcDatetime | None
+
+
+class Readiness(_Answer):
+    """What there is to decide from: a data centre that is not OFFLINE, a signal for the present half-hour."""
+
+    data_centres: bool
+    signals: bool
+
+    @property
+    def awaited(self) -> str | None:
+        """What decisions wait for, in words; None when there is something to decide from."""
+        if not self.signals:
+            return "the grid's figures for the present half-hour, which the API server's pipeline stores"
+        return None if self.data_centres else "a data centre that is not OFFLINE"
+
+
+class QueueHealth(_Answer):
+    """`depth` counts what waits, retries not yet due included; `in_flight` what a worker holds.
+
+    `overdue_seconds` is for how long the one due first has been due with nobody on it.
+    """
+
+    depth: int
+    oldest_waiting_seconds: float | None
+    overdue_seconds: float | None
+    in_flight: int
+    dead: int
+
+
+@dataclass(frozen=True)
+class DecisionRecord:
+    """One decision as it is stored.
+
+    `context` is what the grid lacks to be the whole decision context (context_id, task) and the settings it
+    was decided with. `output` is the published JSON document.
+    """
+
+    lease: Lease
+    context: Row
+    output: Row
+    chosen_dc_id: str | None
+    recommended_start: datetime | None
+    workload_status: WorkloadStatus
+    status_reason: str | None
+    scorer: str
+    model: str | None
+    scorer_version: str
+    fallback_reason: str | None
+    reasoning: str
+    constraints_evaluated: Sequence[Row]
+    alternatives_considered: Sequence[Row]
+    token_usage: Row | None
+
+    @property
+    def job_id(self) -> str:
+        return str(self.context["task"]["job_id"])
+
+    def to_row(self) -> Row:
+        """As `publish_decisions` takes it: the output as text, which keeps the order of its keys."""
+        row: Row = {name: value for name, value in self.__dict__.items() if name != "lease"}
+        return row | {
+            "output": orjson.dumps(self.output).decode(),
+            "notification_id": self.lease.notification_id,
+            "lease_token": self.lease.token,
+        }
+
+
+class ContextBatch:
+    """The decision contexts of several workloads on one grid, which is parsed once."""
+
+    def __init__(self, grid: Row, tasks: Iterable[Row]) -> None:
+        self.grid = grid
+        self._tasks: dict[str, Row] = {task["task"]["job_id"]: task for task in tasks}
+        self._parsed: DecisionContext | None = None
+
+    def __contains__(self, job_id: str) -> bool:
+        return job_id in self._tasks
+
+    def task_row(self, job_id: str) -> Row:
+        """What the grid lacks to be the workload's context: `context_id` and `task`."""
+        return self._tasks[job_id]
+
+    def context(self, job_id: str) -> DecisionContext:
+        """A workload's decision context.
+
+        Raises:
+            KeyError: the workload does not exist.
+            pydantic.ValidationError: the database holds what the scorer does not understand.
+        """
+        row = self._tasks[job_id]
+        if self._parsed is None:
+            self._parsed = DecisionContext.model_validate({**self.grid, **row})
+            return self._parsed
+        task = Task.model_validate(row["task"])
+        return self._parsed.model_copy(update={"context_id": row["context_id"], "task": task})
+
+
+class WorkQueue:
+    """The queue as one gateway sees it. Safe to use from many threads."""
+
+    def __init__(self, database: Database, agent_id: str, *, lease_seconds: float) -> None:
+        self._database = database
+        self._agent_id = agent_id
+        self._lease_seconds = float(lease_seconds)
+
+    def claim(self, limit: int) -> Claims:
+        """Take up to `limit` notifications that are due, oldest first, lost leases included."""
+        arguments = {
+            "p_worker": self._agent_id,
+            "p_limit": limit,
+            "p_lease_seconds": self._lease_seconds,
+        }
+        return self._call(Claims, "claim_notifications", arguments)
+
+    def readiness(self, now: datetime) -> Readiness:
+        """Whether there is anything to decide from at `now`: claim nothing while there is not."""
+        return self._call(Readiness, "decision_readiness", {"p_now": now}, repeatable=True)
+
+    def contexts(self, job_ids: Sequence[str], now: datetime) -> ContextBatch:
+        """What the workloads are decided from at `now`."""
+        arguments = {"p_job_ids": list(job_ids), "p_now": now}
+        answer = self._database.call("decision_contexts", arguments, repeatable=True)
+        return ContextBatch(answer["grid"], answer["tasks"])
+
+    def extend(self, leases: Sequence[Lease]) -> frozenset[Lease]:
+        """Hold the leases for another lease time; those that are still held."""
+        arguments = {"p_leases": _leases(leases), "p_lease_seconds": self._lease_seconds}
+        answer = self._database.call("heartbeat_notifications", arguments, repeatable=True)
+        held = set(answer["held"])
+        return frozenset(lease for lease in leases if lease.notification_id in held)
+
+    def release(self, leases: Sequence[Lease]) -> int:
+        """Give work back undone, at once and without counting the attempt; how many were still held."""
+        answer = self._database.call("release_notifications", {"p_leases": _leases(leases)}, repeatable=True)
+        return int(answer["released"])
+
+    def give_back(self, leases: Sequence[Lease], *, pause_s: float, reason: str) -> int:
+        """Give work back that the database's own trouble kept from being finished: uncounted, and due after a pause.
+
+        How many were still held. `reason` is kept, for whoever asks why something waits.
+        """
+        arguments = {
+            "p_leases": _leases(leases),
+            "p_pause_seconds": pause_s,
+            "p_reason": printable(reason, LONGEST_REASON),
+        }
+        answer = self._database.call("give_back_notifications", arguments, repeatable=True)
+        return int(answer["given_back"])
+
+    def note_context(self, lease: Lease, context: Row) -> bool:
+        """Show the context a model is about to think about; False when the lease is lost."""
+        arguments = {
+            "p_notification_id": lease.notification_id,
+            "p_lease_token": lease.token,
+            "p_context": context,
+        }
+        answer = self._database.call("note_context", arguments, repeatable=True)
+        return bool(answer["state"] == "noted")
+
+    def publish(self, grid: Row, records: Sequence[DecisionRecord]) -> tuple[PublishResult, ...]:
+        """Store and announce decisions made on one grid, in one transaction; repeating it changes nothing."""
+        arguments = {
+            "p_agent_id": self._agent_id,
+            "p_grid": grid,
+            "p_decisions": [record.to_row() for record in records],
+            "p_skip_unchanged": True,
+        }
+        answer = self._database.call("publish_decisions", arguments, repeatable=True)
+        return tuple(PublishResult.model_validate(result) for result in answer["results"])
+
+    def fail(self, lease: Lease, error: str) -> FailureResult:
+        """Put a notification back for later, or among the dead after its last attempt."""
+        arguments = {
+            "p_notification_id": lease.notification_id,
+            "p_lease_token": lease.token,
+            "p_error": printable(error, LONGEST_REASON),
+        }
+        return self._call(FailureResult, "fail_notification", arguments)
+
+    def requeue_dead(self, notification_ids: Sequence[int] | None = None) -> int:
+        """Give dead notifications, all or these, all their attempts again; how many."""
+        arguments = {"p_notification_ids": None if notification_ids is None else list(notification_ids)}
+        return int(self._database.call("requeue_dead", arguments)["requeued"])
+
+    def health(self) -> QueueHealth:
+        return self._call(QueueHealth, "queue_health", {}, repeatable=True)
+
+    def _call(self, answer: type[Answer], function: str, arguments: Row, *, repeatable: bool = False) -> Answer:
+        return answer.model_validate(self._database.call(function, arguments, repeatable=repeatable))
+
+
+def _leases(leases: Sequence[Lease]) -> list[Row]:
+    return [{"notification_id": lease.notification_id, "lease_token": lease.token} for lease in leases]

@@ -1,0 +1,115 @@
+"""From a decision to the record that is stored, and from a stored record back to its output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from database.interface import Row
+from decisions.publishing.output import Judgement, build_output
+from decisions.publishing.schema import DataCentreOption, DecisionOutput, Scorer
+from decisions.scoring.context import DecisionContext, UtcDatetime
+from decisions.scoring.decide import SCORER_VERSION, Decision, decide
+from decisions.work.notifications import DecisionRecord, Lease
+from vocabulary import Policy, WorkloadStatus
+
+DECIDED_WITH = "decided_with"
+
+
+class DecidedWith(BaseModel):
+    """All that an output depends on besides its decision context. It is stored beside it, in the same document."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    carbon_price_gbp_per_t: float
+    policy: Policy
+    generated_at: UtcDatetime
+    scorer: Scorer = Scorer.DETERMINISTIC
+    model: str | None = None
+    fallback_reason: str | None = None
+    judgements: Mapping[str, Judgement] = {}
+
+
+def output_of(decision: Decision, decided_with: DecidedWith, *, sequence: int | None = None) -> DecisionOutput:
+    """The published output of a decision."""
+    return build_output(
+        decision,
+        generated_at=decided_with.generated_at,
+        judgements=decided_with.judgements,
+        scorer=decided_with.scorer,
+        model=decided_with.model,
+        fallback_reason=decided_with.fallback_reason,
+        sequence=sequence,
+    )
+
+
+def replay(context: Row, *, sequence: int | None = None) -> DecisionOutput:
+    """The output of a stored context: the same as then, by the scorer version that decided it.
+
+    Raises:
+        pydantic.ValidationError: the document is not a stored decision context.
+    """
+    decided_with = DecidedWith.model_validate(context[DECIDED_WITH])
+    decision = decide(
+        DecisionContext.model_validate(context),
+        carbon_price_gbp_per_t=decided_with.carbon_price_gbp_per_t,
+        policy=decided_with.policy,
+    )
+    return output_of(decision, decided_with, sequence=sequence)
+
+
+def record_of(
+    lease: Lease,
+    task_row: Row,
+    decision: Decision,
+    decided_with: DecidedWith,
+    *,
+    token_usage: Row | None = None,
+) -> DecisionRecord:
+    """What is stored of a decision: QUEUED at the chosen data centre, or waiting as the output says.
+
+    `task_row` is what the grid lacks to be the decision's context.
+    """
+    output = output_of(decision, decided_with)
+    summary = output.decision
+    return DecisionRecord(
+        lease=lease,
+        context={**task_row, DECIDED_WITH: decided_with.model_dump(mode="json")},
+        output=output.model_dump(mode="json"),
+        chosen_dc_id=summary.dc_id,
+        recommended_start=summary.start,
+        workload_status=summary.waiting.status if summary.waiting else WorkloadStatus.QUEUED,
+        status_reason=summary.waiting.reason if summary.waiting else None,
+        scorer=str(decided_with.scorer),
+        model=decided_with.model,
+        scorer_version=SCORER_VERSION,
+        fallback_reason=decided_with.fallback_reason,
+        reasoning=summary.rationale,
+        constraints_evaluated=[_constraints(option) for option in output.data_centre_options],
+        alternatives_considered=[
+            _alternative(option) for option in output.data_centre_options if option.dc_id != summary.dc_id
+        ],
+        token_usage=token_usage,
+    )
+
+
+def _constraints(option: DataCentreOption) -> Row:
+    return {
+        "dc_id": option.dc_id,
+        "violated": [violation.constraint for violation in option.constraint_violations],
+    }
+
+
+def _alternative(option: DataCentreOption) -> Row:
+    return {
+        "dc_id": option.dc_id,
+        "suitability_score": option.suitability_score,
+        "objective_gbp": option.objective_gbp,
+        "start": _moment(option.estimates.recommended_start),
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

@@ -1,0 +1,150 @@
+"""Endpoints about the broadcast: the events as a stream, and by polling."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from database.interface import Row
+from decisions.publishing.store import PublishedDecisions
+from gateway.parameters import Sequence
+from gateway.serving.feed import BroadcastFeed
+from gateway.serving.pages import bounded_pages
+from ontology.types import Moment
+from web.application import answer, problem_answer
+from web.parameters import StrictQuery
+from web.problems import Problem
+
+TAG = Tag(name="Broadcast", description="Every published event, in order")
+MOST_STREAMS = 4000
+
+
+# An empty one is none, to the standard of server-sent events as well.
+Place = Annotated[Sequence | None, BeforeValidator(lambda value: None if value == "" else value)]
+
+
+class StreamQuery(StrictQuery):
+    # What is beside these is a proxy's or a client's own, against caches: an EventSource that is refused for it would
+    # never come back.
+    model_config = ConfigDict(extra="ignore")
+
+    after: Place = Field(None, description="Begin after this event; `Last-Event-ID` and `lastEventId` go before it")
+    last_event_id: Place = Field(
+        None, alias="lastEventId", description="What `Last-Event-ID` is, for clients that cannot set a header"
+    )
+
+
+class StreamHeaders(StrictQuery):
+    model_config = ConfigDict(extra="ignore")
+
+    last_event_id: Place = Field(
+        None, alias="Last-Event-ID", description="The last event seen: those after it are sent first"
+    )
+
+
+class PollQuery(StrictQuery):
+    after: Sequence = Field(0, description="Go on after this: the `next` of the answer before")
+    limit: int = Field(100, ge=1, le=1000, description="How many to answer at most")
+
+
+class BroadcastEvent(BaseModel):
+    """One event."""
+
+    sequence: int = Field(description="Its number: from 1, without gaps", json_schema_extra={"example": 17})
+    type: str = Field(description="What kind of event it is", json_schema_extra={"example": "decision"})
+    job_id: str | None = Field(description="The workload it is about", json_schema_extra={"example": "train-1"})
+    created_at: Moment
+    data: dict[str, Any] = Field(description="For a `decision`, the published output")
+
+
+class EventsPage(BaseModel):
+    """Events in order."""
+
+    events: list[BroadcastEvent] = Field(description="Large ones are answered fewer at a time")
+    next: int = Field(description="Ask again with after= this")
+    oldest: int | None = Field(description="The oldest event that is kept; null where none is")
+    newest: int | None = Field(description="The newest event there has been; null before the first")
+
+
+def broadcast_endpoints(published: PublishedDecisions, feed: BroadcastFeed) -> APIBlueprint:
+    """`/beckn/broadcast…`"""
+    endpoints = APIBlueprint("broadcast", __name__, url_prefix="/beckn/broadcast", abp_tags=[TAG])
+
+    @endpoints.get(
+        "",
+        summary="Every event, as it is published",
+        description=(
+            "Server-sent events: `id` is the event's number, `event` its type, `data` its JSON document. With "
+            "`Last-Event-ID` or `after` the events that follow it are sent first; without, those published from "
+            "now on. A comment line comes at least every 15 seconds."
+        ),
+        responses={
+            200: {
+                "description": "A stream without an end",
+                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            },
+            409: problem_answer("The events are from another database: start again"),
+        },
+    )
+    def stream(header: StreamHeaders, query: StreamQuery) -> Response:
+        places = (header.last_event_id, query.last_event_id, query.after)
+        after = next((place for place in places if place is not None), None)
+        if after is not None:
+            _check_not_ahead(published, feed, after)
+        if feed.streams >= MOST_STREAMS:
+            raise Problem(503, f"{MOST_STREAMS} streams are already open: poll, or use another gateway")
+        events = Response(feed.stream(after), mimetype="text/event-stream")
+        events.headers["Cache-Control"] = "no-cache, no-transform"
+        events.headers["X-Accel-Buffering"] = "no"  # what a proxy of nginx's needs to hear
+        return events
+
+    @endpoints.get(
+        "/poll",
+        summary="The same events, by cursor",
+        responses={200: EventsPage, 409: problem_answer("The cursor belongs to another database: start again")},
+    )
+    def poll(query: PollQuery) -> Response:
+        held: dict[str, int | None] = {}
+
+        def read(after: int, limit: int) -> tuple[list[Row], int]:
+            page = published.events_after(after, limit)
+            held.update(oldest=page.oldest, newest=page.newest)
+            events = [
+                {
+                    "sequence": event.sequence,
+                    "type": event.event_type,
+                    "job_id": event.job_id,
+                    "created_at": event.created_at,
+                    "data": event.event,
+                }
+                for event in page.events
+            ]
+            return events, page.next
+
+        documents, following = bounded_pages(read, query.after, query.limit)
+        if query.after > (held["newest"] or 0):
+            raise _other_database(query.after, held["newest"])
+        return answer({"events": documents, "next": following, **held})
+
+    return endpoints
+
+
+def _check_not_ahead(published: PublishedDecisions, feed: BroadcastFeed, after: int) -> None:
+    if after <= feed.newest:
+        return
+    newest = published.events_after(after, 0).newest  # the feed may be a moment behind
+    if after > (newest or 0):
+        raise _other_database(after, newest)
+
+
+def _other_database(after: int, newest: int | None) -> Problem:
+    return Problem(
+        409,
+        f"event {after} does not exist yet (the newest is {newest or 0}): this cursor belongs to another database, "
+        "so start again with after=0",
+        newest=newest or 0,
+    )

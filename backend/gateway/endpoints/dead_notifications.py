@@ -1,0 +1,87 @@
+"""Endpoints for the operator: the notifications that failed for good, and putting them back."""
+
+from __future__ import annotations
+
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import BaseModel, ConfigDict, Field
+
+from database.interface import Database, OrderBy, Where
+from database.stored_rows import LEFT_OUT, UnreadableRow, left_out, read_each
+from decisions.work.notifications import WorkQueue
+from gateway.parameters import JsonSequence, Sequence
+from ontology.types import Moment
+from web.application import answer
+from web.parameters import StrictQuery
+
+TAG = Tag(name="Queue", description="For the operator")
+
+
+class DeadQuery(StrictQuery):
+    limit: int = Field(100, ge=1, le=1000, description="How many to answer at most")
+    after: Sequence = Field(0, description="Go on after this: the `next` of the answer before")
+
+
+class DeadNotification(BaseModel):
+    """A workload's notification whose every attempt failed: the workload is not decided until it is put back."""
+
+    notification_id: int
+    job_id: str
+    attempts: int
+    last_error: str | None
+    created_at: Moment
+
+
+class DeadNotifications(BaseModel):
+    """Dead notifications in the order of their numbers."""
+
+    notifications: list[DeadNotification]
+    next: int | None = Field(description="Ask again with after= this; null at the end")
+    unreadable: list[UnreadableRow] = Field([], description=LEFT_OUT)
+
+
+class Requeue(BaseModel):
+    """Which dead notifications to put back: all of them without `notification_ids`."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"notification_ids": [17]}})
+
+    notification_ids: list[JsonSequence] | None = Field(None, max_length=1000)
+
+
+class Requeued(BaseModel):
+    requeued: int = Field(description="How many wait for a decision again, with all their attempts")
+
+
+def dead_notification_endpoints(database: Database, queue: WorkQueue) -> APIBlueprint:
+    """`/queue/dead…`"""
+    endpoints = APIBlueprint("dead_notifications", __name__, url_prefix="/queue/dead", abp_tags=[TAG])
+
+    @endpoints.get("", summary="The dead notifications", responses={200: DeadNotifications})
+    def dead(query: DeadQuery) -> Response:
+        rows = database.select(
+            "workload_notifications",
+            where=[Where("state", "dead")],
+            order=OrderBy(("notification_id",)),
+            after=[query.after],
+            limit=query.limit + 1,
+            columns=list(DeadNotification.model_fields),
+        )
+        found = rows[: query.limit]
+        page, unreadable = read_each(
+            DeadNotification.model_validate, found, lambda row: f"WorkloadNotification/{row['notification_id']}"
+        )
+        following = found[-1]["notification_id"] if len(rows) > query.limit else None
+        return answer({"notifications": page, "next": following, **left_out(unreadable)})
+
+    @endpoints.post(
+        "/requeue",
+        summary="Put dead notifications back",
+        description="When what killed them is mended. Numbers that are not dead are left alone.",
+        responses={200: Requeued},
+        security=[{"apiKey": []}],
+    )
+    def requeue(body: Requeue) -> Response:
+        return answer(Requeued(requeued=queue.requeue_dead(body.notification_ids)))
+
+    return endpoints

@@ -1,0 +1,219 @@
+"""The broadcast events on their way from the database to every stream of this process.
+
+One reader follows the log for all clients: woken by the database's notices, or polling where there are none. Every
+stream has its own place in the backlog and moves on as fast as its client reads. A client that falls behind what is
+kept is dropped, and gets the rest from the database when it comes back with `Last-Event-ID`.
+
+Everything here runs in the server's one thread, in greenlets, on a database that does not block it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Generator, Iterator
+
+import gevent
+from gevent.event import Event as Signal
+
+from database.errors import DatabaseError
+from database.interface import Database
+from decisions.publishing.store import PublishedDecisions
+from gateway.serving.backlog import MOST_EVENTS, Backlog, ReadyEvent
+from gateway.serving.past_events import PAGE_EVENTS, PastEvents
+from queueing.notices import Notices
+from queueing.supervised import Rest, SupervisedLoop, troubles
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "broadcast"
+HEARTBEAT_S = 10.0
+RECONNECT_AFTER_MS = 1000
+NOTHING_NEW = b": nothing new\n\n"
+
+# Read at the start, so that the clients of a restarted process find what they missed.
+EVENTS_AT_START = 64
+BELLS = 128
+
+FASTEST_POLL_S = 0.05
+LONGEST_TURN_S = 60.0
+PAUSE_AFTER_FAILURE_S = 1.0
+
+
+class BroadcastFeed:
+    """Follows the log and feeds the streams.
+
+    `streams` counts those that are open.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        poll_seconds: float,
+        backlog_events: int = MOST_EVENTS,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
+        self._database = database
+        self._published = PublishedDecisions(database)
+        self._past = PastEvents(self._published)
+        self._poll_seconds = poll_seconds
+        self._backlog_events = backlog_events
+        self._heartbeat_s = heartbeat_s
+        self._backlog = self._new_backlog(0)
+        # Rung one after the other, with short requests in between: one for all would hold them up.
+        self._bells = [Signal() for _ in range(BELLS)]
+        self._next_bell = itertools.cycle(range(BELLS))
+        self._news = Signal()
+        self._stopping = Signal()
+        self._notices = Notices(database, CHANNEL)
+        self._poll_pause_s = FASTEST_POLL_S
+        self._loops = [
+            SupervisedLoop(
+                "the reader of the event log", self._follow, self._stopping, longest_turn_s=LONGEST_TURN_S
+            ),
+            SupervisedLoop("the waker of streams", self._ring, self._stopping, longest_turn_s=LONGEST_TURN_S),
+        ]
+        self._greenlets: list[gevent.Greenlet] = []
+        self._has_read = False
+        self.streams = 0
+
+    @property
+    def following(self) -> bool:
+        """Whether the log could be read last time, and somebody goes on reading it."""
+        return self._has_read and not self.troubles()
+
+    def troubles(self) -> list[str]:
+        """What keeps streams from their events, in words; empty when nothing does."""
+        return troubles(self._loops)
+
+    @property
+    def newest(self) -> int:
+        """The sequence number of the newest event known here; 0 before the first."""
+        return self._backlog.newest
+
+    def start(self) -> None:
+        """Read the latest events, and follow the log from then on.
+
+        Raises:
+            DatabaseError: the database does not answer.
+        """
+        newest = self._published.events_after(0, 0).newest or 0
+        self._backlog = self._new_backlog(max(0, newest - EVENTS_AT_START))
+        self._read_new()
+        self._greenlets = [gevent.spawn(loop.run) for loop in self._loops]
+
+    def stop(self) -> None:
+        """End every stream, and stop following."""
+        self._stopping.set()
+        self._news.set()
+        gevent.joinall(self._greenlets)
+        self._wake_streams()
+        self._notices.close()
+
+    def stream(self, after: int | None) -> Iterator[bytes]:
+        """Server-sent events that follow `after`, or that are published from now on when it is None."""
+        backlog = self._backlog
+        cursor = backlog.newest if after is None else after
+        self.streams += 1
+        try:
+            yield b"retry: %d\n: the events after %d\n\n" % (RECONNECT_AFTER_MS, cursor)
+            cursor = yield from self._catch_up(backlog, cursor)
+            yield from self._keep_up(backlog, cursor)
+        finally:
+            self.streams -= 1
+
+    def _catch_up(self, backlog: Backlog, cursor: int) -> Generator[bytes, None, int]:
+        """Events from the database, page by page, until the backlog takes over; the last one's number."""
+        while self._goes_on(backlog) and not backlog.reaches_back_to(cursor):
+            try:
+                events, following = self._past.chunk_after(cursor)
+            except DatabaseError:
+                events, following = [], cursor
+            if events:
+                yield b"".join(event.frame for event in events)
+            elif following == cursor:
+                yield NOTHING_NEW
+                self._stopping.wait(PAUSE_AFTER_FAILURE_S)
+            cursor = following  # where there are none, beyond what the log no longer holds
+        return cursor
+
+    def _keep_up(self, backlog: Backlog, cursor: int) -> Iterator[bytes]:
+        """Events from the backlog, as they come, until the client falls out of it."""
+        bell = next(self._next_bell)
+        while self._goes_on(backlog):
+            if not backlog.reaches_back_to(cursor):
+                log.info("a stream is dropped: its client has read up to event %d of %d", cursor, backlog.newest)
+                return
+            if events := backlog.chunk_after(cursor):
+                yield b"".join(event.frame for event in events)
+                cursor = events[-1].sequence
+            else:
+                cursor = max(cursor, backlog.newest)  # what is between them is gone
+                self._bells[bell].wait()
+                if backlog.newest <= cursor:
+                    yield NOTHING_NEW
+
+    def _goes_on(self, backlog: Backlog) -> bool:
+        return not self._stopping.is_set() and backlog is self._backlog
+
+    def _ring(self) -> Rest:
+        """Wake the streams when there is news, and now and then without any."""
+        self._news.clear()
+        self._wake_streams()
+        return lambda: self._news.wait(self._heartbeat_s)
+
+    def _wake_streams(self) -> None:
+        for place, bell in enumerate(self._bells):
+            self._bells[place] = Signal()
+            bell.set()
+            gevent.sleep(0)
+
+    def _follow(self) -> Rest:
+        """Read what is new; the rest lasts until there may be more."""
+        try:
+            grown = self._read_new()
+        except BaseException:
+            self._has_read = False
+            raise
+        self._poll_pause_s = FASTEST_POLL_S if grown else min(2 * self._poll_pause_s, self._poll_seconds)
+        return self._await_news
+
+    def _await_news(self) -> None:
+        if not self._notices.are_heard():
+            self._stopping.wait(self._poll_pause_s)
+            return
+        look_at = time.monotonic() + self._poll_seconds
+        while not self._stopping.is_set() and (remaining_s := look_at - time.monotonic()) > 0:
+            if self._notices.wait(remaining_s):
+                return
+
+    def _read_new(self) -> bool:
+        """Read what the log has grown by, page by page; whether it has grown."""
+        grown = False
+        while not self._stopping.is_set():
+            page = self._published.events_after(self.newest, PAGE_EVENTS)
+            if not self._has_read:
+                log.info("following the event log from %d", page.next)
+                self._has_read = True
+            if (page.newest or 0) < self.newest:
+                self._start_anew(page.newest or 0)
+                break
+            if not page.events:
+                self._backlog.skip_to(page.next)
+                break
+            self._backlog.add([ReadyEvent.of(event) for event in page.events])
+            self._news.set()
+            grown = True
+        return grown
+
+    def _start_anew(self, newest: int) -> None:
+        # The database was replaced, by a backup say. Streams end, and their clients hear why when they come back.
+        log.warning("the event log ends at %d, before %d: it has been replaced by another", newest, self.newest)
+        self._backlog = self._new_backlog(newest)
+        self._past.forget()
+        self._news.set()
+
+    def _new_backlog(self, newest: int) -> Backlog:
+        return Backlog(newest, most_events=self._backlog_events)

@@ -1,0 +1,1 @@
+"""From the upstreams to the database: fetch, derive, fill what is missing, store."""

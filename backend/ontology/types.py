@@ -1,0 +1,416 @@
+"""The ontology: object types with their properties, and the links between them. Declared here, once.
+
+The live state, the objects endpoints, `/api/v1/ontology` and the documentation are generated from these
+declarations; a test holds them against the database's columns, keys, indexes and foreign keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, get_args, get_type_hints
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, computed_field
+
+from grid.half_hours import as_utc, rfc3339
+from vocabulary import (
+    CarbonIndex,
+    DataCentreStatus,
+    Fuel,
+    SignalSource,
+    Urgency,
+    WorkloadStatus,
+    WorkloadType,
+)
+
+Moment = Annotated[AwareDatetime, AfterValidator(as_utc)]
+RegionId = Annotated[int, Field(ge=1, le=17)]
+Document = Any  # a JSON document that is kept as it is
+
+KEY_SEPARATOR = "~"  # between the parts of an id: unreserved in URLs, and in no key
+
+
+def prop(meaning: str, unit: str | None = None, *, filterable: bool = False, detail: bool = False) -> Any:
+    """A property: its meaning and unit, whether objects can be filtered by it (it has an index), and whether it is
+    left out of lists because it is large."""
+    return Field(
+        None if detail else ...,
+        description=meaning,
+        json_schema_extra={"unit": unit, "filterable": filterable, "detail": detail},
+    )
+
+
+class ObjectType(BaseModel):
+    """One object: a row of `table`, known by `key` and called by `title_property`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    table: ClassVar[str]
+    key: ClassVar[tuple[str, ...]]
+    title_property: ClassVar[str]
+
+    @computed_field(description="The object's identity: its key, parts joined by ~.")  # type: ignore[prop-decorator]
+    @property
+    def id(self) -> str:
+        return KEY_SEPARATOR.join([_key_text(getattr(self, name)) for name in self.key])
+
+    @classmethod
+    def properties(cls) -> dict[str, dict[str, Any]]:
+        """Every property with its `unit`, `filterable` and `detail`."""
+        return {name: dict(field.json_schema_extra) for name, field in cls.model_fields.items()}  # type: ignore[arg-type]
+
+    @classmethod
+    def listed(cls) -> list[str]:
+        """The properties that a list of these objects shows."""
+        return [name for name, about in cls.properties().items() if not about["detail"]]
+
+    @classmethod
+    def filterable(cls) -> list[str]:
+        return [name for name, about in cls.properties().items() if about["filterable"]]
+
+
+class Operator(ObjectType):
+    """A company that runs data centres, storage or agents, or owns workloads."""
+
+    table = "operators"
+    key = ("operator_id",)
+    title_property = "name"
+
+    operator_id: str = prop("Identity of the operator", filterable=True)
+    name: str = prop("Its name")
+    operator_type: str = prop("CLOUD, COLOCATION, AI_LAB, GRID, STORAGE or OTHER")
+    country: str = prop("Where it is registered, ISO 3166")
+    is_synthetic: bool = prop("Whether it was made up by this program")
+    created_at: Moment = prop("When it was stored")
+    updated_at: Moment = prop("When it last changed")
+
+
+class Region(ObjectType):
+    """A region of the Carbon Intensity API: a distribution licence area, or a country made of some."""
+
+    table = "regions"
+    key = ("region_id",)
+    title_property = "short_name"
+
+    region_id: RegionId = prop("The API's number of the region, 1 to 17", filterable=True)
+    short_name: str = prop("The region's name", filterable=True)
+    dno_region: str = prop("The distribution network operator")
+    country: str = prop("England, Scotland or Wales")
+    is_aggregate: bool = prop("Whether it is a whole country, made of other regions")
+    latitude: float = prop("Latitude of a place in it", "degrees north")
+    longitude: float = prop("Longitude of a place in it", "degrees east")
+
+
+class GridSignal(ObjectType):
+    """Great Britain's grid in one half-hour."""
+
+    table = "grid_signals"
+    key = ("timestamp",)
+    title_property = "timestamp"
+
+    timestamp: Moment = prop("Start of the half-hour", "UTC", filterable=True)
+    settlement_period: int = prop("The market's number of the half-hour, 1 to 50")
+    carbon_intensity_forecast: float | None = prop("Forecast carbon intensity", "gCO2/kWh")
+    carbon_intensity_actual: float | None = prop("Estimated actual carbon intensity", "gCO2/kWh")
+    carbon_index: CarbonIndex | None = prop("The intensity in a word")
+    demand_mw: float | None = prop("National demand", "MW")
+    grid_stress_score: float | None = prop("How stressed the grid is, from its demand: 0 to 1", "1")
+    wholesale_price_gbp_mwh: float | None = prop("Market index price, or a model of it", "GBP/MWh")
+    carbon_source: SignalSource | None = prop("Where the carbon intensity comes from")
+    demand_source: SignalSource | None = prop("Where the demand comes from")
+    price_source: SignalSource | None = prop("Where the price comes from")
+    carbon_fetched_at: Moment | None = prop(
+        "When the carbon intensity, or what it is modelled on, was fetched; when it was made, if it is synthetic"
+    )
+    demand_fetched_at: Moment | None = prop("The same of the demand")
+    price_fetched_at: Moment | None = prop("The same of the price")
+    fetched_at: Moment | None = prop("The oldest of these three")
+    demand_interpolated: bool = prop("Whether the demand lies on our curve between NESO's cardinal points")
+
+
+class RegionalGridSignal(ObjectType):
+    """One region's grid in one half-hour."""
+
+    table = "regional_grid_signals"
+    key = ("region_id", "timestamp")
+    title_property = "timestamp"
+
+    region_id: RegionId = prop("The region", filterable=True)
+    timestamp: Moment = prop("Start of the half-hour", "UTC")
+    carbon_intensity_forecast: float | None = prop("Forecast carbon intensity", "gCO2/kWh")
+    carbon_index: CarbonIndex | None = prop("The intensity in a word")
+    carbon_source: SignalSource = prop("Where the carbon intensity comes from")
+    fetched_at: Moment = prop("When it, or what it is modelled on, was fetched; when it was made, if it is synthetic")
+
+
+class GenerationMix(ObjectType):
+    """One fuel's share of the electricity of a region, or of Great Britain, in one half-hour."""
+
+    table = "generation_mix"
+    key = ("mix_id",)
+    title_property = "fuel"
+
+    mix_id: int = prop("Identity of the share", filterable=True)
+    region_id: RegionId | None = prop("The region; null for Great Britain", filterable=True)
+    timestamp: Moment = prop("Start of the half-hour", "UTC")
+    fuel: Fuel = prop("The fuel")
+    percentage: float = prop("Its share of the electricity", "%")
+    mix_source: SignalSource = prop("Where the share comes from")
+    national_timestamp: Moment | None = prop(
+        "The half-hour, where the share is a national one", "UTC", filterable=True
+    )
+
+
+class DataCentre(ObjectType):
+    """A place that can run workloads."""
+
+    table = "data_centres"
+    key = ("dc_id",)
+    title_property = "name"
+
+    dc_id: str = prop("Identity of the data centre", filterable=True)
+    name: str = prop("Its name")
+    operator: str | None = prop("Who runs it", filterable=True)
+    region_id: RegionId = prop("The grid region it draws from", filterable=True)
+    location_region: str = prop("That region's name")
+    latitude: float = prop("Latitude", "degrees north")
+    longitude: float = prop("Longitude", "degrees east")
+    pue: float = prop("Power usage effectiveness: site energy over IT energy", "1")
+    total_capacity_teraflops: float = prop("Compute capacity", "TFLOP/s")
+    total_capacity_mw: float = prop("IT power capacity", "MW")
+    current_load_percentage: float = prop("Share of the capacity in use", "%")
+    flexibility_rating: float = prop("How freely it can move load in time: 0 to 1", "1")
+    min_load_percentage: float = prop("Load it cannot go below", "%")
+    ramp_rate_mw_per_min: float | None = prop("How fast its load may change", "MW/min")
+    status: DataCentreStatus = prop("Whether it takes workloads: only ACTIVE ones do", filterable=True)
+    current_carbon_intensity_gco2: float | None = prop("Carbon intensity of its region", "gCO2/kWh")
+    carbon_intensity_timestamp: Moment | None = prop("The half-hour that intensity is of", "UTC")
+    carbon_intensity_source: SignalSource | None = prop("Where that intensity comes from")
+    is_synthetic: bool = prop("Whether it was made up by this program")
+    created_at: Moment = prop("When it was stored")
+    updated_at: Moment = prop("When it last changed")
+
+
+class ComputeWorkload(ObjectType):
+    """A job that waits for a place and a time, runs, or has run."""
+
+    table = "compute_workloads"
+    key = ("job_id",)
+    title_property = "job_id"
+
+    job_id: str = prop("Identity of the job", filterable=True)
+    operator: str | None = prop("Who owns it", filterable=True)
+    host_dc_id: str | None = prop("The data centre it is placed in", filterable=True)
+    workload_type: WorkloadType = prop("What kind of compute it is")
+    urgency: Urgency = prop("How much waiting costs; CRITICAL starts at once")
+    required_gpu_mins: float | None = prop("GPU time it takes", "GPU-minutes")
+    required_cpu_cores: int | None = prop("CPU cores it takes", "cores")
+    required_memory_gb: float | None = prop("Memory it takes", "GB")
+    estimated_energy_kwh: float | None = prop("IT energy it takes", "kWh")
+    carbon_cap_gco2: float | None = prop("Highest carbon intensity it may run at", "gCO2/kWh")
+    max_price_gbp: float | None = prop("Most the whole job may cost", "GBP")
+    deadline: Moment | None = prop("When it must have finished", "UTC")
+    deferral_window_mins: int | None = prop("How long its start may wait", "minutes")
+    status: WorkloadStatus = prop("Where it stands", filterable=True)
+    status_reason: str | None = prop("Why it stands there")
+    scheduled_start: Moment | None = prop("When it is to start", "UTC")
+    actual_start: Moment | None = prop("When it started", "UTC")
+    actual_end: Moment | None = prop("When it ended", "UTC")
+    actual_energy_kwh: float | None = prop("Site energy it used", "kWh")
+    actual_carbon_gco2: float | None = prop("Carbon emitted for it", "gCO2")
+    actual_cost_gbp: float | None = prop("What its energy cost", "GBP")
+    submission_digest: str | None = prop("Digest of the submission, which tells a repeat from a change")
+    is_synthetic: bool = prop("Whether it was made up by this program")
+    created_at: Moment = prop("When it was stored")
+    updated_at: Moment = prop("When it last changed")
+
+
+class Agent(ObjectType):
+    """A program that acts here: the pipeline, a gateway, a platform."""
+
+    table = "agents"
+    key = ("agent_id",)
+    title_property = "name"
+
+    agent_id: str = prop("Identity of the agent", filterable=True)
+    name: str = prop("Its name")
+    agent_type: str = prop("What it does")
+    operator: str | None = prop("Who runs it", filterable=True)
+    version: str | None = prop("Its software's version")
+    status: str = prop("ACTIVE or STOPPED")
+    is_synthetic: bool = prop("Whether it was made up by this program")
+    created_at: Moment = prop("When it was stored")
+    updated_at: Moment = prop("When it last changed")
+
+
+class AgentState(ObjectType):
+    """What an agent said of itself at one moment."""
+
+    table = "agent_states"
+    key = ("state_id",)
+    title_property = "state"
+
+    state_id: int = prop("Identity of the record", filterable=True)
+    agent_id: str = prop("The agent", filterable=True)
+    state: str = prop("Its state in a word")
+    detail: str | None = prop("More about it")
+    observed_at: Moment = prop("When it was so")
+
+
+class OrchestrationDecision(ObjectType):
+    """One published decision, as it was made: an entry of the immutable audit log."""
+
+    table = "orchestration_decisions"
+    key = ("decision_id",)
+    title_property = "job_id"
+
+    decision_id: UUID = prop("Identity of the decision", filterable=True)
+    notification_id: int | None = prop("The notification it answers", filterable=True)
+    sequence: int | None = prop("Its place in the order of publication", filterable=True)
+    job_id: str = prop("The workload it decides", filterable=True)
+    agent_id: str | None = prop("The agent that decided", filterable=True)
+    chosen_dc_id: str | None = prop("The data centre it chose; null when none could take it", filterable=True)
+    recommended_start: Moment | None = prop("When the workload should start", "UTC")
+    scorer: str = prop("Who set the published scores: gemini or deterministic")
+    model: str | None = prop("The language model that was asked")
+    scorer_version: str = prop("Version of the deterministic scorer")
+    fallback_reason: str | None = prop("Why the model's scores were not used")
+    reasoning: str | None = prop("The decision in a sentence")
+    constraints_evaluated: Document = prop("Every constraint that was broken, by data centre", detail=True)
+    alternatives_considered: Document = prop("The other options", detail=True)
+    context: Document = prop("All inputs of the decision", detail=True)
+    output: Document = prop("The published output", detail=True)
+    token_usage: Document = prop("What the model read and wrote, in tokens")
+    decided_at: Moment = prop("When it was made")
+    grid_digest: str | None = prop(
+        "SHA-256 of the inputs that it shares with other decisions; null where it shares none", detail=True
+    )
+
+
+class StorageAsset(ObjectType):
+    """A battery or another store of electricity."""
+
+    table = "storage_assets"
+    key = ("asset_id",)
+    title_property = "name"
+
+    asset_id: str = prop("Identity of the asset", filterable=True)
+    name: str = prop("Its name")
+    operator: str | None = prop("Who runs it", filterable=True)
+    region_id: RegionId = prop("The grid region it is connected in", filterable=True)
+    asset_type: str = prop("BATTERY, PUMPED_HYDRO or OTHER")
+    capacity_mwh: float = prop("Energy it can hold", "MWh")
+    power_mw: float = prop("Power it can give or take", "MW")
+    state_of_charge_percentage: float | None = prop("How full it is", "%")
+    round_trip_efficiency: float | None = prop("Energy out over energy in: 0 to 1", "1")
+    status: str = prop("ACTIVE, MAINTENANCE or OFFLINE")
+    is_synthetic: bool = prop("Whether it was made up by this program")
+    created_at: Moment = prop("When it was stored")
+    updated_at: Moment = prop("When it last changed")
+
+
+OBJECT_TYPES: dict[str, type[ObjectType]] = {
+    object_type.__name__: object_type
+    for object_type in (
+        Operator,
+        Region,
+        GridSignal,
+        RegionalGridSignal,
+        GenerationMix,
+        DataCentre,
+        ComputeWorkload,
+        Agent,
+        AgentState,
+        OrchestrationDecision,
+        StorageAsset,
+    )
+}
+
+
+@dataclass(frozen=True)
+class LinkType:
+    """A kind of link: from a `source` object, by the columns that hold its target's key."""
+
+    rel: str
+    source: type[ObjectType]
+    columns: tuple[str, ...]
+    target: type[ObjectType]
+    meaning: str
+
+    def target_id(self, source: ObjectType) -> str | None:
+        """The id of the object `source` is linked to, or None where it is not linked."""
+        values = [getattr(source, column) for column in self.columns]
+        return None if None in values else KEY_SEPARATOR.join(map(_key_text, values))
+
+
+LINK_TYPES: tuple[LinkType, ...] = (
+    LinkType("OPERATED_BY", DataCentre, ("operator",), Operator, "the company that runs it"),
+    LinkType("OPERATED_BY", StorageAsset, ("operator",), Operator, "the company that runs it"),
+    LinkType("OPERATED_BY", Agent, ("operator",), Operator, "the company that runs it"),
+    LinkType("OWNED_BY", ComputeWorkload, ("operator",), Operator, "the company whose job it is"),
+    LinkType("LOCATED_IN", DataCentre, ("region_id",), Region, "the grid region it draws from"),
+    LinkType("LOCATED_IN", StorageAsset, ("region_id",), Region, "the grid region it is connected in"),
+    LinkType("HOSTED_BY", ComputeWorkload, ("host_dc_id",), DataCentre, "where it runs"),
+    LinkType("MEASURED_IN", RegionalGridSignal, ("region_id",), Region, "the region it is about"),
+    LinkType("MIX_OF", GenerationMix, ("national_timestamp",), GridSignal, "the half-hour it is a share of"),
+    LinkType(
+        "MIX_OF",
+        GenerationMix,
+        ("region_id", "timestamp"),
+        RegionalGridSignal,
+        "the half-hour it is a share of",
+    ),
+    LinkType("STATE_OF", AgentState, ("agent_id",), Agent, "the agent it describes"),
+    LinkType("DECIDED_BY", OrchestrationDecision, ("agent_id",), Agent, "the agent that decided"),
+    LinkType("DECIDES", OrchestrationDecision, ("job_id",), ComputeWorkload, "the workload it decides"),
+    LinkType("CHOSE", OrchestrationDecision, ("chosen_dc_id",), DataCentre, "the data centre it chose"),
+)
+
+
+def links_of(object_type: type[ObjectType]) -> list[LinkType]:
+    """The link types that begin or end at this object type."""
+    return [link for link in LINK_TYPES if object_type in (link.source, link.target)]
+
+
+def parse_key(object_type: type[ObjectType], object_id: str) -> dict[str, Any]:
+    """The key columns of the object with this id.
+
+    Raises:
+        ValueError: the text cannot be an id of this type.
+    """
+    parts = object_id.split(KEY_SEPARATOR)
+    if len(parts) != len(object_type.key):
+        raise ValueError(f"an id of {object_type.__name__} has {len(object_type.key)} parts joined by ~")
+    return {name: parse_property(object_type, name, text) for name, text in zip(object_type.key, parts, strict=True)}
+
+
+def parse_property(object_type: type[ObjectType], name: str, text: str) -> Any:
+    """The value of a property as its text in a URL says it.
+
+    Raises:
+        ValueError: the text is not of the property's type.
+    """
+    accepted = get_type_hints(object_type, include_extras=True)[name]
+    if Moment in (accepted, *get_args(accepted)) and "T" not in text and text != "null":
+        raise ValueError(f"{name} is a time: write it as 2026-11-22T08:00:00Z")
+    value = TypeAdapter(accepted).validate_python(_unwrapped(accepted, text))
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**31) <= value < 2**63:
+        raise ValueError(f"{name} is out of range")
+    if isinstance(value, str) and "\x00" in value:
+        raise ValueError(f"{name} holds the character NUL, which cannot be stored")
+    return value
+
+
+def _unwrapped(annotation: Any, text: str) -> Any:
+    # "null" in a URL means a missing value, for the properties that can be missing.
+    return None if text == "null" and type(None) in get_args(annotation) else text
+
+
+def _key_text(value: Any) -> str:
+    return _time_text(value) if isinstance(value, datetime) else str(value)
+
+
+# The live state names the same 96 half-hours again for every region.
+_time_text = lru_cache(maxsize=1024)(rfc3339)

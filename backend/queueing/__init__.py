@@ -1,0 +1,1 @@
+"""Work that waits in the database, and the threads that do it: wake-ups, heartbeats, consumers."""

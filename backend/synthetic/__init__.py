@@ -1,0 +1,1 @@
+"""The invented world, made from a seed: never stored as if it were real."""

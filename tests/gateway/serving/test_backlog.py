@@ -1,0 +1,62 @@
+"""The law of the backlog: whoever keeps up sees every event once and in order, and nobody else is told so."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decisions.publishing.store import Event
+from gateway.serving.backlog import CHUNK_BYTES, Backlog, ReadyEvent
+from grid.half_hours import utc_now
+
+
+def events(first: int, sizes: list[int]) -> list[ReadyEvent]:
+    return [ReadyEvent(first + place, b"x" * size) for place, size in enumerate(sizes)]
+
+
+Batches = st.lists(st.lists(st.integers(1, 40_000), min_size=1, max_size=6), max_size=8)
+
+
+@given(newest=st.integers(0, 5), batches=Batches, start=st.integers(0, 8), reads=st.lists(st.integers(0, 4)))
+def test_a_reader_sees_every_event_once_in_order_or_is_told_that_it_fell_out(
+    newest: int, batches: list[list[int]], start: int, reads: list[int]
+) -> None:
+    backlog = Backlog(newest, most_events=5, most_bytes=100_000)
+    cursor = newest + start
+    seen: list[int] = []
+    for sizes, times in zip(batches, [*reads, *[1] * len(batches)], strict=False):
+        backlog.add(events(backlog.newest + 1, sizes))
+        for _ in range(times):
+            if not backlog.reaches_back_to(cursor):
+                return
+            chunk = backlog.chunk_after(cursor)
+            assert sum(len(event.frame) for event in chunk[:-1]) <= CHUNK_BYTES
+            assert bool(chunk) == (backlog.newest > cursor)
+            seen += [event.sequence for event in chunk]
+            cursor = seen[-1] if seen else cursor
+        assert seen == list(range(newest + start + 1, newest + start + 1 + len(seen)))
+
+
+@given(batches=Batches)
+def test_it_keeps_the_latest_for_which_there_is_room(batches: list[list[int]]) -> None:
+    backlog = Backlog(0, most_events=5, most_bytes=100_000)
+    for sizes in batches:
+        backlog.add(events(backlog.newest + 1, sizes))
+    sizes = [size for batch in batches for size in batch]
+    assert backlog.newest == len(sizes)
+    kept = 0
+    while kept < len(sizes) and (kept == 0 or (kept < 5 and sum(sizes[-kept - 1 :]) <= 100_000)):
+        kept += 1
+    assert backlog.reaches_back_to(len(sizes) - kept)
+    assert kept == len(sizes) or not backlog.reaches_back_to(len(sizes) - kept - 1)
+
+
+def test_an_event_is_one_block_of_lines_whatever_its_text() -> None:
+    text = "two\nlines, a carriage\rreturn, \u2028 and a \x00"
+    frame = ReadyEvent.of(
+        Event(sequence=7, event_type="decision", job_id="a", created_at=utc_now(), event={"text": text})
+    ).frame
+    lines = frame.split(b"\n")
+    assert lines[:2] == [b"id: 7", b"event: decision"]
+    assert (len(lines), lines[3:]) == (5, [b"", b""])
+    assert b"\r" not in frame

@@ -1,0 +1,54 @@
+"""A world in which every link type of the ontology has a link."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from database.interface import Database, Row
+from grid.half_hours import half_hour_of
+from grid_world import NOW, data_centre, store_data_centres, store_grid, submit, workload
+
+OPERATOR = "OP-GRID"
+AGENT = "AGENT-1"
+
+
+def store_linked_world(database: Database, now: datetime = NOW) -> None:
+    """The grid of `grid_world`, and one operator, agent, battery, hosted workload and decision."""
+    store_grid(database, now)
+    database.insert("operators", [{"operator_id": OPERATOR, "name": "Grid & Co", "operator_type": "GRID"}])
+    store_data_centres(database, [data_centre(1, operator=OPERATOR), data_centre(2)], now)
+    battery: Row = {
+        "asset_id": "BAT-1",
+        "name": "Battery",
+        "operator": OPERATOR,
+        "region_id": 1,
+        "asset_type": "BATTERY",
+        "capacity_mwh": 40,
+        "power_mw": 20,
+        "state_of_charge_percentage": 0,
+        "round_trip_efficiency": 0.88,
+        "status": "ACTIVE",
+        "is_synthetic": False,
+    }
+    database.call("store_world", {"p_batch": {"storage_assets": [battery]}, "p_slot": half_hour_of(now)})
+    database.insert("agents", [{"agent_id": AGENT, "name": "Gateway", "agent_type": "gateway", "operator": OPERATOR}])
+    database.insert("agent_states", [{"agent_id": AGENT, "state": "STARTED", "observed_at": now}])
+    submit(database, workload("job-1", operator=OPERATOR, host_dc_id="DC-001"), workload("job-2"))
+    database.insert("orchestration_decisions", [decision("job-1", 1)])
+
+
+def decision(job_id: str, sequence: int, **changes: object) -> Row:
+    """A decision that places the job in DC-001."""
+    return {
+        "job_id": job_id,
+        "sequence": sequence,
+        "agent_id": AGENT,
+        "chosen_dc_id": "DC-001",
+        "recommended_start": half_hour_of(NOW),
+        "scorer": "deterministic",
+        "scorer_version": "1.0.0",
+        "reasoning": "It is the greenest.",
+        "context": {"as_of": "2026-11-22T08:04:11Z"},
+        "output": {"task": {"job_id": job_id}},
+        **changes,
+    }
