@@ -24,11 +24,12 @@ coverage: test
 soak: $(VENV)/installed-for-tests
 	SOAK_SECONDS=$(SECONDS) $(VENV)/bin/python -m pytest -s -m soak tests/test_soak.py
 
-# The linter, the formatter, the type checker, and whether what is imported is declared.
+# The linter, the formatter, the type checker, who imports whom, and whether what is imported is declared.
 check: $(VENV)/installed-for-tests
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+	PYTHONPATH=backend $(VENV)/bin/lint-imports --no-cache
 	$(VENV)/bin/deptry --config .deptry.toml backend
 	$(VENV)/bin/deptry --config .deptry.toml --requirements-files requirements-dev.txt --ignore DEP002 backend tests benchmarks docs/pictures
 

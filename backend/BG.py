@@ -22,6 +22,7 @@ from beckn.network.message_body import LONGEST_CATALOGUE_BYTES
 from beckn.network.participant import Participant
 from beckn.network.settings import NetworkSettings, load_network_settings
 from beckn.network.subscribers import Role, SubscriptionRefused
+from clock import utc_now
 from database.errors import DatabaseError
 from database.interface import Database
 from database.opening import open_database
@@ -36,14 +37,13 @@ from gateway.endpoints.catalogue import catalogue_endpoints
 from gateway.endpoints.context import context_endpoints
 from gateway.endpoints.dead_notifications import dead_notification_endpoints
 from gateway.endpoints.health import GatewayHealth, StreamState, read_gateway_health
+from gateway.endpoints.metrics import DecisionFigures, gateway_figures
 from gateway.endpoints.outputs import output_endpoints
 from gateway.endpoints.service import service_endpoints
-from gateway.metrics import DecisionFigures, gateway_figures
 from gateway.network import JoinedNetwork
 from gateway.serving.feed import BroadcastFeed
 from gateway.serving.ready_responses import NewestOutputs, ReadyAnswers
 from gateway.serving.threads import ThreadedDatabase
-from grid.half_hours import utc_now
 from settings import Settings, SettingsError, load_settings
 from version import VERSION
 from web.application import make_application

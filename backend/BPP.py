@@ -28,10 +28,10 @@ from beckn.provider.endpoints import provider_endpoint_names, provider_endpoints
 from beckn.provider.executor import Executor
 from beckn.provider.order_limits import BuyerLimits
 from beckn.provider.service import provider_service_endpoints
+from clock import utc_now
 from database.errors import DatabaseError
 from database.interface import Database
 from database.opening import open_database
-from grid.half_hours import utc_now
 from settings import Settings, SettingsError, load_settings
 from version import VERSION
 from web.application import make_application

@@ -24,10 +24,10 @@ from api.service import SchedulerState, service_endpoints
 from api.what_if import ConcurrencyLimit
 from api.workloads import workload_endpoints
 from api.world import world_endpoints
+from clock import utc_now
 from database.errors import DatabaseError
 from database.interface import Database
 from database.opening import open_database
-from grid.half_hours import utc_now
 from ingest.run import run_once
 from ingest.schedule import PipelineSchedule
 from ingest.sources import Upstreams

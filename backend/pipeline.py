@@ -13,9 +13,10 @@ import sys
 import time
 from datetime import timedelta
 
+from clock import utc_now
 from database.errors import DatabaseError
 from database.opening import open_database
-from grid.half_hours import rfc3339, utc_now
+from grid.half_hours import rfc3339
 from ingest.backfill import backfill
 from ingest.report import RunReport
 from ingest.run import run_once

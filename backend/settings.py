@@ -81,7 +81,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 class Settings(BaseModel):
     """Every setting, by the name of its environment variable in lower case.
 
-    Those of the Beckn network are in `beckn/network_settings.py`, and are read by the same rules.
+    Those of the Beckn network are in `beckn/network/settings.py`, and are read by the same rules.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

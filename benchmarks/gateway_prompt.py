@@ -15,11 +15,11 @@ import re
 
 from gateways import workload, world
 
+from clock import utc_now
 from database.interface import Database
 from decisions.model.judgement import Question, question_for
 from decisions.scoring.decide import decide
 from decisions.work.notifications import WorkQueue
-from grid.half_hours import utc_now
 
 CHARACTERS_PER_TOKEN = 4
 PIECES = re.compile(r"[A-Za-z]{1,6}|\d|[^\w\s]|_")

@@ -17,11 +17,11 @@ import psutil
 import pytest
 import requests
 
+from clock import utc_now
 from database.embedded_database import EmbeddedDatabase
 from database.interface import Database, OrderBy, Row
 from database.postgres import PostgresDatabase
 from database.schema import install_schema
-from grid.half_hours import utc_now
 from grid_world import store_world, submit, workload
 from model_server import ModelServer, answer
 from new_database import as_url

@@ -28,10 +28,10 @@ from beckn.provider.messages_order import FulfillmentStateCode, Order, OrderCall
 from beckn.provider.messages_request import ConfirmedMessage
 from beckn_network import let_leases_end
 from beckn_orders import BILLING, Market, a_workload, market, market_time, outbox, store_market
+from clock import utc_now
 from database.interface import OrderBy as By
 from database.interface import Where
 from database.postgres import PostgresDatabase
-from grid.half_hours import utc_now
 from grid_world import data_centre
 from new_database import as_url
 from server_process import BACKEND, ServerProcess, free_port, inherited

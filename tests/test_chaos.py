@@ -18,13 +18,13 @@ import psutil
 import pytest
 import requests
 
+from clock import utc_now
 from database.embedded_database import EmbeddedDatabase
 from database.interface import OrderBy, Row
 from database.schema import install_schema
 from database.versions import newest
 from decisions.work.worker import LEASE_SECONDS
 from earlier_program import earlier_backend
-from grid.half_hours import utc_now
 from grid_world import store_world, workload
 from model_server import HTML, ModelRequest, ModelServer, Reply, answer, error, judgements
 from server_process import BACKEND, ServerProcess, free_port, postgres_of

@@ -14,13 +14,14 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from catalogue import content, structure
+from clock import utc_now
 from database.build_sql import FILES
 from database.embedded import EmbeddedPostgres
 from database.errors import DatabaseError, RowRefused
 from database.interface import Database, OrderBy, Row, Where
 from database.postgres import PostgresDatabase
 from database.schema import install_schema
-from grid.half_hours import HALF_HOUR, UTC, from_rfc3339, half_hour_of, utc_now
+from grid.half_hours import HALF_HOUR, UTC, from_rfc3339, half_hour_of
 from grid_world import NOW, data_centre, store_data_centres, store_grid, submit, workload
 from linked_world import AGENT, decision, store_linked_world
 from new_database import new_database

@@ -20,10 +20,10 @@ import pytest
 from beckn.buying.platform import Buyer
 from beckn.network.subscribers import Registry
 from beckn_network import Party, buyer, provider
+from clock import utc_now
 from database.embedded_database import EmbeddedDatabase
 from database.interface import OrderBy
 from database.schema import install_schema
-from grid.half_hours import utc_now
 from grid_upstreams import GridUpstreams
 from model_server import ModelRequest, ModelServer, Reply, good
 from server_process import ServerProcess, free_port

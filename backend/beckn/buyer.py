@@ -49,9 +49,10 @@ from beckn.network.subscribers import Registry, Role, SubscriptionRefused, same_
 from beckn.protocol.objects import DOMAIN, Subscriber, Tag
 from beckn.provider.messages_order import Billing, Order, OrderStatus
 from beckn.provider.quotes import amount_text
+from clock import utc_now
 from database.errors import DatabaseError
 from database.opening import open_database
-from grid.half_hours import rfc3339, utc_now
+from grid.half_hours import rfc3339
 from printable import printable
 from settings import Settings, SettingsError, load_settings
 

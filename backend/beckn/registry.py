@@ -37,9 +37,10 @@ from beckn.network.subscribers import (
 )
 from beckn.protocol.objects import ANY_CITY, COUNTRY, DOMAIN
 from beckn.protocol.signing import read_public_key
+from clock import utc_now
 from database.errors import DatabaseError
 from database.opening import open_database
-from grid.half_hours import rfc3339, utc_now
+from grid.half_hours import rfc3339
 from printable import LONGEST_REASON, printable
 from settings import SettingsError, load_settings
 

@@ -23,6 +23,7 @@ from typing import IO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from clock import utc_now
 from database.errors import DatabaseError
 from database.opening import open_database
 from decisions.model.gemini import ModelState, ModelStatus
@@ -30,7 +31,6 @@ from decisions.publishing.schema import Scorer
 from decisions.work.agent import AgentState
 from decisions.work.counts import DecisionCounts
 from decisions.work.worker import DecisionWorkers
-from grid.half_hours import utc_now
 from settings import SettingsError, load_settings
 from web.serving import Stopped, log_to_stderr, stop_on_signals
 

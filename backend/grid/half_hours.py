@@ -20,11 +20,6 @@ LONDON = ZoneInfo("Europe/London")
 _RFC3339: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 
-def utc_now() -> datetime:
-    """The present moment. Only entry points call this; everything below them is told the time."""
-    return datetime.now(UTC)
-
-
 def as_utc(moment: datetime) -> datetime:
     """The same moment in UTC.
 

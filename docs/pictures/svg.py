@@ -59,6 +59,12 @@ class Drawing:
         tip = f"{end_x:g},{y:g} {end_x + back:g},{y - 4:g} {end_x + back:g},{y + 4:g}"
         self._shapes.append(f'<polygon points="{tip}" class="head"/>')
 
+    def arrow_down(self, x: float, start_y: float, end_y: float) -> None:
+        self.line([(x, start_y), (x, end_y - 3.5)], "line")
+        self._shapes.append(
+            f'<polygon points="{x:g},{end_y:g} {x - 4:g},{end_y - 7:g} {x + 4:g},{end_y - 7:g}" class="head"/>'
+        )
+
     def svg(self) -> str:
         size = f'viewBox="0 0 {self._width} {self._height}" width="{self._width}" height="{self._height}"'
         page = f'<rect width="{self._width}" height="{self._height}" class="page"/>'

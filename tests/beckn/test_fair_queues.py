@@ -16,9 +16,9 @@ from beckn.network.subscribers import Role
 from beckn.protocol.context import read_context
 from beckn.protocol.objects import Action
 from beckn_network import Party, a_message, buyer, in_bytes, provider
+from clock import utc_now
 from database.interface import Database, OrderBy, Row, Where
 from database.postgres import PostgresDatabase
-from grid.half_hours import utc_now
 from hypothesis_profile import SHARES_A_FIXTURE
 
 PROVIDER = provider()

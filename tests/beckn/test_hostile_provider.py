@@ -20,8 +20,9 @@ import beckn.buyer as buyers_tool
 from beckn.protocol.objects import Action
 from beckn_network import ACKNOWLEDGED, Arrival, Party, Peer, peer, provider
 from beckn_orders import a_workload
+from clock import utc_now
 from database.postgres import PostgresDatabase
-from grid.half_hours import rfc3339, utc_now
+from grid.half_hours import rfc3339
 from new_database import as_url
 from server_process import free_port
 

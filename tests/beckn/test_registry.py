@@ -32,9 +32,10 @@ from beckn.protocol.objects import DOMAIN, Subscriber
 from beckn.registry import WrongArgument, answer, parser
 from beckn_network import Party, buyer, gateway, provider
 from beckn_specification import subscription_faults
+from clock import utc_now
 from database.interface import Database
 from database.postgres import PostgresDatabase
-from grid.half_hours import rfc3339, utc_now
+from grid.half_hours import rfc3339
 from new_database import as_url
 from served import Client, served
 from server_process import inherited

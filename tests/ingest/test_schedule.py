@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clock import utc_now
 from database.errors import DatabaseUnreachable
-from grid.half_hours import UTC, half_hour_of, utc_now
+from grid.half_hours import UTC, half_hour_of
 from ingest.report import RunReport
 from ingest.schedule import MINUTES_PAST, RETRY_AFTER, PipelineSchedule, first_run_after
 

@@ -1,6 +1,6 @@
 """A gateway as a process of its own, for tests that kill it.
 
-python tests/beckn_gateway.py <conninfo> <folder of its keys> <port> threaded | patched
+python tests/support/beckn_gateway.py <conninfo> <folder of its keys> <port> threaded | patched
 
 `threaded`: a server of greenlets whose database calls run in threads, with deliverers in threads, as in BG.py.
 `patched`: everything in greenlets, by gevent's monkey-patching.

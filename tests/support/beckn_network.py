@@ -20,9 +20,10 @@ from beckn.network.subscribers import Place, Registry, Role, Subscription, Terri
 from beckn.protocol.acknowledgement import ACK
 from beckn.protocol.objects import DOMAIN, Action, Subscriber
 from beckn.protocol.signing import SigningKey
+from clock import utc_now
 from database.interface import Database, Where
 from decision_contexts import NOON, centre, context_json, task
-from grid.half_hours import rfc3339, utc_now
+from grid.half_hours import rfc3339
 
 ACKNOWLEDGED = ACK.model_dump_json().encode()
 NACKED = b'{"message": {"ack": {"status": "NACK"}}, "error": {"code": "40001", "message": "not now"}}'

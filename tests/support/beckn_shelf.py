@@ -20,9 +20,9 @@ from beckn.network.inbox import Inbox
 from beckn.protocol.objects import Action
 from beckn.provider.answering import Provider
 from beckn_orders import Market, a_workload, market, market_time, store_market
+from clock import utc_now
 from database.interface import Database
 from database.interface import OrderBy as By
-from grid.half_hours import utc_now
 
 Json = dict[str, Any]
 

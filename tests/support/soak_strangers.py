@@ -19,7 +19,7 @@ from beckn.buying.messages import intent_of
 from beckn.protocol.objects import Action
 from beckn_network import Party, a_message, in_bytes
 from beckn_orders import a_workload
-from grid.half_hours import utc_now
+from clock import utc_now
 from soak_tally import Tally
 
 STRANGER, SLOW, FLOOD = "127.0.0.2", "127.0.0.3", "127.0.0.4"

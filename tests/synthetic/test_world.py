@@ -30,7 +30,7 @@ from synthetic.world import (
 )
 from vocabulary import DataCentreStatus, Urgency, WorkloadStatus, WorkloadType
 
-BACKEND = Path(__file__).parent.parent / "backend"
+BACKEND = Path(__file__).resolve().parents[2] / "backend"
 SCHEMA = BACKEND / "deprecated" / "supabase_schema.sql"
 AT = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 DC_IDS = [f"DC-{number:03d}" for number in range(1, 9)]

@@ -32,8 +32,9 @@ from beckn.network.message_body import signed_body
 from beckn.network.outgoing_calls import AddressPolicy, Caller, CallFailed
 from beckn.network.reception import AUTHORIZATION, Reception
 from beckn.network.registry_client import RegistryUnavailable
+from beckn.network.responses import answered
 from beckn.network.subscribers import Role, Subscribers
-from beckn.protocol.acknowledgement import ACK, AckAnswer, Error, ErrorCode, Refused, answered
+from beckn.protocol.acknowledgement import ACK, AckAnswer, Error, ErrorCode, Refused
 from beckn.protocol.context import read_message
 from beckn.protocol.objects import (
     ANY_CITY,
@@ -67,7 +68,7 @@ from beckn.provider.messages_request import (
     UpdatedOrder,
     UpdateMessage,
 )
-from grid.half_hours import utc_now
+from clock import utc_now
 from printable import printable
 
 ANSWER_WITHIN_S = 30.0

@@ -13,8 +13,8 @@ from beckn.network.keys import MessageSigner
 from beckn.network.outbox import Outbox, OutboxClaim, Outcome, Settled
 from beckn.network.outgoing_calls import AddressPolicy, AddressRefused, Caller, CallFailed, Reply
 from beckn.network.reception import AUTHORIZATION, GATEWAY_AUTHORIZATION
+from clock import utc_now
 from database.interface import Database
-from grid.half_hours import utc_now
 from queueing.consumer import QueueThreads, Round
 
 _log = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from beckn.network.dead_letters import DeadLetters, dead_letters
 from beckn.network.endpoint_description import takes_message
 from beckn.network.message_body import signed_body
 from beckn.network.participant import Participant
-from beckn.protocol.acknowledgement import AckAnswer, answered
+from beckn.network.responses import answered
+from beckn.protocol.acknowledgement import AckAnswer
 from beckn.protocol.objects import Action
 from database.interface import Database
 from web.application import answer

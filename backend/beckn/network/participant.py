@@ -18,8 +18,8 @@ from beckn.network.presence import Presence
 from beckn.network.reception import Reception
 from beckn.network.subscribers import Registry, Role
 from beckn.protocol.objects import DOMAIN, Subscriber
+from clock import utc_now
 from database.interface import Database
-from grid.half_hours import utc_now
 from queueing.supervised import troubles
 
 

@@ -12,8 +12,9 @@ from pydantic import RootModel
 
 from beckn.network.message_body import signed_body
 from beckn.network.reception import AUTHORIZATION, Reception
+from beckn.network.responses import refusal
 from beckn.network.subscribers import Registry, Subscription, SubscriptionQuery
-from beckn.protocol.acknowledgement import AckAnswer, Refused, refusal
+from beckn.protocol.acknowledgement import AckAnswer, Refused
 from beckn.protocol.context import read_message
 from beckn.protocol.objects import DOMAIN
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from flask import Response
 from pydantic import AfterValidator, Field
 
 from beckn.protocol.objects import BecknObject
@@ -16,8 +14,6 @@ from beckn.protocol.signing import SIGNED_HEADERS
 from beckn.protocol.values import Omittable
 from printable import printable
 from vocabulary import StrEnum
-
-log = logging.getLogger(__name__)
 
 
 class ErrorCode(StrEnum):
@@ -104,19 +100,3 @@ class Refused(Exception):
     @property
     def answer(self) -> AckAnswer:
         return AckAnswer(message=AckMessage(ack=Ack(status="NACK")), error=self.error)
-
-
-def answered(work: Callable[[], AckAnswer]) -> Response:
-    """The response of an endpoint whose work ends with an answer or with `Refused`."""
-    try:
-        return Response(work().model_dump_json(), 200, mimetype="application/json")
-    except Refused as refused:
-        return refusal(refused)
-
-
-def refusal(refused: Refused) -> Response:
-    """The response that refuses: a NACK, with its status and headers."""
-    log.info("refused with %d: %s", refused.status, refused)
-    response = Response(refused.answer.model_dump_json(), refused.status, mimetype="application/json")
-    response.headers.update(refused.headers)
-    return response

@@ -13,7 +13,8 @@ from flask_openapi3.models.tag import Tag
 from beckn.network.endpoint_description import takes_message
 from beckn.network.message_body import signed_body
 from beckn.network.participant import Participant
-from beckn.protocol.acknowledgement import AckAnswer, answered
+from beckn.network.responses import answered
+from beckn.protocol.acknowledgement import AckAnswer
 from beckn.protocol.objects import Action
 from beckn.provider.answering import checked_request
 from beckn.provider.messages_request import REQUESTS

@@ -2,10 +2,10 @@
 
 A slot is a half-hour in one data centre in which a run starts, `DC-001:gpu-slot:20260115T1300Z`; the run goes on for
 as long as the workload takes. In the slot of the present half-hour it starts at once. Price, carbon, feasibility and
-score are those of `decisions/scoring.py`, worked out over the half-hours that the run covers.
+score are those of `decisions/scoring/decide.py`, worked out over the half-hours that the run covers.
 
 Its energy, from which its power, price and carbon follow, is not its buyer's to set: it is what the workload's
-requirements need by `decisions/energy.py`, or what the buyer states where that is more.
+requirements need by `decisions/scoring/energy.py`, or what the buyer states where that is more.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from database.interface import Row
 from decisions.publishing.store import PublishedDecisions
-from gateway.parameters import Sequence
+from gateway.endpoints.parameters import Sequence
 from gateway.serving.feed import BroadcastFeed
 from gateway.serving.pages import bounded_pages
 from ontology.types import Moment

@@ -10,7 +10,7 @@ from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from decisions.publishing.store import ContextState, PublishedDecisions
-from gateway.parameters import DEFAULT_CONSUMER, Consumer, TaskId
+from gateway.endpoints.parameters import DEFAULT_CONSUMER, Consumer, TaskId
 from web.application import answer, problem_answer
 from web.parameters import StrictQuery
 from web.problems import Problem, invalid

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from database.interface import Database, OrderBy, Where
 from database.stored_rows import LEFT_OUT, UnreadableRow, left_out, read_each
 from decisions.work.notifications import WorkQueue
-from gateway.parameters import JsonSequence, Sequence
+from gateway.endpoints.parameters import JsonSequence, Sequence
 from ontology.types import Moment
 from web.application import answer
 from web.parameters import StrictQuery

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from database.interface import Row
 from decisions.publishing.schema import DataCentreOption, DecisionOutput, PublishedTask
 from decisions.publishing.store import PublishedDecisions
-from gateway.parameters import DEFAULT_CONSUMER, Consumer, JsonSequence, Sequence, TaskId
+from gateway.endpoints.parameters import DEFAULT_CONSUMER, Consumer, JsonSequence, Sequence, TaskId
 from gateway.serving.pages import bounded_pages
 from gateway.serving.ready_responses import Asked, NewestOutputs, ReadyAnswers
 from web.application import answer

@@ -27,8 +27,8 @@ from beckn_network import Party, a_catalogue, a_message, buyer, in_bytes, provid
 from beckn_orders import a_workload
 from beckn_shelf import no_trace_logged
 from beckn_specification import specifications
+from clock import utc_now
 from database.postgres import PostgresDatabase
-from grid.half_hours import utc_now
 from hypothesis_profile import SHARES_A_FIXTURE
 from schema_values import filled, spoiled, values
 from server_process import free_port

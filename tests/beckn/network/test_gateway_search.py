@@ -42,9 +42,10 @@ from beckn_network import (
     peer,
     provider,
 )
+from clock import utc_now
 from database.interface import Database, OrderBy, Row
 from database.postgres import PostgresDatabase
-from grid.half_hours import rfc3339, utc_now
+from grid.half_hours import rfc3339
 from hypothesis_profile import SHARES_A_FIXTURE
 from served import Client, served
 from server_process import free_port
@@ -476,7 +477,7 @@ def test_the_endpoints_describe_what_they_take_and_answer(network: Gateway) -> N
 @contextmanager
 def process(conninfo: str, folder: Path, port: int, kind: str) -> Iterator[subprocess.Popen[bytes]]:
     """A gateway process of a kind that beckn_gateway.py knows, killed at the end of the block."""
-    script = Path(__file__).resolve().parent.parent.parent / "beckn_gateway.py"
+    script = Path(__file__).resolve().parents[2] / "support" / "beckn_gateway.py"
     child = subprocess.Popen([sys.executable, str(script), conninfo, str(folder), str(port), kind])
     try:
         yield child

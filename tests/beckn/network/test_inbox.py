@@ -20,10 +20,11 @@ from beckn.protocol.acknowledgement import ACK, Refused
 from beckn.protocol.context import read_context
 from beckn.protocol.objects import Action
 from beckn_network import Party, a_message, buyer, eventually, in_bytes, provider
+from clock import utc_now
 from database.errors import DatabaseError, DatabaseUnreachable
 from database.interface import Database, OrderBy, Row, Where
 from database.postgres import PostgresDatabase
-from grid.half_hours import rfc3339, utc_now
+from grid.half_hours import rfc3339
 from settings import load_settings
 
 PROVIDER, BUYER = provider(), buyer()

@@ -33,9 +33,10 @@ from beckn_network import (
     peer,
     provider,
 )
+from clock import utc_now
 from database.interface import Database, OrderBy, Row, Where
 from database.postgres import PostgresDatabase
-from grid.half_hours import rfc3339, utc_now
+from grid.half_hours import rfc3339
 
 PROVIDER, BUYER = provider(), buyer()
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 import beckn.network.outgoing_calls as outgoing_calls
 from beckn.network.outgoing_calls import AddressPolicy, AddressRefused, Caller, CallFailed
 from beckn_network import ACKNOWLEDGED, Peer, peer
-from grid.half_hours import utc_now
+from clock import utc_now
 
 CALLER = Caller(connect_timeout_s=1, whole_call_s=0.5, longest_answer_bytes=1000)
 

@@ -21,10 +21,10 @@ from beckn.protocol.context import read_context
 from beckn.protocol.objects import Action, Subscriber
 from beckn.registry import answer, parser
 from beckn_network import a_message, buyer, eventually, in_bytes
+from clock import utc_now
 from database.embedded import EmbeddedPostgres
 from database.interface import Database, OrderBy, Where
 from database.postgres import PostgresDatabase
-from grid.half_hours import utc_now
 from new_database import as_url, new_database
 from server_process import ServerProcess, free_port
 

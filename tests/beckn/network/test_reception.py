@@ -22,9 +22,9 @@ from beckn.protocol.context import MOST_CATALOGUE_VALUES, MOST_VALUES
 from beckn.protocol.objects import Action, Subscriber
 from beckn.protocol.signing import LONGEST_HEADER
 from beckn_network import Party, a_catalogue, a_message, buyer, gateway, in_bytes, provider
+from clock import utc_now
 from database.interface import OrderBy
 from database.postgres import PostgresDatabase
-from grid.half_hours import utc_now
 from served import Client, served
 from web.application import make_application
 

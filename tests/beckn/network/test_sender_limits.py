@@ -17,8 +17,8 @@ from beckn.protocol.acknowledgement import ACK, Refused
 from beckn.protocol.context import read_context
 from beckn.protocol.objects import Action
 from beckn_network import Party, a_message, buyer, in_bytes, provider
+from clock import utc_now
 from database.interface import Database, OrderBy
-from grid.half_hours import utc_now
 
 PROVIDER = provider()
 ONE, TWO = buyer(subscriber_id="one.example"), buyer(subscriber_id="two.example")

@@ -16,9 +16,9 @@ from beckn.provider.messages_order import OnSearch, OrderCallback
 from beckn.provider.messages_request import REQUESTS
 from beckn_orders import BILLING, Market, a_workload, market, market_time, store_market
 from beckn_specification import message_faults, worked_messages
+from clock import utc_now
 from database.interface import OrderBy as By
 from database.postgres import PostgresDatabase
-from grid.half_hours import utc_now
 
 WORKED = worked_messages()
 

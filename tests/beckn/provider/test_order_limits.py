@@ -17,9 +17,9 @@ from beckn.provider.messages_order import Order
 from beckn.provider.order_limits import LONGEST_ORDER_BYTES, BuyerLimits
 from beckn_network import Party, a_message, in_bytes
 from beckn_orders import BILLING, Market, a_workload, market, market_time, store_market
+from clock import utc_now
 from database.interface import OrderBy as By
 from database.postgres import PostgresDatabase
-from grid.half_hours import utc_now
 from grid_world import data_centre
 
 Ordered = Callable[[Buyer, str], Order]

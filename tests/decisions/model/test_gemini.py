@@ -328,5 +328,5 @@ def test_the_key_is_in_no_log_and_no_message(
 
 
 def test_the_sdk_is_imported_only_when_a_question_is_asked() -> None:
-    code = "import sys, decisions.llm, decisions.worker; sys.exit('google.genai' in sys.modules)"
+    code = "import sys, decisions.model.gemini, decisions.work.worker; sys.exit('google.genai' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=BACKEND, check=True, timeout=60)

@@ -741,7 +741,7 @@ database.close()
 
 def test_it_runs_in_a_gevent_process(postgres: PostgresDatabase) -> None:
     store_world(postgres)
-    places = os.pathsep.join((str(ROOT / "backend"), str(ROOT / "tests")))
+    places = os.pathsep.join((str(ROOT / "backend"), str(ROOT / "tests" / "support")))
     command = [sys.executable, "-c", UNDER_GEVENT, postgres.conninfo]
     subprocess.run(command, env={**os.environ, "PYTHONPATH": places}, check=True, timeout=60)
     assert [row["sequence"] for row in decisions(postgres)] == list(range(1, 31))

@@ -11,12 +11,12 @@ from uuid import uuid4
 
 import pytest
 
+from clock import utc_now
 from database.interface import Database, Where
 from database.postgres import PostgresDatabase
 from decisions.model.gemini import ModelState
 from decisions.publishing.store import PublishedDecisions
 from gateway.decision_process import NOT_RUNNING, DecidingStatus, ModelReport
-from grid.half_hours import utc_now
 from grid_world import NOW, store_grid, store_world, submit, workload
 from new_database import only_reads
 from running_gateway import DECIDING, running_gateway

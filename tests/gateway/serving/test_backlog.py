@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clock import utc_now
 from decisions.publishing.store import Event
 from gateway.serving.backlog import CHUNK_BYTES, Backlog, ReadyEvent
-from grid.half_hours import utc_now
 
 
 def events(first: int, sizes: list[int]) -> list[ReadyEvent]:

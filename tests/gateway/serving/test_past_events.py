@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clock import utc_now
 from database.errors import DatabaseUnreachable
 from decisions.publishing.store import PublishedDecisions
 from gateway.serving.backlog import CHUNK_BYTES
 from gateway.serving.past_events import MOST_BYTES, PAGE_EVENTS, PastEvents
-from grid.half_hours import utc_now
 
 
 class Log:
