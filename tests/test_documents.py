@@ -78,9 +78,9 @@ def test_every_command_is_told() -> None:
         file
         for file in (ROOT / "backend").rglob("*.py")
         if '__name__ == "__main__"' in file.read_text()
-        and file.name not in {"decision_process.py", "document.py"}  # BG.py starts it
+        and file.name not in {"decision_process.py", "document.py"}  # started by BG.py, by `make docs`
     ]
-    assert len(programs) >= 9
+    assert len(programs) >= 8
     for program in programs:
         assert told(str(program.relative_to(ROOT))), program
 
