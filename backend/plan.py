@@ -61,7 +61,7 @@ def render(output: DecisionOutput) -> str:
     lines = [
         f"{task.job_id}: {task.workload_type}, {task.urgency}, {power} "
         f"({workload.it_energy_kwh:.3g} kWh of IT energy, {workload.basis})",
-        f"Policy {output.metadata.policy}, £{output.metadata.carbon_price_gbp_per_t:g} for a tonne of CO2",
+        f"Policy {output.metadata.policy}, £{output.metadata.carbon_price_gbp_per_t:g} per tonne of CO2",
         "",
         "Considered:",
         *_table([_row(option, chosen=option.dc_id == decision.dc_id) for option in output.data_centre_options]),
@@ -72,7 +72,7 @@ def render(output: DecisionOutput) -> str:
     if decision.binding_constraint:
         violated = "; ".join(violation.message for violation in decision.binding_constraint.violations)
         saving = pounds(decision.binding_constraint.saving_gbp)
-        lines.append(f"In the way of {saving} less at {decision.binding_constraint.dc_id}: {violated}.")
+        lines.append(f"A run at {decision.binding_constraint.dc_id} would be {saving} better, but {violated}.")
     lines += [f"Note: {warning}" for warning in output.metadata.warnings]
     return "\n".join(printable(line, LONGEST_REASON) for line in lines)
 

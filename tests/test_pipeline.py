@@ -253,14 +253,14 @@ def test_without_sources_for_days_the_figures_say_how_old_what_is_real_of_them_i
     found = read_health(postgres, now=later, version="1")
     assert (found.state, found.serves()) == ("degraded", True)
     assert "wholesale price" in found.figure_reasons()[0]
-    assert "is stale: it rests on figures fetched at 2026-11-22T08:14:30Z" in found.figure_reasons()[0]
+    assert "stale, resting on figures fetched at 2026-11-22T08:14:30Z" in found.figure_reasons()[0]
     assert "elexon_market_index_price (last answer 2026-11-22T08:14:30Z)" in found.figure_reasons()[-1]
 
     much_later = NOW + timedelta(days=12)
     run(postgres, upstream, much_later)
     found = read_health(postgres, now=much_later, version="1")
     assert (found.state, found.newest_signal_age_seconds) == ("degraded", None)
-    assert "is invented (synthetic): no real figure stands behind it" in found.figure_reasons()[0]
+    assert "invented (synthetic), with no real figure behind it" in found.figure_reasons()[0]
 
 
 def test_a_source_that_fails_keeps_its_rows_and_the_others_go_on(database: Database, upstream: GridUpstreams) -> None:

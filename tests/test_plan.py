@@ -102,7 +102,7 @@ def test_it_asks_for_the_policy_and_the_moment_given(
     server: Client, workload_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = printed(capsys, str(workload_file), "--policy", "carbon", "--at", "2026-11-22T10:30:00Z")
-    assert "Policy carbon, £100 for a tonne of CO2" in text
+    assert "Policy carbon, £100 per tonne of CO2" in text
     assert "Sun 22 Nov 10:30" in text
 
 
@@ -119,7 +119,7 @@ def test_a_workload_that_nothing_can_take_is_not_placed_and_the_reason_is_given(
     file = tmp_path / "capped.json"
     file.write_text(json.dumps({**JOB, "carbon_cap_gco2": 1}), encoding="utf-8")
     text = printed(capsys, str(file))
-    assert "\nNot placed: At DC-001, the nearest to taking it: carbon intensity reaches" in text
+    assert "\nNot placed: At DC-001, which comes closest to taking it: carbon intensity reaches" in text
     assert "chosen" not in text
 
 

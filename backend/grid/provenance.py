@@ -41,7 +41,7 @@ def invented_remark(sources: Mapping[str, int]) -> str | None:
     `sources` is how many half-hours came from each source.
     """
     if is_invented(sources):
-        return "is invented (synthetic): no real figure stands behind it"
+        return "is invented (synthetic), with no real figure behind it"
     return _counted("is invented (synthetic)", SignalSource.SYNTHETIC, sources)
 
 

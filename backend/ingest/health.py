@@ -57,7 +57,7 @@ class FigureOrigin(BaseModel):
         if self.present_source is SignalSource.MODELLED:
             found.append(modelled_remark(self.signal, self.sources))
         if self.oldest_fetched_at is not None and now - self.oldest_fetched_at > STALE_AFTER:
-            found.append(f"is stale: it rests on figures fetched at {rfc3339(self.oldest_fetched_at)}")
+            found.append(f"is stale, resting on figures fetched at {rfc3339(self.oldest_fetched_at)}")
         return [fault for fault in found if fault]
 
 
@@ -105,7 +105,7 @@ class Health(BaseModel):
         for figure in self.figures:
             for fault in figure.faults(self.as_of):
                 titles.setdefault(fault, []).append(figure.title)
-        reasons = [f"{in_a_row(each)}: {fault}" for fault, each in titles.items()]
+        reasons = [f"{in_a_row(each)}: {fault.removeprefix('is ')}" for fault, each in titles.items()]
         away = [
             f"{name} ({source.last_answer_in_words})"
             for name, source in self.sources.items()

@@ -113,9 +113,9 @@ def test_invented_figures_degrade_and_the_regions_they_are_of_are_named(postgres
     assert said_of(postgres) == (
         "degraded",
         [
-            "carbon intensity of South Scotland (region 2): is invented (synthetic) in 6 of 96 half-hours",
+            "carbon intensity of South Scotland (region 2): invented (synthetic) in 6 of 96 half-hours",
             "carbon intensity of South Wales (region 7) and carbon intensity of London (region 13): "
-            "is invented (synthetic): no real figure stands behind it",
+            "invented (synthetic), with no real figure behind it",
         ],
     )
 
@@ -125,7 +125,7 @@ def test_a_modelled_present_degrades_and_a_modelled_future_does_not(postgres: Po
     come_from(postgres, "modelled", region=1, from_half_hour=29)
     assert said_of(postgres) == ("ok", [])
     come_from(postgres, "modelled", region=2)
-    assert said_of(postgres) == ("degraded", ["carbon intensity of South Scotland (region 2): is modelled"])
+    assert said_of(postgres) == ("degraded", ["carbon intensity of South Scotland (region 2): modelled"])
 
 
 def test_sources_that_are_away_are_named_with_their_last_answer(postgres: PostgresDatabase) -> None:

@@ -178,7 +178,7 @@ class PieceOptions:
 
     def outcome(self, placement: Placement) -> Outcome:
         if placement.used_us is None:
-            raise ValueError("the placement is of another job")
+            raise ValueError("the placement is for another job")
         candidates, signals, site = self.candidates, self.signals, placement.site
         energy_kwh = float(candidates.site_kw[site]) * placement.used_us / HOUR_US
         terms = candidates.priced.terms

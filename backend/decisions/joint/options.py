@@ -133,7 +133,7 @@ class RunOptions:
 
     def outcome(self, placement: Placement) -> Outcome:
         if placement.run is None:
-            raise ValueError("the placement is of another job")
+            raise ValueError("the placement is for another job")
         return run_outcome(self.candidates, placement.site, placement.run)
 
     def _fits(self, free_w: Integers) -> Booleans:

@@ -232,8 +232,8 @@ def _crowded_out(problem: JointProblem, posed: PosedJob, alone: Placement, plan:
     needed_mw = options.power_w / 1e6
     left_mw = float(plan.free_w[alone.site, alone.half_hours].min()) / 1e6
     message = (
-        f"it needs {needed_mw:.3g} MW of IT power, and where it would be best alone the other jobs of the plan leave "
-        f"{left_mw:.3g} MW"
+        f"it needs {needed_mw:.3g} MW of IT power, but where it would be best off on its own the other jobs of the "
+        f"plan leave only {left_mw:.3g} MW"
     )
     violation = Violation(Constraint.FREE_CAPACITY, needed_mw, left_mw, "MW", message, start)
     return LeftOutJob(posed.job, dc_id, (violation,), for_capacity=True)

@@ -329,5 +329,7 @@ def _signal(state: SignalState) -> output.SignalProvenance:
 def _warnings(decision: Decision) -> list[str]:
     warnings = [state.warning for state in decision.signal_states if state.warning]
     if decision.load.basis is EnergyBasis.ASSUMED:
-        warnings.insert(0, "The workload states no energy and no requirement: its type's usual ones are assumed.")
+        warnings.insert(
+            0, "The workload states neither energy nor requirements: those usual for its type are assumed."
+        )
     return warnings

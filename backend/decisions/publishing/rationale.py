@@ -20,7 +20,11 @@ def option_rationale(option: Assessment) -> str:
     if now and run.start == now.start:
         return f"Start now for {figures(run)}{_average(run)}."
     later = f"Start at {clock(run.start)} for {figures(run)}{_average(run)}"
-    return f"{later}, against {figures(now)} if started here now." if now else f"{later}; now is unknown."
+    return (
+        f"{later}, against {figures(now)} if started here now."
+        if now
+        else f"{later}; what it would cost now is unknown."
+    )
 
 
 def decision_rationale(placed: Sequence[tuple[Assessment, RunEstimate]]) -> str:
@@ -33,8 +37,8 @@ def decision_rationale(placed: Sequence[tuple[Assessment, RunEstimate]]) -> str:
     runner_up, other_run = others[0]
     margin_gbp = other_run.objective_gbp - run.objective_gbp
     if margin_gbp < 0:
-        return f"{answer}, preferred to {_place(runner_up)} although that counts {pounds(-margin_gbp)} less."
-    return f"{answer}: {_place(runner_up)}, the next best, counts {pounds(margin_gbp)} more."
+        return f"{answer}, preferred to {_place(runner_up)} although that is {pounds(-margin_gbp)} better."
+    return f"{answer}: {_place(runner_up)}, the next best, is {pounds(margin_gbp)} worse."
 
 
 def origin_sentence(states: Iterable[SignalState], region_ids: Collection[int]) -> str:
@@ -49,7 +53,7 @@ def origin_sentence(states: Iterable[SignalState], region_ids: Collection[int]) 
             elif origin_remarks(state.signal, state.sources):
                 named[modelled].append(title)
     parts = [
-        f"{adjective} figures of the {in_a_row(titles)}"
+        f"{adjective} figures for the {in_a_row(titles)}"
         for adjective, titles in (("invented (synthetic)", named[invented]), ("modelled", named[modelled]))
         if titles
     ]

@@ -47,11 +47,13 @@ class FigureSources(_Published):
 
     carbon_intensity: str | None = Field(
         default=None,
-        description="`carbon_intensity_api`, `modelled` (a curve of ours on real figures) or `synthetic` (invented).",
+        description="`carbon_intensity_api`, `modelled` (our curve over real figures) or `synthetic` (invented).",
         examples=["carbon_intensity_api"],
     )
     grid_stress: str | None = Field(
-        default=None, description="Of the demand: `neso`, `elexon`, `modelled` or `synthetic`.", examples=["elexon"]
+        default=None,
+        description="Source of the demand: `neso`, `elexon`, `modelled` or `synthetic`.",
+        examples=["elexon"],
     )
     wholesale_price: str | None = Field(
         default=None,
@@ -101,15 +103,15 @@ class ConstraintViolation(_Published):
         "`deferral_window`, `grid_stress`, `carbon_cap` or `max_price`.",
         examples=["carbon_cap"],
     )
-    value: float | str | None = Field(description="What it is.", examples=[281])
-    limit: float | str | None = Field(description="What it may be.", examples=[150])
+    value: float | str | None = Field(description="The value found.", examples=[281])
+    limit: float | str | None = Field(description="The value allowed.", examples=[150])
     unit: str | None = Field(
         description="Unit of value and limit: `MW`, `h`, `UTC`, `0-1`, `gCO2/kWh` or `GBP`.",
         examples=["gCO2/kWh"],
     )
     message: str = Field(
         description="The same in words.",
-        examples=["carbon intensity reaches 281 gCO2/kWh and its cap is 150"],
+        examples=["carbon intensity reaches 281 gCO2/kWh, above its cap of 150"],
     )
     start: datetime | None = Field(
         description="The start it was found at; null where no start would help.",
@@ -150,7 +152,7 @@ class BindingConstraint(_Published):
     dc_id: str = Field(description="Where it would run.", examples=["DC-007"])
     start: datetime = Field(description="When it would start.", examples=["2026-11-22T21:30:00Z"])
     objective_gbp: float = Field(description="Its J, £.", examples=[1.589])
-    saving_gbp: float = Field(description="How much less that is, £.", examples=[0.222])
+    saving_gbp: float = Field(description="How much less that is than the answer's J, £.", examples=[0.222])
     violations: list[ConstraintViolation] = Field(description="What it breaks.")
 
 
@@ -186,7 +188,7 @@ class DataCentreOption(_Published):
     )
     score_breakdown: ScoreBreakdown | None
     evaluated_start: datetime | None = Field(
-        description="The start of J and its parts: the recommended one or, when infeasible, the one that "
+        description="The start that J and its parts are for: the recommended one or, when infeasible, the one that "
         "breaks least.",
         examples=["2026-11-22T15:00:00Z"],
     )
@@ -274,12 +276,12 @@ class SignalProvenance(_Published):
     )
     age_minutes: float | None = Field(description="How old that is, minutes.", examples=[4.2])
     freshness: str = Field(
-        description="`fresh`, `stale` (what is real of it is older than two hours), `invented` (nothing is real), "
-        "`undated` or `missing`.",
+        description="`fresh`, `stale` (its real figures are more than two hours old), `invented` (none of it is "
+        "real), `undated` or `missing`.",
         examples=["fresh"],
     )
-    known_half_hours: int = Field(description="Half-hours known from the present one on.", examples=[96])
-    unknown_half_hours: int = Field(description="Unknown ones among them.", examples=[0])
+    known_half_hours: int = Field(description="Known half-hours, from the present one on.", examples=[96])
+    unknown_half_hours: int = Field(description="Unknown half-hours before the last known one.", examples=[0])
 
 
 class DecisionSummary(_Published):
@@ -300,7 +302,7 @@ class DecisionSummary(_Published):
     )
     least_objective_dc_id: str | None = Field(
         default=None,
-        description="The data centre of least J. Differs from `dc_id` only where a model judged otherwise; "
+        description="The data centre with the least J. It differs from `dc_id` only where a model judged otherwise; "
         "the binding constraint and the carbon prices are then null.",
     )
     runner_up: RunnerUp | None = None
@@ -323,7 +325,7 @@ class OutputMetadata(_Published):
     context_id: str = Field(description="The stored decision context.")
     scorer: Scorer = Field(description="Who set the suitability scores.")
     fallback_reason: str | None = Field(
-        description="Why the deterministic score stands although a model was to judge."
+        description="Why the deterministic score was used although a model was to judge."
     )
     sequence: int | None = Field(description="Gap-free number of the published output; null before that.")
     scorer_version: str = Field(description="Version of the deterministic scorer.", examples=["1.0.0"])

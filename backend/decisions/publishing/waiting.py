@@ -60,7 +60,7 @@ def waiting_status(decision: Decision) -> WaitingStatus | None:
         broken = {violation.constraint for violation in option.violations}
         status = next(DEFERRED_STATUS[constraint] for constraint in DEFERRED_STATUS if constraint in broken)
     messages = "; ".join(violation.message for violation in option.violations)
-    return WaitingStatus(status, f"At {option.centre.dc_id}, the nearest to taking it: {messages}.")
+    return WaitingStatus(status, f"At {option.centre.dc_id}, which comes closest to taking it: {messages}.")
 
 
 def _waits_for_the_grid(option: Assessment) -> bool:

@@ -169,7 +169,7 @@ class Feasibility:
             yield Violation(Constraint.STATUS, status, limit, None, message)
         if self.no_room[site]:
             needed, free = self.candidates.load.it_power_kw / 1000, float(sites.free_kw[site]) / 1000
-            message = f"it needs {needed:.3g} MW of IT power and {free:.3g} MW are free"
+            message = f"it needs {needed:.3g} MW of IT power but only {free:.3g} MW are free"
             yield Violation(Constraint.FREE_CAPACITY, needed, free, "MW", message)
 
     def _of_the_forecast(self, site: int, run: int) -> Iterator[Violation]:
@@ -181,7 +181,7 @@ class Feasibility:
         if horizon and past_us > 0:
             needed_h = int(runs.ends_us[run] - runs.starts_us[0]) / HOUR_US
             known_h = max(0.0, needed_h - past_us / HOUR_US)
-            message = f"it would end {needed_h:.4g} h from now and the forecast reaches {known_h:.4g} h"
+            message = f"it would end {needed_h:.4g} h from now, but the forecast reaches only {known_h:.4g} h ahead"
             yield Violation(Constraint.FORECAST_HORIZON, needed_h, known_h, "h", message, runs.start(run))
         covered = runs.covered(run)
         holes = np.flatnonzero(~known[covered.start : min(covered.stop, horizon or covered.stop)])
@@ -206,7 +206,7 @@ class Feasibility:
         start = self.candidates.runs.start(run)
         if self.overdue[run] and self.task.deadline:
             end, limit = rfc3339(finish(start, self.candidates.runs.duration)), rfc3339(self.task.deadline)
-            message = f"it would end at {end} and its deadline is {limit}"
+            message = f"it would end at {end} but its deadline is {limit}"
             yield Violation(Constraint.DEADLINE, end, limit, "UTC", message, start)
         if self.too_late[run] and self.latest_start:
             limit = rfc3339(self.latest_start)
@@ -219,16 +219,16 @@ class Feasibility:
         start, covered = candidates.runs.start(run), candidates.runs.covered(run)
         if self.stressed[run]:
             stress = float(self.signals.grid_stress_score[covered].max())
-            message = f"grid stress reaches {stress:.3g}, and above {NO_RUN_STRESS} only CRITICAL work runs"
+            message = f"grid stress reaches {stress:.3g}, and only CRITICAL work runs above {NO_RUN_STRESS}"
             yield Violation(Constraint.GRID_STRESS, stress, NO_RUN_STRESS, "0-1", message, start)
         if self.over_cap[site, run]:
             cap = task.carbon_cap_gco2
             peak = float(self.signals.carbon_gco2_per_kwh[candidates.sites.rows[site], covered].max())
-            message = f"carbon intensity reaches {peak:.4g} gCO2/kWh and its cap is {cap:.4g}"
+            message = f"carbon intensity reaches {peak:.4g} gCO2/kWh, above its cap of {cap:.4g}"
             yield Violation(Constraint.CARBON_CAP, peak, cap, "gCO2/kWh", message, start)
         if self.over_price[site, run]:
             limit, cost = task.max_price_gbp, candidates.cost_gbp_of(site, run)
-            message = f"its electricity would cost £{cost:.2f} and it may cost £{limit:.2f}"
+            message = f"its electricity would cost £{cost:.2f} but it may cost no more than £{limit:.2f}"
             yield Violation(Constraint.MAX_PRICE, cost, limit, "GBP", message, start)
 
 

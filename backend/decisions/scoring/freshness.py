@@ -63,7 +63,7 @@ class SignalState:
         if self.freshness is Freshness.STALE and self.age is not None:
             remarks.append(f"is stale: its oldest figure was fetched {_in_words(self.age)} ago")
         if self.freshness is Freshness.UNDATED:
-            remarks.append("does not say when it was fetched")
+            remarks.append("is undated: nothing says when it was fetched")
         if self.unknown_half_hours:
             total = self.known_half_hours + self.unknown_half_hours
             remarks.append(f"is unknown in {self.unknown_half_hours} of {total} half-hours")

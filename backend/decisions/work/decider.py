@@ -128,5 +128,5 @@ class Decider:
         try:
             return self._judge.judge(question), None
         except ModelUnavailable as failure:
-            _log.warning("job %s: the deterministic score stands: %s", claim.job_id, failure)
+            _log.warning("job %s: the deterministic score is used: %s", claim.job_id, failure)
             return None, failure

@@ -237,7 +237,7 @@ def test_an_offer_says_in_words_what_no_source_gave() -> None:
     listed = items(compute_offers(GridContext.model_validate(grid), now=NOON))
     for item in listed:
         assert tags(item, "grid-signal-origin") == {
-            "wholesale-price": "The wholesale price is invented (synthetic): no real figure stands behind it.",
+            "wholesale-price": "The wholesale price is invented (synthetic), with no real figure behind it.",
             "grid-stress": "The grid stress is modelled in 2 of 6 half-hours.",
             "carbon-intensity": "The carbon intensity of London (region 13) is invented (synthetic) in 2 of 5 "
             "half-hours.",

@@ -156,9 +156,9 @@ def test_a_rationale_says_what_it_rests_on_that_no_source_gave_even_a_models() -
     judged = {"DC-1": Judgement(50, "I like it.")}
     output = build_output(decision, generated_at=GENERATED_AT, judgements=judged)
     rationales = {option.dc_id: option.rationale for option in output.data_centre_options}
-    invented = "invented (synthetic) figures of the carbon intensity of Region 13 (region 13)"
-    assert rationales["DC-1"] == f"I like it. This rests on {invented} and modelled figures of the grid stress."
-    assert rationales["DC-5"].endswith(" This rests on modelled figures of the grid stress.")
+    invented = "invented (synthetic) figures for the carbon intensity of Region 13 (region 13)"
+    assert rationales["DC-1"] == f"I like it. This rests on {invented} and modelled figures for the grid stress."
+    assert rationales["DC-5"].endswith(" This rests on modelled figures for the grid stress.")
     assert "This rests on" in output.decision.rationale
 
 
@@ -190,7 +190,7 @@ def test_the_metadata_say_who_decided_from_what() -> None:
 
 def test_warnings_name_stale_signals_and_assumed_energy() -> None:
     output = published(fetched_at=NOON - timedelta(hours=3), task=task(required_gpu_mins=None))
-    assert output.metadata.warnings[0].startswith("The workload states no energy")
+    assert output.metadata.warnings[0].startswith("The workload states neither energy")
     assert "The wholesale price is stale: its oldest figure was fetched 3 h 00 min ago." in output.metadata.warnings
 
 

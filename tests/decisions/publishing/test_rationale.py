@@ -29,14 +29,14 @@ def test_a_later_start_is_set_beside_the_start_now() -> None:
 def test_a_start_now_that_is_unknown_is_called_unknown() -> None:
     job = task(deferral_window_mins=60)
     assert rationale_of(task=job, price=[None, 100, 100, 100, 100, 100]).endswith(
-        "(1.15 kWh at 200 gCO2/kWh); now is unknown."
+        "(1.15 kWh at 200 gCO2/kWh); what it would cost now is unknown."
     )
 
 
 def test_an_impossible_option_says_why() -> None:
     assert rationale_of(task=task(carbon_cap_gco2=150), centres=[centre(status="MAINTENANCE")]) == (
         "Not possible: the data centre is MAINTENANCE and takes no new work; "
-        "carbon intensity reaches 200 gCO2/kWh and its cap is 150."
+        "carbon intensity reaches 200 gCO2/kWh, above its cap of 150."
     )
 
 
@@ -48,10 +48,10 @@ def test_the_decision_names_the_next_best_and_what_it_counts_more() -> None:
     sites = [centre("DC-1"), centre("DC-2", pue=1.5)]
     options = placed(decide(a_context(centres=sites, as_of=NOON + timedelta(minutes=1))))
     assert decision_rationale(options) == (
-        "Site DC-1 (London), starting now: Site DC-2 (London), the next best, counts £0.03 more."
+        "Site DC-1 (London), starting now: Site DC-2 (London), the next best, is £0.03 worse."
     )
     assert decision_rationale(options[::-1]) == (
-        "Site DC-2 (London), starting now, preferred to Site DC-1 (London) although that counts £0.03 less."
+        "Site DC-2 (London), starting now, preferred to Site DC-1 (London) although that is £0.03 better."
     )
     assert decision_rationale(options[:1]) == "Site DC-1 (London), starting now: no other data centre can take it."
 

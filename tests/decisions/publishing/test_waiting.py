@@ -46,7 +46,7 @@ def test_the_option_nearest_to_taking_it_names_the_status() -> None:
     )
     assert waiting.status is WorkloadStatus.DEFERRED_CARBON
     assert waiting.reason == (
-        "At DC-2, the nearest to taking it: carbon intensity reaches 200 gCO2/kWh and its cap is 100."
+        "At DC-2, which comes closest to taking it: carbon intensity reaches 200 gCO2/kWh, above its cap of 100."
     )
 
 

@@ -63,7 +63,7 @@ def test_an_undated_signal_says_so() -> None:
     national = context.national.model_copy(update={"forecast": forecast})
     states = decide(context.model_copy(update={"national": national})).signal_states
     assert states[0].freshness is Freshness.UNDATED
-    assert states[0].warning == "The wholesale price does not say when it was fetched."
+    assert states[0].warning == "The wholesale price is undated: nothing says when it was fetched."
 
 
 def test_a_look_at_another_moment_judges_ages_by_the_clock() -> None:
@@ -85,7 +85,7 @@ def test_what_is_invented_has_no_age_and_says_so() -> None:
     carbon = series_of({"synthetic": 6})["carbon intensity of region 13"]
     assert (carbon.freshness, carbon.age, carbon.fetched_at) == (Freshness.INVENTED, None, None)
     assert carbon.warning == (
-        "The carbon intensity of Region 13 (region 13) is invented (synthetic): no real figure stands behind it."
+        "The carbon intensity of Region 13 (region 13) is invented (synthetic), with no real figure behind it."
     )
 
 

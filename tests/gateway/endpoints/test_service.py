@@ -115,7 +115,7 @@ def test_health_is_not_well_while_figures_are_invented_and_says_which(postgres: 
         health = gateway.get("/health").json()
         assert (health["state"], health["signals"]["stale"]) == ("degraded", False)
         assert health["reasons"] == [
-            "carbon intensity of South Scotland (region 2): is invented (synthetic): no real figure stands behind it"
+            "carbon intensity of South Scotland (region 2): invented (synthetic), with no real figure behind it"
         ]
         origins = {figure["region"]: figure["sources"] for figure in health["figures"]}
         assert origins["South Scotland"] == {"synthetic": 96}
