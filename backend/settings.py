@@ -10,6 +10,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -72,7 +73,19 @@ def _whole_slots(value: int) -> int:
     return value
 
 
+def _origins(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    origins = [each.strip().lower().rstrip("/") for each in value.split(",") if each.strip()]
+    if not all(_ORIGIN.fullmatch(each) for each in origins):
+        raise refused("takes origins such as https://app.example.org, with commas between them")
+    return tuple(origins)
+
+
+_ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Origins = Annotated[tuple[str, ...], BeforeValidator(_origins)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
 Key = Annotated[SecretStr, AfterValidator(_header_text)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -106,6 +119,14 @@ class Settings(BaseModel):
     bg_host: str = Field("127.0.0.1", min_length=1)
     bg_port: Port = 5050
     pylon_api_key: Key | None = Field(None, min_length=8)
+    allowed_origins: Origins = ()
+
+    tenancy: Literal["single", "multi"] = "single"
+    database_gate_url: PostgresUrl | None = None
+    auth_issuer: HttpUrl | None = None
+    auth_audience: str | None = Field(None, pattern=r"^[!-~]{1,200}$")
+    auth_jwks_url: HttpUrl | None = None
+    auth_shared_secret: Key | None = Field(None, min_length=32)
 
     pipeline_interval_minutes: Annotated[int, AfterValidator(_whole_slots)] = Field(30, ge=30, le=1440)
     synthetic_data_centres: int = Field(8, ge=0, le=1000)
@@ -114,6 +135,38 @@ class Settings(BaseModel):
     bg_workers: int = Field(4, ge=1, le=64)
     log_format: Literal["text", "json"] = "text"
     pylon_retention_days: int = Field(90, ge=3, le=36500)
+
+    @property
+    def is_multi_tenant(self) -> bool:
+        return self.tenancy == "multi"
+
+    def issuer(self) -> Issuer | None:
+        """Whose tokens are taken, if anybody's are."""
+        if not self.is_multi_tenant:
+            return None
+        if self.auth_issuer is not None and self.auth_audience is not None:
+            name, audience, jwks_url = self.auth_issuer, self.auth_audience, self.auth_jwks_url
+        elif self.supabase_url is not None:
+            name, audience = f"{self.supabase_url}/auth/v1", self.auth_audience or SUPABASE_AUDIENCE
+            jwks_url = self.auth_jwks_url or f"{name}/.well-known/jwks.json"
+        else:
+            return None
+        if self.auth_shared_secret is not None:
+            return Issuer(name, audience, None, self.auth_shared_secret.get_secret_value())
+        return Issuer(name, audience, jwks_url, None)
+
+
+SUPABASE_AUDIENCE = "authenticated"
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """Who signs the tokens that are taken, for whom, and where its public keys are; or the secret it shares."""
+
+    name: str
+    audience: str
+    jwks_url: str | None
+    shared_secret: str | None = field(repr=False)
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -160,12 +213,12 @@ def read_settings(model: type[Model], variables: Mapping[str, str]) -> Model:
 
 
 def check_reachability(name: str, host: str, settings: Settings) -> None:
-    """Refuse a `host`, the value of `name`, that others can reach where no key guards the writes.
+    """Refuse a `host`, the value of `name`, that others can reach where nobody is asked who they are.
 
     Raises:
-        SettingsError: PYLON_API_KEY is missing.
+        SettingsError: PYLON_API_KEY is missing, and there is one tenant.
     """
-    if not is_loopback(host) and settings.pylon_api_key is None:
+    if not is_loopback(host) and settings.pylon_api_key is None and not settings.is_multi_tenant:
         raise SettingsError(
             f"{name}={host} is reachable from other machines: set PYLON_API_KEY too, or use 127.0.0.1"
         )
@@ -208,6 +261,48 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(f"{given} is set but {missing} is not: Supabase takes both, or neither")
     check_reachability("API_HOST", settings.api_host, settings)
     check_reachability("BG_HOST", settings.bg_host, settings)
+    _check_tenancy(settings)
+    _check_issuer(settings)
+
+
+def _check_tenancy(settings: Settings) -> None:
+    of_many = ("auth_issuer", "auth_audience", "auth_jwks_url", "auth_shared_secret", "database_gate_url")
+    given = next((name.upper() for name in of_many if getattr(settings, name) is not None), None)
+    if given is not None and not settings.is_multi_tenant:
+        raise SettingsError(f"{given} is set but TENANCY is single: set TENANCY=multi too, or leave {given} out")
+    is_direct = settings.database_url is not None and settings.supabase_url is None
+    if settings.is_multi_tenant and is_direct and settings.database_gate_url is None:
+        raise SettingsError(
+            "TENANCY=multi with DATABASE_URL needs DATABASE_GATE_URL: the same database as the user pylon_gate"
+        )
+    if settings.database_gate_url is not None and not is_direct:
+        raise SettingsError("DATABASE_GATE_URL is set but DATABASE_URL is not in use: it goes with that alone")
+
+
+def _check_issuer(settings: Settings) -> None:
+    """Whose tokens are taken is said whole, or not at all."""
+    if not settings.is_multi_tenant:
+        return
+    others = ("auth_audience", "auth_jwks_url", "auth_shared_secret")
+    given = next((name.upper() for name in others if getattr(settings, name) is not None), None)
+    if given is not None and settings.auth_issuer is None and settings.supabase_url is None:
+        raise SettingsError(f"{given} is set but AUTH_ISSUER is not: say whose tokens are taken")
+    if settings.auth_issuer is not None and settings.auth_audience is None:
+        raise SettingsError("AUTH_ISSUER is set but AUTH_AUDIENCE is not: say for whom its tokens are to be")
+    if settings.auth_jwks_url is not None and settings.auth_shared_secret is not None:
+        raise SettingsError(
+            "AUTH_JWKS_URL and AUTH_SHARED_SECRET are both set: tokens are signed in one way or the other"
+        )
+    if settings.auth_issuer is not None and settings.auth_jwks_url is None and settings.auth_shared_secret is None:
+        raise SettingsError("AUTH_ISSUER is set but AUTH_JWKS_URL is not: say where its public keys are")
+    issuer = settings.issuer()
+    if issuer is not None and issuer.jwks_url is not None:
+        url = urlsplit(issuer.jwks_url)
+        if url.scheme != "https" and not is_loopback(url.hostname or ""):
+            raise SettingsError(
+                f"the signing keys at {issuer.jwks_url} would come over plain http: "
+                "AUTH_JWKS_URL takes https, or an address of this machine"
+            )
 
 
 def _one_line(model: type[BaseModel], error: ValidationError) -> str:

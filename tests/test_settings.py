@@ -149,3 +149,79 @@ def test_an_env_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(settings, "DOTENV_FILES", (broken,))
     with pytest.raises(SettingsError, match=r"\.env cannot be read"):
         load_settings()
+
+
+SUPABASE = {"SUPABASE_URL": "https://project.supabase.co", "SUPABASE_KEY": "sb_secret_x"}
+ISSUER = {
+    "TENANCY": "multi",
+    "AUTH_ISSUER": "https://id.example",
+    "AUTH_AUDIENCE": "pylon",
+    "AUTH_JWKS_URL": "https://id.example/keys",
+}
+DIRECT = {"DATABASE_URL": "postgresql://owner@h/db", "DATABASE_GATE_URL": "postgresql://pylon_gate@h/db"}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"AUTH_ISSUER": "https://id.example"}, "AUTH_ISSUER is set but TENANCY is single"),
+        ({"AUTH_JWKS_URL": "https://id.example/keys"}, "AUTH_JWKS_URL is set but TENANCY is single"),
+        (DIRECT, "DATABASE_GATE_URL is set but TENANCY is single"),
+        ({"TENANCY": "multi", "DATABASE_URL": "postgresql://owner@h/db"}, "needs DATABASE_GATE_URL"),
+        ({"TENANCY": "multi", "DATABASE_GATE_URL": DIRECT["DATABASE_GATE_URL"]}, "DATABASE_URL is not in use"),
+        ({"TENANCY": "multi", **SUPABASE, **DIRECT}, "DATABASE_URL is not in use"),
+        ({"TENANCY": "multi", "AUTH_AUDIENCE": "pylon"}, "AUTH_AUDIENCE is set but AUTH_ISSUER is not"),
+        ({"TENANCY": "multi", "AUTH_JWKS_URL": "https://id.example/keys"}, "AUTH_ISSUER is not"),
+        ({"TENANCY": "multi", "AUTH_SHARED_SECRET": "x" * 32}, "AUTH_ISSUER is not"),
+        ({**ISSUER, "AUTH_AUDIENCE": ""}, "AUTH_AUDIENCE is not"),
+        ({**ISSUER, "AUTH_JWKS_URL": ""}, "AUTH_JWKS_URL is not"),
+        ({**ISSUER, "AUTH_SHARED_SECRET": "x" * 32}, "AUTH_JWKS_URL and AUTH_SHARED_SECRET are both set"),
+        ({**ISSUER, "AUTH_JWKS_URL": "http://id.example/keys"}, "takes https"),
+        ({"TENANCY": "multi", **SUPABASE, "SUPABASE_URL": "http://project.example"}, "takes https"),
+        (
+            {"TENANCY": "multi", **SUPABASE, "AUTH_SHARED_SECRET": "short"},
+            r"AUTH_SHARED_SECRET=\(hidden\) is refused",
+        ),
+    ],
+)
+def test_half_of_what_tells_callers_apart_is_refused_in_one_line(given: dict[str, str], says: str) -> None:
+    with pytest.raises(SettingsError, match=says) as refused:
+        load_settings(given)
+    assert "\n" not in str(refused.value)
+
+
+def test_whose_tokens_are_taken() -> None:
+    assert load_settings({}).issuer() is None
+    assert load_settings(SUPABASE).issuer() is None
+    assert load_settings({"TENANCY": "multi"}).issuer() is None
+    of_supabase = load_settings({"TENANCY": "multi", **SUPABASE}).issuer()
+    assert of_supabase == settings.Issuer(
+        "https://project.supabase.co/auth/v1",
+        "authenticated",
+        "https://project.supabase.co/auth/v1/.well-known/jwks.json",
+        None,
+    )
+    assert load_settings({**ISSUER, **DIRECT}).issuer() == settings.Issuer(
+        "https://id.example", "pylon", "https://id.example/keys", None
+    )
+    legacy = load_settings({"TENANCY": "multi", **SUPABASE, "AUTH_SHARED_SECRET": "x" * 40}).issuer()
+    assert legacy is not None
+    assert (legacy.jwks_url, legacy.shared_secret) == (None, "x" * 40)
+    assert "xxx" not in repr(legacy)
+
+
+def test_with_tenants_a_host_that_others_reach_needs_no_platform_key() -> None:
+    assert load_settings({"TENANCY": "multi", "API_HOST": "0.0.0.0"}).is_multi_tenant
+
+
+def test_origins_are_told_with_commas_between_them() -> None:
+    found = load_settings({"ALLOWED_ORIGINS": "https://App.example.org/, http://localhost:3000,"})
+    assert found.allowed_origins == ("https://app.example.org", "http://localhost:3000")
+
+
+@pytest.mark.parametrize(
+    "value", ["*", "null", "app.example.org", "https://app.example.org/page", "file://", "https://"]
+)
+def test_what_is_no_origin_is_refused(value: str) -> None:
+    with pytest.raises(SettingsError, match="ALLOWED_ORIGINS=.* is refused: it takes origins such as"):
+        load_settings({"ALLOWED_ORIGINS": value})

@@ -1,0 +1,135 @@
+"""What each endpoint of the three servers asks of its caller. What stands nowhere here is refused.
+
+A test compares this table with what the servers say of themselves, so an endpoint cannot come without a line in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from vocabulary import StrEnum
+
+
+class Server(StrEnum):
+    """The three programs that answer requests."""
+
+    API = "api"
+    GATEWAY = "gateway"
+    PROVIDER = "provider"
+
+
+class Scope(StrEnum):
+    """What a credential may be good for."""
+
+    GRID_READ = "grid:read"
+    WORLD_READ = "world:read"
+    WORKLOADS_READ = "workloads:read"
+    WORKLOADS_WRITE = "workloads:write"
+    PLANS_RUN = "plans:run"
+    DECISIONS_READ = "decisions:read"
+    DECISIONS_ACKNOWLEDGE = "decisions:acknowledge"
+    KEYS_MANAGE = "keys:manage"
+    PLATFORM_READ = "platform:read"
+    PLATFORM_WRITE = "platform:write"
+    METRICS_READ = "metrics:scrape"
+
+
+class Without(StrEnum):
+    """Why an endpoint asks for no scope."""
+
+    PUBLIC = "public"
+    SIGNED = "signed"
+    """A Beckn message proves itself who it is from."""
+
+
+class Role(StrEnum):
+    """What a membership makes of somebody, the least first."""
+
+    READER = "reader"
+    MEMBER = "member"
+    ADMIN = "admin"
+    PLATFORM = "platform"
+
+
+Need = Scope | Without
+
+_READER = frozenset({Scope.GRID_READ, Scope.WORLD_READ, Scope.WORKLOADS_READ, Scope.DECISIONS_READ})
+_MEMBER = _READER | {Scope.WORKLOADS_WRITE, Scope.PLANS_RUN, Scope.DECISIONS_ACKNOWLEDGE}
+_ADMIN = _MEMBER | {Scope.KEYS_MANAGE}
+
+ROLE_SCOPES: Mapping[Role, frozenset[Scope]] = MappingProxyType(
+    {Role.READER: _READER, Role.MEMBER: _MEMBER, Role.ADMIN: _ADMIN, Role.PLATFORM: frozenset(Scope)}
+)
+"""What each role may at most."""
+
+READ_SCOPES = _READER | {Scope.PLATFORM_READ}
+"""What somebody on this machine may who gives no credential, where PYLON_API_KEY guards only what changes things."""
+
+_EVERY_SERVER: Mapping[str, Need] = {
+    "GET /": Without.PUBLIC,
+    "GET /health": Without.PUBLIC,
+    "GET /docs": Without.PUBLIC,
+    "GET /docs/page.js": Without.PUBLIC,
+    "GET /docs/<path:file>": Without.PUBLIC,
+    "GET /openapi.json": Without.PUBLIC,
+    "GET /metrics": Scope.METRICS_READ,
+}
+
+ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
+    {
+        Server.API: {
+            **_EVERY_SERVER,
+            "GET /api/v1/live-state": Scope.WORLD_READ,
+            "GET /api/v1/ontology": Scope.WORLD_READ,
+            "GET /api/v1/objects/<object_type>": Scope.WORLD_READ,
+            "GET /api/v1/objects/<object_type>/<object_id>": Scope.WORLD_READ,
+            "GET /api/v1/objects/<object_type>/<object_id>/links/<link_type>": Scope.WORLD_READ,
+            "GET /api/v1/grid/regional": Scope.GRID_READ,
+            "GET /api/v1/grid/forecast": Scope.GRID_READ,
+            "GET /api/v1/market/catalog": Scope.GRID_READ,
+            "GET /api/v1/workloads": Scope.WORKLOADS_READ,
+            "GET /api/v1/workloads/<job_id>": Scope.WORKLOADS_READ,
+            "POST /api/v1/workloads": Scope.WORKLOADS_WRITE,
+            "POST /api/v1/plan": Scope.PLANS_RUN,
+            "POST /api/v1/plan/batch": Scope.PLANS_RUN,
+            "POST /api/v1/backtest": Scope.PLANS_RUN,
+        },
+        Server.GATEWAY: {
+            **_EVERY_SERVER,
+            "GET /beckn/catalog": Scope.WORKLOADS_READ,
+            "GET /beckn/broadcast": Scope.DECISIONS_READ,
+            "GET /beckn/broadcast/poll": Scope.DECISIONS_READ,
+            "GET /beckn/context": Scope.DECISIONS_READ,
+            "POST /beckn/context/processed": Scope.DECISIONS_ACKNOWLEDGE,
+            "GET /beckn/llm-output": Scope.DECISIONS_READ,
+            "GET /beckn/llm-output/history": Scope.DECISIONS_READ,
+            "GET /beckn/llm-output/<task_id>/task": Scope.DECISIONS_READ,
+            "GET /beckn/llm-output/<task_id>/data-centres/<dc_id>": Scope.DECISIONS_READ,
+            "POST /beckn/llm-output/acknowledge": Scope.DECISIONS_ACKNOWLEDGE,
+            "GET /queue/dead": Scope.PLATFORM_READ,
+            "POST /queue/dead/requeue": Scope.PLATFORM_WRITE,
+            "POST /beckn/search": Without.SIGNED,
+            "POST /beckn/on_search": Without.SIGNED,
+            "GET /beckn/dead-letters": Scope.PLATFORM_READ,
+            "POST /registry/lookup": Without.SIGNED,
+        },
+        Server.PROVIDER: {
+            **_EVERY_SERVER,
+            "POST /beckn/search": Without.SIGNED,
+            "POST /beckn/select": Without.SIGNED,
+            "POST /beckn/init": Without.SIGNED,
+            "POST /beckn/confirm": Without.SIGNED,
+            "POST /beckn/status": Without.SIGNED,
+            "POST /beckn/update": Without.SIGNED,
+            "POST /beckn/cancel": Without.SIGNED,
+            "GET /beckn/dead-letters": Scope.PLATFORM_READ,
+        },
+    }
+)
+
+
+def role_within(role: Role, scopes: frozenset[Scope]) -> Role:
+    """The least role that allows all that `scopes` and `role` both allow."""
+    allowed = scopes & ROLE_SCOPES[role]
+    return next(each for each in Role if allowed <= ROLE_SCOPES[each])
