@@ -137,7 +137,7 @@ def test_ending_gives_back_what_is_in_hand(start_gateway: StartGateway, postgres
         assert health["deciding"]["model"]["name"] == "gemini-3.8-flash"
         assert gateway.get("/beckn/context").json()["state"] == "in_work"
         assert gateway.end(signal.SIGTERM, timeout_s=15) == 0
-    assert [(row["state"], row["attempts"]) for row in notifications(postgres)] == [("ready", 0)] * 3
+    assert [(row["work_state"], row["attempt"]) for row in notifications(postgres)] == [("available", 0)] * 3
     assert workers_on(postgres, clock=utc_now).work_once() == 3  # another takes them at once
 
 

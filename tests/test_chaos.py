@@ -186,10 +186,10 @@ def test_every_workload_becomes_one_decision_that_every_reader_sees_once(
         assert [event.data["_metadata"]["sequence"] for event in reader.events] == everything
         assert [event.data["task"]["job_id"] for event in reader.events] == [each["job_id"] for each in decisions]
     notifications = in_order(database, "workload_notifications", "notification_id")
-    assert {notification["state"] for notification in notifications} == {"done"}
+    assert {notification["work_state"] for notification in notifications} == {"completed"}
     # And there was trouble: leases were lost, the model was asked and failed.
     assert fleet.kills >= FEWEST_KILLS
-    assert max(notification["attempts"] for notification in notifications) > 1
+    assert max(notification["attempt"] for notification in notifications) > 1
     assert {decision["scorer"] for decision in decisions} == {"gemini", "deterministic"}
     assert database.select("schema_version", order=OrderBy(("version",)))[-1]["version"] == newest().version
     database.close()

@@ -224,7 +224,7 @@ def test_an_inserted_workload_asks_for_a_decision_and_wakes_listeners(database: 
     submit(database, workload("job-1"), workload("job-2"))
     database.insert("compute_workloads", [workload("job-3") | {"status": "RUNNING"}])
     asked = database.select("workload_notifications", order=OrderBy(("notification_id",)))
-    assert [(row["job_id"], row["state"]) for row in asked] == [("job-1", "ready"), ("job-2", "ready")]
+    assert [(row["job_id"], row["work_state"]) for row in asked] == [("job-1", "available"), ("job-2", "available")]
     if listener is not None:
         assert listener.wait(5) == ["workload_ready"]
         listener.close()
@@ -440,9 +440,9 @@ def test_pruning_takes_what_is_old_and_leaves_what_still_counts(
     old, before = NOW - timedelta(days=100), NOW - timedelta(days=90)
     store_grid(postgres, old, regions=(1, 2))
     store_linked_world(postgres)
-    connection.execute("update workload_notifications set state = 'done', finished_at = %s", (old,))
+    connection.execute("update workload_notifications set work_state = 'completed', finished_at = %s", (old,))
     connection.execute(
-        "insert into workload_notifications (job_id, state, created_at) values ('job-2', 'dead', %s)",
+        "insert into workload_notifications (job_id, work_state, created_at) values ('job-2', 'discarded', %s)",
         (old,),
     )
     connection.execute(
@@ -466,7 +466,7 @@ def test_pruning_takes_what_is_old_and_leaves_what_still_counts(
 
     assert min(row["timestamp"] for row in left("grid_signals", "timestamp")) >= "2026-11-22"
     assert min(row["timestamp"] for row in left("generation_mix", "mix_id")) >= "2026-11-22"
-    assert [row["state"] for row in left("workload_notifications", "notification_id")] == ["dead"]
+    assert [row["work_state"] for row in left("workload_notifications", "notification_id")] == ["discarded"]
     assert [row["sequence"] for row in left("broadcast_log", "sequence")] == [3]
     assert [row["state"] for row in left("agent_states", "state_id")] == ["STARTED"]
     assert [row["state"] for row in left("pipeline_runs", "slot")] == ["running"]

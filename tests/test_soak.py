@@ -183,7 +183,7 @@ def test_a_well_behaved_client_is_served_in_the_midst_of_trouble(scene: Scene) -
     if len(reader.ids) != len(set(reader.ids)):
         faults.append("an event came twice")
     for row in scene.database.select("workload_notifications", order=OrderBy(("notification_id",))):
-        if row["state"] == "dead":
+        if row["work_state"] == "discarded":
             faults.append(f"the notification of {row['job_id']} is dead: {row.get('last_error')}")
     for name, memory in memories.items():
         first, last = memory.after(WARM_SHARE * SECONDS)

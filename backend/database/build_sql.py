@@ -4,7 +4,7 @@
 
 `sql/schema/` becomes `backend/deprecated/supabase_schema.sql`, `sql/triggers/` becomes `supabase_triggers.sql`: the
 parts one after the other, in the order of their names. Words in braces stand for what is known only of the whole:
-the version, the migrations that lead to it, and what the file makes.
+the version, the migrations that lead to it, the functions of the queues (`database/queues.py`), what the file makes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 if __name__ == "__main__":  # run as a command, its folder is on the path instead of the one above
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from database.queues import QUEUES
 from database.versions import Migration, migrations, newest
 
 SOURCES = Path(__file__).resolve().parent / "sql"
@@ -55,7 +56,8 @@ def fingerprint() -> str:
 
 
 def _source(name: str) -> str:
-    return "".join(part.read_text(encoding="utf-8") for part in sorted((SOURCES / name).glob("*.sql")))
+    text = "".join(part.read_text(encoding="utf-8") for part in sorted((SOURCES / name).glob("*.sql")))
+    return text.replace("{queues}\n", "".join(queue.statements() for queue in QUEUES))
 
 
 def _guarded(step: Migration) -> str:

@@ -22,14 +22,17 @@ $version$;
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
 set local pylon.functions =
-    'touch_updated_at refuse_audit_change notify_new_workload submit_workloads claim_pipeline_slot '
-    'store_signals store_world store_run finish_pipeline_run prune_history awaits_decision most_lost_leases '
-    'pause_after_lost_leases has_come claim_notifications heartbeat_notifications release_notifications '
-    'give_back_notifications fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health '
-    'probe_write decision_contexts decision_readiness decision_context note_context numbered_output '
-    'publish_decisions events_after outputs_history task_output newest_unacknowledged_output acknowledge_output '
-    'current_context mark_context_processed register_agent record_agent_state beckn_register beckn_key_holds '
-    'beckn_stay beckn_leave beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox beckn_relay '
+    'touch_updated_at refuse_audit_change notify_new_workload submit_workloads most_lost_leases '
+    'pause_after_lost_leases retry_pause has_come queue_notifications_turn queue_notifications_sweep '
+    'queue_notifications_claim queue_notifications_heartbeat queue_notifications_complete '
+    'queue_notifications_fail queue_notifications_release queue_notifications_requeue claim_pipeline_slot '
+    'store_signals store_world store_run finish_pipeline_run prune_history awaits_decision place_notification '
+    'claim_notifications heartbeat_notifications release_notifications give_back_notifications '
+    'fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health probe_write '
+    'decision_contexts decision_readiness decision_context note_context numbered_output publish_decisions '
+    'events_after outputs_history task_output newest_unacknowledged_output acknowledge_output current_context '
+    'mark_context_processed register_agent record_agent_state beckn_register beckn_key_holds beckn_stay '
+    'beckn_leave beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox beckn_relay '
     'beckn_claim_inbox beckn_finish_inbox beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox '
     'beckn_settle_outbox beckn_prune beckn_store_quote beckn_place_order beckn_change_order beckn_claim_orders '
     'beckn_overdue';
@@ -208,6 +211,319 @@ begin
 end
 $$;
 
+
+-- The engine of every queue -----------------------------------------------------------------------------------------------
+--
+-- available → running → completed; after a failure retryable, and available again when its moment has come; discarded after
+-- the last attempt. scheduled_at is when a row may be taken. A claim is a lease: it is short, and its token fences, so that
+-- whoever lost it can no longer extend, fail, release or complete. An attempt counts against the work when its end was told
+-- and was a failure. One that was released never happened; one whose lease ran out may have been the work's doing, if it
+-- ends the process, or a database's that was away: for those the bound is most_lost_leases. Work without max_attempts is
+-- tried for as long as it is of use. Rows that take turns are taken by their turn: the first of everybody comes before the
+-- second of anybody. Several rows of a queue are locked by their key.
+
+create or replace function public.most_lost_leases()
+returns integer
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select 20
+$$;
+
+-- How long what has lost its lease so often is left alone: at first not at all, then for 2, 4, 8 … seconds, at most five
+-- minutes. So twenty take an hour and more.
+create or replace function public.pause_after_lost_leases(p_lost integer)
+returns interval
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select case when p_lost < 3 then interval '0' else make_interval(secs => least(300, power(2, least(p_lost, 20) - 2))) end
+$$;
+
+-- How long what failed for the p_failures-th time waits: p_first_seconds and then twice as long each time, at most
+-- p_longest_seconds, give or take a quarter so that failures that came together do not come back together.
+create or replace function public.retry_pause(
+    p_failures integer, p_first_seconds double precision, p_longest_seconds double precision)
+returns interval
+language sql
+volatile parallel safe
+set search_path = ''
+as $$
+    select make_interval(
+        secs => least(p_longest_seconds, p_first_seconds * power(2, least(p_failures - 1, 20))) * (0.75 + random() / 2))
+$$;
+
+-- Whether a moment that work waits for has come. No lease and no pause of a queue is as long as an hour: what is that far
+-- ahead was reckoned by a clock that has been set back since.
+create or replace function public.has_come(p_moment timestamptz, p_now timestamptz)
+returns boolean
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select p_moment <= p_now or p_moment > p_now + interval '1 hour'
+$$;
+
+-- notifications: the turn of a new row of p_sender, after what is being worked on and after the last that p_sender has waiting. So
+-- the first of everybody comes before the second of anybody (start-time fair queueing). Volatile, so that rows of one
+-- insert follow each other.
+create or replace function public.queue_notifications_turn(p_scope text, p_sender text)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+begin
+    return 1 + greatest(
+        (select max(q.turn) from public.workload_notifications q where true and q.work_state = 'running'),
+        (
+            select max(q.turn)
+            from public.workload_notifications q
+            where true and q.fairness_key = p_sender and q.work_state in ('available', 'running', 'retryable')),
+        0);
+end
+$$;
+
+-- notifications: before a claim. What waits after a failure becomes available when its moment has come, and what has lost its lease
+-- too often is discarded, and answered.
+create or replace function public.queue_notifications_sweep(p_scope text, p_moment timestamptz)
+returns setof public.workload_notifications
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.workload_notifications waiting
+    set work_state = 'available'
+    where waiting.notification_id in (
+        select q.notification_id
+        from public.workload_notifications q
+        where true and q.work_state = 'retryable' and public.has_come(q.scheduled_at, p_moment)
+        order by q.scheduled_at
+        limit 1000
+        for update skip locked);
+    return query
+    with lapsed as materialized (
+        select q.notification_id
+        from public.workload_notifications q
+        where true and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            and q.lost_leases + 1 >= public.most_lost_leases() and q.max_attempts is not null
+        for update skip locked
+    )
+    update public.workload_notifications q
+    set work_state = 'discarded',
+        lost_leases = q.lost_leases + 1,
+        lease_token = null,
+        leased_until = null,
+            context = null,
+        finished_at = clock_timestamp(),
+        last_error = format('its lease ran out %s times, the last held by %s', q.lost_leases + 1, q.leased_by)
+            || coalesce('; before that: ' || q.last_error, '')
+    from lapsed
+    where q.notification_id = lapsed.notification_id
+    returning q.*;
+end
+$$;
+
+-- notifications: takes up to p_limit rows on a lease: of p_keys in their order, or (null) whichever come first. They are available,
+-- or their lease has run out and a pause is over, which grows; until then whoever lost it may still take it up again. Call it after the sweep.
+-- Answers them as they are now.
+create or replace function public.queue_notifications_claim(
+    p_scope text, p_keys bigint[], p_worker text, p_limit integer, p_moment timestamptz,
+    p_lease_seconds double precision)
+returns setof public.workload_notifications
+language plpgsql
+set search_path = ''
+as $$
+declare
+    lapsed bigint[];
+    due bigint[];
+begin
+    -- Locked in statements of their own: inside the update the planner may lock, and update, more rows than the limit.
+    if p_keys is not null then
+        select array_agg(first.notification_id) into due
+        from (
+            select q.notification_id
+            from unnest(p_keys) with ordinality as wanted (key, place)
+            join public.workload_notifications q on q.notification_id = wanted.key
+            where q.work_state = 'available'
+                or (q.work_state = 'running' and public.has_come(q.leased_until + public.pause_after_lost_leases(q.lost_leases), p_moment))
+            order by wanted.place
+            limit p_limit
+            for update of q skip locked) as first;
+    else
+        select coalesce(array_agg(first.notification_id), '{}') into lapsed
+        from (
+            select q.notification_id
+            from public.workload_notifications q
+            where true and q.work_state = 'running' and public.has_come(q.leased_until + public.pause_after_lost_leases(q.lost_leases), p_moment)
+            order by q.turn, q.notification_id
+            limit p_limit
+            for update skip locked) as first;
+        select lapsed || array_agg(first.notification_id) into due
+        from (
+            select q.notification_id
+            from public.workload_notifications q
+            where true and q.work_state = 'available' and public.has_come(q.scheduled_at, p_moment)
+            order by q.turn, q.notification_id
+            limit p_limit - cardinality(lapsed)
+            for update skip locked) as first;
+    end if;
+    return query
+    update public.workload_notifications q
+    set work_state = 'running',
+        attempt = q.attempt + 1,
+        lost_leases = q.lost_leases + case when q.work_state = 'running' then 1 else 0 end,
+        leased_by = p_worker,
+        lease_token = nextval('public.lease_tokens'),
+        leased_until = p_moment + make_interval(secs => p_lease_seconds),
+        context = null
+    where q.notification_id = any (due)
+    returning q.*;
+end
+$$;
+
+-- notifications: holds leases until p_until. Answers the keys of those that are still held.
+create or replace function public.queue_notifications_heartbeat(p_keys bigint[], p_tokens bigint[], p_until timestamptz)
+returns bigint[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    held bigint[];
+begin
+    with locked as materialized (
+        select q.notification_id
+        from unnest(p_keys, p_tokens) as lease (key, token)
+        join public.workload_notifications q on q.notification_id = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        order by q.notification_id
+        for update of q
+    ),
+    extended as (
+        update public.workload_notifications q
+        set leased_until = p_until
+        from locked
+        where q.notification_id = locked.notification_id
+        returning q.notification_id
+    )
+    select coalesce(array_agg(extended.notification_id order by extended.notification_id), '{}') into held from extended;
+    return held;
+end
+$$;
+
+-- notifications: ends work that is done, with a note on each or (null) as it stands. The tokens stay, so that whoever tells it
+-- again is known. Answers the keys of those whose lease was held.
+create or replace function public.queue_notifications_complete(p_keys bigint[], p_tokens bigint[], p_notes text[] default null)
+returns bigint[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    done bigint[];
+begin
+    with completed as (
+        update public.workload_notifications q
+        set work_state = 'completed',
+            leased_until = null,
+            context = null,
+            finished_at = clock_timestamp(),
+            last_error = coalesce(lease.note, q.last_error)
+        from unnest(p_keys, p_tokens, p_notes) as lease (key, token, note)
+        where q.notification_id = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        returning q.notification_id
+    )
+    select coalesce(array_agg(completed.notification_id), '{}') into done from completed;
+    return done;
+end
+$$;
+
+-- notifications: an attempt that failed. It is tried again after a pause (retry_pause) but by p_latest, or discarded: when p_final
+-- says so, or after the last attempt; those that a lost lease ended do not count. Answers the row; null: the lease was lost.
+create or replace function public.queue_notifications_fail(
+    p_key bigint, p_token bigint, p_error text, p_first_seconds double precision, p_longest_seconds double precision,
+    p_latest timestamptz default null, p_final boolean default false)
+returns public.workload_notifications
+language plpgsql
+set search_path = ''
+as $$
+declare
+    failed public.workload_notifications;
+begin
+    update public.workload_notifications q
+    set work_state = case
+            when p_final or q.attempt - q.lost_leases >= q.max_attempts then 'discarded'
+            else 'retryable' end,
+        scheduled_at = least(
+            p_latest,
+            clock_timestamp() + public.retry_pause(q.attempt - q.lost_leases, p_first_seconds, p_longest_seconds)),
+        finished_at = case when p_final or q.attempt - q.lost_leases >= q.max_attempts then clock_timestamp() end,
+        lease_token = null,
+        leased_until = null,
+            context = null,
+        last_error = left(p_error, 2000)
+    where q.notification_id = p_key and q.lease_token = p_token and q.work_state = 'running'
+    returning * into failed;
+    return failed;
+end
+$$;
+
+-- notifications: gives back what was not finished, uncounted: at once, as a worker that stops does, or due after p_pause_seconds, so
+-- that others come first. Answers how many were still held.
+create or replace function public.queue_notifications_release(
+    p_keys bigint[], p_tokens bigint[], p_pause_seconds double precision default 0, p_reason text default null)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    released bigint;
+begin
+    with locked as materialized (
+        select q.notification_id
+        from unnest(p_keys, p_tokens) as lease (key, token)
+        join public.workload_notifications q on q.notification_id = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        order by q.notification_id
+        for update of q
+    )
+    update public.workload_notifications q
+    set work_state = case when p_pause_seconds > 0 then 'retryable' else 'available' end,
+        attempt = q.attempt - 1,
+        scheduled_at = case
+            when p_pause_seconds > 0 then clock_timestamp() + make_interval(secs => p_pause_seconds)
+            else q.scheduled_at end,
+        lease_token = null,
+        leased_until = null,
+            context = null,
+        last_error = coalesce(left(p_reason, 2000), q.last_error)
+    from locked
+    where q.notification_id = locked.notification_id;
+    get diagnostics released = row_count;
+    if released > 0 and not p_pause_seconds > 0 then
+        perform pg_notify('workload_ready', '');
+    end if;
+    return released;
+end
+$$;
+
+-- notifications: an operator's call: discarded rows, all or those of p_keys, get all their attempts again. Answers how many.
+create or replace function public.queue_notifications_requeue(p_keys bigint[] default null)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    requeued bigint;
+begin
+    update public.workload_notifications q
+    set work_state = 'available', attempt = 0, lost_leases = 0, scheduled_at = clock_timestamp(), finished_at = null
+    where q.work_state = 'discarded' and (p_keys is null or q.notification_id = any (p_keys));
+    get diagnostics requeued = row_count;
+    if requeued > 0 then
+        perform pg_notify('workload_ready', '');
+    end if;
+    return requeued;
+end
+$$;
 
 -- Pipeline runs --------------------------------------------------------------------------------------------------------
 
@@ -446,7 +762,7 @@ begin
     signals := public.store_signals(p_batch);
     signals := (signals::jsonb || public.store_world(p_batch, p_slot)::jsonb || '{"state": "stored"}')::json;
     -- What was submitted before there was anything to decide from has waited for this.
-    if exists (select from public.workload_notifications n where n.state = 'ready') then
+    if exists (select from public.workload_notifications n where n.work_state in ('available', 'retryable')) then
         perform pg_notify('workload_ready', '');
     end if;
     return signals;
@@ -489,7 +805,7 @@ begin
     get diagnostics regional = row_count;
     delete from public.grid_signals g where g.timestamp < p_before;
     get diagnostics signals = row_count;
-    delete from public.workload_notifications n where n.state = 'done' and n.finished_at < p_before;
+    delete from public.workload_notifications n where n.work_state = 'completed' and n.finished_at < p_before;
     get diagnostics notifications = row_count;
     delete from public.broadcast_log b
     where b.created_at < p_before and b.sequence < (select max(newest.sequence) from public.broadcast_log newest);
@@ -509,12 +825,8 @@ $$;
 
 -- The queue of notifications -------------------------------------------------------------------------------------------
 --
--- ready → leased → done, or back to ready after a failure, or dead after the last attempt. A lease is short and its
--- token fences: whoever lost it can no longer extend, fail or publish. An attempt counts against a workload when its end
--- was told and was a failure (fail_notification). One that was given back never happened; one whose lease ran out may have
--- been the workload's doing, if it ends the process, or a database's that was away: for those the bound is
--- most_lost_leases, and the pauses between them grow. Locks are always taken in one order,
--- notifications by number, then workloads by job_id, then the sequence, so that no two workers wait for each other.
+-- A queue of the engine above, whose turns are the operators'. Locks are always taken in one order, notifications by number,
+-- then workloads by job_id, then the sequence, so that no two workers wait for each other.
 
 -- The statuses in which a workload still waits for a decision.
 create or replace function public.awaits_decision(status text)
@@ -526,40 +838,27 @@ as $$
     select status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
 $$;
 
-create or replace function public.most_lost_leases()
-returns integer
-language sql
-immutable parallel safe
+-- A new notification takes its turn among those of its workload's operator.
+create or replace function public.place_notification()
+returns trigger
+language plpgsql
 set search_path = ''
 as $$
-    select 20
+begin
+    new.fairness_key := coalesce((select w.operator from public.compute_workloads w where w.job_id = new.job_id), '');
+    new.turn := public.queue_notifications_turn(null, new.fairness_key);
+    return new;
+end
 $$;
 
--- How long what has lost its lease so often is left alone: at first not at all, then for 2, 4, 8 … seconds, at most five
--- minutes. So twenty take an hour and more.
-create or replace function public.pause_after_lost_leases(p_lost integer)
-returns interval
-language sql
-immutable parallel safe
-set search_path = ''
-as $$
-    select case when p_lost < 3 then interval '0' else make_interval(secs => least(300, power(2, least(p_lost, 20) - 2))) end
-$$;
+create or replace trigger place_notification
+    before insert on public.workload_notifications
+    for each row execute function public.place_notification();
 
--- Whether a moment that work waits for has come. No lease and no pause of this queue is as long as an hour: what is that far
--- ahead was reckoned by a clock that has been set back since.
-create or replace function public.has_come(p_moment timestamptz, p_now timestamptz)
-returns boolean
-language sql
-immutable parallel safe
-set search_path = ''
-as $$
-    select p_moment <= p_now or p_moment > p_now + interval '1 hour'
-$$;
-
--- Takes up to p_limit notifications that are due, or whose holder let the lease run out. Answers {"claimed":
--- [{notification_id, job_id, reason, attempt, lease_token, created_at}…], "withdrawn": [those whose workload no longer
--- waits, closed without a decision], "died": [those whose last lease ran out]}, the latter as {notification_id, job_id}.
+-- Takes up to p_limit notifications that are due, each operator's oldest in turn, or whose holder let the lease run out.
+-- Answers {"claimed": [{notification_id, job_id, reason, attempt, lease_token, created_at}…], "withdrawn": [those whose
+-- workload no longer waits, closed without a decision], "died": [those whose last lease ran out]}, the latter as
+-- {notification_id, job_id}.
 create or replace function public.claim_notifications(
     p_worker text, p_limit integer, p_lease_seconds double precision)
 returns json
@@ -567,84 +866,43 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    moment timestamptz := clock_timestamp();
     died json;
-    due bigint[];
-    answer json;
+    taken bigint[];
+    tokens bigint[];
+    notes text[];
+    withdrawn bigint[];
 begin
-    with expired as materialized (
-        select n.notification_id
-        from public.workload_notifications n
-        where n.state = 'leased' and public.has_come(n.lease_until, clock_timestamp())
-            and n.lost_leases + 1 >= public.most_lost_leases()
-        for update skip locked
-    ),
-    buried as (
-        update public.workload_notifications n
-        set state = 'dead',
-            lease_token = null,
-            lease_until = null,
-            context = null,
-            lost_leases = n.lost_leases + 1,
-            last_error = format('its lease ran out %s times, the last held by %s', n.lost_leases + 1, n.leased_by)
-                || coalesce('; before that: ' || n.last_error, '')
-        from expired
-        where n.notification_id = expired.notification_id
-        returning n.notification_id, n.job_id
-    )
-    select coalesce(json_agg(buried), '[]') into died from buried;
+    select coalesce(json_agg(json_build_object('notification_id', n.notification_id, 'job_id', n.job_id)), '[]')
+    into died
+    from public.queue_notifications_sweep(null, moment) as n;
 
-    -- Locked in a statement of its own: inside the update the planner may lock, and update, more rows than the limit.
-    select coalesce(array_agg(stale.notification_id), '{}') into due
-    from (
-        select n.notification_id
-        from public.workload_notifications n
-        where n.state = 'leased' and public.has_come(n.lease_until, clock_timestamp())
-            and public.has_come(n.lease_until + public.pause_after_lost_leases(n.lost_leases), clock_timestamp())
-        order by n.lease_until
-        limit p_limit
-        for update skip locked) as stale;
-    select due || coalesce(array_agg(ready.notification_id), '{}') into due
-    from (
-        select n.notification_id
-        from public.workload_notifications n
-        where n.state = 'ready' and public.has_come(n.run_at, clock_timestamp())
-        order by n.run_at, n.notification_id
-        limit p_limit - cardinality(due)
-        for update skip locked) as ready;
+    select array_agg(n.notification_id) into taken
+    from public.queue_notifications_claim(null, null, p_worker, p_limit, moment, p_lease_seconds) as n;
 
-    with judged as materialized (
-        select n.notification_id, w.status, public.awaits_decision(w.status) as waits
+    select array_agg(n.notification_id), array_agg(n.lease_token), array_agg('withdrawn: the workload is ' || w.status)
+    into withdrawn, tokens, notes
+    from public.workload_notifications n
+    join public.compute_workloads w on w.job_id = n.job_id
+    where n.notification_id = any (taken) and not public.awaits_decision(w.status);
+    if withdrawn is not null then
+        withdrawn := public.queue_notifications_complete(withdrawn, tokens, notes);
+    end if;
+
+    return (
+        select json_build_object(
+            'claimed', coalesce(
+                json_agg(
+                    json_build_object(
+                        'notification_id', n.notification_id, 'job_id', n.job_id, 'reason', n.reason, 'attempt', n.attempt,
+                        'lease_token', n.lease_token, 'created_at', n.created_at)
+                    order by n.notification_id) filter (where n.work_state = 'running'), '[]'),
+            'withdrawn', coalesce(
+                json_agg(json_build_object('notification_id', n.notification_id, 'job_id', n.job_id))
+                    filter (where n.work_state = 'completed'), '[]'),
+            'died', died)
         from public.workload_notifications n
-        join public.compute_workloads w on w.job_id = n.job_id
-        where n.notification_id = any (due)
-    ),
-    withdrawn as (
-        update public.workload_notifications n
-        set state = 'done', lease_token = null, lease_until = null, finished_at = clock_timestamp(),
-            last_error = 'withdrawn: the workload is ' || judged.status
-        from judged
-        where n.notification_id = judged.notification_id and not judged.waits
-        returning n.notification_id, n.job_id
-    ),
-    claimed as (
-        update public.workload_notifications n
-        set state = 'leased',
-            attempts = n.attempts + 1,
-            lost_leases = n.lost_leases + case when n.state = 'leased' then 1 else 0 end,
-            leased_by = p_worker,
-            lease_token = nextval('public.lease_tokens'),
-            lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds),
-            context = null
-        from judged
-        where n.notification_id = judged.notification_id and judged.waits
-        returning n.notification_id, n.job_id, n.reason, n.attempts as attempt, n.lease_token, n.created_at
-    )
-    select json_build_object(
-        'claimed', (select coalesce(json_agg(claimed order by claimed.notification_id), '[]') from claimed),
-        'withdrawn', (select coalesce(json_agg(withdrawn), '[]') from withdrawn),
-        'died', died)
-    into answer;
-    return answer;
+        where n.notification_id = any (taken));
 end
 $$;
 
@@ -654,138 +912,60 @@ returns json
 language sql
 set search_path = ''
 as $$
-    with locked as materialized (
-        select n.notification_id
-        from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
-        join public.workload_notifications n
-            on n.notification_id = lease.notification_id and n.lease_token = lease.lease_token and n.state = 'leased'
-        order by n.notification_id
-        for update of n
-    ),
-    held as (
-        update public.workload_notifications n
-        set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
-        from locked
-        where n.notification_id = locked.notification_id
-        returning n.notification_id
-    )
-    select json_build_object('held', coalesce(json_agg(notification_id order by notification_id), '[]')) from held
+    select json_build_object('held', public.queue_notifications_heartbeat(
+        array_agg(lease.notification_id), array_agg(lease.lease_token),
+        clock_timestamp() + make_interval(secs => p_lease_seconds)))
+    from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
 $$;
 
 -- Gives unfinished work back at once and uncounted, as a worker that stops does. Answers {"released": n}.
 create or replace function public.release_notifications(p_leases jsonb)
 returns json
-language plpgsql
+language sql
 set search_path = ''
 as $$
-declare
-    released bigint;
-begin
-    with locked as materialized (
-        select n.notification_id
-        from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
-        join public.workload_notifications n
-            on n.notification_id = lease.notification_id and n.lease_token = lease.lease_token and n.state = 'leased'
-        order by n.notification_id
-        for update of n
-    )
-    update public.workload_notifications n
-    set state = 'ready', attempts = n.attempts - 1, lease_token = null, lease_until = null, context = null
-    from locked
-    where n.notification_id = locked.notification_id;
-    get diagnostics released = row_count;
-    if released > 0 then
-        perform pg_notify('workload_ready', '');
-    end if;
-    return json_build_object('released', released);
-end
+    select json_build_object('released', public.queue_notifications_release(
+        array_agg(lease.notification_id), array_agg(lease.lease_token)))
+    from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
 $$;
 
 -- Gives back what the database's own trouble kept from being finished: uncounted, and due again after p_pause_seconds, so
 -- that others come first. Answers {"given_back": n}.
 create or replace function public.give_back_notifications(p_leases jsonb, p_pause_seconds double precision, p_reason text)
 returns json
-language plpgsql
+language sql
 set search_path = ''
 as $$
-declare
-    given_back bigint;
-begin
-    with locked as materialized (
-        select n.notification_id
-        from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
-        join public.workload_notifications n
-            on n.notification_id = lease.notification_id and n.lease_token = lease.lease_token and n.state = 'leased'
-        order by n.notification_id
-        for update of n
-    )
-    update public.workload_notifications n
-    set state = 'ready',
-        attempts = n.attempts - 1,
-        run_at = clock_timestamp() + make_interval(secs => p_pause_seconds),
-        lease_token = null,
-        lease_until = null,
-        context = null,
-        last_error = left(p_reason, 2000)
-    from locked
-    where n.notification_id = locked.notification_id;
-    get diagnostics given_back = row_count;
-    return json_build_object('given_back', given_back);
-end
+    select json_build_object('given_back', public.queue_notifications_release(
+        array_agg(lease.notification_id), array_agg(lease.lease_token), p_pause_seconds, p_reason))
+    from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
 $$;
 
--- Tried again after 2, 4, 8, 16 … seconds, at most five minutes, give or take a quarter so that failures that came
--- together do not come back together; dead after the last attempt. Answers {"state": "retry" | "dead" | "fenced",
--- "run_at"}.
+-- Tried again after 2, 4, 8, 16 … seconds, at most five minutes, or after p_retry_seconds, always give or take a quarter;
+-- dead after the last attempt. Answers {"state": "retry" | "dead" | "fenced", "run_at"}.
 create or replace function public.fail_notification(
     p_notification_id bigint, p_lease_token bigint, p_error text, p_retry_seconds double precision default null)
 returns json
 language sql
 set search_path = ''
 as $$
-    with failed as (
-        update public.workload_notifications n
-        set state = case when n.attempts - n.lost_leases >= n.max_attempts then 'dead' else 'ready' end,
-            run_at = clock_timestamp() + make_interval(
-                secs => coalesce(
-                    p_retry_seconds,
-                    least(300, power(2, least(n.attempts - n.lost_leases, 20))) * (0.75 + random() / 2))),
-            lease_token = null,
-            lease_until = null,
-            context = null,
-            last_error = left(p_error, 2000)
-        where n.notification_id = p_notification_id and n.lease_token = p_lease_token and n.state = 'leased'
-        returning n.state, n.run_at
-    )
-    select coalesce(
-        (
-            select json_build_object(
-                'state', case when state = 'dead' then 'dead' else 'retry' end,
-                'run_at', case when state = 'ready' then run_at end)
-            from failed),
-        '{"state": "fenced", "run_at": null}')
+    select json_build_object(
+        'state', case failed.work_state when 'discarded' then 'dead' when 'retryable' then 'retry' else 'fenced' end,
+        'run_at', case when failed.work_state = 'retryable' then failed.scheduled_at end)
+    from public.queue_notifications_fail(
+        p_notification_id, p_lease_token, p_error, coalesce(p_retry_seconds, 2), coalesce(p_retry_seconds, 300)) as failed
 $$;
 
 -- An operator's call: dead notifications, all or the given ones, get all their attempts again. Answers {"requeued": n}.
 create or replace function public.requeue_dead(p_notification_ids jsonb default null)
 returns json
-language plpgsql
+language sql
 set search_path = ''
 as $$
-declare
-    requeued bigint;
-begin
-    update public.workload_notifications n
-    set state = 'ready', attempts = 0, lost_leases = 0, run_at = clock_timestamp()
-    where n.state = 'dead'
-        and (p_notification_ids is null
-            or n.notification_id in (select id::bigint from jsonb_array_elements_text(p_notification_ids) as id));
-    get diagnostics requeued = row_count;
-    if requeued > 0 then
-        perform pg_notify('workload_ready', '');
-    end if;
-    return json_build_object('requeued', requeued);
-end
+    select json_build_object('requeued', public.queue_notifications_requeue(
+        case
+            when p_notification_ids is not null
+                then array(select id::bigint from jsonb_array_elements_text(p_notification_ids) as id) end))
 $$;
 
 -- What a waiting workload waits for, by its status: the lowest figure of the present half-hour and of the 48 hours from it,
@@ -884,7 +1064,7 @@ begin
                 else r.waiting_since + patience.longest <= p_now
             end
             and not exists (
-                select from public.workload_notifications n where n.job_id = w.job_id and n.state <> 'done')
+                select from public.workload_notifications n where n.job_id = w.job_id and n.work_state <> 'completed')
             and not exists (select from public.beckn_orders o where o.job_id = w.job_id) -- it has its place
         order by w.job_id
         for update of w skip locked
@@ -913,7 +1093,7 @@ begin
         where w.status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
             and (w.deadline is null or w.deadline > p_now)
             and not exists (
-                select from public.workload_notifications n where n.job_id = w.job_id and n.state <> 'done')
+                select from public.workload_notifications n where n.job_id = w.job_id and n.work_state <> 'completed')
             and not exists (select from public.beckn_orders o where o.job_id = w.job_id) -- it has its place
     ),
     due as (
@@ -931,7 +1111,7 @@ begin
         -- Two runs at once meet in the unique index on open notifications, and one of them asks.
         insert into public.workload_notifications (job_id, reason)
         select due.job_id, 'reconsidered' from due
-        on conflict (job_id) where state <> 'done' do nothing
+        on conflict (job_id) where work_state <> 'completed' do nothing
         returning job_id
     ),
     noted as (
@@ -968,26 +1148,26 @@ set search_path = ''
 as $$
     with lease as (
         select
-            count(*) filter (where n.lease_until >= clock_timestamp()) as live,
-            count(*) filter (where n.lease_until < clock_timestamp()) as expired,
-            min(n.created_at) filter (where n.lease_until < clock_timestamp()) as oldest_expired,
-            min(n.lease_until + public.pause_after_lost_leases(n.lost_leases)) as first_due
+            count(*) filter (where n.leased_until >= clock_timestamp()) as live,
+            count(*) filter (where n.leased_until < clock_timestamp()) as expired,
+            min(n.created_at) filter (where n.leased_until < clock_timestamp()) as oldest_expired,
+            min(n.leased_until + public.pause_after_lost_leases(n.lost_leases)) as first_due
         from public.workload_notifications n
-        where n.state = 'leased'
+        where n.work_state = 'running'
     ),
-    ready as (
-        select count(*) as n, min(n.created_at) as oldest, min(n.run_at) as first_due
+    waiting as (
+        select count(*) as n, min(n.created_at) as oldest, min(n.scheduled_at) as first_due
         from public.workload_notifications n
-        where n.state = 'ready'
+        where n.work_state in ('available', 'retryable')
     )
     select json_build_object(
-        'depth', ready.n + lease.expired,
-        'oldest_waiting_seconds', extract(epoch from clock_timestamp() - least(ready.oldest, lease.oldest_expired)),
+        'depth', waiting.n + lease.expired,
+        'oldest_waiting_seconds', extract(epoch from clock_timestamp() - least(waiting.oldest, lease.oldest_expired)),
         'overdue_seconds',
-            greatest(0, extract(epoch from clock_timestamp() - least(ready.first_due, lease.first_due))),
+            greatest(0, extract(epoch from clock_timestamp() - least(waiting.first_due, lease.first_due))),
         'in_flight', lease.live,
-        'dead', (select count(*) from public.workload_notifications n where n.state = 'dead'))
-    from ready, lease
+        'dead', (select count(*) from public.workload_notifications n where n.work_state = 'discarded'))
+    from waiting, lease
 $$;
 
 -- Writes a row, for health pages. What the database says when it cannot is the answer; else {"state": "written"}.
@@ -1065,7 +1245,7 @@ as $$
     with noted as (
         update public.workload_notifications n
         set context = p_context
-        where n.notification_id = p_notification_id and n.lease_token = p_lease_token and n.state = 'leased'
+        where n.notification_id = p_notification_id and n.lease_token = p_lease_token and n.work_state = 'running'
         returning n.notification_id
     )
     select json_build_object('state', case when exists (select from noted) then 'noted' else 'fenced' end)
@@ -1133,7 +1313,7 @@ begin
         select n.notification_id
         from jsonb_to_recordset(p_decisions) as d (notification_id bigint, lease_token bigint)
         join public.workload_notifications n
-            on n.notification_id = d.notification_id and n.lease_token = d.lease_token and n.state = 'leased'
+            on n.notification_id = d.notification_id and n.lease_token = d.lease_token and n.work_state = 'running'
         order by n.notification_id
         for update of n) as locked;
     perform from public.compute_workloads w
@@ -1150,12 +1330,6 @@ begin
     from public.workload_notifications n
     join public.compute_workloads w on w.job_id = n.job_id
     where n.notification_id = any (offered_ids);
-
-    update public.workload_notifications n
-    set state = 'done', lease_until = null, context = null, finished_at = clock_timestamp(),
-        last_error = 'withdrawn: the workload is ' || w.status
-    from public.compute_workloads w
-    where n.notification_id = any (withdrawn) and w.job_id = n.job_id;
 
     if p_skip_unchanged then
         select coalesce(array_agg(d.notification_id), '{}') into unchanged
@@ -1182,10 +1356,6 @@ begin
         join public.workload_notifications n on n.notification_id = d.notification_id
         where d.notification_id = any (unchanged) and w.job_id = n.job_id
             and w.status_reason is distinct from d.status_reason;
-        update public.workload_notifications n
-        set state = 'done', lease_until = null, context = null, finished_at = clock_timestamp(),
-            last_error = 'unchanged: the newest decision still stands'
-        where n.notification_id = any (unchanged);
         publishable := array(select id from unnest(publishable) as id where id <> all (unchanged));
     end if;
 
@@ -1237,32 +1407,35 @@ begin
             insert into public.broadcast_log (sequence, event_type, job_id, notification_id, event)
             select a.sequence, 'decision', a.job_id, a.notification_id, json_build_object('decision_id', a.decision_id)
             from audited a
-        ),
-        placed as (
-            update public.compute_workloads w
-            set status = d.workload_status,
-                status_reason = d.status_reason,
-                host_dc_id = case when d.workload_status = 'QUEUED' then d.chosen_dc_id else w.host_dc_id end,
-                scheduled_start = case when d.workload_status = 'QUEUED' then d.recommended_start end
-            from decided d
-            where w.job_id = d.job_id
         )
-        update public.workload_notifications n
-        set state = 'done', lease_until = null, context = null, finished_at = clock_timestamp()
+        update public.compute_workloads w
+        set status = d.workload_status,
+            status_reason = d.status_reason,
+            host_dc_id = case when d.workload_status = 'QUEUED' then d.chosen_dc_id else w.host_dc_id end,
+            scheduled_start = case when d.workload_status = 'QUEUED' then d.recommended_start end
         from decided d
-        where n.notification_id = d.notification_id;
+        where w.job_id = d.job_id;
 
         perform pg_notify('broadcast', (head + cardinality(publishable))::text);
     end if;
+
+    perform public.queue_notifications_complete(
+        array_agg(n.notification_id), array_agg(n.lease_token),
+        array_agg(case
+            when n.notification_id = any (withdrawn) then 'withdrawn: the workload is ' || w.status
+            when n.notification_id = any (unchanged) then 'unchanged: the newest decision still stands' end))
+    from public.workload_notifications n
+    join public.compute_workloads w on w.job_id = n.job_id
+    where n.notification_id = any (offered_ids);
 
     select coalesce(json_agg(json_build_object(
         'notification_id', d.notification_id,
         'job_id', n.job_id,
         'state', case
             when d.notification_id = any (publishable) then 'published'
-            when n.lease_token = d.lease_token and n.state = 'done' and o.sequence is not null then 'already'
-            when n.lease_token = d.lease_token and n.state = 'done' and n.last_error like 'unchanged:%' then 'unchanged'
-            when n.lease_token = d.lease_token and n.state = 'done' then 'withdrawn'
+            when n.lease_token = d.lease_token and n.work_state = 'completed' and o.sequence is not null then 'already'
+            when n.lease_token = d.lease_token and n.work_state = 'completed' and n.last_error like 'unchanged:%' then 'unchanged'
+            when n.lease_token = d.lease_token and n.work_state = 'completed' then 'withdrawn'
             else 'fenced' end,
         'sequence', case when n.lease_token = d.lease_token then o.sequence end) order by d.notification_id), '[]')
     into results
@@ -1415,7 +1588,7 @@ as $$
     with thinking as materialized (
         select 'in_work' as state, n.job_id, n.context
         from public.workload_notifications n
-        where n.state = 'leased' and n.context is not null and n.lease_until >= clock_timestamp()
+        where n.work_state = 'running' and n.context is not null and n.leased_until >= clock_timestamp()
             and (p_task_id is null or n.job_id = p_task_id)
         order by n.notification_id desc
         limit 1
@@ -2685,7 +2858,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '32aa7c267a84fe38'
+    fingerprint = 'ebe939ed938242cd'
 where version = 2;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

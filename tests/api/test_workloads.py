@@ -62,7 +62,7 @@ def test_a_workload_is_stored_as_sent_and_asks_for_a_decision(api_through: Clien
     assert {name: row[name] for name in FULL} == FULL | {"deadline": "2026-11-23T17:00:00Z"}
     assert (row["status"], row["is_synthetic"], row["operator"]) == ("PENDING", False, None)
     asked = database.select("workload_notifications", order=OrderBy(("notification_id",)))
-    assert [(one["job_id"], one["state"]) for one in asked] == [("train-llm-7", "ready")]
+    assert [(one["job_id"], one["work_state"]) for one in asked] == [("train-llm-7", "available")]
     seen = api_through.get("/api/v1/workloads/train-llm-7").json()
     assert seen == row | {"decision": None}
 

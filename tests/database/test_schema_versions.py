@@ -35,6 +35,12 @@ CHANGED: dict[tuple[int, str, str], Callable[[dict[str, Any]], Any]] = {
     ),
 }
 
+# What a migration is to call otherwise: (version it leads to, table, column) → its new name.
+RENAMED = {
+    (2, "workload_notifications", "run_at"): "scheduled_at",
+    (2, "workload_notifications", "lease_until"): "leased_until",
+}
+
 _STORED_COLUMNS = (
     "select string_agg(quote_ident(attname), ', ') from pg_attribute "
     "where attrelid = %s::regclass and attnum > 0 and not attisdropped and attgenerated = ''"
@@ -126,6 +132,9 @@ def as_changed(table: str, row: dict[str, Any], version: int) -> dict[str, Any]:
     for (to_version, of_table, column), value in CHANGED.items():
         if to_version > version and of_table == table:
             changed[column] = value(row)
+    for (to_version, of_table, column), name in RENAMED.items():
+        if to_version > version and of_table == table:
+            changed[name] = changed.pop(column)
     return changed
 
 

@@ -218,7 +218,7 @@ def test_the_gateway_s_lists_go_on_past_an_odd_row(postgres: PostgresDatabase, s
     without_check(session, "broadcast_log", "created_at")
     without_check(session, "workload_notifications", "created_at")
     odd_workload(session, "odd")
-    session.execute("update workload_notifications set state = 'dead'")
+    session.execute("update workload_notifications set work_state = 'discarded'")
     session.execute("update workload_notifications set created_at = 'infinity' where job_id = 'odd'")
     for number, moment in enumerate(("now", "infinity", "now"), 1):
         session.execute(

@@ -71,9 +71,9 @@ def test_an_answer_as_before_is_no_new_decision_and_no_event(database: Database)
     assert job(database)["status_reason"] == decision["output"]["decision"]["waiting"]["reason"]
     assert PublishedDecisions(database).events_after(0, 10).newest == 1
     notes = database.select("workload_notifications", order=OrderBy(("notification_id",)))
-    assert [(note["state"], note["last_error"]) for note in notes] == [
-        ("done", None),
-        *[("done", "unchanged: the newest decision still stands")] * 3,
+    assert [(note["work_state"], note["last_error"]) for note in notes] == [
+        ("completed", None),
+        *[("completed", "unchanged: the newest decision still stands")] * 3,
     ]
 
 

@@ -102,7 +102,6 @@ create index beckn_outbox_bodies on public.beckn_outbox (sender, finished_at)
     where state in ('delivered', 'dead') and body is not null;
 
 -- Attempts that a lost lease ended are told apart from those that the work itself made fail.
-alter table public.workload_notifications add column lost_leases integer not null default 0;
 alter table public.beckn_inbox add column lost_leases integer not null default 0;
 
 -- For whoever wants to know whether the database takes writes.
@@ -129,9 +128,57 @@ create index beckn_orders_open on public.beckn_orders (bpp_id, bap_id) where sta
 create index beckn_orders_cancelled on public.beckn_orders (bpp_id, bap_id, updated_at) where state = 'CANCELLED';
 create index beckn_quotes_buyer on public.beckn_quotes (bpp_id, bap_id, expires_at);
 
--- Whether nothing is left to do for a notification, under the name that others ask for.
+-- One set of columns and words for all queues of work. The notifications keep what programs of version 1 read of them, and
+-- say under the name that others ask for whether nothing is left to do.
+drop index public.workload_notifications_due, public.workload_notifications_leased, public.workload_notifications_dead,
+    public.workload_notifications_finished, public.workload_notifications_open;
+alter table public.workload_notifications drop constraint workload_notifications_state_check;
+alter table public.workload_notifications rename column state to work_state;
+alter table public.workload_notifications rename column run_at to scheduled_at;
+alter table public.workload_notifications rename column attempts to attempt;
+alter table public.workload_notifications rename column lease_until to leased_until;
 alter table public.workload_notifications
-    add column processed boolean generated always as (state = 'done') stored;
+    alter column work_state set default 'available',
+    add column lost_leases integer not null default 0,
+    add column fairness_key text not null default '',
+    add column turn bigint not null default 0;
+update public.workload_notifications n
+set work_state = case n.work_state
+        when 'leased' then 'running'
+        when 'done' then 'completed'
+        when 'dead' then 'discarded'
+        else case when n.scheduled_at > clock_timestamp() then 'retryable' else 'available' end end,
+    fairness_key = coalesce(w.operator, '')
+from public.compute_workloads w
+where w.job_id = n.job_id;
+update public.workload_notifications n
+set turn = placed.turn
+from (
+    select o.notification_id, row_number() over (partition by o.fairness_key order by o.notification_id) as turn
+    from public.workload_notifications o
+    where o.work_state in ('available', 'running', 'retryable')) as placed
+where n.notification_id = placed.notification_id;
+alter table public.workload_notifications
+    add constraint workload_notifications_work_state_check
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    add column processed boolean generated always as (work_state = 'completed') stored,
+    add column state text generated always as (
+        case work_state
+            when 'running' then 'leased' when 'completed' then 'done' when 'discarded' then 'dead' else 'ready' end) stored,
+    add column attempts integer generated always as (attempt) stored;
+create index workload_notifications_due on public.workload_notifications (turn, notification_id)
+    where work_state = 'available';
+create index workload_notifications_retryable on public.workload_notifications (scheduled_at)
+    where work_state = 'retryable';
+create index workload_notifications_running on public.workload_notifications (turn) where work_state = 'running';
+create index workload_notifications_turns on public.workload_notifications (fairness_key, turn)
+    where work_state in ('available', 'running', 'retryable');
+create index workload_notifications_discarded on public.workload_notifications (notification_id)
+    where work_state = 'discarded';
+create index workload_notifications_finished on public.workload_notifications (finished_at)
+    where work_state = 'completed';
+create unique index workload_notifications_open on public.workload_notifications (job_id)
+    where work_state <> 'completed';
 
 -- An output is kept as the text that was published, its keys in their order. Those of before have lost it; what they
 -- begin with is put in order. A change of type takes no subquery, hence the function.

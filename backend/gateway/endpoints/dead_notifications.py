@@ -61,15 +61,17 @@ def dead_notification_endpoints(database: Database, queue: WorkQueue) -> APIBlue
     def dead(query: DeadQuery) -> Response:
         rows = database.select(
             "workload_notifications",
-            where=[Where("state", "dead")],
+            where=[Where("work_state", "discarded")],
             order=OrderBy(("notification_id",)),
             after=[query.after],
             limit=query.limit + 1,
-            columns=list(DeadNotification.model_fields),
+            columns=("notification_id", "job_id", "attempt", "last_error", "created_at"),
         )
         found = rows[: query.limit]
         page, unreadable = read_each(
-            DeadNotification.model_validate, found, lambda row: f"WorkloadNotification/{row['notification_id']}"
+            lambda row: DeadNotification.model_validate({**row, "attempts": row["attempt"]}),
+            found,
+            lambda row: f"WorkloadNotification/{row['notification_id']}",
         )
         following = found[-1]["notification_id"] if len(rows) > query.limit else None
         return answer({"notifications": page, "next": following, **left_out(unreadable)})

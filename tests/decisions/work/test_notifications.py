@@ -89,7 +89,7 @@ def run_out(database: Database, claim: Claim) -> None:
     past = datetime.now(NOW.tzinfo) - timedelta(hours=1)
     database.update(
         "workload_notifications",
-        {"lease_until": past},
+        {"leased_until": past},
         where=[Where("notification_id", claim.notification_id)],
     )
 
@@ -97,7 +97,7 @@ def run_out(database: Database, claim: Claim) -> None:
 def make_due(database: Database, claim: Claim) -> None:
     past = datetime.now(NOW.tzinfo) - timedelta(seconds=1)
     database.update(
-        "workload_notifications", {"run_at": past}, where=[Where("notification_id", claim.notification_id)]
+        "workload_notifications", {"scheduled_at": past}, where=[Where("notification_id", claim.notification_id)]
     )
 
 
@@ -157,8 +157,66 @@ def test_what_is_not_processed_is_what_still_has_to_be_decided(database: Databas
     database.update("workload_notifications", {"max_attempts": 1}, where=[Where("job_id", dead.job_id)])
     assert queue.fail(dead.lease, "no").state is FailureState.DEAD
     rows = database.select("workload_notifications", where=[Where("processed", False)], order=BY_ID)
-    assert {row["job_id"]: row["state"] for row in rows} == {"job-1": "dead", "job-2": "ready"}
+    assert {row["job_id"]: row["work_state"] for row in rows} == {"job-1": "discarded", "job-2": "available"}
     assert notification(database, done.notification_id)["processed"] is True
+
+
+def test_the_names_and_words_by_which_programs_of_version_1_read_the_queue_are_kept(database: Database) -> None:
+    submit_jobs(database, 4)
+    queue = queue_of(database)
+    done, dead, _ = queue.claim(3).claimed
+    queue.publish(GRID, [record(done)])
+    database.update("workload_notifications", {"max_attempts": 1}, where=[Where("job_id", dead.job_id)])
+    queue.fail(dead.lease, "no")
+    rows = database.select("workload_notifications", order=BY_ID)
+    assert [(row["state"], row["attempts"]) for row in rows] == [
+        ("done", 1),
+        ("dead", 1),
+        ("leased", 1),
+        ("ready", 0),
+    ]
+
+
+def submit_for(database: Database, operator: str | None, *job_ids: str) -> None:
+    if operator is not None:
+        database.insert("operators", [{"operator_id": operator, "name": operator}])
+    submit(database, *(workload(job_id, operator=operator) for job_id in job_ids))
+
+
+def test_the_oldest_of_every_operator_is_claimed_before_the_second_of_anybody(database: Database) -> None:
+    submit_for(database, "flood", *(f"flood-{number}" for number in range(20)))
+    submit_for(database, "late", "late-0", "late-1")
+    submit_for(database, None, "nobody-0", "nobody-1")
+    queue = queue_of(database)
+    assert {claim.job_id for claim in queue.claim(3).claimed} == {"flood-0", "late-0", "nobody-0"}
+    assert {claim.job_id for claim in queue.claim(3).claimed} == {"flood-1", "late-1", "nobody-1"}
+    assert {claim.job_id for claim in queue.claim(3).claimed} == {"flood-2", "flood-3", "flood-4"}
+
+
+def test_who_comes_while_a_flood_is_worked_on_waits_for_one_of_its_work_only(database: Database) -> None:
+    submit_for(database, "flood", *(f"flood-{number}" for number in range(30)))
+    queue = queue_of(database)
+    for _ in range(10):
+        queue.publish(GRID, [record(claim_one(queue))])
+    in_work = claim_one(queue)
+    submit_for(database, "late", "late-0", "late-1")
+    assert {claim.job_id for claim in queue.claim(2).claimed} == {"flood-11", "late-0"}
+    queue.publish(GRID, [record(in_work)])
+    assert {claim.job_id for claim in queue.claim(2).claimed} == {"flood-12", "late-1"}
+
+
+def test_a_flood_of_retries_holds_up_no_other_operator(database: Database) -> None:
+    submit_for(database, "flood", *(f"flood-{number}" for number in range(20)))
+    queue = queue_of(database)
+    for claim in queue.claim(20).claimed:
+        queue.fail(claim.lease, "not now")
+    database.update(
+        "workload_notifications",
+        {"scheduled_at": datetime.now(NOW.tzinfo) - timedelta(minutes=1)},
+        where=[Where("work_state", "retryable")],
+    )
+    submit_for(database, "late", "late-0")
+    assert {claim.job_id for claim in queue.claim(2).claimed} == {"flood-0", "late-0"}
 
 
 def test_publishing_stores_decision_event_status_and_end_together(database: Database) -> None:
@@ -180,7 +238,7 @@ def test_publishing_stores_decision_event_status_and_end_together(database: Data
     stored = job(database)
     assert (stored["status"], stored["host_dc_id"]) == ("QUEUED", "DC-001")
     assert datetime.fromisoformat(stored["scheduled_start"]) == NOW
-    assert notification(database, claim.notification_id)["state"] == "done"
+    assert notification(database, claim.notification_id)["work_state"] == "completed"
 
 
 def test_publishing_again_with_the_same_lease_answers_already_and_changes_nothing(database: Database) -> None:
@@ -234,16 +292,16 @@ def test_a_heartbeat_keeps_the_lease_and_says_which_are_lost(database: Database)
     assert queue_of(database, "other").claim(10).claimed == ()
 
 
-@pytest.mark.parametrize("state", ["ready", "leased"])
+@pytest.mark.parametrize("state", ["retryable", "running"])
 def test_work_that_a_clock_of_the_future_put_off_is_due_when_the_clock_is_right(
     database: Database, state: str
 ) -> None:
     submit_jobs(database, 1)
     queue = queue_of(database)
     claim = claim_one(queue)
-    if state == "ready":
+    if state == "retryable":
         queue.fail(claim.lease, "not now")
-    column = {"ready": "run_at", "leased": "lease_until"}[state]
+    column = {"retryable": "scheduled_at", "running": "leased_until"}[state]
     tomorrow = datetime.now(NOW.tzinfo) + timedelta(hours=26)
     database.update(
         "workload_notifications", {column: tomorrow}, where=[Where("notification_id", claim.notification_id)]
@@ -317,10 +375,10 @@ def test_what_loses_its_lease_again_and_again_is_left_alone_for_longer_each_time
     (first, second) = queue.claim(2).claimed
     database.update("workload_notifications", {"lost_leases": 3}, where=[Where("job_id", first.job_id)])
     just_now = datetime.now(NOW.tzinfo) - timedelta(milliseconds=1)
-    database.update("workload_notifications", {"lease_until": just_now}, where=[Where("state", "leased")])
+    database.update("workload_notifications", {"leased_until": just_now}, where=[Where("work_state", "running")])
     assert [claim.job_id for claim in queue.claim(2).claimed] == [second.job_id]
     a_while_ago = datetime.now(NOW.tzinfo) - timedelta(seconds=2.1)
-    database.update("workload_notifications", {"lease_until": a_while_ago}, where=[Where("job_id", first.job_id)])
+    database.update("workload_notifications", {"leased_until": a_while_ago}, where=[Where("job_id", first.job_id)])
     assert [claim.job_id for claim in queue.claim(2).claimed] == [first.job_id]
 
 
@@ -331,7 +389,7 @@ def test_work_that_is_given_back_is_uncounted_and_comes_after_the_others(databas
     assert queue.give_back([claim.lease], pause_s=600, reason="the disk\nis full") == 1
     assert queue.give_back([claim.lease], pause_s=600, reason="again") == 0
     row = notification(database, claim.notification_id)
-    assert (row["state"], row["attempts"], row["lost_leases"]) == ("ready", 0, 0)
+    assert (row["work_state"], row["attempt"], row["lost_leases"]) == ("retryable", 0, 0)
     assert row["last_error"] == "the disk\\nis full"
     assert [other.job_id for other in queue.claim(2).claimed] == ["job-1"]
 
@@ -354,7 +412,7 @@ def test_an_operator_puts_dead_notifications_back(database: Database) -> None:
     queue = queue_of(database)
     claims = queue.claim(3).claimed
     ids = [claim.notification_id for claim in claims]
-    database.update("workload_notifications", {"attempts": 5}, where=[Where("notification_id", ids, "in")])
+    database.update("workload_notifications", {"attempt": 5}, where=[Where("notification_id", ids, "in")])
     for claim in claims:
         assert queue.fail(claim.lease, "poison").state is FailureState.DEAD
     assert queue.requeue_dead([ids[0]]) == 1
@@ -371,7 +429,7 @@ def test_a_cancelled_workload_is_not_decided(database: Database) -> None:
     assert answer.claimed == ()
     assert [closed.job_id for closed in answer.withdrawn] == ["job-0"]
     row = notification(database, answer.withdrawn[0].notification_id)
-    assert (row["state"], row["last_error"]) == ("done", "withdrawn: the workload is CANCELLED")
+    assert (row["work_state"], row["last_error"]) == ("completed", "withdrawn: the workload is CANCELLED")
     assert [claim.job_id for claim in queue_of(database).claim(1).claimed] == ["job-1"]
 
 
@@ -550,7 +608,7 @@ def test_a_workload_that_has_never_been_decided_is_left_to_its_notification(data
     submit_jobs(database, 2, deadline=NOW + timedelta(hours=1))
     queue = queue_of(database)
     dead = claim_one(queue)
-    database.update("workload_notifications", {"attempts": 5}, where=[Where("notification_id", dead.notification_id)])
+    database.update("workload_notifications", {"attempt": 5}, where=[Where("notification_id", dead.notification_id)])
     assert queue.fail(dead.lease, "poison").state is FailureState.DEAD
     answer = reconsider_deferred(database, NOW + timedelta(hours=2))
     assert (answer.reconsidered, answer.failed) == ((), ())
@@ -724,7 +782,7 @@ def test_ready_work_and_events_wake_listeners(postgres: PostgresDatabase) -> Non
     reconsider_deferred(postgres, NOW)
     assert listener.wait(5) == ["workload_ready"]
     claim = claim_one(queue)
-    postgres.update("workload_notifications", {"attempts": 5}, where=[Where("state", "leased")])
+    postgres.update("workload_notifications", {"attempt": 5}, where=[Where("work_state", "running")])
     queue.fail(claim.lease, "poison")
     queue.requeue_dead()
     assert listener.wait(5) == ["workload_ready"]

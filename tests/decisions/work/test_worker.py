@@ -218,7 +218,7 @@ def test_before_there_is_anything_to_decide_from_a_workload_waits_and_uses_no_at
     assert engine.work_once() == 1
     assert job(database)["status"] == "QUEUED"
     (notification,) = database.select("workload_notifications", order=OrderBy(("notification_id",)))
-    assert notification["attempts"] == 1
+    assert notification["attempt"] == 1
 
 
 def test_when_the_last_data_centre_goes_what_was_claimed_is_given_back(postgres: PostgresDatabase) -> None:
@@ -229,7 +229,7 @@ def test_when_the_last_data_centre_goes_what_was_claimed_is_given_back(postgres:
     submit(postgres, workload("job-1"))
     assert engine.work_once() == 0
     (notification,) = postgres.select("workload_notifications", order=OrderBy(("notification_id",)))
-    assert (notification["state"], notification["attempts"]) == ("ready", 0)
+    assert (notification["work_state"], notification["attempt"]) == ("available", 0)
     assert decisions(postgres) == []
     postgres.update("data_centres", {"status": "ACTIVE"}, where=[Where("dc_id", "DC-001")])
     assert engine.work_once() == 1
@@ -309,7 +309,7 @@ def test_a_poisonous_workload_fails_alone(postgres: PostgresDatabase, caplog: py
     (row,) = postgres.select(
         "workload_notifications", where=[Where("job_id", "job-1")], order=OrderBy(("notification_id",))
     )
-    assert (row["state"], row["attempts"]) == ("ready", 1)
+    assert (row["work_state"], row["attempt"]) == ("retryable", 1)
     assert "urgency" in row["last_error"]
     assert "job-1" in caplog.text
 
@@ -334,7 +334,9 @@ def test_a_decision_the_database_refuses_does_not_hold_up_its_batch(
     health = WorkQueue(postgres, AGENT, lease_seconds=1).health()
     assert (health.depth, health.dead) == (3, 0)
     monkeypatch.undo()
-    postgres.update("workload_notifications", {"run_at": NOW}, where=[Where("state", "ready")])
+    postgres.update(
+        "workload_notifications", {"scheduled_at": NOW}, where=[Where("work_state", ["available", "retryable"], "in")]
+    )
     assert engine.work_once() == 3
     assert {row["chosen_dc_id"] for row in decisions(postgres)} == {"DC-002"}
 
@@ -479,7 +481,7 @@ def test_a_result_whose_lease_was_lost_while_the_model_thought_is_dropped(
     thread = threading.Thread(target=sleeper.work_once)
     thread.start()
     eventually(lambda: bool(server.requests))
-    postgres.update("workload_notifications", {"lease_until": NOW}, where=[Where("state", "leased")])
+    postgres.update("workload_notifications", {"leased_until": NOW}, where=[Where("work_state", "running")])
     quick = an_engine(postgres, judge=a_judge(), agent_id="gateway:test:quick")
     assert quick.work_once() == 1
     slow_answer.set()
@@ -586,7 +588,7 @@ create trigger refuse before insert on orchestration_decisions for each row exec
 def attempts_of(database: Database) -> dict[str, tuple[str, int]]:
     """The state and the attempts of every workload's notification."""
     rows = database.select("workload_notifications", order=OrderBy(("notification_id",)))
-    return {row["job_id"]: (row["state"], row["attempts"]) for row in rows}
+    return {row["job_id"]: (row["work_state"], row["attempt"]) for row in rows}
 
 
 def refuse(conninfo: str, *, jobs: str, code: str) -> None:
@@ -595,7 +597,9 @@ def refuse(conninfo: str, *, jobs: str, code: str) -> None:
 
 
 def make_all_due(database: Database) -> None:
-    database.update("workload_notifications", {"run_at": NOW}, where=[Where("state", "ready")])
+    database.update(
+        "workload_notifications", {"scheduled_at": NOW}, where=[Where("work_state", ["available", "retryable"], "in")]
+    )
 
 
 @pytest.mark.own_database
@@ -611,7 +615,7 @@ def test_trouble_of_the_database_uses_up_no_attempt_however_long_it_lasts(
     for _ in range(8):
         with pytest.raises(DatabaseUnreachable):
             engine.work_once()
-        assert attempts_of(postgres) == {f"job-{number}": ("ready", 0) for number in range(3)}
+        assert attempts_of(postgres) == {f"job-{number}": ("retryable", 0) for number in range(3)}
         make_all_due(postgres)
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("drop trigger refuse on orchestration_decisions")
@@ -632,7 +636,7 @@ def test_a_table_that_is_locked_for_long_uses_up_no_attempt(
         for _ in range(6):
             with pytest.raises(DatabaseUnreachable, match="took too long"):
                 engine.work_once()
-            assert attempts_of(postgres) == {"job-1": ("ready", 0)}
+            assert attempts_of(postgres) == {"job-1": ("retryable", 0)}
             make_all_due(postgres)
     assert engine.work_once() == 1
     assert len(decisions(postgres)) == 1
@@ -648,7 +652,7 @@ def test_a_workload_that_meets_trouble_while_others_pass_has_failed_itself(
     refuse(conninfo, jobs="job-0", code="XX000")
     assert an_engine(postgres).work_once() == 3
     assert {row["job_id"] for row in decisions(postgres)} == {"job-1", "job-2"}
-    assert attempts_of(postgres)["job-0"] == ("ready", 1)
+    assert attempts_of(postgres)["job-0"] == ("retryable", 1)
 
 
 @pytest.mark.own_database

@@ -128,7 +128,9 @@ def test_waiting_work_with_nobody_on_it_is_not_ok(postgres: PostgresDatabase) ->
     long_ago = utc_now() - timedelta(minutes=5)
     with running_gateway(postgres) as gateway:
         assert gateway.get("/health").json()["state"] == "ok"
-        postgres.update("workload_notifications", {"run_at": long_ago}, where=[Where("state", "ready")])
+        postgres.update(
+            "workload_notifications", {"scheduled_at": long_ago}, where=[Where("work_state", "available")]
+        )
         unattended = gateway.get("/health").json()
         assert unattended["state"] == "degraded"
         assert "a workload has waited for its decision for 30" in unattended["reasons"][0]
@@ -137,14 +139,14 @@ def test_waiting_work_with_nobody_on_it_is_not_ok(postgres: PostgresDatabase) ->
         # A lease that ran out, as that of a worker who is gone.
         postgres.update(
             "workload_notifications",
-            {"state": "leased", "lease_until": long_ago, "lease_token": 1, "leased_by": "gone"},
-            where=[Where("state", "ready")],
+            {"work_state": "running", "leased_until": long_ago, "lease_token": 1, "leased_by": "gone"},
+            where=[Where("work_state", "available")],
         )
         assert "nothing is working on it" in gateway.get("/health").json()["reasons"][0]
         postgres.update(
             "workload_notifications",
-            {"lease_until": utc_now() + timedelta(minutes=1)},
-            where=[Where("state", "leased")],
+            {"leased_until": utc_now() + timedelta(minutes=1)},
+            where=[Where("work_state", "running")],
         )
         assert gateway.get("/health").json()["state"] == "ok"
 

@@ -181,40 +181,55 @@ create table if not exists public.storage_assets (
 create index if not exists storage_assets_region on public.storage_assets (region_id);
 create index if not exists storage_assets_operator on public.storage_assets (operator);
 
+-- The queues of work (here, beckn_inbox, beckn_outbox, beckn_orders and pipeline_runs) have the same columns for it: work_state,
+-- scheduled_at (when it may be taken), attempt, max_attempts (null: no bound), lost_leases (of the attempts, those whose holder
+-- never said how they ended: a killed process, or a database that was away), lease_token, leased_until, leased_by,
+-- last_error and finished_at; and where senders take turns, turn.
 create table if not exists public.workload_notifications (
     notification_id bigint generated always as identity primary key,
     job_id text not null references public.compute_workloads on delete cascade,
     reason text not null default 'submitted' check (reason in ('submitted', 'reconsidered')),
-    state text not null default 'ready' check (state in ('ready', 'leased', 'done', 'dead')),
-    run_at timestamptz not null default clock_timestamp(),
-    attempts integer not null default 0,
+    -- Whose turn it takes: its workload's operator's; empty: that of all that have none.
+    fairness_key text not null default '',
+    turn bigint not null default 0,
+    work_state text not null default 'available'
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    scheduled_at timestamptz not null default clock_timestamp(),
+    attempt integer not null default 0,
     max_attempts integer not null default 5,
-    -- Of the attempts, those whose holder never said how they ended: a killed process, or a database that was away.
     lost_leases integer not null default 0,
     lease_token bigint,
-    lease_until timestamptz,
+    leased_until timestamptz,
     leased_by text,
     last_error text,
     -- While a model thinks about it: what it was given.
     context jsonb,
     created_at timestamptz not null default clock_timestamp(),
     finished_at timestamptz,
-    -- Whether nothing is left to do. What is dead was never decided and may be queued again, so it is not processed.
-    processed boolean generated always as (state = 'done') stored
+    -- Whether nothing is left to do. What is discarded was never decided and may be queued again, so it is not processed.
+    processed boolean generated always as (work_state = 'completed') stored,
+    -- By these names and words programs of version 1 read it.
+    state text generated always as (
+        case work_state
+            when 'running' then 'leased' when 'completed' then 'done' when 'discarded' then 'dead' else 'ready' end) stored,
+    attempts integer generated always as (attempt) stored
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
-alter table public.workload_notifications add column if not exists context jsonb;
-create index if not exists workload_notifications_due on public.workload_notifications (run_at, notification_id)
-    where state = 'ready';
-create index if not exists workload_notifications_leased on public.workload_notifications (lease_until)
-    where state = 'leased';
-create index if not exists workload_notifications_dead on public.workload_notifications (notification_id)
-    where state = 'dead';
+create index if not exists workload_notifications_due on public.workload_notifications (turn, notification_id)
+    where work_state = 'available';
+create index if not exists workload_notifications_retryable on public.workload_notifications (scheduled_at)
+    where work_state = 'retryable';
+create index if not exists workload_notifications_running on public.workload_notifications (turn)
+    where work_state = 'running';
+create index if not exists workload_notifications_turns on public.workload_notifications (fairness_key, turn)
+    where work_state in ('available', 'running', 'retryable');
+create index if not exists workload_notifications_discarded on public.workload_notifications (notification_id)
+    where work_state = 'discarded';
 create index if not exists workload_notifications_finished on public.workload_notifications (finished_at)
-    where state = 'done';
+    where work_state = 'completed';
 create index if not exists workload_notifications_job on public.workload_notifications (job_id);
--- At most one that is not done for each workload: it is decided by one worker at a time.
+-- At most one that is not completed for each workload: it is decided by one worker at a time.
 create unique index if not exists workload_notifications_open on public.workload_notifications (job_id)
-    where state <> 'done';
+    where work_state <> 'completed';
 create sequence if not exists public.lease_tokens;
 
 -- Written to by whoever wants to know whether the database takes writes: a full disk and a standby answer reads all the same.

@@ -235,7 +235,7 @@ begin
     signals := public.store_signals(p_batch);
     signals := (signals::jsonb || public.store_world(p_batch, p_slot)::jsonb || '{"state": "stored"}')::json;
     -- What was submitted before there was anything to decide from has waited for this.
-    if exists (select from public.workload_notifications n where n.state = 'ready') then
+    if exists (select from public.workload_notifications n where n.work_state in ('available', 'retryable')) then
         perform pg_notify('workload_ready', '');
     end if;
     return signals;
@@ -278,7 +278,7 @@ begin
     get diagnostics regional = row_count;
     delete from public.grid_signals g where g.timestamp < p_before;
     get diagnostics signals = row_count;
-    delete from public.workload_notifications n where n.state = 'done' and n.finished_at < p_before;
+    delete from public.workload_notifications n where n.work_state = 'completed' and n.finished_at < p_before;
     get diagnostics notifications = row_count;
     delete from public.broadcast_log b
     where b.created_at < p_before and b.sequence < (select max(newest.sequence) from public.broadcast_log newest);

@@ -1,11 +1,7 @@
 -- The queue of notifications -------------------------------------------------------------------------------------------
 --
--- ready → leased → done, or back to ready after a failure, or dead after the last attempt. A lease is short and its
--- token fences: whoever lost it can no longer extend, fail or publish. An attempt counts against a workload when its end
--- was told and was a failure (fail_notification). One that was given back never happened; one whose lease ran out may have
--- been the workload's doing, if it ends the process, or a database's that was away: for those the bound is
--- most_lost_leases, and the pauses between them grow. Locks are always taken in one order,
--- notifications by number, then workloads by job_id, then the sequence, so that no two workers wait for each other.
+-- A queue of the engine above, whose turns are the operators'. Locks are always taken in one order, notifications by number,
+-- then workloads by job_id, then the sequence, so that no two workers wait for each other.
 
 -- The statuses in which a workload still waits for a decision.
 create or replace function public.awaits_decision(status text)
@@ -17,40 +13,27 @@ as $$
     select status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
 $$;
 
-create or replace function public.most_lost_leases()
-returns integer
-language sql
-immutable parallel safe
+-- A new notification takes its turn among those of its workload's operator.
+create or replace function public.place_notification()
+returns trigger
+language plpgsql
 set search_path = ''
 as $$
-    select 20
+begin
+    new.fairness_key := coalesce((select w.operator from public.compute_workloads w where w.job_id = new.job_id), '');
+    new.turn := public.queue_notifications_turn(null, new.fairness_key);
+    return new;
+end
 $$;
 
--- How long what has lost its lease so often is left alone: at first not at all, then for 2, 4, 8 … seconds, at most five
--- minutes. So twenty take an hour and more.
-create or replace function public.pause_after_lost_leases(p_lost integer)
-returns interval
-language sql
-immutable parallel safe
-set search_path = ''
-as $$
-    select case when p_lost < 3 then interval '0' else make_interval(secs => least(300, power(2, least(p_lost, 20) - 2))) end
-$$;
+create or replace trigger place_notification
+    before insert on public.workload_notifications
+    for each row execute function public.place_notification();
 
--- Whether a moment that work waits for has come. No lease and no pause of this queue is as long as an hour: what is that far
--- ahead was reckoned by a clock that has been set back since.
-create or replace function public.has_come(p_moment timestamptz, p_now timestamptz)
-returns boolean
-language sql
-immutable parallel safe
-set search_path = ''
-as $$
-    select p_moment <= p_now or p_moment > p_now + interval '1 hour'
-$$;
-
--- Takes up to p_limit notifications that are due, or whose holder let the lease run out. Answers {"claimed":
--- [{notification_id, job_id, reason, attempt, lease_token, created_at}…], "withdrawn": [those whose workload no longer
--- waits, closed without a decision], "died": [those whose last lease ran out]}, the latter as {notification_id, job_id}.
+-- Takes up to p_limit notifications that are due, each operator's oldest in turn, or whose holder let the lease run out.
+-- Answers {"claimed": [{notification_id, job_id, reason, attempt, lease_token, created_at}…], "withdrawn": [those whose
+-- workload no longer waits, closed without a decision], "died": [those whose last lease ran out]}, the latter as
+-- {notification_id, job_id}.
 create or replace function public.claim_notifications(
     p_worker text, p_limit integer, p_lease_seconds double precision)
 returns json
@@ -58,84 +41,43 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    moment timestamptz := clock_timestamp();
     died json;
-    due bigint[];
-    answer json;
+    taken bigint[];
+    tokens bigint[];
+    notes text[];
+    withdrawn bigint[];
 begin
-    with expired as materialized (
-        select n.notification_id
-        from public.workload_notifications n
-        where n.state = 'leased' and public.has_come(n.lease_until, clock_timestamp())
-            and n.lost_leases + 1 >= public.most_lost_leases()
-        for update skip locked
-    ),
-    buried as (
-        update public.workload_notifications n
-        set state = 'dead',
-            lease_token = null,
-            lease_until = null,
-            context = null,
-            lost_leases = n.lost_leases + 1,
-            last_error = format('its lease ran out %s times, the last held by %s', n.lost_leases + 1, n.leased_by)
-                || coalesce('; before that: ' || n.last_error, '')
-        from expired
-        where n.notification_id = expired.notification_id
-        returning n.notification_id, n.job_id
-    )
-    select coalesce(json_agg(buried), '[]') into died from buried;
+    select coalesce(json_agg(json_build_object('notification_id', n.notification_id, 'job_id', n.job_id)), '[]')
+    into died
+    from public.queue_notifications_sweep(null, moment) as n;
 
-    -- Locked in a statement of its own: inside the update the planner may lock, and update, more rows than the limit.
-    select coalesce(array_agg(stale.notification_id), '{}') into due
-    from (
-        select n.notification_id
-        from public.workload_notifications n
-        where n.state = 'leased' and public.has_come(n.lease_until, clock_timestamp())
-            and public.has_come(n.lease_until + public.pause_after_lost_leases(n.lost_leases), clock_timestamp())
-        order by n.lease_until
-        limit p_limit
-        for update skip locked) as stale;
-    select due || coalesce(array_agg(ready.notification_id), '{}') into due
-    from (
-        select n.notification_id
-        from public.workload_notifications n
-        where n.state = 'ready' and public.has_come(n.run_at, clock_timestamp())
-        order by n.run_at, n.notification_id
-        limit p_limit - cardinality(due)
-        for update skip locked) as ready;
+    select array_agg(n.notification_id) into taken
+    from public.queue_notifications_claim(null, null, p_worker, p_limit, moment, p_lease_seconds) as n;
 
-    with judged as materialized (
-        select n.notification_id, w.status, public.awaits_decision(w.status) as waits
+    select array_agg(n.notification_id), array_agg(n.lease_token), array_agg('withdrawn: the workload is ' || w.status)
+    into withdrawn, tokens, notes
+    from public.workload_notifications n
+    join public.compute_workloads w on w.job_id = n.job_id
+    where n.notification_id = any (taken) and not public.awaits_decision(w.status);
+    if withdrawn is not null then
+        withdrawn := public.queue_notifications_complete(withdrawn, tokens, notes);
+    end if;
+
+    return (
+        select json_build_object(
+            'claimed', coalesce(
+                json_agg(
+                    json_build_object(
+                        'notification_id', n.notification_id, 'job_id', n.job_id, 'reason', n.reason, 'attempt', n.attempt,
+                        'lease_token', n.lease_token, 'created_at', n.created_at)
+                    order by n.notification_id) filter (where n.work_state = 'running'), '[]'),
+            'withdrawn', coalesce(
+                json_agg(json_build_object('notification_id', n.notification_id, 'job_id', n.job_id))
+                    filter (where n.work_state = 'completed'), '[]'),
+            'died', died)
         from public.workload_notifications n
-        join public.compute_workloads w on w.job_id = n.job_id
-        where n.notification_id = any (due)
-    ),
-    withdrawn as (
-        update public.workload_notifications n
-        set state = 'done', lease_token = null, lease_until = null, finished_at = clock_timestamp(),
-            last_error = 'withdrawn: the workload is ' || judged.status
-        from judged
-        where n.notification_id = judged.notification_id and not judged.waits
-        returning n.notification_id, n.job_id
-    ),
-    claimed as (
-        update public.workload_notifications n
-        set state = 'leased',
-            attempts = n.attempts + 1,
-            lost_leases = n.lost_leases + case when n.state = 'leased' then 1 else 0 end,
-            leased_by = p_worker,
-            lease_token = nextval('public.lease_tokens'),
-            lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds),
-            context = null
-        from judged
-        where n.notification_id = judged.notification_id and judged.waits
-        returning n.notification_id, n.job_id, n.reason, n.attempts as attempt, n.lease_token, n.created_at
-    )
-    select json_build_object(
-        'claimed', (select coalesce(json_agg(claimed order by claimed.notification_id), '[]') from claimed),
-        'withdrawn', (select coalesce(json_agg(withdrawn), '[]') from withdrawn),
-        'died', died)
-    into answer;
-    return answer;
+        where n.notification_id = any (taken));
 end
 $$;
 
@@ -145,138 +87,60 @@ returns json
 language sql
 set search_path = ''
 as $$
-    with locked as materialized (
-        select n.notification_id
-        from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
-        join public.workload_notifications n
-            on n.notification_id = lease.notification_id and n.lease_token = lease.lease_token and n.state = 'leased'
-        order by n.notification_id
-        for update of n
-    ),
-    held as (
-        update public.workload_notifications n
-        set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
-        from locked
-        where n.notification_id = locked.notification_id
-        returning n.notification_id
-    )
-    select json_build_object('held', coalesce(json_agg(notification_id order by notification_id), '[]')) from held
+    select json_build_object('held', public.queue_notifications_heartbeat(
+        array_agg(lease.notification_id), array_agg(lease.lease_token),
+        clock_timestamp() + make_interval(secs => p_lease_seconds)))
+    from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
 $$;
 
 -- Gives unfinished work back at once and uncounted, as a worker that stops does. Answers {"released": n}.
 create or replace function public.release_notifications(p_leases jsonb)
 returns json
-language plpgsql
+language sql
 set search_path = ''
 as $$
-declare
-    released bigint;
-begin
-    with locked as materialized (
-        select n.notification_id
-        from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
-        join public.workload_notifications n
-            on n.notification_id = lease.notification_id and n.lease_token = lease.lease_token and n.state = 'leased'
-        order by n.notification_id
-        for update of n
-    )
-    update public.workload_notifications n
-    set state = 'ready', attempts = n.attempts - 1, lease_token = null, lease_until = null, context = null
-    from locked
-    where n.notification_id = locked.notification_id;
-    get diagnostics released = row_count;
-    if released > 0 then
-        perform pg_notify('workload_ready', '');
-    end if;
-    return json_build_object('released', released);
-end
+    select json_build_object('released', public.queue_notifications_release(
+        array_agg(lease.notification_id), array_agg(lease.lease_token)))
+    from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
 $$;
 
 -- Gives back what the database's own trouble kept from being finished: uncounted, and due again after p_pause_seconds, so
 -- that others come first. Answers {"given_back": n}.
 create or replace function public.give_back_notifications(p_leases jsonb, p_pause_seconds double precision, p_reason text)
 returns json
-language plpgsql
+language sql
 set search_path = ''
 as $$
-declare
-    given_back bigint;
-begin
-    with locked as materialized (
-        select n.notification_id
-        from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
-        join public.workload_notifications n
-            on n.notification_id = lease.notification_id and n.lease_token = lease.lease_token and n.state = 'leased'
-        order by n.notification_id
-        for update of n
-    )
-    update public.workload_notifications n
-    set state = 'ready',
-        attempts = n.attempts - 1,
-        run_at = clock_timestamp() + make_interval(secs => p_pause_seconds),
-        lease_token = null,
-        lease_until = null,
-        context = null,
-        last_error = left(p_reason, 2000)
-    from locked
-    where n.notification_id = locked.notification_id;
-    get diagnostics given_back = row_count;
-    return json_build_object('given_back', given_back);
-end
+    select json_build_object('given_back', public.queue_notifications_release(
+        array_agg(lease.notification_id), array_agg(lease.lease_token), p_pause_seconds, p_reason))
+    from jsonb_to_recordset(p_leases) as lease (notification_id bigint, lease_token bigint)
 $$;
 
--- Tried again after 2, 4, 8, 16 … seconds, at most five minutes, give or take a quarter so that failures that came
--- together do not come back together; dead after the last attempt. Answers {"state": "retry" | "dead" | "fenced",
--- "run_at"}.
+-- Tried again after 2, 4, 8, 16 … seconds, at most five minutes, or after p_retry_seconds, always give or take a quarter;
+-- dead after the last attempt. Answers {"state": "retry" | "dead" | "fenced", "run_at"}.
 create or replace function public.fail_notification(
     p_notification_id bigint, p_lease_token bigint, p_error text, p_retry_seconds double precision default null)
 returns json
 language sql
 set search_path = ''
 as $$
-    with failed as (
-        update public.workload_notifications n
-        set state = case when n.attempts - n.lost_leases >= n.max_attempts then 'dead' else 'ready' end,
-            run_at = clock_timestamp() + make_interval(
-                secs => coalesce(
-                    p_retry_seconds,
-                    least(300, power(2, least(n.attempts - n.lost_leases, 20))) * (0.75 + random() / 2))),
-            lease_token = null,
-            lease_until = null,
-            context = null,
-            last_error = left(p_error, 2000)
-        where n.notification_id = p_notification_id and n.lease_token = p_lease_token and n.state = 'leased'
-        returning n.state, n.run_at
-    )
-    select coalesce(
-        (
-            select json_build_object(
-                'state', case when state = 'dead' then 'dead' else 'retry' end,
-                'run_at', case when state = 'ready' then run_at end)
-            from failed),
-        '{"state": "fenced", "run_at": null}')
+    select json_build_object(
+        'state', case failed.work_state when 'discarded' then 'dead' when 'retryable' then 'retry' else 'fenced' end,
+        'run_at', case when failed.work_state = 'retryable' then failed.scheduled_at end)
+    from public.queue_notifications_fail(
+        p_notification_id, p_lease_token, p_error, coalesce(p_retry_seconds, 2), coalesce(p_retry_seconds, 300)) as failed
 $$;
 
 -- An operator's call: dead notifications, all or the given ones, get all their attempts again. Answers {"requeued": n}.
 create or replace function public.requeue_dead(p_notification_ids jsonb default null)
 returns json
-language plpgsql
+language sql
 set search_path = ''
 as $$
-declare
-    requeued bigint;
-begin
-    update public.workload_notifications n
-    set state = 'ready', attempts = 0, lost_leases = 0, run_at = clock_timestamp()
-    where n.state = 'dead'
-        and (p_notification_ids is null
-            or n.notification_id in (select id::bigint from jsonb_array_elements_text(p_notification_ids) as id));
-    get diagnostics requeued = row_count;
-    if requeued > 0 then
-        perform pg_notify('workload_ready', '');
-    end if;
-    return json_build_object('requeued', requeued);
-end
+    select json_build_object('requeued', public.queue_notifications_requeue(
+        case
+            when p_notification_ids is not null
+                then array(select id::bigint from jsonb_array_elements_text(p_notification_ids) as id) end))
 $$;
 
 -- What a waiting workload waits for, by its status: the lowest figure of the present half-hour and of the 48 hours from it,
@@ -375,7 +239,7 @@ begin
                 else r.waiting_since + patience.longest <= p_now
             end
             and not exists (
-                select from public.workload_notifications n where n.job_id = w.job_id and n.state <> 'done')
+                select from public.workload_notifications n where n.job_id = w.job_id and n.work_state <> 'completed')
             and not exists (select from public.beckn_orders o where o.job_id = w.job_id) -- it has its place
         order by w.job_id
         for update of w skip locked
@@ -404,7 +268,7 @@ begin
         where w.status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
             and (w.deadline is null or w.deadline > p_now)
             and not exists (
-                select from public.workload_notifications n where n.job_id = w.job_id and n.state <> 'done')
+                select from public.workload_notifications n where n.job_id = w.job_id and n.work_state <> 'completed')
             and not exists (select from public.beckn_orders o where o.job_id = w.job_id) -- it has its place
     ),
     due as (
@@ -422,7 +286,7 @@ begin
         -- Two runs at once meet in the unique index on open notifications, and one of them asks.
         insert into public.workload_notifications (job_id, reason)
         select due.job_id, 'reconsidered' from due
-        on conflict (job_id) where state <> 'done' do nothing
+        on conflict (job_id) where work_state <> 'completed' do nothing
         returning job_id
     ),
     noted as (
@@ -459,26 +323,26 @@ set search_path = ''
 as $$
     with lease as (
         select
-            count(*) filter (where n.lease_until >= clock_timestamp()) as live,
-            count(*) filter (where n.lease_until < clock_timestamp()) as expired,
-            min(n.created_at) filter (where n.lease_until < clock_timestamp()) as oldest_expired,
-            min(n.lease_until + public.pause_after_lost_leases(n.lost_leases)) as first_due
+            count(*) filter (where n.leased_until >= clock_timestamp()) as live,
+            count(*) filter (where n.leased_until < clock_timestamp()) as expired,
+            min(n.created_at) filter (where n.leased_until < clock_timestamp()) as oldest_expired,
+            min(n.leased_until + public.pause_after_lost_leases(n.lost_leases)) as first_due
         from public.workload_notifications n
-        where n.state = 'leased'
+        where n.work_state = 'running'
     ),
-    ready as (
-        select count(*) as n, min(n.created_at) as oldest, min(n.run_at) as first_due
+    waiting as (
+        select count(*) as n, min(n.created_at) as oldest, min(n.scheduled_at) as first_due
         from public.workload_notifications n
-        where n.state = 'ready'
+        where n.work_state in ('available', 'retryable')
     )
     select json_build_object(
-        'depth', ready.n + lease.expired,
-        'oldest_waiting_seconds', extract(epoch from clock_timestamp() - least(ready.oldest, lease.oldest_expired)),
+        'depth', waiting.n + lease.expired,
+        'oldest_waiting_seconds', extract(epoch from clock_timestamp() - least(waiting.oldest, lease.oldest_expired)),
         'overdue_seconds',
-            greatest(0, extract(epoch from clock_timestamp() - least(ready.first_due, lease.first_due))),
+            greatest(0, extract(epoch from clock_timestamp() - least(waiting.first_due, lease.first_due))),
         'in_flight', lease.live,
-        'dead', (select count(*) from public.workload_notifications n where n.state = 'dead'))
-    from ready, lease
+        'dead', (select count(*) from public.workload_notifications n where n.work_state = 'discarded'))
+    from waiting, lease
 $$;
 
 -- Writes a row, for health pages. What the database says when it cannot is the answer; else {"state": "written"}.

@@ -59,7 +59,7 @@ as $$
     with noted as (
         update public.workload_notifications n
         set context = p_context
-        where n.notification_id = p_notification_id and n.lease_token = p_lease_token and n.state = 'leased'
+        where n.notification_id = p_notification_id and n.lease_token = p_lease_token and n.work_state = 'running'
         returning n.notification_id
     )
     select json_build_object('state', case when exists (select from noted) then 'noted' else 'fenced' end)

@@ -59,7 +59,7 @@ begin
         select n.notification_id
         from jsonb_to_recordset(p_decisions) as d (notification_id bigint, lease_token bigint)
         join public.workload_notifications n
-            on n.notification_id = d.notification_id and n.lease_token = d.lease_token and n.state = 'leased'
+            on n.notification_id = d.notification_id and n.lease_token = d.lease_token and n.work_state = 'running'
         order by n.notification_id
         for update of n) as locked;
     perform from public.compute_workloads w
@@ -76,12 +76,6 @@ begin
     from public.workload_notifications n
     join public.compute_workloads w on w.job_id = n.job_id
     where n.notification_id = any (offered_ids);
-
-    update public.workload_notifications n
-    set state = 'done', lease_until = null, context = null, finished_at = clock_timestamp(),
-        last_error = 'withdrawn: the workload is ' || w.status
-    from public.compute_workloads w
-    where n.notification_id = any (withdrawn) and w.job_id = n.job_id;
 
     if p_skip_unchanged then
         select coalesce(array_agg(d.notification_id), '{}') into unchanged
@@ -108,10 +102,6 @@ begin
         join public.workload_notifications n on n.notification_id = d.notification_id
         where d.notification_id = any (unchanged) and w.job_id = n.job_id
             and w.status_reason is distinct from d.status_reason;
-        update public.workload_notifications n
-        set state = 'done', lease_until = null, context = null, finished_at = clock_timestamp(),
-            last_error = 'unchanged: the newest decision still stands'
-        where n.notification_id = any (unchanged);
         publishable := array(select id from unnest(publishable) as id where id <> all (unchanged));
     end if;
 
@@ -163,32 +153,35 @@ begin
             insert into public.broadcast_log (sequence, event_type, job_id, notification_id, event)
             select a.sequence, 'decision', a.job_id, a.notification_id, json_build_object('decision_id', a.decision_id)
             from audited a
-        ),
-        placed as (
-            update public.compute_workloads w
-            set status = d.workload_status,
-                status_reason = d.status_reason,
-                host_dc_id = case when d.workload_status = 'QUEUED' then d.chosen_dc_id else w.host_dc_id end,
-                scheduled_start = case when d.workload_status = 'QUEUED' then d.recommended_start end
-            from decided d
-            where w.job_id = d.job_id
         )
-        update public.workload_notifications n
-        set state = 'done', lease_until = null, context = null, finished_at = clock_timestamp()
+        update public.compute_workloads w
+        set status = d.workload_status,
+            status_reason = d.status_reason,
+            host_dc_id = case when d.workload_status = 'QUEUED' then d.chosen_dc_id else w.host_dc_id end,
+            scheduled_start = case when d.workload_status = 'QUEUED' then d.recommended_start end
         from decided d
-        where n.notification_id = d.notification_id;
+        where w.job_id = d.job_id;
 
         perform pg_notify('broadcast', (head + cardinality(publishable))::text);
     end if;
+
+    perform public.queue_notifications_complete(
+        array_agg(n.notification_id), array_agg(n.lease_token),
+        array_agg(case
+            when n.notification_id = any (withdrawn) then 'withdrawn: the workload is ' || w.status
+            when n.notification_id = any (unchanged) then 'unchanged: the newest decision still stands' end))
+    from public.workload_notifications n
+    join public.compute_workloads w on w.job_id = n.job_id
+    where n.notification_id = any (offered_ids);
 
     select coalesce(json_agg(json_build_object(
         'notification_id', d.notification_id,
         'job_id', n.job_id,
         'state', case
             when d.notification_id = any (publishable) then 'published'
-            when n.lease_token = d.lease_token and n.state = 'done' and o.sequence is not null then 'already'
-            when n.lease_token = d.lease_token and n.state = 'done' and n.last_error like 'unchanged:%' then 'unchanged'
-            when n.lease_token = d.lease_token and n.state = 'done' then 'withdrawn'
+            when n.lease_token = d.lease_token and n.work_state = 'completed' and o.sequence is not null then 'already'
+            when n.lease_token = d.lease_token and n.work_state = 'completed' and n.last_error like 'unchanged:%' then 'unchanged'
+            when n.lease_token = d.lease_token and n.work_state = 'completed' then 'withdrawn'
             else 'fenced' end,
         'sequence', case when n.lease_token = d.lease_token then o.sequence end) order by d.notification_id), '[]')
     into results
@@ -341,7 +334,7 @@ as $$
     with thinking as materialized (
         select 'in_work' as state, n.job_id, n.context
         from public.workload_notifications n
-        where n.state = 'leased' and n.context is not null and n.lease_until >= clock_timestamp()
+        where n.work_state = 'running' and n.context is not null and n.leased_until >= clock_timestamp()
             and (p_task_id is null or n.job_id = p_task_id)
         order by n.notification_id desc
         limit 1
