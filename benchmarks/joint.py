@@ -74,7 +74,7 @@ def scenario(count: int, *, interruptible: float, fill: float, seed: int = 1) ->
         origin=AS_OF,
         price_gbp_per_mwh=80 + 30 * np.sin(day) + rng.normal(0, 5, HALF_HOURS),
         grid_stress_score=0.4 + 0.3 * np.sin(day),
-        carbon_gco2_per_kwh=np.vstack((carbon, np.full(HALF_HOURS, np.nan))),
+        carbon_intensity_gco2_per_kwh=np.vstack((carbon, np.full(HALF_HOURS, np.nan))),
         rows={region: region for region in range(DATA_CENTRES)},
     )
     hours = rng.integers(1, 25, count) / 2

@@ -342,7 +342,7 @@ def _signals(forecast: Floats) -> GridSignals:
         origin=MOMENT,
         price_gbp_per_mwh=np.zeros(window),
         grid_stress_score=np.zeros(window),
-        carbon_gco2_per_kwh=np.vstack((forecast, np.full(window, np.nan))),
+        carbon_intensity_gco2_per_kwh=np.vstack((forecast, np.full(window, np.nan))),
         rows={place: place for place in range(places)},
     )
 

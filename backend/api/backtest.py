@@ -292,7 +292,7 @@ def _sources(stored: SignalHistory) -> SourcesAnswer:
     national = stored.national
     return SourcesAnswer(
         half_hours=len(national.wholesale_price_gbp_mwh),
-        with_actual_carbon=sum(value is not None for value in national.carbon_intensity_actual),
+        with_actual_carbon=sum(value is not None for value in national.actual_carbon_intensity_gco2_per_kwh),
         carbon_sources=national.carbon_sources,
         demand_sources=national.demand_sources,
         price_sources=national.price_sources,

@@ -114,10 +114,10 @@ def _as_of(context: DecisionContext, at: datetime) -> DecisionContext:
     )
     regional = []
     for region in context.regional:
-        intensity = _figure(signals.carbon_gco2_per_kwh[signals.row_of(region.region_id), position])
+        intensity = _figure(signals.carbon_intensity_gco2_per_kwh[signals.row_of(region.region_id), position])
         present = RegionalSignal(
             timestamp=half_hour_of(at),
-            carbon_intensity_forecast=intensity,
+            carbon_intensity_gco2_per_kwh=intensity,
             carbon_index=None if intensity is None else carbon_index(intensity, at.year),
             fetched_at=region.forecast.oldest_fetched_at,
         )

@@ -83,7 +83,7 @@ class PriceEstimate:
 class CarbonEstimate:
     """Carbon intensity of one half-hour, estimated from real figures."""
 
-    intensity_gco2_per_kwh: int
+    carbon_intensity_gco2_per_kwh: int
     source: SignalSource
 
 
@@ -99,7 +99,7 @@ def grid_stress_score(demand_mw: float | None) -> float | None:
     return None if demand_mw is None else round(_stress(demand_mw), 4)
 
 
-def carbon_index(intensity_gco2_per_kwh: float, year: int) -> CarbonIndex:
+def carbon_index(carbon_intensity_gco2_per_kwh: float, year: int) -> CarbonIndex:
     """The Carbon Intensity API's word for an intensity in `year`.
 
     Uses the newest bands in `CARBON_INDEX_BANDS` that are not later than `year`, or the oldest there are.
@@ -107,7 +107,7 @@ def carbon_index(intensity_gco2_per_kwh: float, year: int) -> CarbonIndex:
     first_year = max((first for first in CARBON_INDEX_BANDS if first <= year), default=min(CARBON_INDEX_BANDS))
     words = (CarbonIndex.VERY_LOW, CarbonIndex.LOW, CarbonIndex.MODERATE, CarbonIndex.HIGH)
     for word, upper in zip(words, CARBON_INDEX_BANDS[first_year], strict=True):
-        if intensity_gco2_per_kwh < upper:
+        if carbon_intensity_gco2_per_kwh < upper:
             return word
     return CarbonIndex.VERY_HIGH
 

@@ -81,7 +81,6 @@ def _all_rows(results: Iterator[FetchResult[RowT]]) -> tuple[RowT, ...]:
 
 def _store(database: Database, fetched: Fetched, now: datetime) -> dict[str, int]:
     rows = fetched_rows(fetched, fetched_at=now)
-    batch = {"national": rows.national, "regional": rows.regional, "national_mix": rows.national_mix}
-    document = orjson.loads(orjson.dumps(batch, option=orjson.OPT_NON_STR_KEYS))
+    document = orjson.loads(orjson.dumps(rows.batch(), option=orjson.OPT_NON_STR_KEYS))
     counts: dict[str, int] = database.call("store_signals", {"p_batch": document}, repeatable=True)
     return counts

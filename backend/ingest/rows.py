@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
+from grid.columns import ACTUAL_CARBON_INTENSITY_COLUMN, CARBON_INTENSITY_COLUMN
 from grid.half_hours import half_hour_of, half_hours, settlement_period
 from grid.model import anchored_carbon, anchored_demand, anchored_price, carbon_index, grid_stress_score
 from synthetic.carbon import SyntheticCarbon, synthetic_carbon
@@ -22,10 +24,16 @@ MIX_STANDS_FOR = timedelta(hours=2)  # how long the last published national mix 
 REGION_IDS = range(1, 18)
 REAL_SOURCES = frozenset({SignalSource.CARBON_INTENSITY_API, SignalSource.NESO, SignalSource.ELEXON})
 
+# Where a field is not called as its column.
+_COLUMN_NAMES = {
+    "carbon_intensity_gco2_per_kwh": CARBON_INTENSITY_COLUMN,
+    "actual_carbon_intensity_gco2_per_kwh": ACTUAL_CARBON_INTENSITY_COLUMN,
+}
+
 
 @dataclass
 class NationalRow:
-    """One half-hour of `grid_signals`, by its column names.
+    """One half-hour of `grid_signals`.
 
     A `…_fetched_at` is the age of what is real: when the figure, or the figures it is modelled on, came from their
     source. Only where nothing real stands behind a figure is it the time it was made.
@@ -33,8 +41,8 @@ class NationalRow:
 
     timestamp: datetime
     settlement_period: int
-    carbon_intensity_forecast: float | None = None
-    carbon_intensity_actual: float | None = None
+    carbon_intensity_gco2_per_kwh: float | None = None
+    actual_carbon_intensity_gco2_per_kwh: float | None = None
     carbon_index: CarbonIndex | None = None
     carbon_source: SignalSource | None = None
     carbon_fetched_at: datetime | None = None
@@ -54,7 +62,7 @@ class RegionalRow:
 
     region_id: int
     timestamp: datetime
-    carbon_intensity_forecast: float
+    carbon_intensity_gco2_per_kwh: float
     carbon_index: CarbonIndex | None
     carbon_source: SignalSource
     fetched_at: datetime
@@ -78,6 +86,14 @@ class GridRows:
     regional: list[RegionalRow]
     national_mix: list[NationalMixRow]
 
+    def batch(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows by the names of their columns, as `store_run` and `store_signals` take them."""
+        return {
+            "national": [_by_column(row) for row in self.national],
+            "regional": [_by_column(row) for row in self.regional],
+            "national_mix": [_by_column(row) for row in self.national_mix],
+        }
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -99,10 +115,10 @@ class Known:
     and no model is anchored on it.
     """
 
-    carbon_gco2_per_kwh: Mapping[datetime, float] = field(default_factory=dict)
+    carbon_intensity_gco2_per_kwh: Mapping[datetime, float] = field(default_factory=dict)
     demand_mw: Mapping[datetime, float] = field(default_factory=dict)
     price_gbp_per_mwh: Mapping[datetime, float] = field(default_factory=dict)
-    regional_gco2_per_kwh: Mapping[int, Mapping[datetime, float]] = field(default_factory=dict)
+    regional_carbon_intensity_gco2_per_kwh: Mapping[int, Mapping[datetime, float]] = field(default_factory=dict)
     has_recent_mix: bool = False
     interpolated_demand_mw: Mapping[datetime, float] = field(default_factory=dict)
     carbon_fetched_at: datetime | None = None
@@ -120,8 +136,8 @@ def fetched_rows(fetched: Fetched, *, fetched_at: datetime) -> GridRows:
     rows = _NationalRows()
     for intensity in fetched.national_carbon:
         row = rows.at(intensity.start)
-        row.carbon_intensity_forecast = intensity.forecast_gco2_per_kwh
-        row.carbon_intensity_actual = intensity.actual_gco2_per_kwh
+        row.carbon_intensity_gco2_per_kwh = intensity.carbon_intensity_gco2_per_kwh
+        row.actual_carbon_intensity_gco2_per_kwh = intensity.actual_carbon_intensity_gco2_per_kwh
         row.carbon_index = intensity.index or _index_of(intensity)
         row.carbon_source = SignalSource.CARBON_INTENSITY_API
         row.carbon_fetched_at = fetched_at
@@ -209,22 +225,22 @@ class _Invention:
 def _fill_national_carbon(
     rows: _NationalRows, known: Known, ahead: list[datetime], now: datetime, invented: _Invention
 ) -> None:
-    came = _values(rows, "carbon_intensity_forecast")
-    real = {**known.carbon_gco2_per_kwh, **came}
+    came = _values(rows, "carbon_intensity_gco2_per_kwh")
+    real = {**known.carbon_intensity_gco2_per_kwh, **came}
     behind_models = now if came else known.carbon_fetched_at
     missing = [start for start in ahead if start not in real]
     modelled = anchored_carbon(real, missing)
     for start in missing:
         row = rows.at(start)
         if start in modelled:
-            intensity: float = modelled[start].intensity_gco2_per_kwh
+            intensity: float = modelled[start].carbon_intensity_gco2_per_kwh
             row.carbon_source = modelled[start].source
             row.carbon_fetched_at = _age_of(row.carbon_source, behind_models, now)
         else:
-            intensity = invented.at(start).national.intensity_gco2_per_kwh
+            intensity = invented.at(start).national.carbon_intensity_gco2_per_kwh
             row.carbon_source = SignalSource.SYNTHETIC
             row.carbon_fetched_at = now
-        row.carbon_intensity_forecast = intensity
+        row.carbon_intensity_gco2_per_kwh = intensity
         row.carbon_index = carbon_index(intensity, start.year)
 
 
@@ -260,23 +276,23 @@ def _missing_regional(
     fetched: list[RegionalRow], known: Known, ahead: list[datetime], now: datetime, invented: _Invention
 ) -> Iterable[RegionalRow]:
     real: dict[int, dict[datetime, float]] = {
-        region: dict(known.regional_gco2_per_kwh.get(region, {})) for region in REGION_IDS
+        region: dict(known.regional_carbon_intensity_gco2_per_kwh.get(region, {})) for region in REGION_IDS
     }
     came = {row.region_id for row in fetched}
     for row in fetched:
-        real[row.region_id][row.timestamp] = row.carbon_intensity_forecast
+        real[row.region_id][row.timestamp] = row.carbon_intensity_gco2_per_kwh
     for region in REGION_IDS:
         missing = [start for start in ahead if start not in real[region]]
         modelled = anchored_carbon(real[region], missing)
         behind_models = now if region in came else known.regional_fetched_at.get(region)
         for start in missing:
             if start in modelled:
-                intensity: float = modelled[start].intensity_gco2_per_kwh
+                intensity: float = modelled[start].carbon_intensity_gco2_per_kwh
                 source, mix = modelled[start].source, {}
             else:
                 figures = invented.at(start).regions[region]
                 intensity, source, mix = (
-                    figures.intensity_gco2_per_kwh,
+                    figures.carbon_intensity_gco2_per_kwh,
                     SignalSource.SYNTHETIC,
                     dict(figures.mix),
                 )
@@ -284,11 +300,15 @@ def _missing_regional(
             yield RegionalRow(region, start, intensity, index, source, fetched_at, mix)
 
 
+def _by_column(row: NationalRow | RegionalRow | NationalMixRow) -> dict[str, Any]:
+    return {_COLUMN_NAMES.get(name, name): value for name, value in vars(row).items()}
+
+
 def _index_of(intensity: NationalIntensity) -> CarbonIndex | None:
     """The word for an intensity that came without one."""
-    figure = intensity.actual_gco2_per_kwh
+    figure = intensity.actual_carbon_intensity_gco2_per_kwh
     if figure is None:
-        figure = intensity.forecast_gco2_per_kwh
+        figure = intensity.carbon_intensity_gco2_per_kwh
     return None if figure is None else carbon_index(figure, intensity.start.year)
 
 
@@ -296,8 +316,8 @@ def _regional_row(row: RegionalIntensity, fetched_at: datetime) -> RegionalRow:
     return RegionalRow(
         region_id=row.region_id,
         timestamp=row.start,
-        carbon_intensity_forecast=row.forecast_gco2_per_kwh,
-        carbon_index=row.index or carbon_index(row.forecast_gco2_per_kwh, row.start.year),
+        carbon_intensity_gco2_per_kwh=row.carbon_intensity_gco2_per_kwh,
+        carbon_index=row.index or carbon_index(row.carbon_intensity_gco2_per_kwh, row.start.year),
         carbon_source=SignalSource.CARBON_INTENSITY_API,
         fetched_at=fetched_at,
         mix=row.percent_by_fuel,

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from database.errors import DatabaseError
 from database.interface import Database
+from grid.columns import CARBON_INTENSITY_COLUMN
 from grid.half_hours import from_rfc3339, half_hour_of, rfc3339
 from ingest.reconsidering import reconsider_deferred
 from ingest.report import RunReport
@@ -36,7 +37,7 @@ WORKLOAD_OWNERS = {"CLOUD", "COLOCATION", "AI_LAB"}
 
 # The stored figure of each kind.
 _COLUMNS = {
-    "carbon": "carbon_intensity_forecast",
+    "carbon": CARBON_INTENSITY_COLUMN,
     "demand": "demand_mw",
     "price": "wholesale_price_gbp_mwh",
 }
@@ -146,7 +147,7 @@ def _known(stored: Mapping[str, Any]) -> Known:
     regional: dict[int, dict[datetime, float]] = {}
     regional_fetched_at: dict[int, datetime] = {}
     for row in stored["regional"]:
-        region, intensity = row["region_id"], row["carbon_intensity_forecast"]
+        region, intensity = row["region_id"], row[CARBON_INTENSITY_COLUMN]
         if intensity is not None and row["carbon_source"] in REAL_SOURCES:
             regional.setdefault(region, {})[from_rfc3339(row["timestamp"])] = intensity
             if newest := _newer(regional_fetched_at.get(region), row["fetched_at"]):
@@ -174,9 +175,7 @@ def _batch(rows: GridRows, settings: Settings, slot: datetime) -> dict[str, Any]
     companies = operators()
     centres = data_centres(settings.synthetic_data_centres, at=slot, seed=WORLD_SEED)
     batch = {
-        "national": rows.national,
-        "regional": rows.regional,
-        "national_mix": rows.national_mix,
+        **rows.batch(),
         "operators": [company.model_dump() for company in companies],
         "agents": [pipeline_agent(VERSION).model_dump()],
         "data_centres": [centre.model_dump() for centre in centres],

@@ -41,7 +41,7 @@ class SyntheticFigures:
     """
 
     mix: Mapping[Fuel, float]
-    intensity_gco2_per_kwh: int
+    carbon_intensity_gco2_per_kwh: int
 
 
 @dataclass(frozen=True)

@@ -66,14 +66,14 @@ class NationalIntensity:
 
     Attributes:
         start: UTC start of the half-hour.
-        forecast_gco2_per_kwh: the API's forecast.
-        actual_gco2_per_kwh: its estimate once the half-hour is over (revised for up to a day).
+        carbon_intensity_gco2_per_kwh: the API's forecast.
+        actual_carbon_intensity_gco2_per_kwh: its estimate once the half-hour is over (revised for up to a day).
         index: the API's own word for it.
     """
 
     start: datetime
-    forecast_gco2_per_kwh: float | None
-    actual_gco2_per_kwh: float | None
+    carbon_intensity_gco2_per_kwh: float | None
+    actual_carbon_intensity_gco2_per_kwh: float | None
     index: CarbonIndex | None
 
 
@@ -84,14 +84,14 @@ class RegionalIntensity:
     Attributes:
         region_id: 1 to 17.
         start: UTC start of the half-hour.
-        forecast_gco2_per_kwh: the forecast; 0 only where the mix bears it out.
+        carbon_intensity_gco2_per_kwh: the forecast; 0 only where the mix bears it out.
         index: the API's own word for it.
         percent_by_fuel: the mix, in per cent of generation; empty where the API sent no usable one.
     """
 
     region_id: int
     start: datetime
-    forecast_gco2_per_kwh: float
+    carbon_intensity_gco2_per_kwh: float
     index: CarbonIndex | None
     percent_by_fuel: Mapping[Fuel, float] = field(default_factory=dict)
 
@@ -214,22 +214,32 @@ def _believed(rows: list[NationalIntensity], findings: Findings) -> list[Nationa
 
     The index goes with such a figure, for it may be the word for it.
     """
-    forecasts = {row.start: row.forecast_gco2_per_kwh for row in rows if row.forecast_gco2_per_kwh is not None}
-    actuals = {row.start: row.actual_gco2_per_kwh for row in rows if row.actual_gco2_per_kwh is not None}
+    forecasts = {
+        row.start: row.carbon_intensity_gco2_per_kwh for row in rows if row.carbon_intensity_gco2_per_kwh is not None
+    }
+    actuals = {
+        row.start: row.actual_carbon_intensity_gco2_per_kwh
+        for row in rows
+        if row.actual_carbon_intensity_gco2_per_kwh is not None
+    }
     believed = []
     for row in rows:
         forecast_is_wrong = _contradiction(forecasts, row.start, actuals)
         actual_is_wrong = _contradiction(actuals, row.start, forecasts)
         verdicts = [verdict for verdict in (forecast_is_wrong, actual_is_wrong) if verdict]
-        forecast = None if forecast_is_wrong else row.forecast_gco2_per_kwh
-        actual = None if actual_is_wrong else row.actual_gco2_per_kwh
+        forecast = None if forecast_is_wrong else row.carbon_intensity_gco2_per_kwh
+        actual = None if actual_is_wrong else row.actual_carbon_intensity_gco2_per_kwh
         if forecast is None and actual is None:
             findings.reject(verdicts[0], rfc3339(row.start))
             continue
         for verdict in verdicts:
             findings.note(verdict.kind, verdict.why, rfc3339(row.start))
         believed.append(
-            replace(row, forecast_gco2_per_kwh=forecast, actual_gco2_per_kwh=actual, index=None) if verdicts else row
+            replace(
+                row, carbon_intensity_gco2_per_kwh=forecast, actual_carbon_intensity_gco2_per_kwh=actual, index=None
+            )
+            if verdicts
+            else row
         )
     return believed
 

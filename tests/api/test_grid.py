@@ -6,7 +6,7 @@ import pytest
 
 from database.postgres import PostgresDatabase
 from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339
-from grid_world import NOW, carbon_gco2_per_kwh, store_grid
+from grid_world import NOW, carbon_intensity_gco2_per_kwh, store_grid
 from served import Client
 
 SLOT = half_hour_of(NOW)
@@ -24,7 +24,7 @@ def test_all_17_regions_now_with_their_mix_and_source(world: Client) -> None:
         "country": "England",
         "is_aggregate": False,
         "timestamp": "2026-11-22T08:00:00Z",
-        "carbon_intensity_gco2": carbon_gco2_per_kwh(13, 0),
+        "carbon_intensity_gco2": carbon_intensity_gco2_per_kwh(13, 0),
         "carbon_index": "moderate",
         "generation_mix": {"biomass": 5, "gas": 30, "imports": 5, "nuclear": 15, "solar": 5, "wind": 40},
         "data_source": "carbon_intensity_api",
@@ -44,7 +44,10 @@ def test_the_present_is_the_half_hour_that_contains_now_and_not_the_last_one_sto
 ) -> None:
     store_grid(postgres, NOW - timedelta(hours=5))
     (north, *_) = api.get("/api/v1/grid/regional").json()["regions"]
-    assert (north["timestamp"], north["carbon_intensity_gco2"]) == (rfc3339(SLOT), carbon_gco2_per_kwh(1, 10))
+    assert (north["timestamp"], north["carbon_intensity_gco2"]) == (
+        rfc3339(SLOT),
+        carbon_intensity_gco2_per_kwh(1, 10),
+    )
 
 
 def test_an_intensity_of_zero_is_zero(api: Client, postgres: PostgresDatabase) -> None:
@@ -76,7 +79,7 @@ def test_a_region_s_forecast_is_its_own(world: Client) -> None:
     document = world.get("/api/v1/grid/forecast?region_id=7").json()
     assert (document["region_id"], [signal["timestamp"] for signal in document["forecast"]]) == (7, SLOTS)
     assert [signal["carbon_intensity_forecast"] for signal in document["forecast"]] == [
-        carbon_gco2_per_kwh(7, ahead) for ahead in range(96)
+        carbon_intensity_gco2_per_kwh(7, ahead) for ahead in range(96)
     ]
 
 

@@ -23,7 +23,7 @@ from grid.half_hours import rfc3339
 from grid_world import (
     NOW,
     REGIONS,
-    carbon_gco2_per_kwh,
+    carbon_intensity_gco2_per_kwh,
     data_centre,
     store_data_centres,
     store_grid,
@@ -111,12 +111,12 @@ def test_another_moment_is_decided_on_the_forecast_from_there_on(planner: Client
     output = planned(planner, at=rfc3339(at))
     assert output["decision"]["start"] == rfc3339(at)
     option = output["data_centre_options"][0]
-    assert option["energy_profile"]["current_carbon_intensity_gco2"] == carbon_gco2_per_kwh(1, 10)
+    assert option["energy_profile"]["current_carbon_intensity_gco2"] == carbon_intensity_gco2_per_kwh(1, 10)
     assert option["energy_profile"]["regional_carbon_index"] == "very low"
     assert option["energy_profile"]["wholesale_price_gbp_mwh"] == 80
     assert option["energy_profile"]["generation_mix"]["wind_pct"] is None
     run = option["estimates"]["run_now"]
-    first, second, third = (carbon_gco2_per_kwh(1, ahead) for ahead in (10, 11, 12))
+    first, second, third = (carbon_intensity_gco2_per_kwh(1, ahead) for ahead in (10, 11, 12))
     assert run["carbon_gco2"] == pytest.approx(0.96 * 1.2 * (first / 3 + second / 2 + third / 6))
 
 

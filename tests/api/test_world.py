@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from grid_world import carbon_gco2_per_kwh
+from grid_world import carbon_intensity_gco2_per_kwh
 from ontology.types import LINK_TYPES, OBJECT_TYPES
 from served import Client
 
@@ -39,7 +39,7 @@ def test_the_live_state_is_every_object_and_the_links_between_them(world: Client
         "id": "1~2026-11-22T08:00:00Z",
         "region_id": 1,
         "timestamp": "2026-11-22T08:00:00Z",
-        "carbon_intensity_forecast": carbon_gco2_per_kwh(1, 0),
+        "carbon_intensity_forecast": carbon_intensity_gco2_per_kwh(1, 0),
         "carbon_index": "moderate",
         "carbon_source": "carbon_intensity_api",
         "fetched_at": "2026-11-22T08:04:11Z",

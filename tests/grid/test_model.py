@@ -275,20 +275,22 @@ class TestAnchoredCarbon:
     @given(intensities, st.integers(1, 96))
     def test_continues_a_constant_as_a_constant(self, intensity: float, count: int) -> None:
         estimates = anchored_carbon(series([intensity] * count), following(SUNDAY_MORNING, 144))
-        assert {estimate.intensity_gco2_per_kwh for estimate in estimates.values()} == {round(intensity)}
+        assert {estimate.carbon_intensity_gco2_per_kwh for estimate in estimates.values()} == {round(intensity)}
 
     @given(st.lists(st.integers(0, 400), min_size=48, max_size=48))
     def test_repeats_a_day_that_repeated_itself(self, day: list[int]) -> None:
         known = series(day * 2)
         estimates = anchored_carbon(known, following(SUNDAY_MORNING + 2 * DAY, 48))
-        assert [estimate.intensity_gco2_per_kwh for estimate in estimates.values()] == day
+        assert [estimate.carbon_intensity_gco2_per_kwh for estimate in estimates.values()] == day
 
     def test_carries_on_a_forecast_cut_short_by_yesterday_and_the_present_difference(self) -> None:
         yesterday = [100 + 4 * n for n in range(48)]
         today_so_far = [gco2 + 50 for gco2 in yesterday[:29]]
         known = series(yesterday + today_so_far, SUNDAY_MORNING - DAY)
         rest = anchored_carbon(known, following(SUNDAY_MORNING, 48))
-        above_yesterday = [estimate.intensity_gco2_per_kwh - known[start - DAY] for start, estimate in rest.items()]
+        above_yesterday = [
+            estimate.carbon_intensity_gco2_per_kwh - known[start - DAY] for start, estimate in rest.items()
+        ]
         assert len(rest) == 48 - 29
         assert above_yesterday[0] == pytest.approx(48, abs=1)
         assert above_yesterday == sorted(above_yesterday, reverse=True)
@@ -298,13 +300,13 @@ class TestAnchoredCarbon:
         known = series([100, 110, 120, 130])
         gap = SUNDAY_MORNING + 2 * HALF_HOUR
         del known[gap]
-        assert anchored_carbon(known, [gap])[gap].intensity_gco2_per_kwh == pytest.approx(120, abs=2)
+        assert anchored_carbon(known, [gap])[gap].carbon_intensity_gco2_per_kwh == pytest.approx(120, abs=2)
 
     def test_keeps_a_region_at_zero_at_zero(self) -> None:
         estimates = anchored_carbon(series([0.0] * 29), following(SUNDAY_MORNING, 96))
-        assert {estimate.intensity_gco2_per_kwh for estimate in estimates.values()} == {0}
+        assert {estimate.carbon_intensity_gco2_per_kwh for estimate in estimates.values()} == {0}
 
     @given(somewhere(intensities))
     def test_is_never_negative(self, known: dict[datetime, float]) -> None:
         for estimate in anchored_carbon(known, following(SUNDAY_MORNING, 96)).values():
-            assert estimate.intensity_gco2_per_kwh >= 0
+            assert estimate.carbon_intensity_gco2_per_kwh >= 0

@@ -41,7 +41,11 @@ def test_the_figures_of_a_half_hour_are_one_row_that_says_where_each_came_from()
     )
     (row,) = fetched_rows(fetched, fetched_at=NOW).national
     assert (row.timestamp, row.settlement_period) == (SLOT, 17)
-    assert (row.carbon_intensity_forecast, row.carbon_intensity_actual, row.carbon_index) == (0, 3, "moderate")
+    assert (row.carbon_intensity_gco2_per_kwh, row.actual_carbon_intensity_gco2_per_kwh, row.carbon_index) == (
+        0,
+        3,
+        "moderate",
+    )
     assert (row.demand_mw, row.grid_stress_score, row.wholesale_price_gbp_mwh) == (30_500, 0.5, -12.5)
     assert (row.carbon_source, row.demand_source, row.price_source) == ("carbon_intensity_api", "elexon", "elexon")
     assert {row.carbon_fetched_at, row.demand_fetched_at, row.price_fetched_at} == {NOW}
@@ -50,7 +54,7 @@ def test_the_figures_of_a_half_hour_are_one_row_that_says_where_each_came_from()
 def test_what_no_source_gave_stays_empty_in_fetched_rows() -> None:
     rows = fetched_rows(Fetched(prices=(MarketIndexPrice(SLOT, 80, 900),)), fetched_at=NOW)
     (row,) = rows.national
-    assert (row.carbon_source, row.carbon_intensity_forecast) == (None, None)
+    assert (row.carbon_source, row.carbon_intensity_gco2_per_kwh) == (None, None)
     assert (row.demand_source, row.demand_mw, row.grid_stress_score) == (None, None, None)
     assert (rows.regional, rows.national_mix) == ([], [])
 
@@ -91,10 +95,10 @@ def test_a_model_is_as_old_as_the_figures_it_rests_on() -> None:
     before = NOW - timedelta(days=3)
     rows = completed(
         known=Known(
-            carbon_gco2_per_kwh={SLOT: 200.0},
+            carbon_intensity_gco2_per_kwh={SLOT: 200.0},
             demand_mw={SLOT: 30_000.0},
             price_gbp_per_mwh={SLOT - HALF_HOUR: 80.0},
-            regional_gco2_per_kwh={13: {SLOT: 150.0}},
+            regional_carbon_intensity_gco2_per_kwh={13: {SLOT: 150.0}},
             carbon_fetched_at=before,
             demand_fetched_at=before + timedelta(hours=1),
             price_fetched_at=before + timedelta(hours=2),
@@ -118,7 +122,7 @@ def test_an_intensity_without_a_word_of_its_own_gets_the_word_for_its_number() -
 
 def test_a_regional_row_keeps_its_mix() -> None:
     (row,) = fetched_rows(Fetched(regional_carbon=(regional(13, SLOT, 0),)), fetched_at=NOW).regional
-    assert (row.region_id, row.carbon_intensity_forecast, row.carbon_source) == (13, 0, "carbon_intensity_api")
+    assert (row.region_id, row.carbon_intensity_gco2_per_kwh, row.carbon_source) == (13, 0, "carbon_intensity_api")
     assert row.mix == MIX
 
 
@@ -149,7 +153,7 @@ def test_a_horizon_that_was_cut_short_is_filled_by_a_model_that_joins_it() -> No
     rows = by_start(completed(Fetched(national_carbon=tuple(national(at, 142) for at in AHEAD[:29]))))
     assert {rows[at].carbon_source for at in AHEAD[:29]} == {SignalSource.CARBON_INTENSITY_API}
     assert {rows[at].carbon_source for at in AHEAD[29:]} == {SignalSource.MODELLED}
-    assert {rows[at].carbon_intensity_forecast for at in AHEAD[29:]} == {142}
+    assert {rows[at].carbon_intensity_gco2_per_kwh for at in AHEAD[29:]} == {142}
     assert {rows[at].carbon_fetched_at for at in AHEAD[29:]} == {NOW}
 
 
@@ -160,32 +164,32 @@ def test_a_region_that_is_missing_from_one_half_hour_gets_that_half_hour_modelle
         )
     )
     rows = [row for row in completed(fetched).regional if (row.region_id, row.timestamp) == (13, AHEAD[5])]
-    assert [(row.carbon_intensity_forecast, row.carbon_source, row.mix) for row in rows] == [
+    assert [(row.carbon_intensity_gco2_per_kwh, row.carbon_source, row.mix) for row in rows] == [
         (13, SignalSource.MODELLED, {})
     ]
 
 
 def test_known_real_figures_are_not_written_again_and_anchor_the_models() -> None:
     known = Known(
-        carbon_gco2_per_kwh=dict.fromkeys(AHEAD[:90], 77.0),
+        carbon_intensity_gco2_per_kwh=dict.fromkeys(AHEAD[:90], 77.0),
         demand_mw=dict.fromkeys(AHEAD[:90], 30_000.0),
         price_gbp_per_mwh={SLOT - HALF_HOUR: 91.0},
-        regional_gco2_per_kwh={region: dict.fromkeys(AHEAD, 50.0) for region in REGIONS},
+        regional_carbon_intensity_gco2_per_kwh={region: dict.fromkeys(AHEAD, 50.0) for region in REGIONS},
         has_recent_mix=True,
     )
     rows = completed(known=known)
     assert (rows.regional, rows.national_mix) == ([], [])
     assert [row.timestamp for row in rows.national if row.carbon_source is not None] == AHEAD[90:]
     assert [row.timestamp for row in rows.national if row.demand_source is not None] == AHEAD[90:]
-    assert {row.carbon_intensity_forecast for row in rows.national if row.carbon_source is not None} == {77}
+    assert {row.carbon_intensity_gco2_per_kwh for row in rows.national if row.carbon_source is not None} == {77}
     assert {row.price_source for row in rows.national} == {SignalSource.MODELLED}
 
 
 def test_a_fetched_figure_is_kept_beside_a_known_one() -> None:
     rows = by_start(
-        completed(Fetched(national_carbon=(national(SLOT, 200),)), Known(carbon_gco2_per_kwh={SLOT: 77.0}))
+        completed(Fetched(national_carbon=(national(SLOT, 200),)), Known(carbon_intensity_gco2_per_kwh={SLOT: 77.0}))
     )
-    assert rows[SLOT].carbon_intensity_forecast == 200
+    assert rows[SLOT].carbon_intensity_gco2_per_kwh == 200
 
 
 def test_the_national_mix_of_the_last_two_hours_stands_for_the_present() -> None:
@@ -226,7 +230,7 @@ def test_whatever_came_every_half_hour_has_a_figure_and_every_fetched_one_is_kep
     for at in AHEAD:
         row = rows.get(at, NationalRow(at, 1))
         for value, source, real, came in (
-            (row.carbon_intensity_forecast, row.carbon_source, (17, "carbon_intensity_api"), at in carbon),
+            (row.carbon_intensity_gco2_per_kwh, row.carbon_source, (17, "carbon_intensity_api"), at in carbon),
             (row.demand_mw, row.demand_source, (31_234, "elexon"), at in demand),
             (row.wholesale_price_gbp_mwh, row.price_source, (12.34, "elexon"), at in prices),
         ):
@@ -258,7 +262,7 @@ def test_demand_is_published_before_interpolated_before_modelled(
     stored = Known(
         demand_mw=dict.fromkeys(known, 34_000.0),
         interpolated_demand_mw=dict.fromkeys(curve_known - known, 35_000.0),
-        regional_gco2_per_kwh=REGIONS_KNOWN,
+        regional_carbon_intensity_gco2_per_kwh=REGIONS_KNOWN,
     )
     rows = by_start(completed(fetched, stored))
     for at in AHEAD:

@@ -18,7 +18,7 @@ FORECAST = timedelta(hours=48)
 REGIONS = tuple(range(1, 18))
 
 
-def carbon_gco2_per_kwh(region_id: int, half_hours_ahead: int) -> float:
+def carbon_intensity_gco2_per_kwh(region_id: int, half_hours_ahead: int) -> float:
     """The stored intensity of a region, `half_hours_ahead` of the first half-hour."""
     return 10.0 * region_id + half_hours_ahead
 
@@ -60,7 +60,7 @@ def store_grid(
         {
             "region_id": region,
             "timestamp": slot,
-            "carbon_intensity_forecast": carbon_gco2_per_kwh(region, ahead) + carbon_added,
+            "carbon_intensity_forecast": carbon_intensity_gco2_per_kwh(region, ahead) + carbon_added,
             "carbon_index": "moderate",
             "carbon_source": "carbon_intensity_api",
             "fetched_at": fetched_at,

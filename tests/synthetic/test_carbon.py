@@ -48,7 +48,7 @@ def test_every_mix_has_the_nine_fuels_and_sums_to_exactly_100_with_one_decimal(s
 def test_every_intensity_is_that_of_its_mix(start: datetime, seed: int) -> None:
     carbon = synthetic_carbon(start, seed)
     for figures in (carbon.national, *carbon.regions.values()):
-        assert figures.intensity_gco2_per_kwh == round(intensity_from_mix(figures.mix))
+        assert figures.carbon_intensity_gco2_per_kwh == round(intensity_from_mix(figures.mix))
 
 
 @given(half_hour_starts, seeds)
@@ -56,8 +56,8 @@ def test_a_country_and_the_nation_lie_between_their_members(start: datetime, see
     carbon = synthetic_carbon(start, seed)
     groups = [(carbon.regions[country], members) for country, members in AGGREGATE_MEMBERS.items()]
     for whole, members in [*groups, (carbon.national, range(1, 15))]:
-        parts = [carbon.regions[member].intensity_gco2_per_kwh for member in members]
-        assert min(parts) - 2 <= whole.intensity_gco2_per_kwh <= max(parts) + 2
+        parts = [carbon.regions[member].carbon_intensity_gco2_per_kwh for member in members]
+        assert min(parts) - 2 <= whole.carbon_intensity_gco2_per_kwh <= max(parts) + 2
         for fuel in Fuel:
             shares = [carbon.regions[member].mix[fuel] for member in members]
             assert min(shares) - 0.2 <= whole.mix[fuel] <= max(shares) + 0.2
@@ -75,14 +75,14 @@ def test_the_same_seed_gives_the_same_grid_and_another_seed_another(start: datet
 
 def test_moves_smoothly_and_all_the_time(fortnight: list[SyntheticCarbon]) -> None:
     for region_id in range(1, 18):
-        series = [carbon.regions[region_id].intensity_gco2_per_kwh for carbon in fortnight]
+        series = [carbon.regions[region_id].carbon_intensity_gco2_per_kwh for carbon in fortnight]
         assert max(abs(after - before) for before, after in pairwise(series)) <= 20
         assert len(set(series)) > 10
 
 
 def test_regions_keep_their_character(fortnight: list[SyntheticCarbon]) -> None:
     def intensities(region_id: int) -> list[int]:
-        return [carbon.regions[region_id].intensity_gco2_per_kwh for carbon in fortnight]
+        return [carbon.regions[region_id].carbon_intensity_gco2_per_kwh for carbon in fortnight]
 
     assert max(intensities(1)) <= 40
     assert min(intensities(7)) >= 230
@@ -96,7 +96,7 @@ def test_the_wind_changes_which_region_is_cleaner() -> None:
     # Otherwise the place to run would be the same always, and only the time would matter.
     start = datetime(2026, 1, 1, tzinfo=UTC)
     year = [synthetic_carbon(start + n * 31 * HALF_HOUR, seed=1) for n in range(300)]
-    cleaner = {c.regions[6].intensity_gco2_per_kwh < c.regions[14].intensity_gco2_per_kwh for c in year}
+    cleaner = {c.regions[6].carbon_intensity_gco2_per_kwh < c.regions[14].carbon_intensity_gco2_per_kwh for c in year}
     assert cleaner == {True, False}
 
 

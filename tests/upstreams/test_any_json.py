@@ -129,13 +129,13 @@ def assert_sound(row: HalfHourRow) -> None:
     assert is_half_hour(row.start)
     assert row.start.tzinfo is UTC
     if isinstance(row, NationalIntensity):
-        figures = [row.forecast_gco2_per_kwh, row.actual_gco2_per_kwh]
+        figures = [row.carbon_intensity_gco2_per_kwh, row.actual_carbon_intensity_gco2_per_kwh]
         assert any(figure is not None for figure in figures)
         assert all(figure is None or is_number(figure, 0, 1_000) for figure in figures)
         assert row.index is None or isinstance(row.index, CarbonIndex)
     elif isinstance(row, RegionalIntensity):
         assert row.region_id in range(1, 18)
-        assert is_number(row.forecast_gco2_per_kwh, 0, 1_000)
+        assert is_number(row.carbon_intensity_gco2_per_kwh, 0, 1_000)
         assert row.index is None or isinstance(row.index, CarbonIndex)
         assert all(isinstance(fuel, Fuel) for fuel in row.percent_by_fuel)
         assert all(is_number(percent, 0, 100) for percent in row.percent_by_fuel.values())

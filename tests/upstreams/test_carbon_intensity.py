@@ -52,7 +52,7 @@ def test_the_last_24_hours_end_with_the_last_complete_half_hour() -> None:
         result = client.national_recent(NOW)
     assert upstream.seen[0].path == "/api/intensity/2026-11-22T08:01Z/pt24h"
     assert (result.rows[0].start, result.rows[-1].start) == (yesterday, SLOT - HALF_HOUR)
-    assert {row.actual_gco2_per_kwh for row in result.rows} == {139}
+    assert {row.actual_carbon_intensity_gco2_per_kwh for row in result.rows} == {139}
     assert result.problems == ()
 
 

@@ -65,7 +65,7 @@ def test_a_whole_forecast_has_96_rows_from_the_running_half_hour() -> None:
     result = national([national_row(start, 200 - n) for n, start in enumerate(each_half_hour(START, 96))], HORIZON)
     assert [row.start for row in result.rows] == each_half_hour(START, 96)
     assert result.rows[0] == NationalIntensity(START, 200, None, CarbonIndex.MODERATE)
-    assert result.rows[-1].forecast_gco2_per_kwh == 105
+    assert result.rows[-1].carbon_intensity_gco2_per_kwh == 105
     assert result.problems == ()
     assert result.fetched_at == NOW
     assert result.window == HORIZON
@@ -114,7 +114,7 @@ def test_a_national_zero_is_believed_only_beside_a_figure_that_is_low_too(
 ) -> None:
     result = national(four_rows(national_row(START + HALF_HOUR, forecast, actual=actual, index="very low")))
     row = result.rows[1]
-    assert (row.forecast_gco2_per_kwh, row.actual_gco2_per_kwh) == left
+    assert (row.carbon_intensity_gco2_per_kwh, row.actual_carbon_intensity_gco2_per_kwh) == left
     believed = left == (forecast, actual)
     assert row.index == (CarbonIndex.VERY_LOW if believed else None)
     assert kinds(result.problems) == ({} if believed else {ProblemKind.SPURIOUS_ZERO: 1})
@@ -132,7 +132,7 @@ def test_zeros_between_figures_that_are_not_low_cost_their_half_hours(zeros: int
 
 def test_zeros_that_are_reached_by_low_figures_are_figures() -> None:
     rows = [national_row(start, g) for start, g in zip(each_half_hour(START, 4), (40, 0, 0, 35), strict=True)]
-    assert [row.forecast_gco2_per_kwh for row in national(rows).rows] == [40, 0, 0, 35]
+    assert [row.carbon_intensity_gco2_per_kwh for row in national(rows).rows] == [40, 0, 0, 35]
 
 
 def test_an_answer_of_nothing_but_zeros_is_not_usable() -> None:
@@ -143,10 +143,10 @@ def test_an_answer_of_nothing_but_zeros_is_not_usable() -> None:
 def test_a_lone_glitch_is_left_out_unless_the_other_figure_bears_it_out() -> None:
     rows = [national_row(start, 140, actual=136) for start in each_half_hour(START, 4)]
     glitch = national([*rows[:2], national_row(START + 2 * HALF_HOUR, 28, actual=136), rows[3]])
-    assert [row.forecast_gco2_per_kwh for row in glitch.rows] == [140, 140, None, 140]
+    assert [row.carbon_intensity_gco2_per_kwh for row in glitch.rows] == [140, 140, None, 140]
     assert kinds(glitch.problems) == {ProblemKind.LONE_OUTLIER: 1}
     real = national([*rows[:2], national_row(START + 2 * HALF_HOUR, 28, actual=30), rows[3]])
-    assert [row.forecast_gco2_per_kwh for row in real.rows] == [140, 140, 28, 140]
+    assert [row.carbon_intensity_gco2_per_kwh for row in real.rows] == [140, 140, 28, 140]
 
 
 @given(
@@ -156,12 +156,12 @@ def test_a_lone_glitch_is_left_out_unless_the_other_figure_bears_it_out() -> Non
 )
 def test_figures_that_move_as_the_grid_does_are_all_believed(figures: list[int]) -> None:
     rows = [national_row(start, g) for start, g in zip(each_half_hour(START, 4), figures, strict=True)]
-    assert [row.forecast_gco2_per_kwh for row in national(rows).rows] == figures
+    assert [row.carbon_intensity_gco2_per_kwh for row in national(rows).rows] == figures
 
 
 def test_actuals_are_read_where_they_are_there() -> None:
     result = national(four_rows(national_row(START + HALF_HOUR, 142, actual=137)))
-    assert [row.actual_gco2_per_kwh for row in result.rows] == [None, 137, None, None]
+    assert [row.actual_carbon_intensity_gco2_per_kwh for row in result.rows] == [None, 137, None, None]
 
 
 def test_an_actual_without_a_forecast_is_kept() -> None:
@@ -172,8 +172,8 @@ def test_an_actual_without_a_forecast_is_kept() -> None:
 
 def test_a_bad_actual_does_not_cost_the_forecast() -> None:
     result = national(four_rows(national_row(START + HALF_HOUR, 142, actual=-3)))
-    assert result.rows[1].forecast_gco2_per_kwh == 142
-    assert result.rows[1].actual_gco2_per_kwh is None
+    assert result.rows[1].carbon_intensity_gco2_per_kwh == 142
+    assert result.rows[1].actual_carbon_intensity_gco2_per_kwh is None
     assert kinds(result.problems) == {ProblemKind.IMPLAUSIBLE: 1}
     assert result.rejected_rows == 0
 
@@ -259,7 +259,7 @@ def test_identical_duplicates_are_one_row() -> None:
 
 def test_of_conflicting_duplicates_the_later_wins_and_that_is_reported() -> None:
     result = national([*four_rows(national_row(START + HALF_HOUR, 142)), national_row(START + HALF_HOUR, 150)])
-    assert result.rows[1].forecast_gco2_per_kwh == 150
+    assert result.rows[1].carbon_intensity_gco2_per_kwh == 150
     assert kinds(result.problems) == {ProblemKind.CONFLICTING_ROWS: 1}
 
 
@@ -357,13 +357,13 @@ def one_region(changed: Json) -> FetchResult[RegionalIntensity]:
 
 def test_a_zero_that_its_mix_bears_out_is_kept() -> None:
     result = one_region(region(2, 0, WINDY_MIX, "very low"))
-    assert result.rows[1].forecast_gco2_per_kwh == 0
+    assert result.rows[1].carbon_intensity_gco2_per_kwh == 0
     assert result.rows[1].index is CarbonIndex.VERY_LOW
 
 
 def test_imports_count_towards_a_credible_zero() -> None:
     result = one_region(region(2, 0, {**WINDY_MIX, "wind": 40.4, "imports": 51.1, "hydro": 7.6, "gas": 0.9}))
-    assert result.rows[1].forecast_gco2_per_kwh == 0
+    assert result.rows[1].carbon_intensity_gco2_per_kwh == 0
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_a_missing_fuel_is_reported_and_not_made_zero() -> None:
 )
 def test_a_broken_mix_does_not_cost_the_intensity(generation_mix: object) -> None:
     result = one_region({**region(2), "generationmix": generation_mix})
-    assert result.rows[1].forecast_gco2_per_kwh == 142
+    assert result.rows[1].carbon_intensity_gco2_per_kwh == 142
     assert result.rows[1].percent_by_fuel == {}
     assert result.rejected_rows == 0
     assert result.problems
@@ -430,7 +430,7 @@ def test_a_broken_mix_does_not_cost_the_intensity(generation_mix: object) -> Non
 
 def test_conflicting_regions_within_a_period_keep_the_later() -> None:
     result = regional([period(START, [region(1, 50), region(2, 60), region(1, 55)])])
-    assert [(row.region_id, row.forecast_gco2_per_kwh) for row in result.rows] == [(1, 55), (2, 60)]
+    assert [(row.region_id, row.carbon_intensity_gco2_per_kwh) for row in result.rows] == [(1, 55), (2, 60)]
     assert kinds(result.problems)[ProblemKind.CONFLICTING_ROWS] == 1
 
 

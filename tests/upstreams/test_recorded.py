@@ -47,9 +47,9 @@ def test_the_97_row_forecast(recorded: Recordings) -> None:
     assert window.end - window.start == TWO_DAYS
     assert result.problems == ()
     assert [row.start for row in result.rows] == [utc(row["from"]) for row in sent]
-    assert [{"forecast": row.forecast_gco2_per_kwh, "actual": None, "index": row.index} for row in result.rows] == [
-        row["intensity"] for row in sent
-    ]
+    assert [
+        {"forecast": row.carbon_intensity_gco2_per_kwh, "actual": None, "index": row.index} for row in result.rows
+    ] == [row["intensity"] for row in sent]
 
 
 def test_national_rows_with_actuals(recorded: Recordings) -> None:
@@ -57,17 +57,21 @@ def test_national_rows_with_actuals(recorded: Recordings) -> None:
     sent = recorded.rows(path, "data")
     result = parse_national(recorded.document(path), all_of(sent), NOW)
     assert [
-        {"forecast": row.forecast_gco2_per_kwh, "actual": row.actual_gco2_per_kwh, "index": row.index}
+        {
+            "forecast": row.carbon_intensity_gco2_per_kwh,
+            "actual": row.actual_carbon_intensity_gco2_per_kwh,
+            "index": row.index,
+        }
         for row in result.rows
     ] == [row["intensity"] for row in sent]
-    assert all(row.actual_gco2_per_kwh for row in result.rows)
+    assert all(row.actual_carbon_intensity_gco2_per_kwh for row in result.rows)
 
 
 def test_the_last_complete_half_hour(recorded: Recordings) -> None:
     path = "carbon_intensity/intensity.json"
     (sent,) = recorded.rows(path, "data")
     (row,) = parse_national(recorded.document(path), all_of([sent]), NOW).rows
-    assert sent["intensity"] == {"forecast": row.forecast_gco2_per_kwh, "actual": None, "index": row.index}
+    assert sent["intensity"] == {"forecast": row.carbon_intensity_gco2_per_kwh, "actual": None, "index": row.index}
 
 
 @pytest.mark.parametrize(
@@ -94,7 +98,7 @@ def test_every_regional_figure_is_the_one_that_was_sent(
             if row is None:
                 assert region["regionid"] == 18 or region["intensity"]["forecast"] == 0
                 continue
-            assert row.forecast_gco2_per_kwh == region["intensity"]["forecast"]
+            assert row.carbon_intensity_gco2_per_kwh == region["intensity"]["forecast"]
             assert str(row.index) == region["intensity"]["index"]
             mix = {str(fuel): percent for fuel, percent in row.percent_by_fuel.items()}
             assert mix == {item["fuel"]: item["perc"] for item in region["generationmix"]}
@@ -113,7 +117,7 @@ def test_the_spurious_zeros_of_london_are_missing(recorded: Recordings) -> None:
 def test_the_real_zeros_of_scotland_are_kept(recorded: Recordings) -> None:
     path = "carbon_intensity/regional_intensity_fw24h_2_periods_2026.json"
     result = parse_regional(recorded.document(path), all_of(recorded.rows(path, "data")), NOW)
-    zeros = [row for row in result.rows if row.forecast_gco2_per_kwh == 0]
+    zeros = [row for row in result.rows if row.carbon_intensity_gco2_per_kwh == 0]
     assert {row.region_id for row in zeros} == {1, 2, 16}
     for row in zeros:
         clean = sum(row.percent_by_fuel[fuel] for fuel in ZERO_CARBON_FUELS)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from beckn.catalogue.grid_reading import GridContext, GridReading
+from beckn.catalogue.slot import Slot
 from beckn.protocol.objects import (
     COMPUTE,
     COMPUTE_SLOT,
@@ -51,7 +52,6 @@ from beckn.protocol.objects import (
 from beckn.protocol.values import decimal_text
 from decisions.scoring.context import DataCentre
 from decisions.scoring.objective import free_power_kw
-from grid.half_hours import HALF_HOUR
 from hardware import GPU_IT_POWER_KW
 from vocabulary import DataCentreStatus
 
@@ -108,42 +108,6 @@ def gbp_per_gpu_minute(wholesale_price_gbp_mwh: float, pue: float) -> float:
     return wholesale_price_gbp_mwh / 1000 * GPU_IT_POWER_KW * pue / 60
 
 
-@dataclass(frozen=True)
-class _Slot:
-    """The half-hour from `start` in one data centre."""
-
-    centre: DataCentre
-    start: datetime
-
-    @property
-    def end(self) -> datetime:
-        return self.start + HALF_HOUR
-
-    @property
-    def item_id(self) -> str:
-        return f"{self.centre.dc_id}:gpu-slot:{self.start:%Y%m%dT%H%MZ}"
-
-    @property
-    def fulfillment_id(self) -> str:
-        return f"ful:{self.centre.dc_id}:{self.start:%Y%m%dT%H%MZ}"
-
-    def fulfillment(self) -> Fulfillment:
-        place = Location(id=self.centre.dc_id)
-        stops = (
-            Stop(type="start", location=place, time=Time(timestamp=self.start)),
-            Stop(type="end", location=place, time=Time(timestamp=self.end)),
-        )
-        return Fulfillment(id=self.fulfillment_id, type=COMPUTE, tracking=False, stops=stops)
-
-    def quantity(self, now: datetime) -> ItemQuantity:
-        gpus = math.floor(free_power_kw(self.centre) / GPU_IT_POWER_KW)
-        to_come = self.end - max(self.start, now)
-        gpu_minutes = gpus * (to_come // _MICROSECOND) // _MICROSECONDS_PER_MINUTE
-        return ItemQuantity(
-            unitized=_ONE_GPU_MINUTE, available=Quantity(measure=Scalar(unit=GPU_MINUTE, value=str(gpu_minutes)))
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class _Offers:
     """What one catalogue's items have in common: which slots are offered where, and the grid in them."""
@@ -158,7 +122,7 @@ class _Offers:
             descriptor=Descriptor(name="Operator not stated" if operator == UNSTATED_OPERATOR else operator),
             categories=(_SLOT_CATEGORY,),
             fulfillments=tuple(
-                _Slot(centre, self.reading.start(ahead)).fulfillment()
+                _fulfillment(Slot(centre.dc_id, self.reading.start(ahead)))
                 for centre in centres
                 for ahead in self.slots[centre.dc_id]
             ),
@@ -171,7 +135,7 @@ class _Offers:
     def _items(self, centre: DataCentre) -> Iterator[Item]:
         facility, origin = _facility(centre), self.reading.origin_tags(centre.region_id)
         for ahead in self.slots[centre.dc_id]:
-            slot = _Slot(centre, self.reading.start(ahead))
+            slot = Slot(centre.dc_id, self.reading.start(ahead))
             groups = (self._grid_signals(centre.region_id, ahead), origin, facility)
             yield Item(
                 id=slot.item_id,
@@ -181,7 +145,7 @@ class _Offers:
                     short_desc=f"{slot.start:%Y-%m-%d %H:%M} to {slot.end:%H:%M} UTC",
                 ),
                 price=_price(self.reading.wholesale_price_gbp_mwh(ahead), centre.pue),
-                quantity=slot.quantity(self.reading.now),
+                quantity=_quantity(centre, slot, self.reading.now),
                 category_ids=(SLOT_CATEGORY_ID,),
                 location_ids=(centre.dc_id,),
                 fulfillment_ids=(slot.fulfillment_id,),
@@ -195,6 +159,24 @@ class _Offers:
         if place not in self._signals:
             self._signals[place] = self.reading.tags(region_id, ahead)
         return self._signals[place]
+
+
+def _fulfillment(slot: Slot) -> Fulfillment:
+    place = Location(id=slot.dc_id)
+    stops = (
+        Stop(type="start", location=place, time=Time(timestamp=slot.start)),
+        Stop(type="end", location=place, time=Time(timestamp=slot.end)),
+    )
+    return Fulfillment(id=slot.fulfillment_id, type=COMPUTE, tracking=False, stops=stops)
+
+
+def _quantity(centre: DataCentre, slot: Slot, now: datetime) -> ItemQuantity:
+    gpus = math.floor(free_power_kw(centre) / GPU_IT_POWER_KW)
+    to_come = slot.end - max(slot.start, now)
+    gpu_minutes = gpus * (to_come // _MICROSECOND) // _MICROSECONDS_PER_MINUTE
+    return ItemQuantity(
+        unitized=_ONE_GPU_MINUTE, available=Quantity(measure=Scalar(unit=GPU_MINUTE, value=str(gpu_minutes)))
+    )
 
 
 def _price(wholesale_price_gbp_mwh: float | None, pue: float) -> Price:

@@ -98,7 +98,7 @@ class GridReading:
 
     def _carbon_tags(self, region_id: int, ahead: int) -> dict[str, TagValue]:
         region = self._region(region_id)
-        intensity = _figure(self.signals.carbon_gco2_per_kwh[self.signals.row_of(region_id)], ahead)
+        intensity = _figure(self.signals.carbon_intensity_gco2_per_kwh[self.signals.row_of(region_id)], ahead)
         if region is None or intensity is None:
             return {}
         present = region.current_at(self.now) if ahead == 0 else None

@@ -37,6 +37,7 @@ from database.errors import DatabaseError, DataRefused
 from database.interface import Database, OrderBy, Where
 from decisions.scoring.context import DataCentre
 from decisions.scoring.feasibility import Constraint
+from grid.columns import CARBON_INTENSITY_COLUMN
 from grid.half_hours import HALF_HOUR, from_rfc3339, half_hour_of, rfc3339
 from grid.provenance import in_a_row
 from queueing.consumer import QueueThreads, Round
@@ -66,7 +67,7 @@ class UsedHalfHour:
     """The grid in one half-hour of a run; None is unknown."""
 
     start: datetime
-    carbon_gco2_per_kwh: float | None
+    carbon_intensity_gco2_per_kwh: float | None
     price_gbp_per_mwh: float | None
     carbon_source: str | None = None
     price_source: str | None = None
@@ -94,7 +95,7 @@ def used(order: StoredOrder, pue: float, half_hours: Iterable[UsedHalfHour]) -> 
         overlap = min(order.ends_at, slot + HALF_HOUR) - max(order.starts_at, slot)
         energy_kwh = site_kw * (overlap / timedelta(hours=1))
         grid = known.get(slot)
-        intensity = grid.carbon_gco2_per_kwh if grid else None
+        intensity = grid.carbon_intensity_gco2_per_kwh if grid else None
         price = grid.price_gbp_per_mwh if grid else None
         carbon = None if carbon is None or intensity is None else carbon + energy_kwh * intensity
         cost = None if cost is None or price is None else cost + energy_kwh * price / 1000
@@ -329,7 +330,7 @@ class Executor(QueueThreads):
         return [
             UsedHalfHour(
                 from_rfc3339(moment),
-                carbon_gco2_per_kwh=intensities.get(moment, {}).get("carbon_intensity_forecast"),
+                carbon_intensity_gco2_per_kwh=intensities.get(moment, {}).get(CARBON_INTENSITY_COLUMN),
                 price_gbp_per_mwh=prices.get(moment, {}).get("wholesale_price_gbp_mwh"),
                 carbon_source=intensities.get(moment, {}).get("carbon_source"),
                 price_source=prices.get(moment, {}).get("price_source"),

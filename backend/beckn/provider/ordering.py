@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID, uuid5
 
+from beckn.catalogue.slot import Slot
 from beckn.protocol.acknowledgement import ErrorCode, Refused
 from beckn.protocol.objects import CURRENCY, PaymentType
 from beckn.provider.messages_order import CancelledBy, FulfillmentStateCode, Order
@@ -21,7 +22,7 @@ from beckn.provider.order_book import Changing, OrderBook, OrderChange, Placing
 from beckn.provider.order_document import order_document
 from beckn.provider.quotes import amount_text, has_moved
 from beckn.provider.quoting import ITEM, QUANTITY, QUOTE, Quoting, centre_of, check_quantity, no_quote
-from beckn.provider.slots import FURTHEST_AHEAD, Slot, run_at
+from beckn.provider.slots import FURTHEST_AHEAD, run_at
 from beckn.provider.stored_orders import (
     WAITING,
     CancellationRecord,

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from beckn.catalogue.compute_offers import UNSTATED_OPERATOR, slot_offers
 from beckn.catalogue.grid_reading import GridContext
+from beckn.catalogue.slot import Slot
 from beckn.protocol.acknowledgement import ErrorCode, Refused
 from beckn.protocol.objects import Subscriber
 from beckn.provider.messages_order import QUOTE_TTL, Order, OrderDescriptor, OrderItem
@@ -18,7 +19,7 @@ from beckn.provider.order_document import initiated_order, quoted_order
 from beckn.provider.quotes import amount_text, has_moved, price_gbp, quote_id_of, quoted_lines
 from beckn.provider.requirements import wanted_by_order
 from beckn.provider.search import estimate_tags, price_per_gpu_minute
-from beckn.provider.slots import FURTHEST_AHEAD, Slot, SlotRun, first_moment, run_at
+from beckn.provider.slots import FURTHEST_AHEAD, SlotRun, first_moment, run_at
 from beckn.provider.stored_orders import QuoteTerms, StoredQuote
 from decisions.scoring.context import DataCentre, Task
 from decisions.scoring.feasibility import Constraint, Violation, latest_start

@@ -10,7 +10,6 @@ requirements need by `decisions/scoring/energy.py`, or what the buyer states whe
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import overload
 import numpy as np
 
 from beckn.catalogue.grid_reading import GridContext
+from beckn.catalogue.slot import Slot
 from beckn.provider.requirements import Wanted
 from decisions.scoring.context import DataCentre, Task
 from decisions.scoring.energy import ComputeLoad, compute_load
@@ -29,54 +29,16 @@ from decisions.scoring.objective import Sites, Terms, free_power_kw
 from decisions.scoring.runs import MICROSECOND
 from decisions.scoring.signals import line_up
 from decisions.scoring.suitability import suitability_score
-from grid.half_hours import UTC, half_hour_of, is_half_hour
-from printable import printable
+from grid.half_hours import half_hour_of
 from vocabulary import Policy
 
 FURTHEST_AHEAD = timedelta(days=7)
 """How far ahead a run may start: further than any forecast of the grid reaches."""
 
-_ITEM_ID = re.compile(r"(?P<dc_id>[A-Za-z0-9._:-]{1,64}):gpu-slot:(?P<start>[0-9]{8}T[0-9]{4}Z)")
-_COMPACT_TIME = "%Y%m%dT%H%MZ"
-
 # Rounding of floating point, far below the power of a GPU.
 POWER_TOLERANCE_KW = 1e-6
 
 _POLICY = Policy.BALANCED
-
-
-@dataclass(frozen=True)
-class Slot:
-    """The half-hour from `start` in one data centre."""
-
-    dc_id: str
-    start: datetime
-
-    @classmethod
-    def parse(cls, item_id: str) -> Slot:
-        """The slot of an item's id.
-
-        Raises:
-            ValueError: it is not the id of a slot.
-        """
-        match = _ITEM_ID.fullmatch(item_id)
-        if match is None:
-            raise ValueError(f"{printable(item_id)} is not the id of a slot, such as DC-001:gpu-slot:20260115T1300Z")
-        try:
-            start = datetime.strptime(match["start"], _COMPACT_TIME).replace(tzinfo=UTC)
-        except ValueError:
-            raise ValueError(f"{item_id} has no time in it, such as 20260115T1300Z") from None
-        if not is_half_hour(start):
-            raise ValueError(f"{item_id} does not start with a half-hour")
-        return cls(match["dc_id"], start)
-
-    @property
-    def item_id(self) -> str:
-        return f"{self.dc_id}:gpu-slot:{self.start.strftime(_COMPACT_TIME)}"
-
-    @property
-    def fulfillment_id(self) -> str:
-        return f"ful:{self.dc_id}:{self.start.strftime(_COMPACT_TIME)}"
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from database.interface import Database
 from decisions.scoring.context import Amount, HalfHourStart, SourceCounts, StressScore
 from decisions.scoring.runs import Floats
 from decisions.scoring.signals import GridSignals
+from grid.columns import ACTUAL_CARBON_INTENSITY_COLUMN, CARBON_INTENSITY_COLUMN
 from grid.half_hours import HALF_HOUR, half_hour_of
 
 
@@ -24,8 +25,8 @@ class _Stored(BaseModel):
 
 
 class NationalHistory(_Stored):
-    carbon_intensity_forecast: tuple[Amount | None, ...]
-    carbon_intensity_actual: tuple[Amount | None, ...]
+    carbon_intensity_gco2_per_kwh: tuple[Amount | None, ...] = Field(alias=CARBON_INTENSITY_COLUMN)
+    actual_carbon_intensity_gco2_per_kwh: tuple[Amount | None, ...] = Field(alias=ACTUAL_CARBON_INTENSITY_COLUMN)
     grid_stress_score: tuple[StressScore | None, ...]
     wholesale_price_gbp_mwh: tuple[float | None, ...]
     carbon_sources: SourceCounts
@@ -35,7 +36,7 @@ class NationalHistory(_Stored):
 
 class RegionalHistory(_Stored):
     region_id: int
-    carbon_intensity_forecast: tuple[Amount | None, ...]
+    carbon_intensity_gco2_per_kwh: tuple[Amount | None, ...] = Field(alias=CARBON_INTENSITY_COLUMN)
 
 
 class SignalHistory(_Stored):
@@ -53,12 +54,10 @@ class History:
     origin: datetime
     price_gbp_per_mwh: Floats
     grid_stress_score: Floats
-    national_forecast: Floats
-    """gCO2/kWh."""
-    national_actual: Floats
-    """gCO2/kWh."""
-    regional_forecast: Floats
-    """gCO2/kWh, shape (regions + 1, half-hours)."""
+    national_carbon_intensity_gco2_per_kwh: Floats
+    national_actual_carbon_intensity_gco2_per_kwh: Floats
+    carbon_intensity_gco2_per_kwh: Floats
+    """Shape (regions + 1, half-hours)."""
     rows: dict[int, int]
     """Row of each region_id."""
 
@@ -76,7 +75,7 @@ class History:
             origin=self.origin + first * HALF_HOUR,
             price_gbp_per_mwh=price,
             grid_stress_score=cut(self.grid_stress_score, first, len(price)),
-            carbon_gco2_per_kwh=carbon,
+            carbon_intensity_gco2_per_kwh=carbon,
             rows=self.rows,
         )
 
@@ -86,14 +85,16 @@ def history_of(stored: SignalHistory) -> History:
     national = stored.national
     regions = sorted(stored.regional, key=lambda region: region.region_id)
     unknown: tuple[float | None, ...] = (None,) * len(national.wholesale_price_gbp_mwh)
-    series = [*(region.carbon_intensity_forecast for region in regions), unknown]
+    series = [*(region.carbon_intensity_gco2_per_kwh for region in regions), unknown]
     return History(
         origin=stored.start,
         price_gbp_per_mwh=np.array(national.wholesale_price_gbp_mwh, dtype=np.float64),
         grid_stress_score=np.array(national.grid_stress_score, dtype=np.float64),
-        national_forecast=np.array(national.carbon_intensity_forecast, dtype=np.float64),
-        national_actual=np.array(national.carbon_intensity_actual, dtype=np.float64),
-        regional_forecast=np.array(series, dtype=np.float64),
+        national_carbon_intensity_gco2_per_kwh=np.array(national.carbon_intensity_gco2_per_kwh, dtype=np.float64),
+        national_actual_carbon_intensity_gco2_per_kwh=np.array(
+            national.actual_carbon_intensity_gco2_per_kwh, dtype=np.float64
+        ),
+        carbon_intensity_gco2_per_kwh=np.array(series, dtype=np.float64),
         rows={region.region_id: row for row, region in enumerate(regions)},
     )
 

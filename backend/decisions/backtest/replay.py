@@ -127,7 +127,7 @@ class _Stage:
     def views(self, moment: datetime) -> tuple[GridSignals, GridSignals, GridSignals]:
         """The grid from a moment on: as it could be known, as it was on the day before, and as it came."""
         first, price = self.history.position(moment), self.history.price_gbp_per_mwh
-        predicted_carbon = cut(self.history.regional_forecast, first, LOOK_AHEAD)
+        predicted_carbon = cut(self.history.carbon_intensity_gco2_per_kwh, first, LOOK_AHEAD)
         carbon = cut(self.realised_carbon, first, LOOK_AHEAD)
         return (
             self.history.signals(first, predicted_carbon, _last_known(price, first)),
@@ -172,9 +172,9 @@ def replay(
 def realised_carbon(history: History) -> Floats:
     """The estimate of what each region's intensity was, shape (regions + 1, half-hours)."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = history.national_actual / history.national_forecast
+        ratio = history.national_actual_carbon_intensity_gco2_per_kwh / history.national_carbon_intensity_gco2_per_kwh
     usable = np.isfinite(ratio) & (ratio > 0)
-    estimate: Floats = history.regional_forecast * np.where(usable, ratio, 1.0)
+    estimate: Floats = history.carbon_intensity_gco2_per_kwh * np.where(usable, ratio, 1.0)
     return estimate
 
 

@@ -184,7 +184,7 @@ class PieceOptions:
         terms = candidates.priced.terms
         cost_gbp = _sum_known(energy_kwh, signals.price_gbp_per_mwh) / KWH_PER_MWH
         stress_gbp = terms.stress_gbp_per_mwh * _sum_known(energy_kwh, signals.grid_stress_score**2) / KWH_PER_MWH
-        carbon_g = _sum_known(energy_kwh, signals.carbon_gco2_per_kwh[candidates.sites.rows[site]])
+        carbon_g = _sum_known(energy_kwh, signals.carbon_intensity_gco2_per_kwh[candidates.sites.rows[site]])
         energy_part, carbon_part = terms.weights.energy * cost_gbp, terms.gbp_per_g * carbon_g
         stress_part = terms.weights.grid_stress * stress_gbp
         # What is left of J; no work is done sooner than from now on, so less than 0 is rounding.
@@ -214,7 +214,9 @@ class PieceOptions:
         """Carbon, start, data centre: what breaks a tie of J for a single workload."""
         site = int(self.sites[row])
         energy_kwh = float(self.candidates.site_kw[site]) * used_us / HOUR_US
-        carbon_g = _sum_known(energy_kwh, self.signals.carbon_gco2_per_kwh[self.candidates.sites.rows[site]])
+        carbon_g = _sum_known(
+            energy_kwh, self.signals.carbon_intensity_gco2_per_kwh[self.candidates.sites.rows[site]]
+        )
         return float(self.scale.carbon_share(np.array(carbon_g))), int(np.flatnonzero(used_us)[0]), site
 
 
@@ -227,7 +229,7 @@ def available_time_us(evaluation: Evaluation) -> Integers:
     now_us = int(runs.starts_us[0])
     until_us = max(now_us, (until - runs.origin) // MICROSECOND)
     time_us = np.diff(np.clip(edges_us, now_us, until_us))
-    carbon = signals.carbon_gco2_per_kwh[sites.rows]
+    carbon = signals.carbon_intensity_gco2_per_kwh[sites.rows]
     allowed = signals.known[sites.rows] & ~(feasibility.not_active | feasibility.no_room)[:, None]
     if task.urgency is not Urgency.CRITICAL:
         allowed &= ~(signals.grid_stress_score > NO_RUN_STRESS)
@@ -330,7 +332,9 @@ def _rate_gbp_per_h(candidates: Candidates, signals: GridSignals) -> Floats:
     terms = candidates.priced.terms
     stress_gbp_per_mwh = terms.stress_gbp_per_mwh * signals.grid_stress_score**2
     national = terms.weights.energy * signals.price_gbp_per_mwh + terms.weights.grid_stress * stress_gbp_per_mwh
-    gbp_per_kwh = national / KWH_PER_MWH + terms.gbp_per_g * signals.carbon_gco2_per_kwh[candidates.sites.rows]
+    gbp_per_kwh = (
+        national / KWH_PER_MWH + terms.gbp_per_g * signals.carbon_intensity_gco2_per_kwh[candidates.sites.rows]
+    )
     rate: Floats = candidates.site_kw[:, None] * gbp_per_kwh
     return rate
 

@@ -166,7 +166,7 @@ def _workload(decision: Decision) -> Json:
 def _grid(decision: Decision) -> Json:
     now = decision.context.national.current_at(decision.context.as_of)
     return {
-        "national_carbon_gco2_per_kwh": _short(now.carbon_intensity_forecast if now else None),
+        "national_carbon_gco2_per_kwh": _short(now.carbon_intensity_gco2_per_kwh if now else None),
         "grid_stress_0_to_1": _short(now.grid_stress_score if now else None),
         "wholesale_price_gbp_mwh": _short(now.wholesale_price_gbp_mwh if now else None),
         "stale_or_missing_signals": sum(1 for state in decision.signal_states if state.warning),
@@ -185,7 +185,7 @@ def _row(option: Assessment, decision: Decision) -> list[object]:
         _short(run.carbon_gco2 if run else None),
         _short(run.objective_gbp if run else None),
         _short(option.site_energy_kwh),
-        _short(present.carbon_intensity_forecast if present else None),
+        _short(present.carbon_intensity_gco2_per_kwh if present else None),
         _short(centre.pue),
         _short(centre.current_load_percentage),
         _short(centre.flexibility_rating),

@@ -109,7 +109,7 @@ class _Surroundings:
         present = region.current_at(self._as_of) if region else None
         mix = self._mixes.get(centre.region_id)
         return output.EnergyProfile(
-            current_carbon_intensity_gco2=present.carbon_intensity_forecast if present else None,
+            current_carbon_intensity_gco2=present.carbon_intensity_gco2_per_kwh if present else None,
             regional_carbon_index=present.carbon_index if present else None,
             grid_stress_score=self.national.grid_stress_score if self.national else None,
             wholesale_price_gbp_mwh=self.national.wholesale_price_gbp_mwh if self.national else None,

@@ -13,6 +13,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from grid.columns import ACTUAL_CARBON_INTENSITY_COLUMN, CARBON_INTENSITY_COLUMN
 from grid.half_hours import as_utc, half_hour_of, is_half_hour
 from vocabulary import CarbonIndex, DataCentreStatus, Urgency, WorkloadStatus, WorkloadType
 
@@ -32,7 +33,9 @@ SourceCounts = dict[str, int]
 
 
 class _Fact(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", allow_inf_nan=False, validate_by_name=True, serialize_by_alias=True
+    )
 
 
 class Task(_Fact):
@@ -60,8 +63,8 @@ class NationalSignal(_Fact):
 
     timestamp: HalfHourStart
     settlement_period: int | None = None
-    carbon_intensity_forecast: Amount | None = None
-    carbon_intensity_actual: Amount | None = None
+    carbon_intensity_gco2_per_kwh: Amount | None = Field(default=None, alias=CARBON_INTENSITY_COLUMN)
+    actual_carbon_intensity_gco2_per_kwh: Amount | None = Field(default=None, alias=ACTUAL_CARBON_INTENSITY_COLUMN)
     carbon_index: CarbonIndex | None = None
     demand_mw: float | None = None
     grid_stress_score: StressScore | None = None
@@ -101,7 +104,7 @@ class NationalSignals(_Fact):
 
 class RegionalSignal(_Fact):
     timestamp: HalfHourStart
-    carbon_intensity_forecast: Amount | None = None
+    carbon_intensity_gco2_per_kwh: Amount | None = Field(default=None, alias=CARBON_INTENSITY_COLUMN)
     carbon_index: CarbonIndex | None = None
     carbon_source: str | None = None
     fetched_at: UtcDatetime | None = None

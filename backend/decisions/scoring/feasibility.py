@@ -125,7 +125,7 @@ class Feasibility:
             too_late=runs.starts_us > _since(runs.origin, last_start) if last_start else never,
             overdue=runs.ends_us > _since(runs.origin, deadline) if deadline else never,
             stressed=runs.touch(signals.grid_stress_score > NO_RUN_STRESS) if calm_only else never,
-            over_cap=nowhere if cap is None else runs.touch(signals.carbon_gco2_per_kwh > cap)[sites.rows],
+            over_cap=nowhere if cap is None else runs.touch(signals.carbon_intensity_gco2_per_kwh > cap)[sites.rows],
             over_price=nowhere if limit is None else candidates.cost_gbp() > limit + MONEY_TOLERANCE_GBP,
             no_room=candidates.load.it_power_kw > sites.free_kw,
             not_active=~sites.active,
@@ -193,7 +193,7 @@ class Feasibility:
         series = {
             "wholesale price": self.signals.price_gbp_per_mwh,
             "grid stress": self.signals.grid_stress_score,
-            f"carbon intensity of region {region_id}": self.signals.carbon_gco2_per_kwh[
+            f"carbon intensity of region {region_id}": self.signals.carbon_intensity_gco2_per_kwh[
                 self.signals.row_of(region_id)
             ],
         }
@@ -223,7 +223,7 @@ class Feasibility:
             yield Violation(Constraint.GRID_STRESS, stress, NO_RUN_STRESS, "0-1", message, start)
         if self.over_cap[site, run]:
             cap = task.carbon_cap_gco2
-            peak = float(self.signals.carbon_gco2_per_kwh[candidates.sites.rows[site], covered].max())
+            peak = float(self.signals.carbon_intensity_gco2_per_kwh[candidates.sites.rows[site], covered].max())
             message = f"carbon intensity reaches {peak:.4g} gCO2/kWh, above its cap of {cap:.4g}"
             yield Violation(Constraint.CARBON_CAP, peak, cap, "gCO2/kWh", message, start)
         if self.over_price[site, run]:

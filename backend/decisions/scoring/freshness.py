@@ -90,7 +90,7 @@ def signal_states(context: DecisionContext, signals: GridSignals, observed_at: d
             region.forecast.oldest_fetched_at if region else None, current.fetched_at if current else None
         )
         sources = region.forecast.carbon_sources if region else {}
-        series = signals.carbon_gco2_per_kwh[signals.row_of(region_id)]
+        series = signals.carbon_intensity_gco2_per_kwh[signals.row_of(region_id)]
         place = region.short_name if region else None
         states.append(_state(SignalName.CARBON_INTENSITY, region_id, sources, oldest, series, observed_at, place))
     return tuple(states)

@@ -163,7 +163,7 @@ class PricedRuns:
     @classmethod
     def of(cls, runs: Runs, signals: GridSignals, terms: Terms, urgency: Urgency) -> PricedRuns:
         adder_gbp_per_mwh = terms.stress_gbp_per_mwh * signals.grid_stress_score**2
-        rates = np.vstack((signals.price_gbp_per_mwh, adder_gbp_per_mwh, signals.carbon_gco2_per_kwh))
+        rates = np.vstack((signals.price_gbp_per_mwh, adder_gbp_per_mwh, signals.carbon_intensity_gco2_per_kwh))
         integrals = runs.integrals(rates)
         delay_gbp_per_h = terms.weights.delay * terms.delay_gbp_per_h[urgency]
         return cls(

@@ -26,7 +26,7 @@ class GridSignals:
     origin: datetime
     price_gbp_per_mwh: Floats
     grid_stress_score: Floats
-    carbon_gco2_per_kwh: Floats
+    carbon_intensity_gco2_per_kwh: Floats
     """Shape (regions + 1, half-hours)."""
     rows: dict[int, int]
     """Row of each region_id in the regional array."""
@@ -36,13 +36,13 @@ class GridSignals:
         return len(self.price_gbp_per_mwh)
 
     def row_of(self, region_id: int) -> int:
-        return self.rows.get(region_id, len(self.carbon_gco2_per_kwh) - 1)
+        return self.rows.get(region_id, len(self.carbon_intensity_gco2_per_kwh) - 1)
 
     @cached_property
     def known(self) -> Booleans:
         """Half-hours whose price, stress and regional intensity are all known, shape (regions + 1, n)."""
         national = ~(np.isnan(self.price_gbp_per_mwh) | np.isnan(self.grid_stress_score))
-        return national & ~np.isnan(self.carbon_gco2_per_kwh)
+        return national & ~np.isnan(self.carbon_intensity_gco2_per_kwh)
 
 
 def read_signals(context: DecisionContext) -> GridSignals:
@@ -95,7 +95,7 @@ def line_up(as_of: datetime, national: NationalSignals, regional: Sequence[Regio
         series = region.forecast.carbon_intensity_gco2_per_kwh
         carbon[row] = _aligned(origin, half_hours, region.forecast.start, series)
         present = region.current_at(as_of)
-        _fill_present(carbon[row], present.carbon_intensity_forecast if present else None)
+        _fill_present(carbon[row], present.carbon_intensity_gco2_per_kwh if present else None)
     rows = {region.region_id: row for row, region in enumerate(regions)}
     return GridSignals(origin, price, stress, carbon, rows)
 

@@ -21,15 +21,15 @@ class ReferenceSite:
 
     pue: float
     price_gbp_per_mwh: float
-    carbon_gco2_per_kwh: float
+    carbon_intensity_gco2_per_kwh: float
     grid_stress_score: float
 
 
 # PUE: large new sites reach 1.1 and the industry's mean has been 1.55 to 1.59 since 2020 (Uptime
 # Institute). Carbon: a combined-cycle gas plant emits 394 g/kWh (Carbon Intensity API methodology). Prices
 # are our choice: a windy night, a scarce evening.
-GOOD_SITE = ReferenceSite(pue=1.1, price_gbp_per_mwh=20, carbon_gco2_per_kwh=0, grid_stress_score=0)
-BAD_SITE = ReferenceSite(pue=1.6, price_gbp_per_mwh=150, carbon_gco2_per_kwh=400, grid_stress_score=1)
+GOOD_SITE = ReferenceSite(pue=1.1, price_gbp_per_mwh=20, carbon_intensity_gco2_per_kwh=0, grid_stress_score=0)
+BAD_SITE = ReferenceSite(pue=1.6, price_gbp_per_mwh=150, carbon_intensity_gco2_per_kwh=400, grid_stress_score=1)
 
 # u at the good reference is -4/3 and at the bad one 4/3, where the score is 90 and 10.
 REFERENCE_U = 4 / 3
@@ -55,7 +55,7 @@ class ReferenceScale:
     @classmethod
     def of(cls, load: ComputeLoad, terms: Terms) -> ReferenceScale:
         good_gbp, bad_gbp = _reference_gbp(load, terms, GOOD_SITE), _reference_gbp(load, terms, BAD_SITE)
-        return cls(good_gbp, bad_gbp, load.it_energy_kwh * BAD_SITE.pue * BAD_SITE.carbon_gco2_per_kwh)
+        return cls(good_gbp, bad_gbp, load.it_energy_kwh * BAD_SITE.pue * BAD_SITE.carbon_intensity_gco2_per_kwh)
 
     def position(self, objective_gbp: Floats) -> Floats:
         """Where J lies between the good reference (0) and the bad one (1), or beyond, to TIE_DECIMALS."""
@@ -87,7 +87,7 @@ def _reference_gbp(load: ComputeLoad, terms: Terms, site: ReferenceSite) -> floa
     weights = terms.weights
     gbp_per_kwh = (
         weights.energy * site.price_gbp_per_mwh / KWH_PER_MWH
-        + weights.carbon * terms.carbon_price_gbp_per_t * site.carbon_gco2_per_kwh / G_PER_T
+        + weights.carbon * terms.carbon_price_gbp_per_t * site.carbon_intensity_gco2_per_kwh / G_PER_T
         + weights.grid_stress * terms.stress_gbp_per_mwh * site.grid_stress_score**2 / KWH_PER_MWH
     )
     return load.it_energy_kwh * site.pue * gbp_per_kwh

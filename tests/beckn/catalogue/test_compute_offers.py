@@ -354,7 +354,7 @@ def expected(grid: GridContext, dc: DataCentre, slot: datetime, now: datetime) -
             figures["carbon-intensity-gco2-per-kwh"] = look_up(
                 region.forecast.start,
                 region.forecast.carbon_intensity_gco2_per_kwh,
-                signal.carbon_intensity_forecast if signal else None,
+                signal.carbon_intensity_gco2_per_kwh if signal else None,
             )
     return figures
 

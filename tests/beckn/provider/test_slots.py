@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from beckn.catalogue.grid_reading import GridContext
 from beckn.provider.requirements import Wanted
-from beckn.provider.slots import NO_BOOKINGS, Booking, Bookings, Slot, as_sold, possible_runs, run_at
+from beckn.provider.slots import NO_BOOKINGS, Booking, Bookings, as_sold, possible_runs, run_at
 from decision_contexts import NOON, centre, context_json, random_context, task
 from decisions.scoring.context import DataCentre, Task
 from decisions.scoring.decide import decide
@@ -29,20 +29,6 @@ def a_grid(**parts: object) -> GridContext:
 def a_wish(earliest: datetime = NOON, **facts: object) -> Wanted:
     wish = task(**{"deferral_window_mins": 180, "created_at": NOON.isoformat(), **facts})
     return Wanted(Task.model_validate(wish), earliest, ())
-
-
-def test_an_item_id_is_read_back() -> None:
-    slot = Slot("DC:1", NOON)
-    assert slot.item_id == "DC:1:gpu-slot:20261122T1200Z"
-    assert Slot.parse(slot.item_id) == slot
-
-
-@pytest.mark.parametrize(
-    "item_id", ["", "DC-001", "DC-001:gpu-slot:20261122T1215Z", "DC-001:gpu-slot:20261322T1200Z", ":gpu-slot:1"]
-)
-def test_what_is_no_slot_is_refused(item_id: str) -> None:
-    with pytest.raises(ValueError):
-        Slot.parse(item_id)
 
 
 @given(st.integers(0, 10**6))

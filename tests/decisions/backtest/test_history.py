@@ -8,7 +8,7 @@ import numpy as np
 
 from database.interface import Database, Where
 from decisions.backtest.history import cut, history_of, read_history
-from grid_world import NOW, carbon_gco2_per_kwh, data_centre, store_data_centres, store_grid
+from grid_world import NOW, carbon_intensity_gco2_per_kwh, data_centre, store_data_centres, store_grid
 
 HALF_HOUR = timedelta(minutes=30)
 FIRST = NOW.replace(minute=0, second=0)
@@ -23,15 +23,15 @@ def test_what_was_stored_is_read_by_half_hour_with_unknowns_in_their_place(datab
     assert stored.start == FIRST - HALF_HOUR
     assert stored.national.wholesale_price_gbp_mwh == (None, 80, 80, 80)
     assert stored.national.grid_stress_score == (None, 0.3, 0.3, 0.3)
-    assert stored.national.carbon_intensity_forecast == (None, 150, 150, 150)
-    assert stored.national.carbon_intensity_actual == (None, 140, None, None)
+    assert stored.national.carbon_intensity_gco2_per_kwh == (None, 150, 150, 150)
+    assert stored.national.actual_carbon_intensity_gco2_per_kwh == (None, 140, None, None)
     assert stored.national.price_sources == {"elexon": 3}
     assert [region.region_id for region in stored.regional] == [2, 5]
     history = history_of(stored)
     assert history.position(FIRST + HALF_HOUR) == 2
-    row = history.regional_forecast[history.rows[5]]
+    row = history.carbon_intensity_gco2_per_kwh[history.rows[5]]
     assert np.isnan(row[0])
-    assert row[1:].tolist() == [carbon_gco2_per_kwh(5, ahead) for ahead in range(3)]
+    assert row[1:].tolist() == [carbon_intensity_gco2_per_kwh(5, ahead) for ahead in range(3)]
 
 
 def test_a_history_ends_before_its_end(database: Database) -> None:

@@ -235,4 +235,4 @@ def test_what_a_replay_looks_at_is_within_what_it_reads() -> None:
     assert history.half_hours == SLOTS
     assert HISTORY_BEFORE == 7 * DAY
     assert LOOK_AHEAD * HALF_HOUR == 2 * DAY
-    assert np.isnan(history.regional_forecast[-1]).all()
+    assert np.isnan(history.carbon_intensity_gco2_per_kwh[-1]).all()

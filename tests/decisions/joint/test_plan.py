@@ -269,7 +269,7 @@ def keeps_all_constraints(plan: JointPlan, centres: Any, where: PlanInputs) -> N
         power_w = whole_watts((task.estimated_energy_kwh or 0) / hours)
         for half_hour in half_hours_of(one):
             position = (half_hour - where.signals.origin) // HALF_HOUR
-            intensity = where.signals.carbon_gco2_per_kwh[where.signals.row_of(centre.region_id), position]
+            intensity = where.signals.carbon_intensity_gco2_per_kwh[where.signals.row_of(centre.region_id), position]
             assert task.carbon_cap_gco2 is None or intensity <= task.carbon_cap_gco2
             stress = where.signals.grid_stress_score[position]
             assert stress <= NO_RUN_STRESS or task.urgency is Urgency.CRITICAL

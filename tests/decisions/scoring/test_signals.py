@@ -30,20 +30,20 @@ def test_half_hours_that_are_over_are_dropped() -> None:
 def test_a_series_that_begins_later_leaves_the_present_unknown() -> None:
     signals = read_signals(a_context(price=[1, 2], carbon={13: [5, 6]}, start=NOON + HALF_HOUR))
     assert known_or_none(signals.price_gbp_per_mwh) == [UNKNOWN, 1, 2]
-    assert known_or_none(signals.carbon_gco2_per_kwh[0]) == [UNKNOWN, 5, 6]
+    assert known_or_none(signals.carbon_intensity_gco2_per_kwh[0]) == [UNKNOWN, 5, 6]
 
 
 def test_series_of_different_lengths_share_the_longest_axis() -> None:
     signals = read_signals(a_context(price=[1], stress=[0.1, 0.2], carbon={13: [5, 6, 7], 14: []}))
     assert known_or_none(signals.price_gbp_per_mwh) == [1, UNKNOWN, UNKNOWN]
     assert known_or_none(signals.grid_stress_score) == [0.1, 0.2, UNKNOWN]
-    assert known_or_none(signals.carbon_gco2_per_kwh[signals.row_of(14)]) == [UNKNOWN] * 3
+    assert known_or_none(signals.carbon_intensity_gco2_per_kwh[signals.row_of(14)]) == [UNKNOWN] * 3
     assert signals.known[signals.row_of(13)].tolist() == [True, False, False]
 
 
 def test_a_region_without_a_signal_is_unknown_throughout() -> None:
     signals = read_signals(a_context())
-    assert known_or_none(signals.carbon_gco2_per_kwh[signals.row_of(2)]) == [UNKNOWN] * 6
+    assert known_or_none(signals.carbon_intensity_gco2_per_kwh[signals.row_of(2)]) == [UNKNOWN] * 6
 
 
 def test_no_forecast_at_all_is_one_unknown_half_hour() -> None:
@@ -63,7 +63,7 @@ def with_present(**present: Any) -> DecisionContext:
 def test_the_present_half_hour_is_taken_from_the_current_signal_where_the_series_lacks_it() -> None:
     signals = read_signals(with_present())
     assert known_or_none(signals.price_gbp_per_mwh) == [77, 2]
-    assert known_or_none(signals.carbon_gco2_per_kwh[0]) == [55, 6]
+    assert known_or_none(signals.carbon_intensity_gco2_per_kwh[0]) == [55, 6]
 
 
 def test_a_known_figure_of_the_series_is_kept_whatever_the_current_signal_says() -> None:
@@ -72,7 +72,7 @@ def test_a_known_figure_of_the_series_is_kept_whatever_the_current_signal_says()
     document["regional"][0]["current"] = {"timestamp": NOON.isoformat(), "carbon_intensity_forecast": 55}
     signals = read_signals(DecisionContext.model_validate(document))
     assert known_or_none(signals.price_gbp_per_mwh) == [1, 2]
-    assert known_or_none(signals.carbon_gco2_per_kwh[0]) == [5, 6]
+    assert known_or_none(signals.carbon_intensity_gco2_per_kwh[0]) == [5, 6]
 
 
 def test_a_current_signal_of_another_half_hour_is_not_the_present_one() -> None:

@@ -17,7 +17,7 @@ from decisions.publishing.schema import DecisionOutput
 from decisions.work.notifications import DecisionRecord
 from grid_world import (
     NOW,
-    carbon_gco2_per_kwh,
+    carbon_intensity_gco2_per_kwh,
     data_centre,
     store_data_centres,
     store_grid,
@@ -77,7 +77,7 @@ def test_the_newest_output_is_what_the_database_knows_best_option_first(database
     assert [option.dc_id for option in output.data_centre_options] == ["DC-001", "DC-002", "DC-003"]
     for number, option in enumerate(output.data_centre_options, start=1):
         profile = option.energy_profile
-        assert profile.current_carbon_intensity_gco2 == carbon_gco2_per_kwh(number, 0)
+        assert profile.current_carbon_intensity_gco2 == carbon_intensity_gco2_per_kwh(number, 0)
         assert (profile.wholesale_price_gbp_mwh, profile.grid_stress_score) == (80, 0.3)
         assert profile.generation_mix.wind_pct == 40
         assert (option.compute_profile.pue, option.compute_profile.current_load_percentage) == (1.2, 50)
