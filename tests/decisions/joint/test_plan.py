@@ -234,7 +234,7 @@ def test_pausing_never_costs_more_where_everything_keeps_to_half_hours(seed: int
 @pytest.fixture
 def too_large_to_be_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that how fast the machine solves the rest exactly changes no answer."""
-    for limit in ("joint_solver.FEW_VARIABLES", "joint_solver.MOST_VARIABLES", "joint_exact.MOST_VARIABLES"):
+    for limit in ("joint.solver.FEW_VARIABLES", "joint.solver.MOST_VARIABLES", "joint.milp.MOST_VARIABLES"):
         monkeypatch.setattr(f"decisions.{limit}", 0)
 
 
