@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
-sys.modules[__name__] = sys.modules["grid.half_hours"]
+sys.modules[__name__] = import_module("grid.half_hours")
