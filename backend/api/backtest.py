@@ -23,7 +23,7 @@ from decisions.backtest.replay import (
     WorkloadReplay,
     replay,
 )
-from decisions.publishing.output import tidy
+from decisions.publishing.schema import tidy
 from decisions.scoring.context import SourceCounts
 from decisions.scoring.run_totals import Totals
 from grid.half_hours import half_hour_of, rfc3339

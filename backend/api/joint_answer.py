@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from decisions.joint.plan import Comparison, JointPlan, LeftOutJob, PlacedJob, Preferred, SiteCapacity
 from decisions.joint.solver import Method
 from decisions.publishing import schema as output
-from decisions.publishing.output import published_breakdown, published_violation, tidy
+from decisions.publishing.schema import tidy
 from decisions.scoring.freshness import SignalState
 from decisions.scoring.run_totals import Totals
 from ontology.types import Moment
@@ -165,7 +165,7 @@ def _placed(placed: PlacedJob) -> JobAnswer:
         cost_gbp=tidy(outcome.cost_gbp),
         carbon_gco2=tidy(outcome.carbon_gco2),
         objective_gbp=tidy(parts.total_gbp),
-        score_breakdown=published_breakdown(parts),
+        score_breakdown=output.ScoreBreakdown.model_validate(parts),
         capacity_price_gbp=tidy(placed.capacity_price_gbp),
         wish=_wish(placed.wish) if placed.wish else None,
         violations=[],
@@ -189,7 +189,7 @@ def _left_out(job: LeftOutJob) -> JobAnswer:
         score_breakdown=None,
         capacity_price_gbp=None,
         wish=None,
-        violations=[published_violation(violation) for violation in job.violations],
+        violations=list(map(output.ConstraintViolation.model_validate, job.violations)),
         for_capacity=job.for_capacity,
     )
 

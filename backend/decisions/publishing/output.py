@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
 
 from decisions.publishing import schema as output
 from decisions.publishing.rationale import decision_rationale, option_rationale, origin_sentence
 from decisions.publishing.schema import DecisionOutput, Scorer
 from decisions.publishing.waiting import waiting_status
-from decisions.scoring.context import DataCentre, DecisionContext, GenerationMix, RegionalSignals, Task
+from decisions.scoring.context import DataCentre, DecisionContext, GenerationMix, RegionalSignals
 from decisions.scoring.decide import SCORER_VERSION, Assessment, Decision, RunEstimate
 from decisions.scoring.energy import EnergyBasis
-from decisions.scoring.explanation import BindingConstraint, CarbonPriceSwitch, CarbonPriceSwitches
-from decisions.scoring.feasibility import Violation
 from decisions.scoring.freshness import SignalState
-from decisions.scoring.objective import Parts
 from vocabulary import Fuel
 
 # A model's score further than this from the deterministic one is flagged.
@@ -71,7 +72,7 @@ def build_output(
     ]
     return DecisionOutput(
         data_centre_options=options,
-        task=_task(context.task),
+        task=output.PublishedTask.model_validate(context.task),
         decision=_summary(decision, [option for option, _ in ranked]),
         metadata=output.OutputMetadata(
             task_id=context.task.job_id,
@@ -88,11 +89,6 @@ def build_output(
             warnings=_warnings(decision),
         ),
     )
-
-
-def tidy(value: float) -> float:
-    """A computed figure to twelve significant digits, which is its accuracy, without a negative zero."""
-    return float(f"{value:.12g}") + 0.0
 
 
 class _Surroundings:
@@ -149,76 +145,42 @@ def _option(
     judged = judgement.score if judgement else None
     run = option.evaluated
     return output.DataCentreOption(
-        dc_id=centre.dc_id,
-        name=centre.name,
-        location_region=centre.location_region,
+        **_shared(centre, output.DataCentreOption),
         energy_profile=surroundings.energy_profile(centre),
         compute_profile=output.ComputeProfile(
-            pue=centre.pue,
-            total_capacity_teraflops=centre.total_capacity_teraflops,
-            current_load_percentage=centre.current_load_percentage,
-            flexibility_rating=centre.flexibility_rating,
-            available_for_task=option.has_room,
+            **_shared(centre, output.ComputeProfile), available_for_task=option.has_room
         ),
         suitability_score=score,
         deterministic_score=option.score,
         scores_disagree=judged is not None and abs(judged - option.score) > DISAGREEMENT_POINTS,
         rationale=(judgement.sentence if judgement else option_rationale(option))
         + origin_sentence(signal_states, {centre.region_id}),
-        constraint_violations=[published_violation(violation) for violation in option.violations],
-        objective_gbp=tidy(run.objective_gbp) if run else None,
-        score_breakdown=published_breakdown(run.parts) if run else None,
+        constraint_violations=option.violations,
+        objective_gbp=run.objective_gbp if run else None,
+        score_breakdown=run.parts if run else None,
         evaluated_start=run.start if run else None,
         estimates=_estimates(option),
-        binding_constraint=_binding(option.binding) if option.binding else None,
+        binding_constraint=option.binding,
     )
 
 
-def published_breakdown(parts: Parts) -> output.ScoreBreakdown:
-    """The parts of J in the words of the output, in pounds."""
-    return output.ScoreBreakdown(
-        energy_gbp=tidy(parts.energy_gbp),
-        carbon_gbp=tidy(parts.carbon_gbp),
-        grid_stress_gbp=tidy(parts.grid_stress_gbp),
-        delay_gbp=tidy(parts.delay_gbp),
-    )
+def _shared(centre: DataCentre, model: type[BaseModel]) -> dict[str, Any]:
+    """What a part of the output says of a data centre in the data centre's own words."""
+    return {name: getattr(centre, name) for name in _shared_names(model)}
+
+
+@cache
+def _shared_names(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(name for name in model.model_fields if name in DataCentre.model_fields)
 
 
 def _estimates(option: Assessment) -> output.Estimates:
     recommended = option.recommended
     return output.Estimates(
-        energy_kwh=tidy(option.site_energy_kwh),
-        run_now=_figures(option.run_now),
+        energy_kwh=option.site_energy_kwh,
+        run_now=option.run_now,
         recommended_start=recommended.start if recommended else None,
-        recommended=_figures(recommended),
-    )
-
-
-def _figures(run: RunEstimate | None) -> output.RunFigures | None:
-    if run is None:
-        return None
-    return output.RunFigures(carbon_gco2=tidy(run.carbon_gco2), cost_gbp=tidy(run.cost_gbp))
-
-
-def published_violation(violation: Violation) -> output.ConstraintViolation:
-    """A violation in the words of the output."""
-    return output.ConstraintViolation(
-        constraint=str(violation.constraint),
-        value=violation.value,
-        limit=violation.limit,
-        unit=violation.unit,
-        message=violation.message,
-        start=violation.start,
-    )
-
-
-def _binding(binding: BindingConstraint) -> output.BindingConstraint:
-    return output.BindingConstraint(
-        dc_id=binding.dc_id,
-        start=binding.start,
-        objective_gbp=tidy(binding.objective_gbp),
-        saving_gbp=tidy(binding.saving_gbp),
-        violations=[published_violation(violation) for violation in binding.violations],
+        recommended=recommended,
     )
 
 
@@ -230,65 +192,37 @@ def _mix_shares(mix: GenerationMix | None) -> output.MixShares:
         solar_pct=shares.get(Fuel.SOLAR),
         gas_pct=shares.get(Fuel.GAS),
         nuclear_pct=shares.get(Fuel.NUCLEAR),
-        other_pct=tidy(sum(others)) if shares else None,
-    )
-
-
-def _task(task: Task) -> output.PublishedTask:
-    return output.PublishedTask(
-        job_id=task.job_id,
-        workload_type=task.workload_type,
-        urgency=task.urgency,
-        required_gpu_mins=task.required_gpu_mins,
-        carbon_cap_gco2=task.carbon_cap_gco2,
-        max_price_gbp=task.max_price_gbp,
-        deadline=task.deadline,
-        required_cpu_cores=task.required_cpu_cores,
-        required_memory_gb=task.required_memory_gb,
-        estimated_energy_kwh=task.estimated_energy_kwh,
-        deferral_window_mins=task.deferral_window_mins,
-        operator=task.operator,
-        host_dc_id=task.host_dc_id,
+        other_pct=sum(others) if shares else None,
     )
 
 
 def _summary(decision: Decision, ranked: list[Assessment]) -> output.DecisionSummary:
     """The answer is the first feasible option as published, which a model may have reordered."""
     placed = [(option, option.recommended) for option in ranked if option.recommended]
-    waiting = waiting_status(decision)
-    load = decision.load
-    workload = output.WorkloadEstimate(
-        it_power_kw=tidy(load.it_power_kw),
-        duration_minutes=tidy(load.duration / timedelta(minutes=1)),
-        it_energy_kwh=tidy(load.it_energy_kwh),
-        basis=str(load.basis),
-    )
-    signals = [_signal(state) for state in decision.signal_states]
     compared = {option.centre.region_id for option, _ in placed[:2]} or {each.centre.region_id for each in ranked}
     origin = origin_sentence(decision.signal_states, compared)
+    known = {
+        "workload": decision.load,
+        "latest_start": decision.latest_start,
+        "signals": decision.signal_states,
+    }
     if not placed:
-        return output.DecisionSummary(
-            rationale=(waiting.reason if waiting else "") + origin,
-            workload=workload,
-            latest_start=decision.latest_start,
-            waiting=output.Waiting(status=waiting.status, reason=waiting.reason) if waiting else None,
-            signals=signals,
-        )
+        waiting = waiting_status(decision)
+        reason = waiting.reason if waiting else ""
+        return output.DecisionSummary(**known, rationale=reason + origin, waiting=waiting)
     chosen, run = placed[0]
     ours = chosen is decision.chosen
     return output.DecisionSummary(
+        **known,
         dc_id=chosen.centre.dc_id,
         start=run.start,
         end=run.end,
-        objective_gbp=tidy(run.objective_gbp),
+        objective_gbp=run.objective_gbp,
         rationale=decision_rationale(placed) + origin,
-        workload=workload,
-        latest_start=decision.latest_start,
         least_objective_dc_id=decision.chosen.centre.dc_id if decision.chosen else None,
         runner_up=_runner_up(run, *placed[1]) if len(placed) > 1 else None,
-        binding_constraint=_binding(decision.binding) if ours and decision.binding else None,
-        carbon_price_switches=_switches(decision.carbon_price_switches) if ours else None,
-        signals=signals,
+        binding_constraint=decision.binding if ours else None,
+        carbon_price_switches=decision.carbon_price_switches if ours else None,
     )
 
 
@@ -296,33 +230,8 @@ def _runner_up(answer: RunEstimate, option: Assessment, run: RunEstimate) -> out
     return output.RunnerUp(
         dc_id=option.centre.dc_id,
         start=run.start,
-        objective_gbp=tidy(run.objective_gbp),
-        margin_gbp=tidy(run.objective_gbp - answer.objective_gbp),
-    )
-
-
-def _switches(switches: CarbonPriceSwitches) -> output.CarbonPriceSwitches:
-    return output.CarbonPriceSwitches(above=_switch(switches.above), below=_switch(switches.below))
-
-
-def _switch(switch: CarbonPriceSwitch | None) -> output.CarbonPriceSwitch | None:
-    if switch is None:
-        return None
-    return output.CarbonPriceSwitch(
-        carbon_price_gbp_per_t=tidy(switch.carbon_price_gbp_per_t), dc_id=switch.dc_id, start=switch.start
-    )
-
-
-def _signal(state: SignalState) -> output.SignalProvenance:
-    return output.SignalProvenance(
-        signal=str(state.signal),
-        region_id=state.region_id,
-        sources=dict(state.sources),
-        oldest_fetched_at=state.fetched_at,
-        age_minutes=tidy(state.age / timedelta(minutes=1)) if state.age is not None else None,
-        freshness=str(state.freshness),
-        known_half_hours=state.known_half_hours,
-        unknown_half_hours=state.unknown_half_hours,
+        objective_gbp=run.objective_gbp,
+        margin_gbp=run.objective_gbp - answer.objective_gbp,
     )
 
 

@@ -1,8 +1,8 @@
 """The published output: what agents, provider platforms and operators read of a decision.
 
 The reference's schema, kept exactly, with additions that a reader of the reference may ignore. OpenAPI is
-generated from these models. Energies are site energies unless a name says `it_`; times are UTC; unknown is
-null, never zero.
+generated from these models. They take what the scorer found by its attributes. Energies are site energies
+unless a name says `it_`; times are UTC; unknown is null, never zero.
 """
 
 from __future__ import annotations
@@ -10,11 +10,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from vocabulary import CarbonIndex, Policy, StrEnum, Urgency, WorkloadStatus, WorkloadType
 
 Score = Annotated[float, Field(ge=0, le=100)]
+
+
+def tidy(value: float) -> float:
+    """A computed figure to twelve significant digits, which is its accuracy, without a negative zero."""
+    return float(f"{value:.12g}") + 0.0
+
+
+Figure = Annotated[float, AfterValidator(tidy)]
+"""A computed figure."""
 
 
 class Scorer(StrEnum):
@@ -26,7 +35,12 @@ class Scorer(StrEnum):
 
 class _Published(BaseModel):
     model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True, protected_namespaces=()
+        frozen=True,
+        extra="forbid",
+        from_attributes=True,
+        validate_by_name=True,
+        serialize_by_alias=True,
+        protected_namespaces=(),
     )
 
 
@@ -37,7 +51,7 @@ class MixShares(_Published):
     solar_pct: float | None = Field(description="Solar, %.", examples=[4.0])
     gas_pct: float | None = Field(description="Gas, %.", examples=[40.1])
     nuclear_pct: float | None = Field(description="Nuclear, %.", examples=[12.5])
-    other_pct: float | None = Field(
+    other_pct: Figure | None = Field(
         description="Everything else: biomass, coal, hydro, imports and other, %.", examples=[12.2]
     )
 
@@ -122,23 +136,23 @@ class ConstraintViolation(_Published):
 class ScoreBreakdown(_Published):
     """The parts of J, weighted by the policy; their sum is `objective_gbp`."""
 
-    energy_gbp: float = Field(description="Electricity at the wholesale price, £.", examples=[0.8897])
-    carbon_gbp: float = Field(description="Carbon at the carbon price, £.", examples=[0.1069])
-    grid_stress_gbp: float = Field(description="Declared adder for grid stress, £.", examples=[0.4677])
-    delay_gbp: float = Field(description="Price of waiting until the start, £.", examples=[0.3465])
+    energy_gbp: Figure = Field(description="Electricity at the wholesale price, £.", examples=[0.8897])
+    carbon_gbp: Figure = Field(description="Carbon at the carbon price, £.", examples=[0.1069])
+    grid_stress_gbp: Figure = Field(description="Declared adder for grid stress, £.", examples=[0.4677])
+    delay_gbp: Figure = Field(description="Price of waiting until the start, £.", examples=[0.3465])
 
 
 class RunFigures(_Published):
     """What a run would emit and cost: predictions from the forecast."""
 
-    carbon_gco2: float = Field(description="Emissions, gCO2.", examples=[1069.6])
-    cost_gbp: float = Field(description="Electricity at the wholesale price, £.", examples=[0.8897])
+    carbon_gco2: Figure = Field(description="Emissions, gCO2.", examples=[1069.6])
+    cost_gbp: Figure = Field(description="Electricity at the wholesale price, £.", examples=[0.8897])
 
 
 class Estimates(_Published):
     """The run now beside the recommended run, both at this data centre."""
 
-    energy_kwh: float = Field(description="Site energy of the run: IT energy x PUE, kWh.", examples=[23.3])
+    energy_kwh: Figure = Field(description="Site energy of the run: IT energy x PUE, kWh.", examples=[23.3])
     run_now: RunFigures | None = Field(description="Starting now; null where a signal of it is unknown.")
     recommended_start: datetime | None = Field(
         description="The best feasible start; null when there is none.", examples=["2026-11-22T15:00:00Z"]
@@ -151,8 +165,8 @@ class BindingConstraint(_Published):
 
     dc_id: str = Field(description="Where it would run.", examples=["DC-007"])
     start: datetime = Field(description="When it would start.", examples=["2026-11-22T21:30:00Z"])
-    objective_gbp: float = Field(description="Its J, £.", examples=[1.589])
-    saving_gbp: float = Field(description="How much less that is than the answer's J, £.", examples=[0.222])
+    objective_gbp: Figure = Field(description="Its J, £.", examples=[1.589])
+    saving_gbp: Figure = Field(description="How much less that is than the answer's J, £.", examples=[0.222])
     violations: list[ConstraintViolation] = Field(description="What it breaks.")
 
 
@@ -182,7 +196,7 @@ class DataCentreOption(_Published):
     constraint_violations: list[ConstraintViolation] = Field(
         description="What makes it infeasible, at the start that breaks least; empty when feasible."
     )
-    objective_gbp: float | None = Field(
+    objective_gbp: Figure | None = Field(
         description="J at `evaluated_start`, £; null when the forecast does not cover any run.",
         examples=[1.811],
     )
@@ -223,9 +237,9 @@ class PublishedTask(_Published):
 class WorkloadEstimate(_Published):
     """The workload as the grid sees it."""
 
-    it_power_kw: float = Field(description="IT power while it runs, kW.", examples=[7.68])
-    duration_minutes: float = Field(description="How long it runs, minutes.", examples=[150])
-    it_energy_kwh: float = Field(description="IT energy, kWh.", examples=[19.2])
+    it_power_kw: Figure = Field(description="IT power while it runs, kW.", examples=[7.68])
+    duration_minutes: Figure = Field(description="How long it runs, minutes.", examples=[150])
+    it_energy_kwh: Figure = Field(description="IT energy, kWh.", examples=[19.2])
     basis: str = Field(
         description="`stated` by the workload, `modelled` from its requirements, or `assumed` because it "
         "states none.",
@@ -238,14 +252,14 @@ class RunnerUp(_Published):
 
     dc_id: str = Field(description="Data centre.", examples=["DC-004"])
     start: datetime = Field(description="Its best start.", examples=["2026-11-22T15:00:00Z"])
-    objective_gbp: float = Field(description="Its J, £.", examples=[1.93])
-    margin_gbp: float = Field(description="How much more that is than the answer's J, £.", examples=[0.119])
+    objective_gbp: Figure = Field(description="Its J, £.", examples=[1.93])
+    margin_gbp: Figure = Field(description="How much more that is than the answer's J, £.", examples=[0.119])
 
 
 class CarbonPriceSwitch(_Published):
     """A carbon price at which another place or start becomes the answer."""
 
-    carbon_price_gbp_per_t: float = Field(description="£/tCO2.", examples=[278.6])
+    carbon_price_gbp_per_t: Figure = Field(description="£/tCO2.", examples=[278.6])
     dc_id: str = Field(description="The data centre of the other answer.", examples=["DC-001"])
     start: datetime = Field(description="Its start.", examples=["2026-11-22T14:30:00Z"])
 
@@ -274,7 +288,7 @@ class SignalProvenance(_Published):
         description="When its oldest figure was fetched; of modelled ones, the figures they are modelled on. Null "
         "where all are invented."
     )
-    age_minutes: float | None = Field(description="How old that is, minutes.", examples=[4.2])
+    age_minutes: Figure | None = Field(description="How old that is, minutes.", examples=[4.2])
     freshness: str = Field(
         description="`fresh`, `stale` (its real figures are more than two hours old), `invented` (none of it is "
         "real), `undated` or `missing`.",
@@ -294,7 +308,7 @@ class DecisionSummary(_Published):
         default=None, description="When it starts there.", examples=["2026-11-22T15:00:00Z"]
     )
     end: datetime | None = Field(default=None, description="When it ends there.", examples=["2026-11-22T17:30:00Z"])
-    objective_gbp: float | None = Field(default=None, description="J of the answer, £.", examples=[1.811])
+    objective_gbp: Figure | None = Field(default=None, description="J of the answer, £.", examples=[1.811])
     rationale: str = Field(description="The answer in a sentence.")
     workload: WorkloadEstimate
     latest_start: datetime | None = Field(

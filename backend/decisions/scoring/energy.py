@@ -65,6 +65,10 @@ class ComputeLoad:
     def duration_h(self) -> float:
         return self.duration / timedelta(hours=1)
 
+    @property
+    def duration_minutes(self) -> float:
+        return self.duration / timedelta(minutes=1)
+
 
 def compute_load(task: Task) -> ComputeLoad:
     """IT power, duration and IT energy of a workload.

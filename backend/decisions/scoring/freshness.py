@@ -39,7 +39,7 @@ class SignalState:
     region_id: int | None
     sources: Mapping[str, int]
     """How many half-hours came from each source."""
-    fetched_at: datetime | None
+    oldest_fetched_at: datetime | None
     """When the oldest of its figures, or of those they are modelled on, was fetched."""
     age: timedelta | None
     freshness: Freshness
@@ -48,6 +48,10 @@ class SignalState:
     """Unknown ones before the last known one."""
     place: str | None = None
     """Name of the region."""
+
+    @property
+    def age_minutes(self) -> float | None:
+        return None if self.age is None else self.age / timedelta(minutes=1)
 
     @property
     def title(self) -> str:

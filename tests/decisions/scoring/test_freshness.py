@@ -83,7 +83,7 @@ def series_of(sources: dict[str, int], **parts: Any) -> dict[str, SignalState]:
 
 def test_what_is_invented_has_no_age_and_says_so() -> None:
     carbon = series_of({"synthetic": 6})["carbon intensity of region 13"]
-    assert (carbon.freshness, carbon.age, carbon.fetched_at) == (Freshness.INVENTED, None, None)
+    assert (carbon.freshness, carbon.age, carbon.oldest_fetched_at) == (Freshness.INVENTED, None, None)
     assert carbon.warning == (
         "The carbon intensity of Region 13 (region 13) is invented (synthetic), with no real figure behind it."
     )
