@@ -6,22 +6,27 @@ from typing import Any
 
 import psycopg
 
+SCHEMAS = "('public', 'tenancy', 'tenant')"
+_THEIRS = f"(select oid from pg_namespace where nspname in {SCHEMAS})"
+
 STRUCTURE = {
     "columns": "select table_name, column_name, data_type, udt_name, is_nullable, column_default, is_identity, "
-    "is_generated, generation_expression from information_schema.columns where table_schema = 'public' order by 1, 2",
+    "is_generated, generation_expression from information_schema.columns "
+    f"where table_schema in {SCHEMAS} order by 1, 2",
     "constraints": "select conrelid::regclass::text, conname, convalidated, pg_get_constraintdef(oid) "
-    "from pg_constraint where connamespace = 'public'::regnamespace and contype <> 'n' order by 1, 2",
-    "indexes": "select indexname, indexdef from pg_indexes where schemaname = 'public' order by 1",
+    f"from pg_constraint where connamespace in {_THEIRS} and contype <> 'n' order by 1, 2",
+    "indexes": f"select indexname, indexdef from pg_indexes where schemaname in {SCHEMAS} order by 1",
     "triggers": "select tgrelid::regclass::text, tgname, tgenabled::text, pg_get_triggerdef(oid) from pg_trigger "
     "where not tgisinternal order by 1, 2",
     "functions": "select oid::regprocedure::text, pg_get_function_result(oid), pg_get_function_arguments(oid), "
     "prosrc, proconfig, provolatile::text, prosecdef, proacl::text from pg_proc "
-    "where pronamespace = 'public'::regnamespace order by 1",
-    "relations": "select relname, relkind::text, relacl::text, relrowsecurity, relforcerowsecurity, reloptions "
-    "from pg_class where relnamespace = 'public'::regnamespace order by 1",
-    "views": "select viewname, definition from pg_views where schemaname = 'public' order by 1",
+    f"where pronamespace in {_THEIRS} order by 1",
+    "relations": "select relname, relkind::text, relacl::text, relrowsecurity, relforcerowsecurity, reloptions, "
+    f"relpersistence::text from pg_class where relnamespace in {_THEIRS} order by 1",
+    "schemas": f"select nspname, nspacl::text from pg_namespace where nspname in {SCHEMAS} order by 1",
+    "views": f"select viewname, definition from pg_views where schemaname in {SCHEMAS} order by 1",
     "policies": "select tablename, policyname, permissive, roles::text, cmd, qual, with_check from pg_policies "
-    "where schemaname = 'public' order by 1, 2",
+    f"where schemaname in {SCHEMAS} order by 1, 2",
     "comments": "select objoid::regclass::text, description from pg_description "
     "where classoid = 'pg_class'::regclass and objsubid = 0 and objoid in "
     "(select oid from pg_class where relnamespace = 'public'::regnamespace) order by 1",

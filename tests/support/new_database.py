@@ -28,11 +28,11 @@ begin
     perform set_config('session_replication_role', 'replica', true);
     for tab in
         select c.oid from pg_class c
-        where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
+        where c.relnamespace in ('public'::regnamespace, 'tenancy'::regnamespace) and c.relkind = 'r'
             and c.relname not in ('regions', 'schema_version')
     loop
         execute format('select exists (select from %s)', tab) into filled;
-        if filled and tab in ('orchestration_decisions'::regclass, 'decision_grids'::regclass) then
+        if filled and exists (select from pg_trigger where tgrelid = tab and tgname = 'refuse_row_change') then
             execute format('alter table %s disable trigger refuse_row_change', tab);
             execute format('delete from %s', tab);
             execute format('alter table %s enable always trigger refuse_row_change', tab);

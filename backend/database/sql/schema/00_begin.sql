@@ -68,8 +68,10 @@ begin
 end
 $drop$;
 
--- Supabase has these roles already. Elsewhere they are made here when the installing role may; a database whose
--- owner may not create roles does without them and is reached as the owner.
+-- Supabase has the first three already. Elsewhere all are made here when the installing role may; a database whose owner
+-- may not create roles does without them, is reached as the owner, and takes no tenants. "pylon_tenant" is what a request
+-- of a tenant runs as: only call_as turns to it. "pylon_gate" and "pylon_worker" are what our processes log in as where
+-- there are tenants: they have no password until somebody gives them one.
 do $roles$
 declare
     wanted record;
@@ -79,7 +81,10 @@ begin
         from (values
             ('anon', 'nologin noinherit'),
             ('authenticated', 'nologin noinherit'),
-            ('service_role', 'nologin noinherit bypassrls')
+            ('service_role', 'nologin noinherit bypassrls'),
+            ('pylon_tenant', 'nologin noinherit'),
+            ('pylon_gate', 'login noinherit'),
+            ('pylon_worker', 'login')
         ) as roles (name, options)
     loop
         if not exists (select from pg_catalog.pg_roles where rolname = wanted.name) then
@@ -87,6 +92,29 @@ begin
                 execute format('create role %I %s', wanted.name, wanted.options);
             exception
                 when insufficient_privilege or duplicate_object or unique_violation then null;
+            end;
+        end if;
+    end loop;
+
+    for wanted in
+        select *
+        from (values
+            ('pylon_tenant', 'pylon_gate'),
+            ('pylon_tenant', 'authenticator'),
+            ('service_role', 'pylon_worker')
+        ) as memberships (role, member)
+        where exists (select from pg_catalog.pg_roles r where r.rolname = memberships.role)
+            and exists (select from pg_catalog.pg_roles r where r.rolname = memberships.member)
+    loop
+        if not exists (
+            select from pg_catalog.pg_auth_members m
+            where m.roleid = wanted.role::regrole and m.member = wanted.member::regrole)
+        then
+            begin
+                execute format('grant %I to %I', wanted.role, wanted.member);
+            exception
+                -- internal_error: another database of this server is being installed at the same moment.
+                when insufficient_privilege or unique_violation or internal_error then null;
             end;
         end if;
     end loop;

@@ -1,0 +1,160 @@
+-- Tenants: who is acting, and the one door of their requests ---------------------------------------------------------
+--
+-- A request of a tenant runs as the role pylon_tenant with its claims in request.jwt.claims, both for its transaction
+-- alone, and sees what the policies (19_policies.sql) let it. The claims choose an operator; the table of memberships
+-- confirms it, so that a revocation holds at once.
+
+-- Whether this statement runs for a tenant.
+create or replace function tenancy.acts_as_tenant()
+returns boolean
+language sql
+stable
+as $$
+    select current_user = 'pylon_tenant'
+$$;
+
+-- The operator that the claims name, if their user belongs to it. None of these three takes an argument: with one it
+-- would answer about others.
+create or replace function tenancy.operator_id()
+returns text
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select m.operator_id
+    from (select nullif(current_setting('request.jwt.claims', true), '')::jsonb as document) as claims
+    join tenancy.memberships m
+        on m.user_id = claims.document ->> 'sub'
+        and m.operator_id = claims.document -> 'app_metadata' ->> 'operator_id'
+$$;
+
+-- The same where it may be written for: a claimed role can only lower the one that the membership gives.
+create or replace function tenancy.writes_for()
+returns text
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select m.operator_id
+    from (select nullif(current_setting('request.jwt.claims', true), '')::jsonb as document) as claims
+    join tenancy.memberships m
+        on m.user_id = claims.document ->> 'sub'
+        and m.operator_id = claims.document -> 'app_metadata' ->> 'operator_id'
+    where m.role in ('admin', 'member')
+        and coalesce(claims.document -> 'app_metadata' ->> 'role', m.role) in ('admin', 'member')
+$$;
+
+-- The same where its members, keys and directory entry may be changed.
+create or replace function tenancy.administers()
+returns text
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select m.operator_id
+    from (select nullif(current_setting('request.jwt.claims', true), '')::jsonb as document) as claims
+    join tenancy.memberships m
+        on m.user_id = claims.document ->> 'sub'
+        and m.operator_id = claims.document -> 'app_metadata' ->> 'operator_id'
+    where m.role = 'admin' and coalesce(claims.document -> 'app_metadata' ->> 'role', 'admin') = 'admin'
+$$;
+
+-- What is in the claims by this name, or null.
+create or replace function tenancy.claimed(p_name text)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> p_name
+$$;
+
+-- The operator whose administrator the caller is.
+--
+-- Raises 42501 where it is none.
+create or replace function tenancy.must_administer()
+returns text
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    administered constant text := tenancy.administers();
+begin
+    if administered is null then
+        raise exception 'only an administrator of the operator may do this' using errcode = 'insufficient_privilege';
+    end if;
+    return administered;
+end
+$$;
+
+-- Calls a function for the user that p_claims name: {"sub", "role": "authenticated", "app_metadata": {"operator_id",
+-- "role": optional, can only lower the membership's}, "request_id", "credential_id": optional, for the audit log}.
+-- p_arguments by name; a tenant's own version of a function (schema "tenant") comes before the public one. The answer is
+-- the function's. Works wherever the session's user may become pylon_tenant: SET ROLE looks at the session's user, and
+-- what runs as pylon_tenant may not call this again.
+--
+-- Raises 42501 where the user is no member of the operator or tenants may not call the function, 42883 where there is no
+-- such function or its arguments are others, 22023 where the claims are none.
+create or replace function public.call_as(p_claims jsonb, p_function text, p_arguments jsonb default '{}')
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    role_before constant text := current_setting('role');
+    claims_before constant text := current_setting('request.jwt.claims', true);
+    namespace text;
+    permitted boolean;
+    given text;
+    answer json;
+begin
+    if jsonb_typeof(p_claims) is distinct from 'object' or jsonb_typeof(p_arguments) is distinct from 'object'
+        or jsonb_typeof(p_claims -> 'sub') is distinct from 'string'
+        or jsonb_typeof(p_claims #> '{app_metadata,operator_id}') is distinct from 'string'
+    then
+        raise exception 'the claims need a sub and an app_metadata.operator_id' using errcode = 'invalid_parameter_value';
+    end if;
+    if p_claims ->> 'role' is distinct from 'authenticated' then
+        raise exception 'the claims are not those of a user' using errcode = 'insufficient_privilege';
+    end if;
+    select n.nspname, has_function_privilege('pylon_tenant', p.oid, 'execute')
+    into namespace, permitted
+    from pg_catalog.pg_proc p
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where p.proname = p_function and n.nspname in ('tenant', 'public')
+    order by n.nspname desc
+    limit 1;
+    if namespace is null then
+        raise exception 'there is no function %', p_function using errcode = 'undefined_function';
+    end if;
+    if not permitted then
+        raise exception 'tenants may not call %', p_function using errcode = 'insufficient_privilege';
+    end if;
+
+    perform set_config('request.jwt.claims', p_claims::text, true);
+    perform set_config('role', 'pylon_tenant', true);
+    if tenancy.operator_id() is null then
+        raise exception 'this principal is no member of that operator' using errcode = 'insufficient_privilege';
+    end if;
+
+    -- A scalar is a literal whose type the function's declaration gives; documents go as they are.
+    select string_agg(
+        case jsonb_typeof(argument.value)
+            when 'null' then format('%I => null', argument.key)
+            when 'object' then format('%I => ($1 -> %L)', argument.key, argument.key)
+            when 'array' then format('%I => ($1 -> %L)', argument.key, argument.key)
+            else format('%I => %L', argument.key, argument.value #>> '{}')
+        end, ', ')
+    into given
+    from jsonb_each(p_arguments) as argument;
+    execute format('select %I.%I(%s)', namespace, p_function, given) into answer using p_arguments;
+
+    perform set_config('role', role_before, true);
+    perform set_config('request.jwt.claims', coalesce(claims_before, ''), true);
+    return answer;
+end
+$$;

@@ -1,0 +1,125 @@
+-- Tenants: what each may see and change ------------------------------------------------------------------------------------
+--
+-- One policy for each table, command and role. The operator is asked for once a statement, "(select …)", and not once a row.
+-- pylon_tenant is granted what our functions need when they run as it; outside of them nobody is pylon_tenant. A policy for
+-- service_role serves those who are its members: to pass over policies is no privilege that members have.
+
+create or replace function tenancy.tables_of_tenants()
+returns table (name text, command text, visible text, written text)
+language sql
+immutable
+set search_path = ''
+as $$
+    values
+        -- The grid is everybody's.
+        ('regions', 'select', 'true', null),
+        ('grid_signals', 'select', 'true', null),
+        ('regional_grid_signals', 'select', 'true', null),
+        ('generation_mix', 'select', 'true', null),
+        ('pipeline_runs', 'select', 'true', null),
+        ('decision_grids', 'select', 'true', null),
+        -- A directory, and what is offered for hire: all read them, their owners write.
+        ('operators', 'select', 'true', null),
+        ('operators', 'update', 'operator_id = (select tenancy.administers())', 'operator_id = (select tenancy.administers())'),
+        ('data_centres', 'select', 'true', null),
+        ('data_centres', 'insert', null, 'operator = (select tenancy.writes_for())'),
+        ('data_centres', 'update', 'operator = (select tenancy.writes_for())', 'operator = (select tenancy.writes_for())'),
+        -- Each operator's own.
+        ('compute_workloads', 'select', 'operator = (select tenancy.operator_id())', null),
+        ('compute_workloads', 'insert', null, 'operator = (select tenancy.writes_for())'),
+        ('storage_assets', 'select', 'operator = (select tenancy.operator_id())', null),
+        ('storage_assets', 'insert', null, 'operator = (select tenancy.writes_for())'),
+        ('storage_assets', 'update', 'operator = (select tenancy.writes_for())', 'operator = (select tenancy.writes_for())'),
+        -- The platform's own agents are known to all.
+        ('agents', 'select', 'operator = (select tenancy.operator_id()) or operator = ''platform''', null)
+$$;
+
+-- Makes the policies and grants of tenants. At the end of these files, and again by the program where the roles were made
+-- later, by somebody who may.
+create or replace function tenancy.let_tenants_in()
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    -- What policies and our functions ask; of no use but to whoever is already a tenant or the service.
+    asked constant text[] := array['acts_as_tenant', 'operator_id', 'writes_for', 'administers', 'claimed'];
+    rule record;
+    routine record;
+    named text;
+begin
+    for routine in
+        select p.oid::regprocedure as signature, p.proname as name
+        from pg_catalog.pg_proc p
+        where p.pronamespace in ('tenancy'::regnamespace, 'tenant'::regnamespace)
+    loop
+        execute format('revoke all on function %s from public', routine.signature);
+        if routine.name = any (asked) and to_regrole('service_role') is not null then
+            execute format('grant execute on function %s to service_role', routine.signature);
+        end if;
+    end loop;
+    for rule in
+        select p.tablename, p.policyname
+        from pg_catalog.pg_policies p
+        where p.schemaname = 'public' and p.policyname in ('tenant_select', 'tenant_insert', 'tenant_update', 'service_all')
+            and p.tablename in ({relations})
+    loop
+        execute format('drop policy %I on public.%I', rule.policyname, rule.tablename);
+    end loop;
+    if to_regrole('service_role') is not null then
+        grant usage on schema tenancy to service_role;
+        for named in
+            select c.relname
+            from pg_catalog.pg_class c
+            where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and c.relname in ({relations})
+        loop
+            execute format(
+                'create policy service_all on public.%I for all to service_role using (true) with check (true)', named);
+        end loop;
+    end if;
+    if to_regrole('pylon_tenant') is null then
+        return;
+    end if;
+
+    revoke all on all tables in schema public from pylon_tenant;
+    revoke all on all functions in schema public from pylon_tenant;
+    grant usage on schema public, tenancy, tenant to pylon_tenant;
+    grant select on public.audited_decisions to pylon_tenant;
+    for rule in select * from tenancy.tables_of_tenants() loop
+        execute format(
+            'create policy %I on public.%I for %s to pylon_tenant%s%s', 'tenant_' || rule.command, rule.name, rule.command,
+            ' using (' || rule.visible || ')', ' with check (' || rule.written || ')');
+        execute format('grant %s on public.%I to pylon_tenant', rule.command, rule.name);
+    end loop;
+    for routine in
+        select p.oid::regprocedure as signature
+        from pg_catalog.pg_proc p
+        where p.pronamespace = 'tenant'::regnamespace
+            or (p.pronamespace = 'tenancy'::regnamespace and p.proname = any (asked))
+            or (p.pronamespace = 'public'::regnamespace and p.proname in (
+                'half_hour_of', 'source_rank', 'counted', 'national_forecast_series', 'regional_forecast_series',
+                'current_mix', 'grid_context', 'regional_overview', 'live_state', 'workload_with_decision',
+                'workload_detail', 'workloads_page', 'signal_history', 'decision_readiness'))
+    loop
+        execute format('grant execute on function %s to pylon_tenant', routine.signature);
+    end loop;
+
+    if to_regrole('pylon_gate') is null then
+        return;
+    end if;
+    grant usage on schema public, tenancy to pylon_gate;
+    for routine in
+        select p.oid::regprocedure as signature
+        from pg_catalog.pg_proc p
+        where p.pronamespace = 'public'::regnamespace
+            and p.proname in (
+                'call_as', 'tenancy_api_key', 'tenancy_key_used', 'tenancy_principal', 'tenancy_audit', 'tenancy_take',
+                'tenancy_hold', 'tenancy_let_go', 'tenancy_check')
+    loop
+        execute format('grant execute on function %s to pylon_gate', routine.signature);
+    end loop;
+end
+$$;
+
+select tenancy.let_tenants_in();
+
