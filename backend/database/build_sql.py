@@ -44,7 +44,9 @@ def statements(name: str) -> str:
         "fingerprint": fingerprint(),
         "migrations": "\n".join(map(_guarded, migrations())),
         "functions": _in_lines(f"'{line}'" for line in _lines(_FUNCTION.findall(text), " ", keep=True)),
-        "relations": _in_lines(_lines([f"'{made}'" for made in _RELATION.findall(_source("schema"))], ", ", keep=False)),
+        "relations": _in_lines(
+            _lines([f"'{made}'" for made in _RELATION.findall(_source("schema"))], ", ", keep=False)
+        ),
     }
     return re.sub(r"\{(" + "|".join(filled) + r")\}", lambda found: filled[found[1]], text)
 

@@ -35,7 +35,11 @@ set local pylon.functions =
     'beckn_leave beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox beckn_relay '
     'beckn_claim_inbox beckn_finish_inbox beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox '
     'beckn_settle_outbox beckn_prune beckn_store_quote beckn_place_order beckn_change_order beckn_claim_orders '
-    'beckn_overdue';
+    'beckn_overdue call_as tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member '
+    'tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
+    'tenancy_disable_service_account tenancy_principal tenancy_api_key tenancy_key_used tenancy_keys '
+    'tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits tenancy_set_limit tenancy_take '
+    'tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events tenancy_check';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -2832,6 +2836,1275 @@ as $$
                         and (i.recipient, i.sender) = (o.bpp_id, o.bap_id))))
 $$;
 
+-- Tenants: who is acting, and the one door of their requests ---------------------------------------------------------
+--
+-- A request of a tenant runs as the role pylon_tenant with its claims in request.jwt.claims, both for its transaction
+-- alone, and sees what the policies (19_policies.sql) let it. The claims choose an operator; the table of memberships
+-- confirms it, so that a revocation holds at once.
+
+-- Whether this statement runs for a tenant.
+create or replace function tenancy.acts_as_tenant()
+returns boolean
+language sql
+stable
+as $$
+    select current_user = 'pylon_tenant'
+$$;
+
+-- The operator that the claims name, if their user belongs to it. None of these three takes an argument: with one it
+-- would answer about others.
+create or replace function tenancy.operator_id()
+returns text
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select m.operator_id
+    from (select nullif(current_setting('request.jwt.claims', true), '')::jsonb as document) as claims
+    join tenancy.memberships m
+        on m.user_id = claims.document ->> 'sub'
+        and m.operator_id = claims.document -> 'app_metadata' ->> 'operator_id'
+$$;
+
+-- The same where it may be written for: a claimed role can only lower the one that the membership gives.
+create or replace function tenancy.writes_for()
+returns text
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select m.operator_id
+    from (select nullif(current_setting('request.jwt.claims', true), '')::jsonb as document) as claims
+    join tenancy.memberships m
+        on m.user_id = claims.document ->> 'sub'
+        and m.operator_id = claims.document -> 'app_metadata' ->> 'operator_id'
+    where m.role in ('admin', 'member')
+        and coalesce(claims.document -> 'app_metadata' ->> 'role', m.role) in ('admin', 'member')
+$$;
+
+-- The same where its members, keys and directory entry may be changed.
+create or replace function tenancy.administers()
+returns text
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select m.operator_id
+    from (select nullif(current_setting('request.jwt.claims', true), '')::jsonb as document) as claims
+    join tenancy.memberships m
+        on m.user_id = claims.document ->> 'sub'
+        and m.operator_id = claims.document -> 'app_metadata' ->> 'operator_id'
+    where m.role = 'admin' and coalesce(claims.document -> 'app_metadata' ->> 'role', 'admin') = 'admin'
+$$;
+
+-- What is in the claims by this name, or null.
+create or replace function tenancy.claimed(p_name text)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> p_name
+$$;
+
+-- The operator whose administrator the caller is.
+--
+-- Raises 42501 where it is none.
+create or replace function tenancy.must_administer()
+returns text
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    administered constant text := tenancy.administers();
+begin
+    if administered is null then
+        raise exception 'only an administrator of the operator may do this' using errcode = 'insufficient_privilege';
+    end if;
+    return administered;
+end
+$$;
+
+-- Calls a function for the user that p_claims name: {"sub", "role": "authenticated", "app_metadata": {"operator_id",
+-- "role": optional, can only lower the membership's}, "request_id", "credential_id": optional, for the audit log}.
+-- p_arguments by name; a tenant's own version of a function (schema "tenant") comes before the public one. The answer is
+-- the function's. Works wherever the session's user may become pylon_tenant: SET ROLE looks at the session's user, and
+-- what runs as pylon_tenant may not call this again.
+--
+-- Raises 42501 where the user is no member of the operator or tenants may not call the function, 42883 where there is no
+-- such function or its arguments are others, 22023 where the claims are none.
+create or replace function public.call_as(p_claims jsonb, p_function text, p_arguments jsonb default '{}')
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    role_before constant text := current_setting('role');
+    claims_before constant text := current_setting('request.jwt.claims', true);
+    namespace text;
+    permitted boolean;
+    given text;
+    answer json;
+begin
+    if jsonb_typeof(p_claims) is distinct from 'object' or jsonb_typeof(p_arguments) is distinct from 'object'
+        or jsonb_typeof(p_claims -> 'sub') is distinct from 'string'
+        or jsonb_typeof(p_claims #> '{app_metadata,operator_id}') is distinct from 'string'
+    then
+        raise exception 'the claims need a sub and an app_metadata.operator_id' using errcode = 'invalid_parameter_value';
+    end if;
+    if p_claims ->> 'role' is distinct from 'authenticated' then
+        raise exception 'the claims are not those of a user' using errcode = 'insufficient_privilege';
+    end if;
+    select n.nspname, has_function_privilege('pylon_tenant', p.oid, 'execute')
+    into namespace, permitted
+    from pg_catalog.pg_proc p
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where p.proname = p_function and n.nspname in ('tenant', 'public')
+    order by n.nspname desc
+    limit 1;
+    if namespace is null then
+        raise exception 'there is no function %', p_function using errcode = 'undefined_function';
+    end if;
+    if not permitted then
+        raise exception 'tenants may not call %', p_function using errcode = 'insufficient_privilege';
+    end if;
+
+    perform set_config('request.jwt.claims', p_claims::text, true);
+    perform set_config('role', 'pylon_tenant', true);
+    if tenancy.operator_id() is null then
+        raise exception 'this principal is no member of that operator' using errcode = 'insufficient_privilege';
+    end if;
+
+    -- A scalar is a literal whose type the function's declaration gives; documents go as they are.
+    select string_agg(
+        case jsonb_typeof(argument.value)
+            when 'null' then format('%I => null', argument.key)
+            when 'object' then format('%I => ($1 -> %L)', argument.key, argument.key)
+            when 'array' then format('%I => ($1 -> %L)', argument.key, argument.key)
+            else format('%I => %L', argument.key, argument.value #>> '{}')
+        end, ', ')
+    into given
+    from jsonb_each(p_arguments) as argument;
+    execute format('select %I.%I(%s)', namespace, p_function, given) into answer using p_arguments;
+
+    perform set_config('role', role_before, true);
+    perform set_config('request.jwt.claims', coalesce(claims_before, ''), true);
+    return answer;
+end
+$$;
+-- Tenants: operators, members, service accounts and keys ------------------------------------------------------------------
+--
+-- For those who look after an installation, and for finding out who is calling. The functions own_… further on are the same for
+-- an operator's own administrator. Each change leaves its event in the audit log, in the same transaction.
+
+create or replace function tenancy.note(p_operator text, p_by text, p_action text, p_object text, p_detail jsonb default '{}')
+returns void
+language sql
+set search_path = ''
+as $$
+    insert into tenancy.audit_events (operator_id, principal, credential_id, action, object, outcome, request_id, detail)
+    values (
+        p_operator, coalesce(tenancy.claimed('sub'), p_by), tenancy.claimed('credential_id'), p_action, p_object, 'allowed',
+        tenancy.claimed('request_id'), jsonb_strip_nulls(p_detail))
+$$;
+
+-- Whoever remembers a credential looks it up again. Says nothing: who listens may be anybody.
+create or replace function tenancy.access_changed()
+returns void
+language sql
+set search_path = ''
+as $$
+    select pg_notify('access_changed', '')
+$$;
+
+-- Whether there is such an operator. Two there always are, made when they are first needed: "local", which owns what names
+-- nobody, all there is while nothing is configured; and "platform", whoever runs this installation: its gateways' agents,
+-- and what strangers buy through it. A known one is held until the transaction ends, so that its members and keys, which
+-- are counted, change one after the other.
+create or replace function tenancy.held_operator(p_operator text)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.operators (operator_id, name)
+    select made.operator_id, made.name
+    from (values ('local', 'This installation'), ('platform', 'The platform')) as made (operator_id, name)
+    where made.operator_id = p_operator
+        and not exists (select from public.operators o where o.operator_id = p_operator)
+    on conflict (operator_id) do nothing;
+    perform from public.operators o where o.operator_id = p_operator for no key update;
+    return found;
+end
+$$;
+
+create or replace function public.tenancy_operators()
+returns json
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select coalesce(json_agg(json_build_object(
+        'operator_id', o.operator_id,
+        'name', o.name,
+        'operator_type', o.operator_type,
+        'country', o.country,
+        'members', (select count(*) from tenancy.memberships m where m.operator_id = o.operator_id),
+        'keys', (
+            select count(*) from tenancy.api_keys k
+            where k.operator_id = o.operator_id and k.revoked_at is null and k.expires_at > clock_timestamp()),
+        'created_at', o.created_at) order by o.operator_id), '[]')
+    from public.operators o
+$$;
+
+-- Makes an operator, or changes its entry: {operator_id, name, operator_type, country}; what is left out stays.
+create or replace function public.tenancy_set_operator(p_operator jsonb, p_by text default null)
+returns json
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    given constant public.operators := jsonb_populate_record(null::public.operators, p_operator);
+    stored public.operators;
+begin
+    insert into public.operators as o (operator_id, name, operator_type, country)
+    values (
+        given.operator_id, coalesce(given.name, given.operator_id), coalesce(given.operator_type, 'OTHER'),
+        coalesce(given.country, 'GB'))
+    on conflict (operator_id) do update set
+        name = coalesce(given.name, o.name),
+        operator_type = coalesce(given.operator_type, o.operator_type),
+        country = coalesce(given.country, o.country)
+    returning * into stored;
+    perform tenancy.note(stored.operator_id, p_by, 'operator.set', stored.operator_id, p_operator);
+    return to_json(stored);
+end
+$$;
+
+create or replace function public.tenancy_members(p_operator text)
+returns json
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select coalesce(json_agg(json_build_object(
+        'user_id', m.user_id, 'role', m.role, 'created_at', m.created_at, 'created_by', m.created_by, 'name', a.name)
+        order by m.user_id), '[]')
+    from tenancy.memberships m
+    left join tenancy.service_accounts a on m.user_id = 'svc:' || a.service_account_id
+    where m.operator_id = p_operator
+$$;
+
+-- Answers whether p_user_id is the only administrator that an operator has.
+create or replace function tenancy.is_last_administrator(p_operator text, p_user_id text)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+            select from tenancy.memberships m
+            where (m.operator_id, m.user_id, m.role) = (p_operator, p_user_id, 'admin'))
+        and not exists (
+            select from tenancy.memberships m
+            where m.operator_id = p_operator and m.role = 'admin' and m.user_id <> p_user_id)
+$$;
+
+-- Answers {"state": "set" | "unknown_operator" | "last_admin"}: an operator that has an administrator keeps one.
+create or replace function public.tenancy_set_member(p_operator text, p_user_id text, p_role text, p_by text default null)
+returns json
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if not tenancy.held_operator(p_operator) then
+        return json_build_object('state', 'unknown_operator');
+    end if;
+    -- A service account is one operator's.
+    if p_user_id like 'svc:%' and not exists (
+        select from tenancy.service_accounts a
+        where a.operator_id = p_operator and p_user_id = 'svc:' || a.service_account_id)
+    then
+        return json_build_object('state', 'unknown_account');
+    end if;
+    if p_role <> 'admin' and tenancy.is_last_administrator(p_operator, p_user_id) then
+        return json_build_object('state', 'last_admin');
+    end if;
+    insert into tenancy.memberships (user_id, operator_id, role, created_by)
+    values (p_user_id, p_operator, p_role, coalesce(tenancy.claimed('sub'), p_by))
+    on conflict (user_id, operator_id) do update set role = excluded.role;
+    perform tenancy.note(p_operator, p_by, 'member.set', p_user_id, jsonb_build_object('role', p_role));
+    perform tenancy.access_changed();
+    return json_build_object('state', 'set');
+end
+$$;
+
+-- Answers {"state": "removed" | "unknown" | "last_admin"}.
+create or replace function public.tenancy_remove_member(p_operator text, p_user_id text, p_by text default null)
+returns json
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform tenancy.held_operator(p_operator); -- or two administrators could each remove the other
+    if tenancy.is_last_administrator(p_operator, p_user_id) then
+        return json_build_object('state', 'last_admin');
+    end if;
+    delete from tenancy.memberships m where (m.operator_id, m.user_id) = (p_operator, p_user_id);
+    if not found then
+        return json_build_object('state', 'unknown');
+    end if;
+    perform tenancy.note(p_operator, p_by, 'member.remove', p_user_id);
+    perform tenancy.access_changed();
+    return json_build_object('state', 'removed');
+end
+$$;
+
+create or replace function public.tenancy_service_accounts(p_operator text)
+returns json
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select coalesce(json_agg(json_build_object(
+        'service_account_id', a.service_account_id, 'user_id', 'svc:' || a.service_account_id, 'name', a.name,
+        'role', m.role, 'created_by', a.created_by, 'created_at', a.created_at, 'disabled_at', a.disabled_at)
+        order by a.created_at, a.service_account_id), '[]')
+    from tenancy.service_accounts a
+    left join tenancy.memberships m
+        on m.operator_id = a.operator_id and m.user_id = 'svc:' || a.service_account_id
+    where a.operator_id = p_operator
+$$;
+
+-- Answers {"state": "created" | "unknown_operator", "service_account_id", "user_id"}.
+create or replace function public.tenancy_create_service_account(
+    p_operator text, p_name text, p_role text default 'member', p_by text default null)
+returns json
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    account_id uuid;
+begin
+    if not tenancy.held_operator(p_operator) then
+        return json_build_object('state', 'unknown_operator');
+    end if;
+    insert into tenancy.service_accounts (operator_id, name, created_by)
+    values (p_operator, p_name, coalesce(tenancy.claimed('sub'), p_by))
+    returning service_account_id into account_id;
+    insert into tenancy.memberships (user_id, operator_id, role, created_by)
+    values ('svc:' || account_id, p_operator, p_role, coalesce(tenancy.claimed('sub'), p_by));
+    perform tenancy.note(
+        p_operator, p_by, 'service_account.create', 'svc:' || account_id,
+        jsonb_build_object('name', p_name, 'role', p_role));
+    return json_build_object('state', 'created', 'service_account_id', account_id, 'user_id', 'svc:' || account_id);
+end
+$$;
+
+-- Its keys end with it. Answers {"state": "disabled" | "unknown" | "last_admin"}.
+create or replace function public.tenancy_disable_service_account(
+    p_operator text, p_service_account_id uuid, p_by text default null)
+returns json
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform tenancy.held_operator(p_operator); -- or two administrators could each remove the other
+    if tenancy.is_last_administrator(p_operator, 'svc:' || p_service_account_id) then
+        return json_build_object('state', 'last_admin');
+    end if;
+    update tenancy.service_accounts a
+    set disabled_at = clock_timestamp()
+    where (a.operator_id, a.service_account_id) = (p_operator, p_service_account_id) and a.disabled_at is null;
+    if not found then
+        return json_build_object('state', 'unknown');
+    end if;
+    update tenancy.api_keys k
+    set revoked_at = clock_timestamp()
+    where (k.operator_id, k.service_account_id) = (p_operator, p_service_account_id) and k.revoked_at is null;
+    delete from tenancy.memberships m
+    where (m.operator_id, m.user_id) = (p_operator, 'svc:' || p_service_account_id);
+    perform tenancy.note(p_operator, p_by, 'service_account.disable', 'svc:' || p_service_account_id);
+    perform tenancy.access_changed();
+    return json_build_object('state', 'disabled');
+end
+$$;
+
+-- The operators that a user belongs to: {"memberships": [{operator_id, role}…]}.
+create or replace function public.tenancy_principal(p_user_id text)
+returns json
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select json_build_object('memberships', coalesce(
+        json_agg(json_build_object('operator_id', m.operator_id, 'role', m.role) order by m.operator_id), '[]'))
+    from tenancy.memberships m
+    where m.user_id = p_user_id
+$$;
+-- Tenants: keys ------------------------------------------------------------------------------------------------------------
+--
+-- The program makes a key and keeps nothing of it but its id and its SHA-256, which is all that comes here.
+
+-- A key as it is shown in lists: without its digest.
+create or replace function tenancy.key_entry(k tenancy.api_keys)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'key_id', k.key_id,
+        'operator_id', k.operator_id,
+        'service_account_id', k.service_account_id,
+        'user_id', 'svc:' || k.service_account_id,
+        'role', m.role,
+        'name', k.name,
+        'scopes', k.scopes,
+        'created_by', k.created_by,
+        'created_at', k.created_at,
+        'expires_at', k.expires_at,
+        'last_used_at', k.last_used_at,
+        'revoked_at', k.revoked_at,
+        'replaces', k.replaces,
+        'usable', m.role is not null and k.expires_at > clock_timestamp()
+            and (k.revoked_at is null or k.revoked_at > clock_timestamp()))
+    from (select 1) as always
+    left join tenancy.memberships m on (m.operator_id, m.user_id) = (k.operator_id, 'svc:' || k.service_account_id)
+$$;
+
+-- The key with this id and its digest, to compare with the digest of what was presented; null where there is none.
+create or replace function public.tenancy_api_key(p_key_id text)
+returns json
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select (tenancy.key_entry(k)::jsonb || jsonb_build_object('digest', k.digest))::json
+    from tenancy.api_keys k
+    where k.key_id = p_key_id
+$$;
+
+-- Notes that a key was used, at most once a minute. Answers {"noted": whether it was now}.
+create or replace function public.tenancy_key_used(p_key_id text)
+returns json
+language sql
+security definer
+set search_path = ''
+as $$
+    with noted as (
+        update tenancy.api_keys k
+        set last_used_at = clock_timestamp()
+        where k.key_id = p_key_id
+            and (k.last_used_at is null or k.last_used_at not between clock_timestamp() - interval '1 minute'
+                and clock_timestamp())
+        returning k.key_id
+    )
+    select json_build_object('noted', exists (select from noted))
+$$;
+
+create or replace function public.tenancy_keys(p_operator text)
+returns json
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select coalesce(json_agg(tenancy.key_entry(k) order by k.created_at desc, k.key_id), '[]')
+    from tenancy.api_keys k
+    where k.operator_id = p_operator
+$$;
+
+-- p_key: {key_id, digest, name, scopes, expires_at (in 90 days where it is left out, at most in 366), service_account_id
+-- (where it is left out, one is made with p_key.role)}. Answers {"state": "created" | "unknown_operator" |
+-- "unknown_account" | "too_many_keys" | "taken", "key", "limit"}.
+create or replace function public.tenancy_create_key(p_operator text, p_key jsonb, p_by text default null)
+returns json
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    given tenancy.api_keys := jsonb_populate_record(null::tenancy.api_keys, p_key - 'scopes');
+    most constant integer := tenancy.capacity(p_operator, 'keys');
+    stored tenancy.api_keys;
+begin
+    if not tenancy.held_operator(p_operator) then
+        return json_build_object('state', 'unknown_operator');
+    end if;
+    if (
+        select count(*) from tenancy.api_keys k
+        where k.operator_id = p_operator and k.revoked_at is null and k.expires_at > clock_timestamp()) >= most
+    then
+        return json_build_object('state', 'too_many_keys', 'limit', most);
+    end if;
+    if exists (select from tenancy.api_keys k where k.key_id = given.key_id or k.digest = given.digest) then
+        return json_build_object('state', 'taken');
+    end if;
+    if given.service_account_id is null then
+        given.service_account_id := (public.tenancy_create_service_account(
+            p_operator, given.name, coalesce(p_key ->> 'role', 'member'), p_by) ->> 'service_account_id')::uuid;
+    elsif not exists (
+        select from tenancy.service_accounts a
+        where (a.operator_id, a.service_account_id) = (p_operator, given.service_account_id) and a.disabled_at is null)
+    then
+        return json_build_object('state', 'unknown_account');
+    end if;
+    insert into tenancy.api_keys (
+        key_id, digest, operator_id, service_account_id, scopes, name, created_by, expires_at, replaces)
+    values (
+        given.key_id, given.digest, p_operator, given.service_account_id,
+        array(select jsonb_array_elements_text(coalesce(p_key -> 'scopes', '[]'))), given.name,
+        coalesce(tenancy.claimed('sub'), p_by),
+        least(
+            coalesce(given.expires_at, clock_timestamp() + interval '90 days'), clock_timestamp() + interval '366 days'),
+        given.replaces)
+    returning * into stored;
+    perform tenancy.note(
+        p_operator, p_by, 'key.create', stored.key_id,
+        jsonb_build_object('name', stored.name, 'scopes', stored.scopes, 'replaces', stored.replaces));
+    return json_build_object('state', 'created', 'key', tenancy.key_entry(stored));
+end
+$$;
+
+-- A new key in the place of another, of the same account, name and scopes; the old one ends after the overlap. p_key:
+-- {key_id, digest, expires_at}. Answers {"state": "rolled" | "unknown" | "taken", "key", "old_key_ends_at"}.
+create or replace function public.tenancy_roll_key(
+    p_operator text, p_key_id text, p_key jsonb, p_overlap_seconds double precision default 0, p_by text default null)
+returns json
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    old tenancy.api_keys;
+    stored tenancy.api_keys;
+begin
+    select * into old
+    from tenancy.api_keys k
+    where (k.operator_id, k.key_id) = (p_operator, p_key_id)
+        and k.revoked_at is null and k.expires_at > clock_timestamp()
+    for update;
+    if old.key_id is null then
+        return json_build_object('state', 'unknown');
+    end if;
+    if exists (
+        select from tenancy.api_keys k where k.key_id = p_key ->> 'key_id' or k.digest = p_key ->> 'digest')
+    then
+        return json_build_object('state', 'taken');
+    end if;
+    insert into tenancy.api_keys (
+        key_id, digest, operator_id, service_account_id, scopes, name, created_by, expires_at, replaces)
+    values (
+        p_key ->> 'key_id', p_key ->> 'digest', p_operator, old.service_account_id, old.scopes, old.name,
+        coalesce(tenancy.claimed('sub'), p_by),
+        least(
+            coalesce((p_key ->> 'expires_at')::timestamptz, clock_timestamp() + (old.expires_at - old.created_at)),
+            clock_timestamp() + interval '366 days'),
+        old.key_id)
+    returning * into stored;
+    update tenancy.api_keys k
+    set revoked_at = case when p_overlap_seconds > 0 then k.revoked_at else clock_timestamp() end,
+        expires_at = least(k.expires_at, clock_timestamp() + make_interval(secs => least(p_overlap_seconds, 31 * 86400)))
+    where k.key_id = old.key_id
+    returning * into old;
+    perform tenancy.note(
+        p_operator, p_by, 'key.roll', old.key_id,
+        jsonb_build_object('new_key_id', stored.key_id, 'old_key_ends_at', old.expires_at));
+    perform tenancy.access_changed();
+    return json_build_object('state', 'rolled', 'key', tenancy.key_entry(stored), 'old_key_ends_at', old.expires_at);
+end
+$$;
+
+-- Answers {"state": "revoked" | "unknown" | "already"}.
+create or replace function public.tenancy_revoke_key(p_operator text, p_key_id text, p_by text default null)
+returns json
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    update tenancy.api_keys k
+    set revoked_at = clock_timestamp()
+    where (k.operator_id, k.key_id) = (p_operator, p_key_id) and k.revoked_at is null;
+    if not found then
+        return json_build_object('state', case
+            when exists (
+                select from tenancy.api_keys k where (k.operator_id, k.key_id) = (p_operator, p_key_id)) then 'already'
+            else 'unknown' end);
+    end if;
+    perform tenancy.note(p_operator, p_by, 'key.revoke', p_key_id);
+    perform tenancy.access_changed();
+    return json_build_object('state', 'revoked');
+end
+$$;
+-- Tenants: limits, and what was done and refused -----------------------------------------------------------------------------
+
+-- What an operator may do where nothing else is said. per_seconds: the time in which so many come back, one after the
+-- other; null for how many there may be at a time.
+create or replace function tenancy.usual_limits()
+returns table (name text, capacity integer, per_seconds integer)
+language sql
+immutable
+set search_path = ''
+as $$
+    values
+        ('requests_per_minute', 600, 60),
+        ('workloads_per_hour', 3600, 3600),
+        ('open_jobs', 10000, null),
+        ('streams', 100, null),
+        ('keys', 50, null)
+$$;
+
+create or replace function tenancy.capacity(p_operator text, p_limit text)
+returns integer
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        (select l.capacity from tenancy.limits l where (l.operator_id, l.name) = (p_operator, p_limit)),
+        (select u.capacity from tenancy.usual_limits() as u where u.name = p_limit))
+$$;
+
+create or replace function public.tenancy_limits(p_operator text)
+returns json
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select json_agg(json_build_object(
+        'name', u.name, 'capacity', coalesce(l.capacity, u.capacity), 'per_seconds', u.per_seconds,
+        'is_default', l.name is null) order by u.name)
+    from tenancy.usual_limits() as u
+    left join tenancy.limits l on (l.operator_id, l.name) = (p_operator, u.name)
+$$;
+
+-- Null takes the limit back to the usual one. Answers {"state": "set" | "unknown_limit" | "unknown_operator"}.
+create or replace function public.tenancy_set_limit(
+    p_operator text, p_name text, p_capacity integer, p_by text default null)
+returns json
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if not exists (select from tenancy.usual_limits() as u where u.name = p_name) then
+        return json_build_object('state', 'unknown_limit');
+    end if;
+    if not tenancy.held_operator(p_operator) then
+        return json_build_object('state', 'unknown_operator');
+    end if;
+    if p_capacity is null then
+        delete from tenancy.limits l where (l.operator_id, l.name) = (p_operator, p_name);
+    else
+        insert into tenancy.limits (operator_id, name, capacity)
+        values (p_operator, p_name, p_capacity)
+        on conflict (operator_id, name) do update set capacity = excluded.capacity;
+    end if;
+    perform tenancy.note(p_operator, p_by, 'limit.set', p_name, jsonb_build_object('capacity', p_capacity));
+    perform tenancy.access_changed();
+    return json_build_object('state', 'set');
+end
+$$;
+
+-- Takes p_amount out of an operator's bucket, all or nothing; it fills at an even pace. Answers {"allowed", "remaining",
+-- "limit", "retry_after_s": in how many seconds there is enough, null where there never is}.
+create or replace function public.tenancy_take(p_operator text, p_limit text, p_amount integer default 1)
+returns json
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    moment constant timestamptz := clock_timestamp();
+    most constant integer := tenancy.capacity(p_operator, p_limit);
+    pace constant double precision := (
+        select most::double precision / u.per_seconds from tenancy.usual_limits() as u where u.name = p_limit);
+    left_over double precision;
+    allowed boolean;
+begin
+    if pace is null then
+        raise exception 'there is no limit % with a pace', p_limit using errcode = 'invalid_parameter_value';
+    end if;
+    -- One statement takes the row's lock and what has come back since. Whoever waited for the lock asks with a moment that
+    -- is past; a clock that was set back begins anew.
+    loop
+        update tenancy.buckets b
+        set tokens = refilled.tokens - case when refilled.tokens >= p_amount then p_amount else 0 end,
+            taken = refilled.tokens >= p_amount,
+            filled_at = case when b.filled_at > moment + interval '1 minute' then moment else greatest(b.filled_at, moment) end
+        from tenancy.buckets same
+        cross join lateral (
+            select least(most, same.tokens + greatest(0, extract(epoch from moment - same.filled_at)) * pace) as tokens
+        ) as refilled
+        where (b.operator_id, b.name) = (p_operator, p_limit) and (same.operator_id, same.name) = (b.operator_id, b.name)
+        returning b.tokens, b.taken into left_over, allowed;
+        exit when found;
+        insert into tenancy.buckets (operator_id, name, tokens, taken, filled_at)
+        values (p_operator, p_limit, most, true, moment)
+        on conflict (operator_id, name) do nothing;
+    end loop;
+    return json_build_object(
+        'allowed', allowed,
+        'remaining', floor(left_over),
+        'limit', most,
+        'retry_after_s', case when not allowed and p_amount <= most and pace > 0 then (p_amount - left_over) / pace end);
+end
+$$;
+
+-- Takes, or keeps for longer, one of the places that an operator has at a time. Answers {"allowed", "held", "limit",
+-- "retry_after_s": when the first place falls free if its holder does not come back}.
+create or replace function public.tenancy_hold(
+    p_operator text, p_limit text, p_holder text, p_seconds double precision)
+returns json
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    moment constant timestamptz := clock_timestamp();
+    most constant integer := tenancy.capacity(p_operator, p_limit);
+    held integer;
+    first_free timestamptz;
+begin
+    if most is null then
+        raise exception 'there is no limit %', p_limit using errcode = 'invalid_parameter_value';
+    end if;
+    update tenancy.holds h
+    set held_until = moment + make_interval(secs => p_seconds)
+    where (h.operator_id, h.name, h.holder) = (p_operator, p_limit, p_holder) and h.held_until > moment;
+    if found then
+        return json_build_object('allowed', true, 'held', null, 'limit', most, 'retry_after_s', null);
+    end if;
+    -- New places are given one after the other, so that they can be counted.
+    perform pg_advisory_xact_lock(hashtextextended('tenancy.holds ' || p_limit || ' ' || p_operator, 0));
+    delete from tenancy.holds h
+    where (h.operator_id, h.name) = (p_operator, p_limit) and h.held_until <= moment;
+    select count(*), min(h.held_until) into held, first_free
+    from tenancy.holds h
+    where (h.operator_id, h.name) = (p_operator, p_limit);
+    if held >= most then
+        return json_build_object(
+            'allowed', false, 'held', held, 'limit', most,
+            'retry_after_s', extract(epoch from first_free - moment));
+    end if;
+    insert into tenancy.holds (operator_id, name, holder, held_until)
+    values (p_operator, p_limit, p_holder, moment + make_interval(secs => p_seconds))
+    on conflict (operator_id, name, holder) do update set held_until = excluded.held_until;
+    return json_build_object('allowed', true, 'held', held + 1, 'limit', most, 'retry_after_s', null);
+end
+$$;
+
+create or replace function public.tenancy_let_go(p_operator text, p_limit text, p_holder text)
+returns json
+language sql
+security definer
+set search_path = ''
+as $$
+    with gone as (
+        delete from tenancy.holds h
+        where (h.operator_id, h.name, h.holder) = (p_operator, p_limit, p_holder)
+        returning h.holder
+    )
+    select json_build_object('let_go', exists (select from gone))
+$$;
+
+
+-- The audit log of access -----------------------------------------------------------------------------------------------
+
+create or replace trigger refuse_row_change
+    before update or delete on tenancy.audit_events
+    for each row execute function public.refuse_audit_change();
+create or replace trigger refuse_truncate
+    before truncate on tenancy.audit_events
+    for each statement execute function public.refuse_audit_change();
+alter table tenancy.audit_events enable always trigger refuse_row_change;
+alter table tenancy.audit_events enable always trigger refuse_truncate;
+
+-- A stranger's words, cut to length and on one line.
+create or replace function tenancy.one_line(p_words text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select left(regexp_replace(p_words, '[[:cntrl:]]', ' ', 'g'), 100)
+$$;
+
+-- p_events: [{at, operator_id, principal, credential_id, action, object, outcome, request_id, detail}…]; all but action and
+-- outcome may be left out. Answers {"written": n}.
+create or replace function public.tenancy_audit(p_events jsonb)
+returns json
+language sql
+security definer
+set search_path = ''
+as $$
+    with written as (
+        insert into tenancy.audit_events (
+            at, operator_id, principal, credential_id, action, object, outcome, request_id, detail)
+        select
+            coalesce(e.at, clock_timestamp()),
+            (select o.operator_id from public.operators o where o.operator_id = e.operator_id),
+            tenancy.one_line(e.principal), tenancy.one_line(e.credential_id), tenancy.one_line(e.action),
+            tenancy.one_line(e.object), e.outcome, tenancy.one_line(e.request_id), coalesce(e.detail, '{}')
+        from jsonb_to_recordset(p_events) as e (
+            at timestamptz, operator_id text, principal text, credential_id text, action text, object text, outcome text,
+            request_id text, detail jsonb)
+        returning event_id
+    )
+    select json_build_object('written', (select count(*) from written))
+$$;
+
+-- Newest first, of one operator or (null) of all, before the event p_before. {"events": […], "next"}.
+create or replace function public.tenancy_audit_events(
+    p_operator text default null, p_before bigint default null, p_limit integer default 100)
+returns json
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    with page as materialized (
+        select e.*
+        from tenancy.audit_events e
+        where (p_operator is null or e.operator_id = p_operator)
+            and e.event_id < coalesce(p_before, 9223372036854775807)
+        order by e.event_id desc
+        limit p_limit
+    )
+    select json_build_object(
+        'events', coalesce((select json_agg(page order by page.event_id desc) from page), '[]'),
+        'next', case when (select count(*) from page) = p_limit then (select min(page.event_id) from page) end)
+$$;
+-- Tenants: what an operator's own administrator does ----------------------------------------------------------------------
+--
+-- Each takes the operator from the claims: none has a parameter that could name another. They run as their owner, since no
+-- tenant reaches the tables of schema tenancy.
+
+create or replace function tenant.own_access()
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'operator_id', tenancy.operator_id(),
+        'role', case
+            when tenancy.administers() is not null then 'admin'
+            when tenancy.writes_for() is not null then 'member'
+            when tenancy.operator_id() is not null then 'reader' end,
+        'user_id', tenancy.claimed('sub'))
+$$;
+
+create or replace function tenant.own_members()
+returns json language sql stable security definer set search_path = ''
+as $$ select public.tenancy_members(tenancy.must_administer()) $$;
+
+create or replace function tenant.own_set_member(p_user_id text, p_role text)
+returns json language sql security definer set search_path = ''
+as $$ select public.tenancy_set_member(tenancy.must_administer(), p_user_id, p_role) $$;
+
+create or replace function tenant.own_remove_member(p_user_id text)
+returns json language sql security definer set search_path = ''
+as $$ select public.tenancy_remove_member(tenancy.must_administer(), p_user_id) $$;
+
+create or replace function tenant.own_service_accounts()
+returns json language sql stable security definer set search_path = ''
+as $$ select public.tenancy_service_accounts(tenancy.must_administer()) $$;
+
+create or replace function tenant.own_create_service_account(p_name text, p_role text default 'member')
+returns json language sql security definer set search_path = ''
+as $$ select public.tenancy_create_service_account(tenancy.must_administer(), p_name, p_role) $$;
+
+create or replace function tenant.own_disable_service_account(p_service_account_id uuid)
+returns json language sql security definer set search_path = ''
+as $$ select public.tenancy_disable_service_account(tenancy.must_administer(), p_service_account_id) $$;
+
+create or replace function tenant.own_keys()
+returns json language sql stable security definer set search_path = ''
+as $$ select public.tenancy_keys(tenancy.must_administer()) $$;
+
+create or replace function tenant.own_create_key(p_key jsonb)
+returns json language sql security definer set search_path = ''
+as $$ select public.tenancy_create_key(tenancy.must_administer(), p_key) $$;
+
+create or replace function tenant.own_roll_key(p_key_id text, p_key jsonb, p_overlap_seconds double precision default 0)
+returns json language sql security definer set search_path = ''
+as $$ select public.tenancy_roll_key(tenancy.must_administer(), p_key_id, p_key, p_overlap_seconds) $$;
+
+create or replace function tenant.own_revoke_key(p_key_id text)
+returns json language sql security definer set search_path = ''
+as $$ select public.tenancy_revoke_key(tenancy.must_administer(), p_key_id) $$;
+
+-- What may be had is no secret of the administrator's.
+create or replace function tenant.own_limits()
+returns json language sql stable security definer set search_path = ''
+as $$ select public.tenancy_limits(tenancy.operator_id()) $$;
+
+-- Without the events' numbers, which count everybody's: the next page is asked for by a number of the operator's own events
+-- behind this one.
+create or replace function tenant.own_audit_events(p_after integer default 0, p_limit integer default 100)
+returns json
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    with page as materialized (
+        select e.at, e.principal, e.credential_id, e.action, e.object, e.outcome, e.request_id, e.detail, e.event_id
+        from tenancy.audit_events e
+        where e.operator_id = (select tenancy.must_administer())
+        order by e.event_id desc
+        offset greatest(p_after, 0)
+        limit p_limit
+    )
+    select json_build_object(
+        'events', coalesce((
+            select json_agg(to_jsonb(page) - 'event_id' order by page.event_id desc) from page), '[]'),
+        'next', case when (select count(*) from page) = p_limit then greatest(p_after, 0) + p_limit end)
+$$;
+
+create or replace function tenant.own_set_operator(p_operator jsonb)
+returns json
+language sql
+security definer
+set search_path = ''
+as $$
+    select public.tenancy_set_operator(
+        p_operator || jsonb_build_object('operator_id', tenancy.must_administer()))
+$$;
+-- Tenants: their own objects -----------------------------------------------------------------------------------------------
+
+-- Rows of a table that tenants may read, as the program reads them: p_where [{column, comparison: eq | gt | gte | lt | lte |
+-- in | is_null, value}…], p_order [column…], p_after: the values of the p_order columns of the last row seen.
+--
+-- Raises 42501 for any other table, and 42703 for a column that there is not.
+create or replace function tenant.select_rows(
+    p_table text, p_where jsonb default '[]', p_order jsonb default '[]', p_descending boolean default false,
+    p_after jsonb default null, p_limit integer default null, p_columns jsonb default null)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    direction constant text := case when p_descending then 'desc' else 'asc' end;
+    source text;
+    listed text;
+    conditions text;
+    position text;
+    sorted text;
+    answer json;
+begin
+    source := case
+        when p_table in (
+            'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'data_centres',
+            'compute_workloads', 'agents', 'storage_assets') then format('public.%I', p_table)
+    end;
+    if source is null then
+        raise exception 'tenants do not read %', p_table using errcode = 'insufficient_privilege';
+    end if;
+    select string_agg(format('%I', name), ', ') into listed from jsonb_array_elements_text(p_columns) as name;
+    select string_agg(format('%I %s', name, direction), ', ') into sorted from jsonb_array_elements_text(p_order) as name;
+    select string_agg(
+        case condition ->> 'comparison'
+            when 'is_null' then format(
+                '%I is %s null', condition ->> 'column', case when condition ->> 'value' = 'true' then '' else 'not' end)
+            when 'in' then format('%I in (%s)', condition ->> 'column', coalesce((
+                select string_agg(format('%L', one), ', ') from jsonb_array_elements_text(condition -> 'value') as one), 'null'))
+            else format(
+                '%I %s %L', condition ->> 'column',
+                (jsonb '{"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}') ->> (condition ->> 'comparison'),
+                condition ->> 'value')
+        end, ' and ')
+    into conditions
+    from jsonb_array_elements(p_where) as condition;
+    if jsonb_array_length(p_after) > 0 then
+        select format(
+            '(%s) %s (%s)', string_agg(format('%I', p_order ->> (place::integer - 1)), ', '),
+            case when p_descending then '<' else '>' end, string_agg(format('%L', value), ', '))
+        into position
+        from jsonb_array_elements_text(p_after) with ordinality as seen (value, place);
+    end if;
+    execute format(
+        'select coalesce(json_agg(r), ''[]'') from (select %s from %s where %s and %s %s %s) as r',
+        coalesce(listed, '*'), source, coalesce(conditions, 'true'), coalesce(position, 'true'),
+        coalesce('order by ' || sorted, ''), coalesce('limit ' || p_limit, ''))
+    into answer;
+    return answer;
+end
+$$;
+-- Tenants: whether they are kept apart -------------------------------------------------------------------------------------
+
+-- Whether what is said above holds on this server, for this session: {"holds", "reasons": [one line each…],
+-- "server_version", "session"}. To be asked before the first tenant is served.
+create or replace function public.tenancy_check()
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    reasons text[] := '{}';
+    server constant integer := current_setting('server_version_num')::integer;
+    -- The first minor version of each major one in which a change of role replans a statement (CVE-2023-2455) and the
+    -- planner's statistics keep to the policies (CVE-2025-8713).
+    oldest constant integer := case server / 10000 when 15 then 150014 when 16 then 160010 when 17 then 170006 else 0 end;
+    through_postgrest constant boolean := current_setting('request.method', true) is not null;
+    found text;
+begin
+    if server < 150000 then
+        reasons := reasons || 'PostgreSQL is older than 15'::text;
+    elsif server < oldest then
+        reasons := reasons || format(
+            'PostgreSQL %s shows tenants the statistics of others (CVE-2025-8713): update it to %s.%s or later',
+            current_setting('server_version'), oldest / 10000, oldest % 10000);
+    end if;
+    if to_regrole('pylon_tenant') is null then
+        return json_build_object(
+            'holds', false,
+            'reasons', reasons || 'the role pylon_tenant is missing: have an administrator of the server run '
+                '"create role pylon_tenant nologin noinherit; create role pylon_gate login noinherit; '
+                'grant pylon_tenant to pylon_gate"'::text,
+            'server_version', current_setting('server_version'), 'session', session_user);
+    end if;
+    select string_agg(r.rolname, ', ' order by r.rolname) into found
+    from pg_catalog.pg_roles r
+    where r.rolname in ('pylon_tenant', case when not through_postgrest then session_user end)
+        and (r.rolsuper or r.rolbypassrls);
+    if found is not null then
+        reasons := reasons || format('Row Level Security does not hold for the role %s: requests must log in as pylon_gate', found);
+    end if;
+    if not through_postgrest and to_regrole('service_role') is not null
+        and pg_has_role(session_user, 'service_role', 'member')
+    then
+        reasons := reasons || format('the role %s may become service_role: requests must log in as pylon_gate', session_user);
+    end if;
+    if not pg_has_role(session_user, 'pylon_tenant', 'member') then
+        reasons := reasons || format('the role %s may not become pylon_tenant: grant pylon_tenant to %1$I', session_user);
+    end if;
+    select string_agg(r.rolname, ', ' order by r.rolname) into found
+    from pg_catalog.pg_auth_members m
+    join pg_catalog.pg_roles r on r.oid = m.roleid
+    where m.member = to_regrole('pylon_tenant');
+    if found is not null then
+        reasons := reasons || format('the role pylon_tenant is a member of %s', found);
+    end if;
+    if current_setting('row_security') <> 'on' then
+        reasons := reasons || 'the setting row_security is off'::text;
+    end if;
+    -- Its policies would not hold for whoever owns a table.
+    select string_agg(c.relname, ', ' order by c.relname) into found
+    from pg_catalog.pg_class c
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
+        and has_table_privilege('pylon_tenant', c.oid, 'select, insert, update, delete')
+        and (not c.relrowsecurity or pg_has_role('pylon_tenant', c.relowner, 'member')
+            or not exists (
+                select from pg_catalog.pg_policy p
+                where p.polrelid = c.oid and p.polroles = array[to_regrole('pylon_tenant')::oid]));
+    if found is not null then
+        reasons := reasons || format('tenants reach tables without a policy: %s', found);
+    end if;
+    -- One more policy lets in what ours keep out.
+    select string_agg(format('%I on %s', p.polname, c.relname), ', ' order by c.relname) into found
+    from pg_catalog.pg_policy p
+    join pg_catalog.pg_class c on c.oid = p.polrelid
+    where c.relnamespace = 'public'::regnamespace and p.polpermissive
+        and p.polroles && array[0::oid, to_regrole('pylon_tenant')::oid]
+        and p.polname not in ('tenant_select', 'tenant_insert', 'tenant_update')
+        and has_table_privilege('pylon_tenant', c.oid, 'select, insert, update, delete');
+    if found is not null then
+        reasons := reasons || format('policies that are not ours let tenants in: %s', found);
+    end if;
+    select string_agg(c.relname, ', ' order by c.relname) into found
+    from pg_catalog.pg_class c
+    where c.relnamespace in ('public'::regnamespace, 'tenant'::regnamespace) and c.relkind = 'v'
+        and has_table_privilege('pylon_tenant', c.oid, 'select')
+        and not coalesce('security_invoker=true' = any (c.reloptions), false);
+    if found is not null then
+        reasons := reasons || format('views show tenants what their owner sees: %s', found);
+    end if;
+    if not has_table_privilege('pylon_tenant', 'public.compute_workloads', 'select') then
+        reasons := reasons || 'the policies of tenants are missing: let an owner of the tables call tenancy.let_tenants_in()'::text;
+    end if;
+    -- Nobody reaches our tables but through our functions.
+    select string_agg(c.relname, ', ' order by c.relname) into found
+    from pg_catalog.pg_class c
+    cross join (values ('anon'), ('authenticated')) as outsider (name)
+    where c.relnamespace in ('public'::regnamespace, 'tenancy'::regnamespace)
+        and c.relname in (
+    'schema_version', 'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix',
+    'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
+    'write_probe', 'decision_grids', 'orchestration_decisions', 'pipeline_runs', 'broadcast_log',
+    'event_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
+    'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
+    'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
+    'beckn_quotes', 'beckn_orders', 'memberships', 'api_keys', 'service_accounts', 'audit_events')
+        and to_regrole(outsider.name) is not null
+        and has_table_privilege(outsider.name, c.oid, 'select, insert, update, delete');
+    if found is not null then
+        reasons := reasons || format('the roles anon or authenticated reach tables: %s', found);
+    end if;
+    return json_build_object(
+        'holds', cardinality(reasons) = 0, 'reasons', reasons, 'server_version', current_setting('server_version'),
+        'session', session_user);
+end
+$$;
+-- Tenants: what each may see and change ------------------------------------------------------------------------------------
+--
+-- One policy for each table, command and role. The operator is asked for once a statement, "(select …)", and not once a row.
+-- pylon_tenant is granted what our functions need when they run as it; outside of them nobody is pylon_tenant. A policy for
+-- service_role serves those who are its members: to pass over policies is no privilege that members have.
+
+create or replace function tenancy.tables_of_tenants()
+returns table (name text, command text, visible text, written text)
+language sql
+immutable
+set search_path = ''
+as $$
+    values
+        -- The grid is everybody's.
+        ('regions', 'select', 'true', null),
+        ('grid_signals', 'select', 'true', null),
+        ('regional_grid_signals', 'select', 'true', null),
+        ('generation_mix', 'select', 'true', null),
+        ('pipeline_runs', 'select', 'true', null),
+        ('decision_grids', 'select', 'true', null),
+        -- A directory, and what is offered for hire: all read them, their owners write.
+        ('operators', 'select', 'true', null),
+        ('operators', 'update', 'operator_id = (select tenancy.administers())', 'operator_id = (select tenancy.administers())'),
+        ('data_centres', 'select', 'true', null),
+        ('data_centres', 'insert', null, 'operator = (select tenancy.writes_for())'),
+        ('data_centres', 'update', 'operator = (select tenancy.writes_for())', 'operator = (select tenancy.writes_for())'),
+        -- Each operator's own.
+        ('compute_workloads', 'select', 'operator = (select tenancy.operator_id())', null),
+        ('compute_workloads', 'insert', null, 'operator = (select tenancy.writes_for())'),
+        ('storage_assets', 'select', 'operator = (select tenancy.operator_id())', null),
+        ('storage_assets', 'insert', null, 'operator = (select tenancy.writes_for())'),
+        ('storage_assets', 'update', 'operator = (select tenancy.writes_for())', 'operator = (select tenancy.writes_for())'),
+        -- The platform's own agents are known to all.
+        ('agents', 'select', 'operator = (select tenancy.operator_id()) or operator = ''platform''', null)
+$$;
+
+-- Makes the policies and grants of tenants. At the end of these files, and again by the program where the roles were made
+-- later, by somebody who may.
+create or replace function tenancy.let_tenants_in()
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    -- What policies and our functions ask; of no use but to whoever is already a tenant or the service.
+    asked constant text[] := array['acts_as_tenant', 'operator_id', 'writes_for', 'administers', 'claimed'];
+    rule record;
+    routine record;
+    named text;
+begin
+    for routine in
+        select p.oid::regprocedure as signature, p.proname as name
+        from pg_catalog.pg_proc p
+        where p.pronamespace in ('tenancy'::regnamespace, 'tenant'::regnamespace)
+    loop
+        execute format('revoke all on function %s from public', routine.signature);
+        if routine.name = any (asked) and to_regrole('service_role') is not null then
+            execute format('grant execute on function %s to service_role', routine.signature);
+        end if;
+    end loop;
+    for rule in
+        select p.tablename, p.policyname
+        from pg_catalog.pg_policies p
+        where p.schemaname = 'public' and p.policyname in ('tenant_select', 'tenant_insert', 'tenant_update', 'service_all')
+            and p.tablename in (
+    'schema_version', 'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix',
+    'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
+    'write_probe', 'decision_grids', 'orchestration_decisions', 'pipeline_runs', 'broadcast_log',
+    'event_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
+    'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
+    'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
+    'beckn_quotes', 'beckn_orders')
+    loop
+        execute format('drop policy %I on public.%I', rule.policyname, rule.tablename);
+    end loop;
+    if to_regrole('service_role') is not null then
+        grant usage on schema tenancy to service_role;
+        for named in
+            select c.relname
+            from pg_catalog.pg_class c
+            where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and c.relname in (
+    'schema_version', 'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix',
+    'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
+    'write_probe', 'decision_grids', 'orchestration_decisions', 'pipeline_runs', 'broadcast_log',
+    'event_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
+    'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
+    'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
+    'beckn_quotes', 'beckn_orders')
+        loop
+            execute format(
+                'create policy service_all on public.%I for all to service_role using (true) with check (true)', named);
+        end loop;
+    end if;
+    if to_regrole('pylon_tenant') is null then
+        return;
+    end if;
+
+    revoke all on all tables in schema public from pylon_tenant;
+    revoke all on all functions in schema public from pylon_tenant;
+    grant usage on schema public, tenancy, tenant to pylon_tenant;
+    grant select on public.audited_decisions to pylon_tenant;
+    for rule in select * from tenancy.tables_of_tenants() loop
+        execute format(
+            'create policy %I on public.%I for %s to pylon_tenant%s%s', 'tenant_' || rule.command, rule.name, rule.command,
+            ' using (' || rule.visible || ')', ' with check (' || rule.written || ')');
+        execute format('grant %s on public.%I to pylon_tenant', rule.command, rule.name);
+    end loop;
+    for routine in
+        select p.oid::regprocedure as signature
+        from pg_catalog.pg_proc p
+        where p.pronamespace = 'tenant'::regnamespace
+            or (p.pronamespace = 'tenancy'::regnamespace and p.proname = any (asked))
+            or (p.pronamespace = 'public'::regnamespace and p.proname in (
+                'half_hour_of', 'source_rank', 'counted', 'national_forecast_series', 'regional_forecast_series',
+                'current_mix', 'grid_context', 'regional_overview', 'live_state', 'workload_with_decision',
+                'workload_detail', 'workloads_page', 'signal_history', 'decision_readiness'))
+    loop
+        execute format('grant execute on function %s to pylon_tenant', routine.signature);
+    end loop;
+
+    if to_regrole('pylon_gate') is null then
+        return;
+    end if;
+    grant usage on schema public, tenancy to pylon_gate;
+    for routine in
+        select p.oid::regprocedure as signature
+        from pg_catalog.pg_proc p
+        where p.pronamespace = 'public'::regnamespace
+            and p.proname in (
+                'call_as', 'tenancy_api_key', 'tenancy_key_used', 'tenancy_principal', 'tenancy_audit', 'tenancy_take',
+                'tenancy_hold', 'tenancy_let_go', 'tenancy_check')
+    loop
+        execute format('grant execute on function %s to pylon_gate', routine.signature);
+    end loop;
+end
+$$;
+
+select tenancy.let_tenants_in();
+
 -- Access -----------------------------------------------------------------------------------------------------------------
 
 do $access$
@@ -2858,7 +4131,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'ebe939ed938242cd'
+    fingerprint = 'a4d65bd6900e91d6'
 where version = 2;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -69,6 +69,17 @@ begin
     if found is not null then
         reasons := reasons || format('tenants reach tables without a policy: %s', found);
     end if;
+    -- One more policy lets in what ours keep out.
+    select string_agg(format('%I on %s', p.polname, c.relname), ', ' order by c.relname) into found
+    from pg_catalog.pg_policy p
+    join pg_catalog.pg_class c on c.oid = p.polrelid
+    where c.relnamespace = 'public'::regnamespace and p.polpermissive
+        and p.polroles && array[0::oid, to_regrole('pylon_tenant')::oid]
+        and p.polname not in ('tenant_select', 'tenant_insert', 'tenant_update')
+        and has_table_privilege('pylon_tenant', c.oid, 'select, insert, update, delete');
+    if found is not null then
+        reasons := reasons || format('policies that are not ours let tenants in: %s', found);
+    end if;
     select string_agg(c.relname, ', ' order by c.relname) into found
     from pg_catalog.pg_class c
     where c.relnamespace in ('public'::regnamespace, 'tenant'::regnamespace) and c.relkind = 'v'
