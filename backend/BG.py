@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 from datetime import datetime
 
@@ -45,6 +45,8 @@ from gateway.serving.feed import BroadcastFeed
 from gateway.serving.ready_responses import NewestOutputs, ReadyAnswers
 from gateway.serving.threads import ThreadedDatabase
 from settings import Settings, SettingsError, load_settings
+from tenancy.access import Access
+from tenancy.scopes import ENDPOINTS, Server
 from version import VERSION
 from web.application import make_application
 from web.http_limits import Limits
@@ -70,19 +72,27 @@ def create_app(
     counts: Callable[[], DecisionCounts | None] = lambda: None,
     clock: Callable[[], datetime] = utc_now,
     network: JoinedNetwork | None = None,
+    access: Access | None = None,
 ) -> OpenAPI:
     """The gateway's endpoints over an open database. Starts nothing; `deciding` and `counts` are only reported.
 
     Args:
         network: the Beckn network that the gateway joined; without it there is no search and no registry.
+        access: who may ask for what, running; by default as the settings say, and not running.
     """
+    own_names = [] if network is None else [network.gateway.own.url]
+    if access is None:
+        access = gateway_access(database, settings, database, own_names)
     published = PublishedDecisions(database)
     queue = WorkQueue(database, gateway_agent_id(settings.bg_port), lease_seconds=LEASE_SECONDS)
     outputs = NewestOutputs(PublishedDecisions(database.short_calls()))
 
     def read_health() -> GatewayHealth:
         streams = StreamState(
-            clients=feed.streams, newest_event=feed.newest, following=feed.following, troubles=feed.troubles()
+            clients=feed.streams,
+            newest_event=feed.newest,
+            following=feed.following,
+            troubles=[*feed.troubles(), *access.troubles()],
         )
         return read_gateway_health(
             database,
@@ -99,10 +109,11 @@ def create_app(
         "Pylon DEG gateway",
         DESCRIPTION,
         VERSION,
-        api_key=settings.pylon_api_key,
+        asks_for=access.asks_for(),
         # Signed by those who send them.
         open_endpoints=[*gateway_search.OPEN_ENDPOINTS, *registry_lookup.OPEN_ENDPOINTS],
-        own_names=[settings.bg_host, *([] if network is None else [network.gateway.own.url])],
+        own_names=[settings.bg_host, *own_names],
+        allowed_origins=settings.allowed_origins,
     )
     ready = ReadyAnswers(app.wsgi_app, outputs)
     app.register_api(service_endpoints(clock, deciding, read_health))
@@ -122,8 +133,17 @@ def create_app(
             )
         )
     app.wsgi_app = ready  # type: ignore[method-assign]
-    serve_metrics(app, gateway_figures(read_health), DecisionFigures(counts), api_key=settings.pylon_api_key)
+    access.guard(app)
+    serve_metrics(app, gateway_figures(read_health), DecisionFigures(counts))
     return app
+
+
+def gateway_access(
+    database: Database, settings: Settings, for_requests: Database, own_names: Collection[str]
+) -> Access:
+    """Who may ask the gateway for what; `for_requests` may be called by greenlets."""
+    needs = ENDPOINTS[Server.GATEWAY]
+    return Access(settings, needs, database, host=settings.bg_host, own_names=own_names, for_requests=for_requests)
 
 
 def gateway_limits() -> Limits:
@@ -155,9 +175,17 @@ def serve(database: Database, settings: Settings, network: NetworkSettings) -> N
             authenticates=network.authenticates,
             for_requests=threaded,
         )
+        access = gateway_access(database, settings, threaded, [beckn.own.url])
         app = create_app(
-            threaded, settings, feed, deciding.status, counts=deciding.counts, network=JoinedNetwork(network, beckn)
+            threaded,
+            settings,
+            feed,
+            deciding.status,
+            counts=deciding.counts,
+            network=JoinedNetwork(network, beckn),
+            access=access,
         )
+        access.start()
         feed.start()
         listener = for_greenlets(listen(settings.bg_host, settings.bg_port))
         server = HttpServer(app, listener, gateway_limits())
@@ -172,6 +200,7 @@ def serve(database: Database, settings: Settings, network: NetworkSettings) -> N
         feed.stop()
         server.stop()
         beckn.deliverer.stop()
+        access.stop()
         deciding.stop()
 
 

@@ -33,6 +33,8 @@ from database.errors import DatabaseError
 from database.interface import Database
 from database.opening import open_database
 from settings import Settings, SettingsError, load_settings
+from tenancy.access import Access
+from tenancy.scopes import ENDPOINTS, Server
 from version import VERSION
 from web.application import make_application
 from web.metrics import DatabaseFigures, serve_metrics
@@ -91,32 +93,47 @@ class ProviderPlatform:
             database, own, carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t, clock=clock, limits=limits
         )
         self.workers = InboxWorkers(database, participant.inbox, provider.handle, finished=self._answered)
+        self._access = Access(
+            settings,
+            ENDPOINTS[Server.PROVIDER],
+            database,
+            host=network.bpp_host,
+            own_names=[own.url],
+            clock=clock,
+        )
         self.app = make_application(
             "Pylon DEG provider",
             DESCRIPTION,
             VERSION,
-            api_key=settings.pylon_api_key,
+            asks_for=self._access.asks_for(),
             open_endpoints=provider_endpoint_names(),
             own_names=[network.bpp_host, own.url],
+            allowed_origins=settings.allowed_origins,
         )
         self.app.register_api(provider_service_endpoints(database, network, clock, self.troubles))
         self.app.register_api(provider_endpoints(participant, clock, self.workers.wake))
         queues = DatabaseFigures(lambda: network_figures(network_health(database, network)))
-        serve_metrics(self.app, queues, api_key=settings.pylon_api_key)
+        self._access.guard(self.app)
+        serve_metrics(self.app, queues)
 
     def start(self) -> None:
         """Begin to answer, to deliver and to run orders."""
-        for part in (self.deliverer, self.workers, self.executor, self.presence):
+        for part in (self._access, self.deliverer, self.workers, self.executor, self.presence):
             part.start()
 
     def stop(self) -> None:
         """Finish what is in hand, and end; whatever is left is in the database."""
-        for part in (self.presence, self.executor, self.workers, self.deliverer):
+        for part in (self.presence, self.executor, self.workers, self.deliverer, self._access):
             part.stop()
 
     def troubles(self) -> list[str]:
         """What is wrong with its threads, in words; empty when nothing is."""
-        return [*self._participant.troubles(), *self.workers.troubles(), *self.executor.troubles()]
+        return [
+            *self._participant.troubles(),
+            *self.workers.troubles(),
+            *self.executor.troubles(),
+            *self._access.troubles(),
+        ]
 
     def _answered(self) -> None:
         self.deliverer.wake()

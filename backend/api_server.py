@@ -32,6 +32,8 @@ from ingest.run import run_once
 from ingest.schedule import PipelineSchedule
 from ingest.sources import Upstreams
 from settings import Settings, SettingsError, load_settings
+from tenancy.access import Access
+from tenancy.scopes import ENDPOINTS, Server
 from version import VERSION
 from web.application import make_application
 from web.metrics import serve_metrics
@@ -60,10 +62,22 @@ def create_app(
     *,
     clock: Callable[[], datetime] = utc_now,
     schedule: PipelineSchedule | None = None,
+    access: Access | None = None,
 ) -> OpenAPI:
-    """The API over an open database. Starts nothing; `schedule` is only reported on."""
+    """The API over an open database. Starts nothing; `schedule` is only reported on.
+
+    Args:
+        access: who may ask for what, running; by default as the settings say, and not running.
+    """
+    if access is None:
+        access = api_access(database, settings)
     app = make_application(
-        "Pylon DEG API", DESCRIPTION, VERSION, api_key=settings.pylon_api_key, own_names=[settings.api_host]
+        "Pylon DEG API",
+        DESCRIPTION,
+        VERSION,
+        asks_for=access.asks_for(),
+        own_names=[settings.api_host],
+        allowed_origins=settings.allowed_origins,
     )
     interval = timedelta(minutes=settings.pipeline_interval_minutes)
     app.register_api(
@@ -72,7 +86,7 @@ def create_app(
             clock,
             lambda: _scheduler_state(schedule),
             interval=interval,
-            troubles=lambda: [] if schedule is None else schedule.troubles(),
+            troubles=lambda: [*([] if schedule is None else schedule.troubles()), *access.troubles()],
         )
     )
     app.register_api(world_endpoints(database, clock))
@@ -83,8 +97,14 @@ def create_app(
     carbon_price = settings.carbon_price_gbp_per_t
     app.register_api(plan_endpoints(database, clock, time.monotonic, turns, carbon_price))
     app.register_api(backtest_endpoints(database, clock, turns, carbon_price))
-    serve_metrics(app, pipeline_figures(database, clock), api_key=settings.pylon_api_key)
+    access.guard(app)
+    serve_metrics(app, pipeline_figures(database, clock))
     return app
+
+
+def api_access(database: Database, settings: Settings) -> Access:
+    """Who may ask this server for what."""
+    return Access(settings, ENDPOINTS[Server.API], database, host=settings.api_host)
 
 
 def _scheduler_state(schedule: PipelineSchedule | None) -> SchedulerState:
@@ -103,9 +123,11 @@ def application() -> OpenAPI:
         interval_minutes=settings.pipeline_interval_minutes,
         clock=utc_now,
     )
-    for stop in (database.close, upstreams.close, schedule.stop):  # the last is called first
+    access = api_access(database, settings)
+    for stop in (database.close, upstreams.close, access.stop, schedule.stop):  # the last is called first
         atexit.register(stop)
-    app = create_app(database, settings, schedule=schedule)
+    app = create_app(database, settings, schedule=schedule, access=access)
+    access.start()
     schedule.start()
     log.info("listening on http://%s:%d (documentation: /docs)", settings.api_host, settings.api_port)
     return app

@@ -35,6 +35,9 @@ ABOUT_A_JOB = "job %s"
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Of the request that is being answered, if one is."""
 
+caller: ContextVar[tuple[str, str] | None] = ContextVar("caller", default=None)
+"""The operator and the principal that it is from, where it says so. Never a key, and nothing else of a token."""
+
 _log = logging.getLogger("pylon")
 
 
@@ -46,7 +49,7 @@ class LogLines(logging.Formatter):
         self.converter = time.gmtime
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
-        record.message = printable(record.message, LONGEST_MESSAGE)
+        record.message = printable(_told_by(record.message), LONGEST_MESSAGE)
         return super().formatMessage(record)
 
     def formatException(self, ei: object) -> str:  # noqa: N802 - the standard library's name
@@ -68,6 +71,8 @@ class JsonLines(logging.Formatter):
         }
         if (answering := request_id.get()) is not None:
             event["request_id"] = answering
+        if (calling := caller.get()) is not None:
+            event["operator"], event["principal"] = map(printable, calling)
         if (job_id := _job_of(record)) is not None:
             event["job_id"] = job_id
         if record.exc_info:
@@ -75,6 +80,15 @@ class JsonLines(logging.Formatter):
         if record.stack_info:
             event["stack"] = list(_short(record.stack_info))
         return orjson.dumps(event).decode()
+
+
+def _told_by(message: str) -> str:
+    """The message, with who asked and in which request, where somebody said who he is."""
+    calling = caller.get()
+    if calling is None:
+        return message
+    operator, principal = calling
+    return f"[{operator} {principal} {request_id.get()}] {message}"
 
 
 def _job_of(record: logging.LogRecord) -> str | None:

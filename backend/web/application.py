@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from importlib.resources import files
 from typing import Any
 
 import orjson
-from flask import Request, Response, current_app, render_template_string, request, send_from_directory
+from flask import Response, current_app, render_template_string, request, send_from_directory
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from werkzeug.exceptions import UnsupportedMediaType
 
 from web.own_names import OwnNames
@@ -24,6 +23,9 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1024 * 1024
 SECURITY_SCHEMES: dict[str, Any] = {"apiKey": {"type": "http", "scheme": "bearer"}}
+AsksFor = Callable[[str], str | None]
+"""Of an endpoint, as "METHOD /path": the scope that a credential needs there, or None where it asks for none."""
+
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _SWAGGER_FILES = files("flask_openapi3_swagger") / "templates" / "swagger"
 
@@ -51,15 +53,18 @@ def make_application(
     description: str,
     version: str,
     *,
-    api_key: SecretStr | None,
+    asks_for: AsksFor | None = None,
     open_endpoints: Collection[str] = (),
     own_names: Collection[str] = (),
+    allowed_origins: Collection[str] = (),
 ) -> OpenAPI:
-    """An application with problem answers, `/openapi.json` and `/docs`; `api_key`, if any, guards its writes.
+    """An application with problem answers, `/openapi.json` and `/docs`.
 
     Args:
-        open_endpoints: names of endpoints whose POSTs carry their own proof and need no key.
-        own_names: hosts, or URLs with them, as which it answers beside this machine's own; with a key, as any.
+        asks_for: what a guard before the application asks for, for its description; None where there is none.
+        open_endpoints: names of endpoints whose POSTs carry their own proof, and may leave the media type out.
+        own_names: hosts, or URLs with them, as which it answers beside this machine's own; with a guard, as any.
+        allowed_origins: of pages that may change things, besides its own.
     """
     app = OpenAPI(
         "pylon",
@@ -76,11 +81,11 @@ def make_application(
     app.wsgi_app = RequestIds(app.wsgi_app)  # type: ignore[method-assign]
     answer_problems(app)
     keep_pages_to_themselves(app)
-    _describe(app, title, guarded=api_key is not None)
-    if api_key is None:
-        _answer_as(app, OwnNames(own_names))
-    else:
-        _guard_writes(app, api_key.get_secret_value(), frozenset(open_endpoints))
+    _describe(app, title, asks_for)
+    names = OwnNames(own_names)
+    if asks_for is None:
+        _answer_as(app, names)
+    _take_from_pages(app, names, frozenset(allowed_origins), as_any=asks_for is not None)
     _take_json_only(app, frozenset(open_endpoints))
     return app
 
@@ -114,31 +119,33 @@ def _written_by_itself(value: object) -> orjson.Fragment:
     raise TypeError(f"{type(value).__name__} is no part of an answer")
 
 
-def require_key(request: Request, api_key: str) -> None:
-    """Refuse a request that does not carry the key.
-
-    Raises:
-        Problem: 401.
-    """
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    # WSGI hands over a header's bytes as Latin-1.
-    right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), api_key.encode())
-    if not (right and scheme.lower() == "bearer"):
-        raise Problem(401, "this endpoint needs the header Authorization: Bearer <PYLON_API_KEY>")
-
-
 def _answer_as(app: OpenAPI, own_names: OwnNames) -> None:
 
     @app.before_request
     def _check_names() -> None:
-        host, origin = request.environ.get("HTTP_HOST"), request.headers.get("Origin")
+        host = request.environ.get("HTTP_HOST")
         if host is not None and not own_names.includes_host(host):
             raise Problem(
                 421,
                 f"without PYLON_API_KEY this server answers only to names of this machine, not to {host}",
             )
-        if origin is not None and request.method not in _SAFE_METHODS and not own_names.includes_origin(origin):
-            raise Problem(403, f"without PYLON_API_KEY, pages from {origin} may not change anything here")
+
+
+def _take_from_pages(app: OpenAPI, own_names: OwnNames, allowed: frozenset[str], *, as_any: bool) -> None:
+    """Refuse changes that pages of others ask for; `as_any`: whatever name it is called by is its own."""
+
+    @app.before_request
+    def _check_origin() -> None:
+        origin = request.headers.get("Origin")
+        if origin is None or request.method in _SAFE_METHODS or origin.lower() in allowed:
+            return
+        if own_names.includes_origin(origin) or (as_any and _is_same_site(origin, request.environ.get("HTTP_HOST"))):
+            return
+        raise Problem(403, f"pages from {origin} may not change anything here: ALLOWED_ORIGINS says which may")
+
+
+def _is_same_site(origin: str, host: str | None) -> bool:
+    return host is not None and origin.lower() in {f"https://{host.lower()}", f"http://{host.lower()}"}
 
 
 def _take_json_only(app: OpenAPI, open_endpoints: frozenset[str]) -> None:
@@ -153,21 +160,13 @@ def _take_json_only(app: OpenAPI, open_endpoints: frozenset[str]) -> None:
         raise UnsupportedMediaType(f"a {request.method} needs the header Content-Type: application/json")
 
 
-def _guard_writes(app: OpenAPI, api_key: str, open_endpoints: frozenset[str]) -> None:
-
-    @app.before_request
-    def _check_key() -> None:
-        if request.method not in _SAFE_METHODS and request.endpoint not in open_endpoints:
-            require_key(request, api_key)
-
-
-def _describe(app: OpenAPI, title: str, *, guarded: bool) -> None:
+def _describe(app: OpenAPI, title: str, asks_for: AsksFor | None) -> None:
     description: list[bytes] = []
 
     @app.route("/openapi.json")
     def _openapi() -> Response:
         if not description:
-            description.append(orjson.dumps(_finished(app.api_doc, guarded=guarded)))
+            description.append(orjson.dumps(_finished(app.api_doc, asks_for or (lambda _: None))))
         return Response(description[0], mimetype="application/json")
 
     @app.route("/docs")
@@ -183,9 +182,9 @@ def _describe(app: OpenAPI, title: str, *, guarded: bool) -> None:
         return send_from_directory(str(_SWAGGER_FILES), file, max_age=3600)
 
 
-def _finished(document: dict[str, Any], *, guarded: bool) -> dict[str, Any]:
+def _finished(document: dict[str, Any], asks_for: AsksFor) -> dict[str, Any]:
     """The library's description, with our problem answers in the place of its own error model."""
-    for path_item in document["paths"].values():
+    for path, path_item in document["paths"].items():
         for method, operation in path_item.items():
             answers = operation["responses"]
             answers["422"] = problem_answer("A field or parameter is invalid")
@@ -198,13 +197,16 @@ def _finished(document: dict[str, Any], *, guarded: bool) -> dict[str, Any]:
                 answers.setdefault("400", problem_answer("The body is not JSON"))
                 answers.setdefault("413", problem_answer("The body is larger than 1 MiB"))
                 answers["415"] = problem_answer("The body is not application/json")
-            if not guarded:
-                operation.pop("security", None)
-            elif "security" in operation:
-                answers["401"] = problem_answer(
-                    "The header Authorization: Bearer <PYLON_API_KEY> is missing or wrong"
-                )
+            _describe_access(operation, asks_for(f"{method.upper()} {path}"))
     return document
+
+
+def _describe_access(operation: dict[str, Any], scope: str | None) -> None:
+    operation.pop("security", None)
+    if scope is not None:
+        operation["security"] = [{"apiKey": [scope]}]
+        operation["responses"]["401"] = problem_answer("The header Authorization: Bearer … is missing or wrong")
+        operation["responses"]["403"] = problem_answer(f"The credential does not have the scope {scope}")
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

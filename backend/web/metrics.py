@@ -1,7 +1,6 @@
 """What a monitoring system reads of a server: `GET /metrics`, in Prometheus' text format.
 
-Each application has a registry of its own, with the times of its requests and whatever its parts register. Where
-there is a PYLON_API_KEY, reading takes it, as a change does: a server that others can reach always has one.
+Each application has a registry of its own, with the times of its requests and whatever its parts register.
 """
 
 from __future__ import annotations
@@ -17,10 +16,8 @@ from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, ge
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from pydantic import SecretStr
 
 from database.errors import DatabaseError
-from web.application import require_key
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -69,7 +66,7 @@ def labelled(name: str, about: str, label: str, values: Iterable[tuple[str, floa
     return family
 
 
-def serve_metrics(app: OpenAPI, *collectors: Collector, api_key: SecretStr | None) -> None:
+def serve_metrics(app: OpenAPI, *collectors: Collector) -> None:
     """Have the application time its requests and answer `GET /metrics`, with the collectors' figures too."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -83,8 +80,6 @@ def serve_metrics(app: OpenAPI, *collectors: Collector, api_key: SecretStr | Non
 
     @app.route(METRICS_PATH)
     def _metrics() -> Response:
-        if api_key is not None:
-            require_key(request, api_key.get_secret_value())
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -63,12 +63,13 @@ class ProblemDocument(BaseModel):
 
 
 class Problem(Exception):
-    """Ends a request with a problem answer; `members` are added to its document."""
+    """Ends a request with a problem answer; `members` are added to its document, `headers` to the answer's."""
 
-    def __init__(self, status: int, detail: str, **members: Any) -> None:
+    def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
+        self.headers = headers or {}
         self.members = members
 
 
@@ -105,6 +106,13 @@ def problem(status: int, detail: str, **members: Any) -> Response:
         answer.headers["Retry-After"] = str(RETRY_AFTER_S)
     if status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
+
+
+def problem_of(error: Problem) -> Response:
+    """The answer that a problem ends its request with."""
+    answer = problem(error.status, error.detail, **error.members)
+    answer.headers.update(error.headers)
     return answer
 
 
@@ -155,7 +163,7 @@ def answer_problems(app: Flask) -> None:
 
     @app.errorhandler(Problem)
     def _known(error: Problem) -> Response:
-        return problem(error.status, error.detail, **error.members)
+        return problem_of(error)
 
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:

@@ -136,7 +136,7 @@ def test_what_is_wrong_with_a_replay_is_named(replayer: Client, parts: Row, name
 def test_a_replay_waits_for_its_turn(postgres: PostgresDatabase) -> None:
     store_history(postgres)
     turns = ConcurrencyLimit(at_once=1, patience_s=0.01)
-    app = make_application("Back-tests", "", "0", api_key=None)
+    app = make_application("Back-tests", "", "0")
     app.register_api(backtest_endpoints(postgres, lambda: NOW, turns, 100.0))
     asked: list[str] = []
     call = postgres.call

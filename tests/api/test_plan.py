@@ -251,7 +251,7 @@ def test_no_more_joint_plans_are_worked_out_at_once_than_there_are_turns(postgre
     store_grid(postgres)
     store_data_centres(postgres, [data_centre(1)])
     turns = ConcurrencyLimit(at_once=1, patience_s=0.01)
-    app = make_application("Plans", "", "0", api_key=None)
+    app = make_application("Plans", "", "0")
     app.register_api(plan_endpoints(postgres, lambda: NOW, lambda: 0.0, turns, 100.0))
     with served(app) as client:
         with turns.take():

@@ -45,7 +45,7 @@ class Network:
 @pytest.fixture
 def network(postgres: PostgresDatabase, tmp_path: Path) -> Iterator[Network]:
     joined = Participant.join(postgres, OWN, Role.BG, data_dir=tmp_path, authenticates=True)
-    app = make_application("gateway", "", "0", api_key=None, open_endpoints=OPEN_ENDPOINTS)
+    app = make_application("gateway", "", "0", open_endpoints=OPEN_ENDPOINTS)
     app.register_api(gateway_endpoints(postgres, joined))
     joined.deliverer.start()
     try:

@@ -199,7 +199,7 @@ def registry_server(postgres: PostgresDatabase) -> Iterator[Client]:
     own = gateway()
     own.register(postgres)
     reception = Reception(registry, own=own.subscriber, role=Role.BG, authenticates=True, clock=utc_now)
-    app = make_application("registry", "", "0", api_key=None)
+    app = make_application("registry", "", "0")
     app.register_api(registry_endpoints(registry, reception, authenticates=True, clock=utc_now))
     with served(app) as client:
         yield client

@@ -42,7 +42,7 @@ def main() -> None:
     for_requests: Database = ThreadedDatabase(database) if kind == "threaded" else database
     own = Subscriber("gateway.example", f"http://127.0.0.1:{port}/beckn")
     gateway = Participant.join(database, own, Role.BG, data_dir=folder, authenticates=True, for_requests=for_requests)
-    app = make_application("gateway", "", "0", api_key=None)
+    app = make_application("gateway", "", "0")
     app.register_api(gateway_endpoints(for_requests, gateway))
     gateway.deliverer.start()
     server = HttpServer(app, for_greenlets(listen("127.0.0.1", port)), Limits(body_bytes=LONGEST_CATALOGUE_BYTES))

@@ -123,7 +123,7 @@ class Market:
         gateway = Participant.join(
             self.database, own, Role.BG, data_dir=self.settings.pylon_data_dir, authenticates=True, clock=self.clock
         )
-        app = make_application("Gateway", "", VERSION, api_key=None)
+        app = make_application("Gateway", "", VERSION)
         app.register_api(gateway_endpoints(self.database, gateway))
         self.stack.enter_context(_served(app, port))
         gateway.deliverer.start()

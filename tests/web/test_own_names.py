@@ -6,21 +6,21 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from pydantic import SecretStr
 
 from served import Client, served
 from web.application import answer, make_application
 from web.own_names import OwnNames
 
 
-def client_of(*, key: str | None = None) -> Iterator[Client]:
+def client_of(*, guarded: bool = False) -> Iterator[Client]:
     app = make_application(
         "Names",
         "",
         "0",
-        api_key=None if key is None else SecretStr(key),
+        asks_for=(lambda _: None) if guarded else None,
         open_endpoints={"signed"},
         own_names=["pylon.home.example", "https://tunnel.example:8443/beckn"],
+        allowed_origins=["https://app.example", "http://other.example:3000"],
     )
     app.add_url_rule("/data", "data", lambda: answer({}), methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     app.add_url_rule("/signed", "signed", lambda: answer({}), methods=["POST"])
@@ -35,7 +35,7 @@ def server() -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Client]:
-    yield from client_of(key="k" * 8)
+    yield from client_of(guarded=True)
 
 
 OWN = [
@@ -98,12 +98,22 @@ def test_its_own_pages_change_what_they_may(server: Client) -> None:
         assert server.post("/data", {}, headers={"Origin": origin}).status_code == 200
 
 
-def test_with_a_key_it_answers_as_any(guarded: Client) -> None:
-    key = {"Authorization": "Bearer " + "k" * 8}
+def test_behind_a_guard_it_answers_as_any_and_to_its_own_pages_of_that_name(guarded: Client) -> None:
     assert guarded.get("/data", headers={"Host": "pylon.example"}).status_code == 200
-    headers = {"Host": "pylon.example", "Origin": "https://pylon.example"}
-    assert guarded.post("/data", {}, headers=headers).status_code == 401
-    assert guarded.post("/data", {}, headers=headers | key).status_code == 200
+    for origin in ("https://pylon.example", "http://Pylon.example", "http://localhost:5000"):
+        own = {"Host": "pylon.example", "Origin": origin}
+        assert guarded.post("/data", {}, headers=own).status_code == 200
+    for origin in ("https://evil.example", "https://pylon.example:1", "https://pylon.example.evil.example", "null"):
+        foreign = {"Host": "pylon.example", "Origin": origin}
+        refused = guarded.post("/data", {}, headers=foreign)
+        assert (refused.status_code, refused.headers["Content-Type"]) == (403, "application/problem+json")
+
+
+@pytest.mark.parametrize("origin", ["https://app.example", "HTTP://Other.example:3000"])
+def test_pages_of_allowed_origins_change_what_they_may(server: Client, guarded: Client, origin: str) -> None:
+    for client in (server, guarded):
+        assert client.post("/data", {}, headers={"Origin": origin}).status_code == 200
+        assert client.post("/data", {}, headers={"Origin": f"{origin}0"}).status_code == 403
 
 
 @pytest.mark.parametrize(

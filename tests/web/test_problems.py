@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from flask import abort, request
-from pydantic import SecretStr
 
 from database.errors import AccessRefused, DatabaseUnreachable
 from served import Client, served
@@ -19,7 +18,7 @@ SECRET = "a secret of the inside"
 @pytest.fixture(scope="module")
 def server() -> Iterator[Client]:
     """An application whose every endpoint goes wrong in a way of its own."""
-    app = make_application("Faulty", "", "0", api_key=None)
+    app = make_application("Faulty", "", "0")
 
     @app.route("/breaks")
     def _breaks() -> Any:
@@ -135,17 +134,3 @@ def test_other_documents_are_bodies(server: Client) -> None:
     documents: tuple[Any, ...] = ({"a": [1, None, "x"]}, [], 7, False)
     for document in documents:
         assert server.request("POST", "/echo", json=document).json() == {"got": document}
-
-
-def test_an_api_key_guards_everything_that_writes_and_nothing_that_reads() -> None:
-    app = make_application("Guarded", "", "0", api_key=SecretStr("k" * 8), open_endpoints={"open"})
-    app.add_url_rule("/closed", "closed", lambda: answer({}), methods=["GET", "POST", "PUT", "DELETE"])
-    app.add_url_rule("/open", "open", lambda: answer({}), methods=["POST"])
-    with served(app) as client:
-        for method in ("GET", "HEAD", "OPTIONS"):
-            assert client.request(method, "/closed").status_code == 200
-        for method in ("POST", "PUT", "DELETE"):
-            assert client.request(method, "/closed").status_code == 401
-            right = {"Authorization": "Bearer " + "k" * 8, "Content-Type": "application/json"}
-            assert client.request(method, "/closed", headers=right).status_code == 200
-        assert client.post("/open").status_code == 200

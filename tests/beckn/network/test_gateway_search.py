@@ -18,7 +18,6 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
-from pydantic import SecretStr
 
 from beckn.network.gateway_search import OPEN_ENDPOINTS, gateway_endpoints
 from beckn.network.message_body import LONGEST_BYTES, LONGEST_CATALOGUE_BYTES
@@ -42,6 +41,7 @@ from beckn_network import (
     peer,
     provider,
 )
+from BG import gateway_access
 from clock import utc_now
 from database.interface import Database, OrderBy, Row
 from database.postgres import PostgresDatabase
@@ -49,6 +49,7 @@ from grid.half_hours import rfc3339
 from hypothesis_profile import SHARES_A_FIXTURE
 from served import Client, served
 from server_process import free_port
+from settings import load_settings
 from web.application import make_application
 
 OWN = Subscriber("gateway.example", "http://127.0.0.1:5050/beckn")
@@ -87,8 +88,10 @@ def running(
     database: Database, folder: Path, *, authenticates: bool = True, key: str | None = None
 ) -> Iterator[Gateway]:
     joined = Participant.join(database, OWN, Role.BG, data_dir=folder, authenticates=authenticates)
-    app = make_application("gateway", "", "0", api_key=SecretStr(key) if key else None, open_endpoints=OPEN_ENDPOINTS)
+    access = gateway_access(database, load_settings({"PYLON_API_KEY": key or ""}), database, [])
+    app = make_application("gateway", "", "0", asks_for=access.asks_for(), open_endpoints=OPEN_ENDPOINTS)
     app.register_api(gateway_endpoints(database, joined))
+    access.guard(app)
     joined.deliverer.start()
     try:
         with served(app) as client, peer() as provider_peer, peer() as buyer_peer:
@@ -411,7 +414,7 @@ def test_a_message_that_is_too_long_is_refused(network: Gateway, action: Action,
 def test_the_signature_is_the_proof_where_other_writes_need_the_api_key(
     postgres: PostgresDatabase, tmp_path: Path
 ) -> None:
-    with running(postgres, tmp_path, key="a secret of ours") as network:
+    with running(postgres, tmp_path, key="a-secret-of-ours") as network:
         is_ack(network.post(network.search()))
         network.provider_peer.wait_for(1)
 

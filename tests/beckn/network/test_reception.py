@@ -141,7 +141,7 @@ class Server:
 @pytest.fixture
 def server(postgres: PostgresDatabase, tmp_path: Path) -> Iterator[Server]:
     joined = Participant.join(postgres, OWN, Role.BG, data_dir=tmp_path, authenticates=True)
-    app = make_application("gateway", "", "0", api_key=None, open_endpoints=OPEN_ENDPOINTS)
+    app = make_application("gateway", "", "0", open_endpoints=OPEN_ENDPOINTS)
     app.register_api(gateway_endpoints(postgres, joined))
     with served(app) as client:
         yield Server(client, postgres)

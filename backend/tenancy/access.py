@@ -1,0 +1,149 @@
+"""A server's knowledge of its callers, put together from the settings, and set before everything that answers."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+
+from flask import Flask
+
+from clock import utc_now
+from database.interface import Database
+from outgoing.calls import KeptCaller
+from queueing.notices import Notices
+from queueing.supervised import Rest, SupervisedLoop
+from settings import Issuer, Settings
+from tenancy.audit import AuditTrail
+from tenancy.guard import Guard, Needs
+from tenancy.identification import Identification, PlatformKey
+from tenancy.limits import OperatorLimits
+from tenancy.records import AccessRecords, Calls
+from tenancy.remembered import LONGEST_S
+from tenancy.rules import rules_of
+from tenancy.scopes import Need
+from tenancy.signing_keys import SigningKeys
+from tenancy.tokens import Tokens
+from web.application import AsksFor
+from web.cross_origin import CrossOrigin
+from web.request_ids import RequestIds
+
+CHANGES_CHANNEL = "access_changed"
+
+
+class Access:
+    """Who may ask one of the three servers for what. Its threads run from `start` to `stop`, where there are any."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        needs: Mapping[str, Need],
+        database: Database,
+        *,
+        host: str,
+        own_names: Collection[str] = (),
+        for_requests: Calls | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """
+        Args:
+            needs: what each endpoint needs, as in `tenancy.scopes.ENDPOINTS`.
+            database: for threads: what is written down, and notices of changes.
+            host: where the server listens.
+            own_names: hosts, or URLs with them, by which it is called besides.
+            for_requests: the same database as requests may call it; by default `database`.
+        """
+        calls = database if for_requests is None else for_requests
+        self.rules = rules_of(settings, host, own_names)
+        self.limits = OperatorLimits(calls)
+        self.audit = AuditTrail(database, clock=clock)
+        self._needs = needs
+        self._allowed_origins = settings.allowed_origins
+        self._caller = KeptCaller()
+        issuer = settings.issuer()
+        url = None if issuer is None else issuer.jwks_url
+        self._signing_keys = None if url is None else SigningKeys(url, self._caller)
+        key = settings.pylon_api_key
+        self.identification = Identification(
+            AccessRecords(calls),
+            clock,
+            platform_key=None if key is None else PlatformKey(key.get_secret_value()),
+            tokens=None if issuer is None else _tokens(issuer, self._signing_keys),
+            used=self.audit.used,
+            takes_keys=settings.is_multi_tenant,
+        )
+        self._stopping = threading.Event()
+        self._notices = Notices(database, CHANGES_CHANNEL)
+        self._changes = SupervisedLoop("the listener for changed access", self._follow_changes, self._stopping)
+
+    def asks_for(self) -> AsksFor | None:
+        """What each endpoint asks for, for the server's description; None where it asks nobody for anything."""
+        if self.rules.everyone is not None:
+            return None
+
+        def scope_of(endpoint: str) -> str | None:
+            need = self._needs.get(re.sub(r"{(\w+)}", r"<\1>", endpoint))
+            return None if need is None or not self.rules.asks_for(need) else str(need)
+
+        return scope_of
+
+    def guard(self, app: Flask) -> None:
+        """Stand before `app`, and before whatever answers in its place. To be called when all of that is set up."""
+        guard = Guard(
+            app.wsgi_app,
+            Needs(app, self._needs),
+            self.rules,
+            self.identification,
+            self.limits,
+            self.audit,
+        )
+        app.wsgi_app = RequestIds(guard)  # type: ignore[method-assign]
+        if self._allowed_origins:
+            app.wsgi_app = CrossOrigin(app.wsgi_app, self._allowed_origins)  # type: ignore[method-assign]
+
+    def start(self) -> None:
+        """Begin to read signing keys, to hear of changes, and to write down what was refused, where that may be."""
+        if self.rules.everyone is not None:
+            return
+        self.audit.start()
+        if self._signing_keys is not None:
+            self._signing_keys.start()
+        if self.rules.tells_tenants_apart:
+            self._changes.start()
+
+    def stop(self) -> None:
+        """End, once what was refused is written down."""
+        if self.rules.everyone is not None:
+            return
+        self._stopping.set()
+        if self._signing_keys is not None:
+            self._signing_keys.stop()
+        if self._changes.join(LONGEST_S):
+            self._notices.close()
+        self.audit.stop()
+        self._caller.close()
+
+    def troubles(self) -> list[str]:
+        """What is wrong with it, in words; empty when nothing is."""
+        listening = self._changes.trouble()
+        return [
+            *self.audit.troubles(),
+            *([] if self._signing_keys is None else self._signing_keys.troubles()),
+            *([] if listening is None else [listening]),
+        ]
+
+    def _follow_changes(self) -> Rest | None:
+        if not self._notices.are_heard():
+            # What is remembered is forgotten in seconds by itself.
+            return lambda: self._stopping.wait(LONGEST_S)
+        if self._notices.wait(LONGEST_S):
+            self.identification.forget()
+        return None
+
+
+def _tokens(issuer: Issuer, keys: SigningKeys | None) -> Tokens:
+    found = keys if keys is not None else issuer.shared_secret
+    if found is None:
+        raise ValueError("an issuer has public keys or a secret")
+    return Tokens(issuer.name, issuer.audience, found)

@@ -1,0 +1,56 @@
+"""Lets the pages of certain other origins read the answers: what browsers ask for before they do (CORS)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import OptExcInfo
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_METHODS = "GET, POST, PUT, PATCH, DELETE"
+_REQUEST_HEADERS = "Authorization, Content-Type, If-None-Match, Last-Event-ID, Pylon-Operator, X-Request-ID"
+_ANSWER_HEADERS = "ETag, Retry-After, X-Request-ID"
+_PREFLIGHT_AGE_S = "600"
+
+
+class CrossOrigin:
+    """Answers what browsers ask beforehand, and marks the answers of `application` for pages of these origins.
+
+    No cookie is ever asked for, so no answer allows credentials of the browser's own.
+    """
+
+    def __init__(self, application: WSGIApplication, origins: Collection[str]) -> None:
+        self._application = application
+        self._origins = frozenset(origins)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        origin = environ.get("HTTP_ORIGIN", "").lower()
+        if origin not in self._origins:
+            return self._application(environ, _varying(start_response, []))
+        allowed = [("Access-Control-Allow-Origin", origin)]
+        if environ["REQUEST_METHOD"] == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
+            preflight = [
+                *allowed,
+                ("Access-Control-Allow-Methods", _METHODS),
+                ("Access-Control-Allow-Headers", _REQUEST_HEADERS),
+                ("Access-Control-Max-Age", _PREFLIGHT_AGE_S),
+                ("Vary", "Origin"),
+            ]
+            start_response("204 No Content", preflight)
+            return []
+        marked = [*allowed, ("Access-Control-Expose-Headers", _ANSWER_HEADERS)]
+        return self._application(environ, _varying(start_response, marked))
+
+
+def _varying(start_response: StartResponse, more: list[tuple[str, str]]) -> StartResponse:
+    """Starts the answer with `more` headers, and says that another origin may get another answer."""
+
+    def start(
+        status: str, headers: list[tuple[str, str]], exc_info: OptExcInfo | None = None, /
+    ) -> Callable[[bytes], object]:
+        marked = [*headers, *more, ("Vary", "Origin")]
+        return start_response(status, marked, exc_info) if exc_info else start_response(status, marked)
+
+    return start
