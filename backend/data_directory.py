@@ -37,7 +37,7 @@ def trusted_directory(data_dir: Path) -> Path:
         mode = above.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             raise DirectoryUntrusted(
-                f"anybody may put another directory in the place of {resolved}: chmod o-w {above}, {ELSEWHERE}"
+                f"anybody could put another directory in place of {resolved}: chmod o-w {above}, {ELSEWHERE}"
             )
     return resolved
 
@@ -55,7 +55,7 @@ def check_private(path: Path) -> None:
     if found.st_mode & _OTHERS_MAY_WRITE:
         mode = stat.S_IMODE(found.st_mode)
         raise DirectoryUntrusted(
-            f"others may write in {path} (mode {mode:04o}): see that all in it is yours and chmod go-w it, "
+            f"others may write to {path} (mode {mode:04o}): check that everything in it is yours and chmod go-w it, "
             f"{ELSEWHERE}"
         )
 
@@ -83,7 +83,7 @@ def _check_owner(path: Path, what: str) -> None:
     owner = path.lstat().st_uid
     if owner not in {os.geteuid(), 0}:
         raise DirectoryUntrusted(
-            f"{path} is not used, for {what} belongs to {_account(owner)}: start as that account, remove it, "
+            f"{path} is not used because {what} belongs to {_account(owner)}: start as that account, remove it, "
             f"{ELSEWHERE}"
         )
 

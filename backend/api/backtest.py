@@ -45,9 +45,9 @@ A_DAY_MINS = 1440
 
 ACCOUNTING = [
     "Predicted carbon is the last forecast stored for each half-hour of a region. Earlier revisions are not kept, so "
-    "predictions are better here than they were when they were made.",
+    "predictions look better here than they were at the time.",
     "Realised carbon is an estimate: that forecast x national actual / national forecast. No regional actual is "
-    "published. Where the national figures are not both known, the forecast stands.",
+    "published. Where either national figure is unknown, the forecast itself is used.",
     "The predicted price is that of the same half-hour on the last day that has one; the realised price is the "
     "stored one. Grid stress is as stored in both.",
     "Data centres are as they are now, with their present load. Workloads do not compete for capacity, so the "
@@ -78,14 +78,19 @@ class BacktestBody(BaseModel):
         WrittenTime | None,
         Field(
             alias="from",
-            description="The first moment of decision, at most 366 days before `to`; without it, a week before",
+            description="The first moment of decision, at most 366 days before `to`; by default a week before it",
         ),
     ] = None
     to: WrittenTime | None = Field(
-        None, description="The moments end before this; now or earlier, and now if left out"
+        None, description="All moments are before this time, which may not be in the future; by default now"
     )
     every_minutes: int = Field(
-        A_DAY_MINS, ge=30, le=7 * A_DAY_MINS, multiple_of=30, strict=True, description="From one moment to the next"
+        A_DAY_MINS,
+        ge=30,
+        le=7 * A_DAY_MINS,
+        multiple_of=30,
+        strict=True,
+        description="Minutes from one moment to the next",
     )
     policies: list[Policy] = Field(list(Policy), min_length=1, max_length=len(Policy))
 
@@ -112,13 +117,13 @@ class PolicyAnswer(BaseModel):
 
     policy: Policy
     moments: int
-    compared: int = Field(description="Moments that the sums are over")
-    not_placed: int = Field(description="Moments at which no data centre could take it")
-    unknown: int = Field(description="Moments at which a figure that the comparison needs is not stored")
-    predicted: SumsAnswer = Field(description="The decisions, by what could be known")
-    predicted_run_now: SumsAnswer = Field(description="Running now at home, by what could be known")
-    realised: SumsAnswer = Field(description="The decisions, by what happened")
-    run_now: SumsAnswer = Field(description="Running now at home, by what happened")
+    compared: int = Field(description="Moments that the sums cover")
+    not_placed: int = Field(description="Moments at which no data centre could take the workload")
+    unknown: int = Field(description="Moments for which a figure that the comparison needs is not stored")
+    predicted: SumsAnswer = Field(description="The decisions, by what could be known at the time")
+    predicted_run_now: SumsAnswer = Field(description="Running now at home, by what could be known at the time")
+    realised: SumsAnswer = Field(description="The decisions, by what actually happened")
+    run_now: SumsAnswer = Field(description="Running now at home, by what actually happened")
     yesterdays_best: SumsAnswer = Field(description="The place and hour that were best on the day before")
     perfect_foresight: SumsAnswer = Field(description="What could have been decided if everything had been known")
     predicted_saving: SavingAnswer
@@ -128,7 +133,9 @@ class PolicyAnswer(BaseModel):
     captured_pct: float | None = Field(
         description="The share of perfect foresight's saving in J that was realised, %"
     )
-    worse_than_run_now: int = Field(description="Decisions that came out dearer in J than running now")
+    worse_than_run_now: int = Field(
+        description="Decisions whose J turned out higher than that of running now at home"
+    )
     constraints_broken: int = Field(
         description="Decisions that in the event broke a constraint, such as the carbon cap"
     )
@@ -158,7 +165,7 @@ class BacktestAnswer(BaseModel):
     carbon_price_gbp_per_t: float
     moments: int
     workloads: list[ReplayAnswer]
-    accounting: list[str] = Field(description="How predicted and realised figures are reckoned")
+    accounting: list[str] = Field(description="How predicted and realised figures are calculated")
     history: SourcesAnswer
 
 
@@ -170,10 +177,10 @@ def backtest_endpoints(
 
     @endpoints.post(
         "",
-        summary="What decisions would have come to",
+        summary="What decisions would have achieved",
         description="Each workload is submitted anew at every moment, decided on what could be known then and "
-        "reckoned by what happened; a deadline keeps its distance from the moment. 503 with Retry-After while a "
-        "joint plan or another back-test is worked out.",
+        "settled by what actually happened; a deadline keeps its distance from the moment. 503 with Retry-After "
+        "while a joint plan or another back-test is being worked out.",
         responses={200: BacktestAnswer, 503: BUSY},
         security=[{"apiKey": []}],
     )
@@ -220,9 +227,9 @@ def _moments(body: BacktestBody, now: datetime) -> Sequence[datetime]:
     end = body.to or now
     first = body.from_ or end - USUAL_PERIOD
     if end > now:
-        raise refuse("to", f"is after now ({rfc3339(now)}): only what is over can be replayed")
+        raise refuse("to", f"is after now ({rfc3339(now)}): only the past can be replayed")
     if first >= end:
-        raise refuse("from", "is not before to")
+        raise refuse("from", "is not earlier than to")
     if end - first > LONGEST_PERIOD:
         raise refuse(
             "from",
@@ -234,8 +241,8 @@ def _moments(body: BacktestBody, now: datetime) -> Sequence[datetime]:
     if decisions > MOST_DECISIONS:
         raise refuse(
             "every_minutes",
-            f"makes {decisions} decisions (moments x workloads x policies), and {MOST_DECISIONS} are the most: take "
-            "fewer moments, workloads or policies",
+            f"makes {decisions} decisions (moments x workloads x policies), more than the {MOST_DECISIONS} allowed: "
+            "take fewer moments, workloads or policies",
         )
     return [first + number * step for number in range(count)]
 

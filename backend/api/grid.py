@@ -74,7 +74,7 @@ class ForecastQuery(StrictQuery):
 
 
 class NationalForecast(BaseModel):
-    """The national half-hours of the next 48 hours, the running one first."""
+    """The national half-hours of the next 48 hours, starting with the present one."""
 
     as_of: Moment
     region_id: None = None
@@ -82,7 +82,7 @@ class NationalForecast(BaseModel):
 
 
 class RegionalForecast(BaseModel):
-    """One region's half-hours of the next 48 hours, the running one first."""
+    """One region's half-hours of the next 48 hours, starting with the present one."""
 
     as_of: Moment
     region_id: int

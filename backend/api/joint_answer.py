@@ -21,7 +21,7 @@ LeftOut = Literal["left_out"]
 
 
 class StretchAnswer(BaseModel):
-    """A time without a pause."""
+    """A stretch of time without a pause."""
 
     start: Moment
     end: Moment
@@ -42,18 +42,22 @@ class JobAnswer(BaseModel):
     job_id: str
     interruptible: bool
     status: Placed | LeftOut
-    dc_id: str | None = Field(description="Where it runs; when left out, where least stands in its way")
+    dc_id: str | None = Field(description="Where it runs; for a workload left out, where the least stands in its way")
     start: Moment | None
     end: Moment | None
-    stretches: list[StretchAnswer] = Field(description="The times it runs: several where it pauses")
+    stretches: list[StretchAnswer] = Field(description="When it runs: several spans if it pauses")
     energy_kwh: float | None = Field(description="Site energy: IT energy x PUE, kWh")
     cost_gbp: float | None = Field(description="Electricity at the wholesale price, £")
     carbon_gco2: float | None = Field(description="Emissions, gCO2")
     objective_gbp: float | None = Field(description="J, £")
-    score_breakdown: output.ScoreBreakdown | None = Field(description="The parts of J, which sum to it")
-    capacity_price_gbp: float | None = Field(description="What the capacity it takes is worth, £; no part of J")
-    wish: WishAnswer | None = Field(description="Where it would rather be; null where it is there or left out")
-    violations: list[output.ConstraintViolation] = Field(description="What stands in its way, when it is left out")
+    score_breakdown: output.ScoreBreakdown | None = Field(description="The parts that add up to J")
+    capacity_price_gbp: float | None = Field(description="What the capacity it takes is worth, £; not part of J")
+    wish: WishAnswer | None = Field(
+        description="Where it would be better off; null when it is there already, or left out"
+    )
+    violations: list[output.ConstraintViolation] = Field(
+        description="What stands in its way; only for a workload left out"
+    )
     for_capacity: bool | None = Field(
         description="When it is left out: whether the other workloads stand in its way; else its own constraints do"
     )
@@ -70,13 +74,13 @@ class TotalsAnswer(BaseModel):
 
 
 class ComparisonAnswer(BaseModel):
-    """What would happen without a plan, and the plan over the same workloads."""
+    """What would happen without a plan, beside the plan's own sums over the same workloads."""
 
     without_plan: TotalsAnswer
     plan: TotalsAnswer
     breaking_constraints: int = Field(description="How many workloads would break a constraint of their own")
     overfull_half_hours: int = Field(
-        description="In how many half-hours of data centres they would take more power than is free"
+        description="In how many half-hours, counted over the data centres, they would take more power than is free"
     )
     not_run: int = Field(description="How many would run nowhere: no room, or an unknown signal")
 
@@ -88,7 +92,7 @@ class CapacityAnswer(BaseModel):
     free_kw: float = Field(description="Free before the plan, kW in every half-hour")
     used_kw: list[float] = Field(description="Used by the plan, kW")
     price_gbp_per_kw: list[float] = Field(
-        description="What one more kW in a half-hour would be worth to the plan, £: why not there"
+        description="What one more kW in a half-hour would be worth to the plan, £: what keeps workloads out"
     )
 
 
@@ -100,25 +104,25 @@ class JointPlanAnswer(BaseModel):
     carbon_price_gbp_per_t: float
     method: Method = Field(
         description="`each_alone`: there is room for all where they are best. `exact`: no plan is better. `search`: "
-        "the best plan found; `gap` says how much better one could be at most."
+        "the best plan found; `gap` says how much better another could be, at most."
     )
     totals: TotalsAnswer
     bound_gbp: float = Field(description="No plan that leaves out as little has a smaller J, £")
-    gap_gbp: float = Field(description="How much smaller J could be at most, £")
+    gap_gbp: float = Field(description="How much smaller J could be, at most, £")
     gap: float | None = Field(description="The same as a share of the bound; null where the bound is not above 0")
     left_out_weight: int = Field(
-        description="Weight of the workloads left out for capacity: LOW 1, MEDIUM 2, HIGH 4, CRITICAL 8"
+        description="Weight of the workloads left out for lack of capacity: LOW 1, MEDIUM 2, HIGH 4, CRITICAL 8"
     )
     least_left_out_weight: int = Field(description="No plan leaves out less weight than this")
     cut_short: bool = Field(description="Whether the time limit ended the search")
     elapsed_s: float
     jobs: list[JobAnswer] = Field(description="In the order of the request")
     run_now_at_home: ComparisonAnswer = Field(
-        description="Each workload now at its host_dc_id or, without one, where most power is free; nobody looks at "
-        "constraints or capacity"
+        description="Each workload runs now, at its host_dc_id or, without one, where most power is free; "
+        "constraints and capacity are ignored"
     )
     run_now_at_greenest: ComparisonAnswer = Field(
-        description="Each workload now where its carbon is least and there is room, the biggest first"
+        description="Each workload runs now, where its carbon is least and there is room; the biggest come first"
     )
     half_hours_from: Moment = Field(description="Start of the first half-hour of `capacity`")
     capacity: list[CapacityAnswer]

@@ -21,11 +21,13 @@ def pipeline_figures(database: Database, clock: Callable[[], datetime]) -> Datab
 
 def _figures(health: Health) -> Iterator[Metric]:
     yield gauge("pylon_serving", "Whether there is data to serve (ok or degraded)", health.serves())
-    yield gauge("pylon_signal_age_seconds", "Since the newest signal was fetched", health.newest_signal_age_seconds)
+    yield gauge(
+        "pylon_signal_age_seconds", "Time since the newest signal was fetched", health.newest_signal_age_seconds
+    )
     yield gauge(
         "pylon_current_half_hour_known", "Whether the present half-hour is known", health.current_half_hour_known
     )
-    yield gauge("pylon_pipeline_running", "Whether a run is going on", health.pipeline_running)
+    yield gauge("pylon_pipeline_running", "Whether a run is in progress", health.pipeline_running)
     run = health.last_run
     if run is not None:
         yield gauge("pylon_pipeline_last_run_timestamp_seconds", "End of the last run", run.finished_at.timestamp())

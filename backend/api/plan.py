@@ -64,14 +64,16 @@ class JointPlanBody(BaseModel):
 
     workloads: list[PlannedWorkload] = Field(min_length=1, max_length=MOST_JOBS)
     policy: Policy = Policy.BALANCED
-    at: WrittenTime | None = Field(None, description="Plan as of this moment within the forecast; now without it")
+    at: WrittenTime | None = Field(
+        None, description="Plan as of this moment, which must be within the forecast; by default now"
+    )
     time_limit_s: float = Field(
         DEFAULT_TIME_LIMIT_S,
         ge=LEAST_TIME_LIMIT_S,
         le=MOST_TIME_LIMIT_S,
         allow_inf_nan=False,
         strict=True,
-        description="When the answer is due, seconds",
+        description="How long the whole answer may take, seconds",
     )
 
 
@@ -106,7 +108,7 @@ def plan_endpoints(
         "/batch",
         summary="Where and when workloads would run together",
         description="A joint plan under every data centre's capacity in every half-hour, with proof of how good it "
-        "is. One is worked out at a time: 503 with Retry-After while another is.",
+        "is. Only one is worked out at a time: 503 with Retry-After while another is.",
         responses={200: JointPlanAnswer, 503: BUSY},
         security=[{"apiKey": []}],
     )

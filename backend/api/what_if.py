@@ -28,7 +28,9 @@ BUSY = problem_answer("Another joint plan or back-test is being worked out, or t
 
 
 class WhatIfQuery(StrictQuery):
-    at: WrittenTime | None = Field(None, description="Decide as of this moment within the forecast; now without it")
+    at: WrittenTime | None = Field(
+        None, description="Decide as of this moment, which must be within the forecast; by default now"
+    )
     policy: Policy = Field(Policy.BALANCED, description="What to favour")
 
 

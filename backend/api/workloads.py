@@ -99,7 +99,7 @@ class WorkloadSubmission(BaseModel):
         },
     )
 
-    job_id: Key = absent("Identity of the job; made up when it is left out")
+    job_id: Key = absent("Identity of the job; one is generated when it is left out")
     operator: Key = absent("Who owns it: an operator_id that is known here")
     host_dc_id: Key = absent("Where it would run without us: a dc_id that is known here")
     workload_type: WorkloadType
@@ -141,7 +141,7 @@ class WorkloadsBody(
         ]
     ]
 ):
-    """One workload, or a list of up to 1,000; all are stored or none."""
+    """One workload, or a list of up to 1,000; either all are stored or none."""
 
     def submissions(self) -> list[WorkloadSubmission]:
         return self.root if isinstance(self.root, list) else [self.root]
@@ -150,7 +150,7 @@ class WorkloadsBody(
 class Stored(BaseModel):
     """The rows of a submission as they are stored, and which of them are new."""
 
-    created: list[str] = Field(description="job_ids that were not there before")
+    created: list[str] = Field(description="job_ids that were new")
     workloads: list[ComputeWorkload]
 
 
@@ -177,7 +177,7 @@ class WorkloadPage(BaseModel):
     """Workloads, newest first."""
 
     workloads: list[WorkloadRow]
-    next: str | None = Field(description="Ask again with after= this; null at the end")
+    next: str | None = Field(description="Pass this as after= to go on; null at the end")
     unreadable: list[UnreadableRow] = Field([], description=LEFT_OUT)
 
 
@@ -197,7 +197,11 @@ def workload_endpoints(database: Database, clock: Callable[[], datetime]) -> API
         "",
         summary="Submit workloads",
         description="A job_id that is stored already: 200 if the submission is the same, 409 if it differs.",
-        responses={201: Stored, 200: Stored, 409: problem_answer("A job_id was submitted differently before")},
+        responses={
+            201: Stored,
+            200: Stored,
+            409: problem_answer("A job_id is already stored with different contents"),
+        },
         security=[{"apiKey": []}],
     )
     def submit(body: WorkloadsBody) -> Response:
@@ -245,7 +249,7 @@ def _check_deadlines(body: WorkloadsBody, now: datetime) -> None:
     errors = [
         {
             "field": f"{number}.deadline" if isinstance(body.root, list) else "deadline",
-            "message": f"is not after now ({rfc3339(now)})",
+            "message": f"is not in the future: it is now {rfc3339(now)}",
         }
         for number, submission in enumerate(body.submissions())
         if submission.deadline is not None and submission.deadline <= now

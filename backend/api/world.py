@@ -51,7 +51,7 @@ class LiveStateAnswer(BaseModel):
 
     as_of: Moment
     last_updated: Moment | None = Field(description="When the pipeline last finished; null before the first time")
-    pipeline_running: bool = Field(description="Whether a run is filling this in just now")
+    pipeline_running: bool = Field(description="Whether a pipeline run is updating this at the moment")
     objects: dict[str, list[dict[str, Any]]] = Field(description="Objects by type; /api/v1/ontology describes them")
     links: list[Link]
     unreadable: list[UnreadableRow] = Field([], description=LEFT_OUT)
@@ -80,7 +80,7 @@ class ObjectPage(BaseModel):
 
     object_type: str
     objects: list[dict[str, Any]]
-    next: str | None = Field(description="Ask again with after= this; null at the end")
+    next: str | None = Field(description="Pass this as after= to go on; null at the end")
     unreadable: list[UnreadableRow] = Field([], description=LEFT_OUT)
 
 
@@ -114,7 +114,7 @@ class LinkedPage(BaseModel):
 
     rel: str
     objects: list[LinkedObject]
-    next: str | None = Field(description="Ask again with after= this; null at the end")
+    next: str | None = Field(description="Pass this as after= to go on; null at the end")
 
 
 def world_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlueprint:
@@ -205,7 +205,7 @@ def _named_types(text: str | None) -> list[str]:
     if unknown or not names:
         raise Problem(
             422,
-            f"objects names no object type: {', '.join(unknown) or text!r}",
+            f"objects names unknown object types: {', '.join(unknown) or text!r}",
             known_types=list(OBJECT_TYPES),
         )
     return list(dict.fromkeys(names))

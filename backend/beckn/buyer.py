@@ -229,7 +229,7 @@ def _workload(path: str) -> BuyerWorkload:
     except OSError as error:
         raise WrongWorkload(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise WrongWorkload(f"{path} is not text in UTF-8") from None
+        raise WrongWorkload(f"{path} is not UTF-8 text") from None
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "it"
@@ -238,13 +238,13 @@ def _workload(path: str) -> BuyerWorkload:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="buyer.py", description="Order a compute slot for a workload.")
-    parser.add_argument("workload", help="a file with the workload as a JSON object, or - for the standard input")
+    parser.add_argument("workload", help="a file with the workload as a JSON object, or - for standard input")
     parser.add_argument(
         "--choose", type=int, default=1, metavar="N", help="which slot to order (default: 1, the best)"
     )
     parser.add_argument("--page", type=int, metavar="N", help="which page of the slots to show (default: 1)")
     parser.add_argument("--search-only", action="store_true", help="show the slots and order none")
-    parser.add_argument("--provider", metavar="URL", help="search at this provider and not through the gateway")
+    parser.add_argument("--provider", metavar="URL", help="search this provider directly, not through the gateway")
     parser.add_argument(
         "--registry", metavar="URL", help="ask this registry for keys, such as http://host:5050/registry"
     )

@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True)
 
     listing = commands.add_parser("list", help="show the subscribers")
-    listing.add_argument("--all", action="store_true", help="revoked and expired ones too")
+    listing.add_argument("--all", action="store_true", help="include revoked and expired ones")
     listing.set_defaults(run=_list)
 
     adding = commands.add_parser("add", help="add a subscriber, or change the URL of the one with this key")
@@ -93,12 +93,12 @@ def parser() -> argparse.ArgumentParser:
     adding.add_argument(
         "--key-id",
         default=str(uuid4()),
-        help="what names the key: any text without | and quotes (default: a new UUID)",
+        help="a name for the key: any text without | or quotes (default: a new UUID)",
     )
     adding.add_argument("--domain", default=DOMAIN, help=f"default: {DOMAIN}")
     adding.add_argument("--country", default=COUNTRY, help=f"ISO 3166-1 alpha-3, or * (default: {COUNTRY})")
     adding.add_argument("--city", default=ANY_CITY, help="city code, or * (default)")
-    adding.add_argument("--valid-days", type=int, default=365, help="for how long (default: 365)")
+    adding.add_argument("--valid-days", type=int, default=365, help="for how many days it is valid (default: 365)")
     adding.add_argument(
         "--private-address", action="store_true", help="its URL may lead to this machine or into a private network"
     )
@@ -114,7 +114,9 @@ def parser() -> argparse.ArgumentParser:
 def _list(registry: Registry, asked: argparse.Namespace, now: datetime) -> str:
     shown = [each for each in registry.everyone() if asked.all or each.is_present(now)]
     if not shown:
-        return "There are no subscribers: platforms of this machine register when they start; others with add."
+        return (
+            "There are no subscribers: platforms on this machine register when they start, and add registers others."
+        )
     return "\n".join(_described(each, now) for each in shown)
 
 

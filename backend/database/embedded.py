@@ -162,10 +162,10 @@ class EmbeddedPostgres:
             if _accepts_connections(self.conninfo):
                 embedded_server.end_in_order(home)
                 with suppress(EmbeddedPostgresError):
-                    _wait_until(ended, "PostgreSQL to end", home, deadline - self._stop_timeout_s / 2)
+                    _wait_until(ended, "PostgreSQL to stop", home, deadline - self._stop_timeout_s / 2)
             if not ended():
                 embedded_server.end_at_once(home)
-                _wait_until(ended, "PostgreSQL to end", home, deadline)
+                _wait_until(ended, "PostgreSQL to stop", home, deadline)
         if home.socket_dir != home.cluster:
             with suppress(OSError):
                 home.socket_dir.rmdir()
@@ -189,7 +189,7 @@ def _accepts_connections(conninfo: str) -> bool:
 @contextmanager
 def _start_lock(home: ClusterHome, deadline: float) -> Iterator[None]:
     with _opened(home, START_LOCK) as lock:
-        _wait_until(lambda: _try_lock(lock), "another process that starts or stops it", home, deadline)
+        _wait_until(lambda: _try_lock(lock), "another process that is starting or stopping it", home, deadline)
         try:
             yield
         finally:

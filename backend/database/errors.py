@@ -65,7 +65,8 @@ def error_of_sqlstate(code: str, message: str) -> DatabaseError:
         return SchemaMissing(f"{message}: {PASTE_THE_SQL}")
     if code in _ACCESS_REFUSED:
         return AccessRefused(
-            f"{message}: this key or user is not allowed to; SUPABASE_KEY takes the project's secret (service) key"
+            f"{message}: this key or user is not allowed to do this; SUPABASE_KEY takes the project's secret "
+            "(service) key"
         )
     if code == "23505":
         return UniqueConflict(message)

@@ -411,5 +411,5 @@ def _plain(value: Any) -> Any:
 
 def _rows(document: Any) -> list[Row]:
     if not isinstance(document, list):
-        raise DatabaseUnreachable("PostgreSQL answered something else in the place of rows")
+        raise DatabaseUnreachable("PostgreSQL answered with something other than rows")
     return document

@@ -49,7 +49,7 @@ class SupabaseDatabase:
             self._http.close()
             raise DatabaseError(
                 f"no Supabase client can be made ({type(error).__name__}: {printable(error)}): "
-                "look at SUPABASE_URL and SUPABASE_KEY"
+                "check SUPABASE_URL and SUPABASE_KEY"
             ) from error
         # Built now, since building it later is not thread-safe. One policy of retries for every kind of call: ours.
         self._client.postgrest.retry_enabled = False
@@ -180,7 +180,7 @@ class SupabaseDatabase:
 
 def _rows(data: Any) -> Rows:
     if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
-        raise DatabaseUnreachable(f"{printable(data, 80)} came in the place of rows")
+        raise DatabaseUnreachable(f"{printable(data, 80)} came instead of rows")
     return cast(Rows, data)
 
 

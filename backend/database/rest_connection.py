@@ -39,7 +39,7 @@ def rest_client(url: str) -> httpx.Client:
     except Exception as error:
         raise DatabaseError(
             f"no connection to Supabase can be prepared ({type(error).__name__}): "
-            f"{printable(error, LONGEST_REASON)}; look at SUPABASE_URL, the proxy variables and SSL_CERT_FILE"
+            f"{printable(error, LONGEST_REASON)}; check SUPABASE_URL, the proxy variables and SSL_CERT_FILE"
         ) from error
 
 
@@ -144,7 +144,7 @@ def _refuse_what_is_no_answer(request: httpx.Request, response: httpx.Response) 
         return
     kind = response.headers.get("Content-Type", "no type")
     raise DatabaseUnreachable(
-        f"{request.url.host} answered {response.status_code} with {printable(kind)} in the place of JSON: "
+        f"{request.url.host} answered {response.status_code} with {printable(kind)} instead of JSON: "
         f"{printable(response.text, 80) or 'nothing'}"
     )
 

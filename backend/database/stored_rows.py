@@ -19,7 +19,7 @@ from printable import printable
 Read = TypeVar("Read")
 Row = dict[str, Any]
 
-LEFT_OUT = "Stored rows that cannot be read, and are left out of this answer; not there without such rows"
+LEFT_OUT = "Stored rows that cannot be read, and are left out of this answer; absent when there are none"
 MOST_REMEMBERED = 1000
 LONGEST_NAME = 200
 
@@ -39,7 +39,7 @@ class UnreadableRow(BaseModel):
     )
 
     row: str = Field(description="Which it is: Type/id")
-    reason: str = Field(description="What of it cannot be read, and why")
+    reason: str = Field(description="What in it cannot be read, and why")
 
 
 class RowUnreadable(Exception):

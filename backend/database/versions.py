@@ -54,7 +54,7 @@ def migrations(folder: Path = MIGRATIONS) -> tuple[Migration, ...]:
         if step.version != earlier.version + 1:
             raise MigrationMistake(f"{file.name}: after version {earlier.version} comes {earlier.version + 1}")
         if not earlier.compatible_from <= step.compatible_from <= step.version:
-            raise MigrationMistake(f"{file.name}: compatible from {step.compatible_from} cannot be")
+            raise MigrationMistake(f"{file.name}: compatible from {step.compatible_from} is impossible")
         found.append(step)
     return tuple(found)
 

@@ -54,13 +54,15 @@ class ModelReport(BaseModel):
 
     name: str = Field(description="As configured")
     role: Literal["score", "explain"]
-    state: ModelState = Field(description="`refusing`: it is gone, or the key is wrong, until a setting is mended")
-    circuit_open: bool = Field(description="Whether it is left alone for a while after repeated failures")
+    state: ModelState = Field(
+        description="`refusing`: the model no longer exists or the key is wrong, so a setting has to be put right"
+    )
+    circuit_open: bool = Field(description="Whether it is not being asked for a while after repeated failures")
     detail: str | None = Field(description="The last failure, while there is one")
-    answering_as: str | None = Field(description="The model version it says it is")
+    answering_as: str | None = Field(description="The version that it says it is")
     answers: int
     failures: int
-    tokens: dict[str, int] = Field(description="Used since the start")
+    tokens: dict[str, int] = Field(description="Tokens used since the start")
 
 
 class DecidingStatus(BaseModel):
@@ -70,7 +72,7 @@ class DecidingStatus(BaseModel):
 
     running: bool = Field(description="Whether workloads are being decided here")
     scorer: Scorer | None = Field(description="Who sets the scores at present; null while nobody does")
-    detail: str | None = Field(description="Why, or how")
+    detail: str | None = Field(description="Why nobody decides, or what limits the scorer")
     model: ModelReport | None = Field(description="Null without GEMINI_API_KEY")
     troubles: list[str] = Field(default=[], description="What keeps it from deciding, or from doing so well")
 

@@ -32,7 +32,7 @@ class LastRun(BaseModel):
 
 
 class FigureOrigin(BaseModel):
-    """Where one signal comes from that decisions are made from, over the next 48 hours."""
+    """Where one of the signals behind the decisions comes from, over the next 48 hours."""
 
     signal: SignalName
     region_id: int | None = Field(description="Region of a carbon intensity; null for national signals")
@@ -62,7 +62,7 @@ class FigureOrigin(BaseModel):
 
 
 class Health(BaseModel):
-    """`ok` and `degraded` serve (200), `starting` and `stale` do not yet or no longer (503)."""
+    """`ok` and `degraded` serve (200); `starting` does not yet, and `stale` no longer does (503)."""
 
     state: Literal["ok", "degraded", "starting", "stale"]
     as_of: Moment
@@ -74,7 +74,7 @@ class Health(BaseModel):
     newest_signal_age_seconds: float | None = Field(description="How long ago the newest signal was fetched")
     current_half_hour_known: bool = Field(description="Whether there is a signal for the present half-hour")
     sources: dict[str, SourceState] = Field(description="Every upstream source after the last run")
-    figures: list[FigureOrigin] = Field(description="Where the figures come from that decisions are made from")
+    figures: list[FigureOrigin] = Field(description="Where the figures behind the decisions come from")
     reasons: list[str] = Field(description="Why it is not ok: which sources fail, which figures are not real")
 
     def serves(self) -> bool:

@@ -89,7 +89,7 @@ class PipelineSchedule:
             found.append(f"the pipeline's last run failed here: {self._failure}")
         due = self.next_run_at()
         if due is None or self._clock() - due > OVERDUE:
-            found.append("the pipeline's schedule stands still: a run is due, and nobody makes it")
+            found.append("the pipeline's schedule has stopped: a run is due, but nothing starts it")
         return found
 
     def _make_timetable(self) -> None:

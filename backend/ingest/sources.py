@@ -29,7 +29,7 @@ PRICE_HISTORY = timedelta(days=2)
 
 
 class SourceState(BaseModel):
-    """How one source did in a run. `stale`: it failed, and the rows of an earlier success stand."""
+    """How one source did in a run. `stale`: it failed, and the rows of an earlier success are kept."""
 
     state: Literal["fresh", "stale", "failed", "off"]
     detail: str
@@ -122,7 +122,9 @@ def _state(name: str, future: Future[FetchResult[Any]], now: datetime, last: Sou
     before = last.last_success_at if last else None
     if isinstance(error, UpstreamSkipped) and last is not None and last.state == "fresh":
         return last
-    log.warning("source=%s failed: %s; %s", name, reason, f"rows of {before} stand" if before else "no earlier rows")
+    log.warning(
+        "source=%s failed: %s; %s", name, reason, f"rows from {before} are kept" if before else "no earlier rows"
+    )
     return SourceState(state="stale" if before else "failed", detail=reason, last_success_at=before)
 
 

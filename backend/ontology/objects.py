@@ -183,5 +183,5 @@ def _split_cursor(after: str | None, steps: list[LinkType], start: ObjectType) -
     type_name, _, object_id = after.partition("/")
     ends = {(link.target if isinstance(start, link.source) else link.source).__name__ for link in steps}
     if type_name not in ends or not object_id:
-        raise WrongCursor("it is not a cursor of this link: take the next of the answer before")
+        raise WrongCursor("it is not a cursor of this link: take next from the previous answer")
     return type_name, object_id

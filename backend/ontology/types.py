@@ -88,17 +88,17 @@ class Operator(ObjectType):
 
 
 class Region(ObjectType):
-    """A region of the Carbon Intensity API: a distribution licence area, or a country made of some."""
+    """A region of the Carbon Intensity API: a distribution licence area, or a country made up of several."""
 
     table = "regions"
     key = ("region_id",)
     title_property = "short_name"
 
-    region_id: RegionId = prop("The API's number of the region, 1 to 17", filterable=True)
+    region_id: RegionId = prop("The API's number for the region, 1 to 17", filterable=True)
     short_name: str = prop("The region's name", filterable=True)
     dno_region: str = prop("The distribution network operator")
     country: str = prop("England, Scotland or Wales")
-    is_aggregate: bool = prop("Whether it is a whole country, made of other regions")
+    is_aggregate: bool = prop("Whether it is a whole country, made up of other regions")
     latitude: float = prop("Latitude of a place in it", "degrees north")
     longitude: float = prop("Longitude of a place in it", "degrees east")
 
@@ -111,7 +111,7 @@ class GridSignal(ObjectType):
     title_property = "timestamp"
 
     timestamp: Moment = prop("Start of the half-hour", "UTC", filterable=True)
-    settlement_period: int = prop("The market's number of the half-hour, 1 to 50")
+    settlement_period: int = prop("The market's number for the half-hour, 1 to 50")
     carbon_intensity_forecast: float | None = prop("Forecast carbon intensity", "gCO2/kWh")
     carbon_intensity_actual: float | None = prop("Estimated actual carbon intensity", "gCO2/kWh")
     carbon_index: CarbonIndex | None = prop("The intensity in a word")
@@ -124,8 +124,8 @@ class GridSignal(ObjectType):
     carbon_fetched_at: Moment | None = prop(
         "When the carbon intensity, or what it is modelled on, was fetched; when it was made, if it is synthetic"
     )
-    demand_fetched_at: Moment | None = prop("The same of the demand")
-    price_fetched_at: Moment | None = prop("The same of the price")
+    demand_fetched_at: Moment | None = prop("The same for the demand")
+    price_fetched_at: Moment | None = prop("The same for the price")
     fetched_at: Moment | None = prop("The oldest of these three")
     demand_interpolated: bool = prop("Whether the demand lies on our curve between NESO's cardinal points")
 
@@ -213,8 +213,8 @@ class ComputeWorkload(ObjectType):
     max_price_gbp: float | None = prop("Most the whole job may cost", "GBP")
     deadline: Moment | None = prop("When it must have finished", "UTC")
     deferral_window_mins: int | None = prop("How long its start may wait", "minutes")
-    status: WorkloadStatus = prop("Where it stands", filterable=True)
-    status_reason: str | None = prop("Why it stands there")
+    status: WorkloadStatus = prop("What state it is in", filterable=True)
+    status_reason: str | None = prop("Why it is in that state")
     scheduled_start: Moment | None = prop("When it is to start", "UTC")
     actual_start: Moment | None = prop("When it started", "UTC")
     actual_end: Moment | None = prop("When it ended", "UTC")
@@ -246,7 +246,7 @@ class Agent(ObjectType):
 
 
 class AgentState(ObjectType):
-    """What an agent said of itself at one moment."""
+    """What an agent said about itself at one moment."""
 
     table = "agent_states"
     key = ("state_id",)
@@ -256,7 +256,7 @@ class AgentState(ObjectType):
     agent_id: str = prop("The agent", filterable=True)
     state: str = prop("Its state in a word")
     detail: str | None = prop("More about it")
-    observed_at: Moment = prop("When it was so")
+    observed_at: Moment = prop("When it was in that state")
 
 
 class OrchestrationDecision(ObjectType):
@@ -269,7 +269,7 @@ class OrchestrationDecision(ObjectType):
     decision_id: UUID = prop("Identity of the decision", filterable=True)
     notification_id: int | None = prop("The notification it answers", filterable=True)
     sequence: int | None = prop("Its place in the order of publication", filterable=True)
-    job_id: str = prop("The workload it decides", filterable=True)
+    job_id: str = prop("The workload it is about", filterable=True)
     agent_id: str | None = prop("The agent that decided", filterable=True)
     chosen_dc_id: str | None = prop("The data centre it chose; null when none could take it", filterable=True)
     recommended_start: Moment | None = prop("When the workload should start", "UTC")
@@ -364,7 +364,7 @@ LINK_TYPES: tuple[LinkType, ...] = (
     ),
     LinkType("STATE_OF", AgentState, ("agent_id",), Agent, "the agent it describes"),
     LinkType("DECIDED_BY", OrchestrationDecision, ("agent_id",), Agent, "the agent that decided"),
-    LinkType("DECIDES", OrchestrationDecision, ("job_id",), ComputeWorkload, "the workload it decides"),
+    LinkType("DECIDES", OrchestrationDecision, ("job_id",), ComputeWorkload, "the workload it is about"),
     LinkType("CHOSE", OrchestrationDecision, ("chosen_dc_id",), DataCentre, "the data centre it chose"),
 )
 

@@ -31,9 +31,9 @@ def proxy_for(url: str) -> str | None:
     except ValueError:
         whole = False
     if not whole:
-        raise CallImpossible("the proxy that the environment names is no URL") from None
+        raise CallImpossible("the proxy named in the environment is not a URL") from None
     if parts.scheme not in {"http", "https"}:
-        raise CallImpossible(f"a proxy of the kind {parts.scheme[:20]!r} is not spoken here: http and https are")
+        raise CallImpossible(f"a proxy of the kind {parts.scheme[:20]!r} is not supported: http and https are")
     return proxy
 
 

@@ -38,7 +38,7 @@ class NameLookups:
         try:
             return self._asked(host, port).result(timeout=within_s)
         except TookTooLong:
-            raise TimeoutError(f"the name {host} was not looked up in time") from None
+            raise TimeoutError(f"the name {host} could not be looked up in time") from None
 
     def _asked(self, host: str, port: int) -> Future[list[str]]:
         with self._lock:

@@ -106,7 +106,7 @@ class SupervisedLoop:
         if since is not None and now - since >= TROUBLE_AFTER_S:
             return f"{self.name} has failed for {now - since:.0f} s: {self._failure}"
         if now - self._turn_began > self._longest_turn_s:
-            return f"{self.name} is stuck: it has been at one thing for {now - self._turn_began:.0f} s"
+            return f"{self.name} is stuck: it has been doing one thing for {now - self._turn_began:.0f} s"
         return None
 
     def _made_turn(self) -> bool:

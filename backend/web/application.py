@@ -116,7 +116,7 @@ def _written_by_itself(value: object) -> orjson.Fragment:
     # Half the time of pydantic's own way, which asks of every value in an untyped document what it is.
     if isinstance(value, BaseModel):
         return orjson.Fragment(value.__pydantic_serializer__.to_json(value))
-    raise TypeError(f"{type(value).__name__} is no part of an answer")
+    raise TypeError(f"{type(value).__name__} cannot be part of an answer")
 
 
 def _answer_as(app: OpenAPI, own_names: OwnNames) -> None:

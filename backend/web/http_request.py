@@ -195,7 +195,7 @@ def _too_large() -> RequestRefused:
 
 def _control_character(head: bytes | bytearray, at: int) -> str:
     if head[at] in b"\r\n":
-        return "lines end with CR LF, and neither stands alone"
+        return "lines must end with CR LF, and neither may appear alone"
     return "there is a control character among the headers"
 
 

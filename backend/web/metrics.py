@@ -43,7 +43,7 @@ class DatabaseFigures(Collector):
         try:
             figures = list(self._read())
         except DatabaseError as error:
-            log.warning("metrics without the database's: %s", error)
+            log.warning("the metrics lack the database's: %s", error)
             figures = []
         yield gauge("pylon_database_up", "Whether the database answered", bool(figures))
         yield from figures
@@ -92,7 +92,7 @@ class _TimedRequests:
         self._routes: frozenset[str] | None = None
         self._seconds = Histogram(
             "pylon_http_request_seconds",
-            "From a whole request to the beginning of its answer",
+            "Time from a whole request to the beginning of its answer",
             ("method", "route", "status"),
             registry=registry,
             buckets=REQUEST_BUCKETS_S,

@@ -45,5 +45,5 @@ class NoParameters(StrictQuery):
 class Paged(StrictQuery):
     """A page of a list."""
 
-    limit: int = Field(100, ge=1, le=1000, description="How many to answer at most")
-    after: PlainText | None = Field(None, description="Go on after this: the `next` of the answer before")
+    limit: int = Field(100, ge=1, le=1000, description="How many to return at most")
+    after: PlainText | None = Field(None, description="Go on after this: `next` of the previous answer")

@@ -183,7 +183,7 @@ def answer_problems(app: Flask) -> None:
     @app.errorhandler(DatabaseError)
     def _database(error: DatabaseError) -> Response:
         log.error("%s %s: %s", request.method, request.path, error)
-        return problem(503, f"the database refused: {error}")
+        return problem(503, f"the database refused this: {error}")
 
     @app.errorhandler(RowUnreadable)
     def _unreadable(error: RowUnreadable) -> Response:
@@ -199,7 +199,7 @@ def _detail(error: HTTPException) -> str:
     if error.code == 404:
         return f"there is nothing at {printable(request.path)}: GET / lists the endpoints"
     if error.code == 405:
-        return f"{request.method} is not for {printable(request.path)}"
+        return f"{request.method} is not allowed at {printable(request.path)}"
     if error.code == 413:
         return "the body is larger than 1 MiB: send less at once"
     return str(error.description)

@@ -92,7 +92,7 @@ class _Threads:
             try:
                 loop.run_callback_threadsafe(done.set)
             except ValueError:
-                log.debug("an answer came after the server's end")
+                log.debug("an answer came after the server had stopped")
 
         self._calls.put(call)
         done.wait()

@@ -119,7 +119,7 @@ def test_head_and_options_answer_and_other_methods_are_405_with_what_is_allowed(
         refused = world.request("DELETE", path)
         assert (refused.status_code, set(refused.headers["Allow"].split(", "))) == (405, allowed)
         assert refused.headers["Content-Type"] == "application/problem+json"
-        assert refused.json()["detail"] == f"DELETE is not for {path}"
+        assert refused.json()["detail"] == f"DELETE is not allowed at {path}"
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/api/v1", "/api//v1/workloads", "/health/", "/%00", "/%F0%9F%8F%AD"])

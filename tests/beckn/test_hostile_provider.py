@@ -219,15 +219,15 @@ AFTER_SEARCH: dict[str, tuple[Change, str]] = {
         "£0.5 was offered",
     ),
     "lines that do not add up": (put(f"{QUOTE}.breakup.0.price.value", "0.1"), "add up"),
-    "another currency": (put(f"{QUOTE}.price.currency", "KWD"), "no price in pounds"),
-    "a price of many digits": (put(f"{QUOTE}.price.value", "0." + "1" * 4000), "no price in pounds"),
-    "no price": (put(f"{QUOTE}.price", {"currency": "GBP", "minimum_value": "0.1"}), "no price in pounds"),
+    "another currency": (put(f"{QUOTE}.price.currency", "KWD"), "not priced in pounds"),
+    "a price of many digits": (put(f"{QUOTE}.price.value", "0." + "1" * 4000), "not priced in pounds"),
+    "no price": (put(f"{QUOTE}.price", {"currency": "GBP", "minimum_value": "0.1"}), "not priced in pounds"),
 }
 IN_ANY: dict[str, tuple[Change, str]] = {
     "another quantity": (put(f"{QUANTITY}.value", "1000000"), "1 GPU-min were asked for"),
     "another item": (put(f"{ORDER}.items.0.id", "DC-666:gpu-slot:20261122T1200Z"), "is for DC-666"),
     "an item beside": (lambda d: d["message"]["order"]["items"].append(d["message"]["order"]["items"][0]), "2 items"),
-    "another operator": (put(f"{ORDER}.provider.id", "op-y"), "of the provider op-y"),
+    "another operator": (put(f"{ORDER}.provider.id", "op-y"), "from the provider op-y"),
 }
 IN_DRAFT: dict[str, tuple[Change, str]] = {
     "another price": (both(put(f"{QUOTE}.price.value", "0.6"), put(f"{QUOTE}.breakup", [])), "£0.5 was shown"),
@@ -241,8 +241,8 @@ IN_DRAFT: dict[str, tuple[Change, str]] = {
         "to be paid with 5",
     ),
     "payment in another currency": (put(f"{ORDER}.payments.0.params.currency", "KWD"), "to be paid with 0.5 KWD"),
-    "a fee": (put(f"{ORDER}.cancellation_terms.0.cancellation_fee.amount", MILLIONS), "cancelled for 9999999.99"),
-    "another's bill": (put(f"{ORDER}.billing.name", "Somebody else"), "bills another"),
+    "a fee": (put(f"{ORDER}.cancellation_terms.0.cancellation_fee.amount", MILLIONS), "cancelling would cost 9999999.99"),
+    "another's bill": (put(f"{ORDER}.billing.name", "Somebody else"), "bills somebody else"),
 }
 ON_INIT_ONLY: dict[str, tuple[Change, str]] = {
     "another time": (put(f"{ORDER}.fulfillments.0.stops.0.time.timestamp", LATER), "on_init's start"),

@@ -189,7 +189,7 @@ def test_what_keeps_the_pipeline_from_running_is_told() -> None:
         schedule._run_and_log()
         assert schedule.troubles() == []
         schedule._scheduler.remove_all_jobs()
-        assert schedule.troubles() == ["the pipeline's schedule stands still: a run is due, and nobody makes it"]
+        assert schedule.troubles() == ["the pipeline's schedule has stopped: a run is due, but nothing starts it"]
     assert schedule.troubles() == []
 
 

@@ -83,7 +83,7 @@ def test_a_database_that_is_away_is_503_and_says_when_to_come_again(server: Clie
 
 
 def test_a_database_that_refuses_is_503_too(server: Client) -> None:
-    assert problem(server, "/database-refuses")["detail"] == "the database refused: the key is wrong"
+    assert problem(server, "/database-refuses")["detail"] == "the database refused this: the key is wrong"
 
 
 def test_members_of_a_problem_are_in_its_document(server: Client) -> None:

@@ -70,18 +70,18 @@ def quoted(deal: Transaction, option: Option, answer: Order) -> ShownQuote:
     price_gbp = _gbp("on_select", answer.quote.price)
     offered_gbp, most_gbp = option.cost_gbp(deal.workload), deal.workload.max_price_gbp
     if most_gbp is not None and price_gbp > Decimal(str(most_gbp)):
-        raise NotAsShown(f"on_select asks for £{amount_text(price_gbp)}, and the workload's limit is £{most_gbp:g}")
+        raise NotAsShown(f"on_select asks for £{amount_text(price_gbp)}, but the workload's limit is £{most_gbp:g}")
     if offered_gbp is None and most_gbp is None:
         raise NotAsShown("the slot was offered without a price in pounds: give the workload a max_price_gbp")
     if offered_gbp is not None and price_gbp - offered_gbp > abs(offered_gbp) * PRICE_TOLERANCE + SMALLEST_GBP:
         raise NotAsShown(
-            f"on_select asks for £{amount_text(price_gbp)}, and £{amount_text(offered_gbp)} was offered: search again"
+            f"on_select asks for £{amount_text(price_gbp)}, but £{amount_text(offered_gbp)} was offered: search again"
         )
     if len(answer.quote.breakup) > BREAKUP_SHOWN:
         raise NotAsShown(f"on_select's quote has more than {BREAKUP_SHOWN} lines")
     lines = tuple((line.title, _gbp("on_select", line.price)) for line in answer.quote.breakup)
     if lines and sum(amount for _, amount in lines) != price_gbp:
-        raise NotAsShown("on_select's quote is another amount than its lines add up to")
+        raise NotAsShown("the lines of on_select's quote do not add up to its price")
     starts_at, ends_at = _window(answer)
     _check_window(deal, option, starts_at, ends_at)
     return ShownQuote(deal, option, answer.quote.id, price_gbp, lines, starts_at, ends_at)
@@ -97,11 +97,11 @@ def check_draft(shown: ShownQuote, billing: Billing, draft: Order) -> None:
     starts_at, ends_at = _window(draft)
     for said, agreed, name in ((starts_at, shown.starts_at, "start"), (ends_at, shown.ends_at, "end")):
         if not _is_near(said, agreed):
-            raise NotAsShown(f"on_init's {name} is {_moment(said)}, and {_moment(agreed)} was shown")
+            raise NotAsShown(f"on_init's {name} is {_moment(said)}, but {_moment(agreed)} was shown")
     told = draft.billing.model_dump() if draft.billing else {}
     for name, value in told.items():
         if value is not None and value != getattr(billing, name):
-            raise NotAsShown(f"on_init bills another: {name} is {printable(value)}")
+            raise NotAsShown(f"on_init bills somebody else: {name} is {printable(value)}")
 
 
 def confirmation(shown: ShownQuote, billing: Billing) -> ConfirmedMessage:
@@ -129,7 +129,7 @@ def check_order(shown: ShownQuote, order: Order) -> None:
     """
     _check_same("the order", shown, order)
     if not order.id or order.status is None:
-        raise NotAsShown("the order has no id, or no status")
+        raise NotAsShown("the order has no id or no status")
 
 
 def check_news(shown: ShownQuote, confirmed: Order, news: Order) -> None:
@@ -140,33 +140,33 @@ def check_news(shown: ShownQuote, confirmed: Order, news: Order) -> None:
     """
     check_order(shown, news)
     if news.id != confirmed.id:
-        raise NotAsShown(f"the order was {printable(confirmed.id)}, and is now {printable(news.id)}")
+        raise NotAsShown(f"the order's id was {printable(confirmed.id)} and is now {printable(news.id)}")
 
 
 def _check_same(what: str, shown: ShownQuote, order: Order) -> None:
     _check_item(what, shown.deal, shown.option, order)
     if order.quote.id.lower() != shown.quote_id.lower():
-        raise NotAsShown(f"{what} has the quote {printable(order.quote.id)}, and {shown.quote_id} was shown")
+        raise NotAsShown(f"{what} has the quote {printable(order.quote.id)}, but {shown.quote_id} was shown")
     price_gbp = _gbp(what, order.quote.price)
     if price_gbp != shown.price_gbp:
         raise NotAsShown(
-            f"{what} has a price of £{amount_text(price_gbp)}, and £{amount_text(shown.price_gbp)} was shown"
+            f"{what} has a price of £{amount_text(price_gbp)}, but £{amount_text(shown.price_gbp)} was shown"
         )
     for payment in order.payments or ():
         if payment.type is not TO_BE_PAID:
-            raise NotAsShown(f"{what} is to be paid {payment.type}, and not {TO_BE_PAID}")
+            raise NotAsShown(f"{what} is to be paid {payment.type}, not {TO_BE_PAID}")
         params = payment.params
         if params and (params.currency != CURRENCY or pounds(params.amount) != shown.price_gbp):
             raise NotAsShown(
                 f"{what} is to be paid with {printable(params.amount, 40)} {printable(params.currency, 10)}, "
-                f"and £{amount_text(shown.price_gbp)} was shown"
+                f"but £{amount_text(shown.price_gbp)} was shown"
             )
     for term in order.cancellation_terms or ():
         fee: Any = term.cancellation_fee and term.cancellation_fee.amount
         if fee and (fee.currency != CURRENCY or (pounds(fee.value) or 0) > max(shown.price_gbp, Decimal(0))):
             raise NotAsShown(
-                f"{what} could be cancelled for {printable(fee.value, 40)} {printable(fee.currency, 10)} only, "
-                f"which is more than its price"
+                f"cancelling would cost {printable(fee.value, 40)} {printable(fee.currency, 10)} according to "
+                f"{what}, which is more than the price"
             )
 
 
@@ -174,16 +174,16 @@ def _check_item(what: str, deal: Transaction, option: Option, order: Order) -> N
     """Check that an order is of this provider, item and quantity, and of nothing beside."""
     if order.provider.id != option.operator_id:
         raise NotAsShown(
-            f"{what} is of the provider {printable(order.provider.id)}, and not of {printable(option.operator_id)}"
+            f"{what} is from the provider {printable(order.provider.id)}, not from {printable(option.operator_id)}"
         )
     if len(order.items) != 1:
-        raise NotAsShown(f"{what} has {len(order.items)} items, and one was asked for")
+        raise NotAsShown(f"{what} has {len(order.items)} items, but one was asked for")
     item, asked = order.items[0], ordered_item(deal.workload, option)
     if item.id != asked.id:
-        raise NotAsShown(f"{what} is for {printable(item.id)}, and not for {printable(asked.id)}")
+        raise NotAsShown(f"{what} is for {printable(item.id)}, not for {printable(asked.id)}")
     said, wanted = item.quantity.selected.measure, asked.quantity.selected.measure
     if said.unit != GPU_MINUTE or Decimal(said.value) != Decimal(wanted.value):
-        raise NotAsShown(f"{what} is for {said.value} {said.unit}, and {wanted.value} {wanted.unit} were asked for")
+        raise NotAsShown(f"{what} is for {said.value} {said.unit}, but {wanted.value} {wanted.unit} were asked for")
 
 
 def _check_window(deal: Transaction, option: Option, start: datetime | None, end: datetime | None) -> None:
@@ -192,9 +192,9 @@ def _check_window(deal: Transaction, option: Option, start: datetime | None, end
     earliest = offered.start if offered else None
     latest_end = offered.end if offered else None
     if not _is_near(start, earliest):
-        raise NotAsShown(f"on_select's run starts at {_moment(start)}, and {_moment(earliest)} was offered")
+        raise NotAsShown(f"on_select's run starts at {_moment(start)}, but {_moment(earliest)} was offered")
     if end and latest_end and end - latest_end > SAME_TIME:
-        raise NotAsShown(f"on_select's run ends at {_moment(end)}, and {_moment(latest_end)} was offered")
+        raise NotAsShown(f"on_select's run ends at {_moment(end)}, but {_moment(latest_end)} was offered")
     if end and deal.workload.deadline and end > deal.workload.deadline:
         raise NotAsShown(f"on_select's run ends at {_moment(end)}, after the workload's deadline")
 
@@ -217,7 +217,7 @@ def _gbp(what: str, price: Price) -> Decimal:
     amount = pounds(price.value)
     if price.currency != CURRENCY or amount is None:
         raise NotAsShown(
-            f"{what} has no price in pounds: {printable(price.value, 40)} {printable(price.currency, 10)}"
+            f"{what} is not priced in pounds: {printable(price.value, 40)} {printable(price.currency, 10)}"
         )
     return amount
 

@@ -119,7 +119,7 @@ class Mailbox:
             kept_bytes = size_bytes + sum(each.size_bytes for each in self._kept)
             if len(self._kept) >= MOST_CALLBACKS_KEPT or kept_bytes > MOST_BYTES_KEPT:
                 raise Refused(
-                    429, Error(code=ErrorCode.BUSINESS_ERROR, message="too many callbacks: none is expected")
+                    429, Error(code=ErrorCode.BUSINESS_ERROR, message="too many callbacks: this one was not expected")
                 )
             if len(self._seen) >= MOST_CALLBACKS_KNOWN:
                 self._seen.clear()
@@ -180,7 +180,7 @@ class Buyer:
             try:
                 return answered(lambda: self._take(Action(action)))
             except RegistryUnavailable as unavailable:
-                return f"the sender's key cannot be had now, try again: {unavailable}", 503
+                return f"the sender's key cannot be looked up at the moment, try again: {unavailable}", 503
 
         return app
 
@@ -270,7 +270,7 @@ class Buyer:
         try:
             reply = self._caller.post(f"{url.rstrip('/')}/{action}", body, headers, reach=reach)
         except CallFailed as failed:
-            raise NotAnswered(f"{url} did not take the {action}: {failed}") from failed
+            raise NotAnswered(f"{url} did not accept the {action}: {failed}") from failed
         try:
             answer = AckAnswer.model_validate_json(reply.body, extra="ignore")
         except ValidationError:
@@ -298,7 +298,7 @@ class Buyer:
         if callback is None:
             raise NotAnswered(f"no {awaited} came within {timeout_s:g} s")
         if callback.error is not None:
-            raise NotAnswered(f"{awaited} brings an error: {_told(callback.error)}", callback.error)
+            raise NotAnswered(f"{awaited} came with an error: {_told(callback.error)}", callback.error)
         return callback
 
     def options(
@@ -336,7 +336,7 @@ class Buyer:
             found += [Option(provider, one.id, item) for one in catalog.providers for item in one.items]
             why = why or (catalog.descriptor.short_desc if catalog.descriptor else None)
         if not brought:
-            raise NotAnswered(f"{Action.ON_SEARCH} brings an error: {_told(error)}", error)
+            raise NotAnswered(f"{Action.ON_SEARCH} came with an error: {_told(error)}", error)
         return sorted(found, key=lambda option: _LAST if option.rank is None else option.rank), why
 
     def next_news(self, deal: Transaction, timeout_s: float) -> Order | None:
@@ -376,7 +376,7 @@ class Buyer:
         message_id = self.send(deal, action, message, provider.url, provider=provider)
         callback = self.answer(action, message_id, provider=provider)
         if not isinstance(callback, OrderCallback) or callback.message is None:
-            raise NotAnswered(f"the on_{action} brings no order")
+            raise NotAnswered(f"on_{action} came without an order")
         return callback.message.order
 
     def _take(self, action: Action) -> AckAnswer:

@@ -69,7 +69,7 @@ def open_workloads(workloads: Iterable[ComputeWorkload], *, now: datetime) -> Ca
         locations=(great_britain,),
         items=tuple(_item(workload) for workload in waiting),
     )
-    return Catalog(descriptor=Descriptor(name="Workloads that wait for compute"), providers=(provider,))
+    return Catalog(descriptor=Descriptor(name="Workloads waiting for compute"), providers=(provider,))
 
 
 def _item(workload: ComputeWorkload) -> Item:

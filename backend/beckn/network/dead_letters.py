@@ -22,7 +22,7 @@ class DeadLetter(BaseModel):
     message_id: UUID
     attempts: int
     last_error: str
-    finished_at: Moment = Field(description="When it was given up")
+    finished_at: Moment = Field(description="When it was given up on")
 
 
 class Unprocessed(DeadLetter):

@@ -63,7 +63,7 @@ class Deliverer(QueueThreads):
         claims = self._outbox.claim(1)
         for lost in claims.died:
             _log.error(
-                "%s %s for %s is not delivered: %s", lost.action, lost.message_id, lost.recipient, lost.last_error
+                "%s %s for %s was not delivered: %s", lost.action, lost.message_id, lost.recipient, lost.last_error
             )
         for claim in claims.claimed:
             self._deliver(claim)
@@ -76,7 +76,7 @@ class Deliverer(QueueThreads):
         if settled is Settled.DELIVERED:
             _log.info("%s %s: delivered to %s, attempt %d", *told)
         elif settled is Settled.DEAD:
-            _log.error("%s %s for %s is not delivered, after attempt %d: %s", *told, error)
+            _log.error("%s %s for %s was not delivered, after attempt %d: %s", *told, error)
         else:
             _log.warning("%s %s for %s: attempt %d (%s): %s", *told, settled, error)
 

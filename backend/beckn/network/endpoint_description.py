@@ -19,7 +19,7 @@ def takes_message(action: Action) -> dict[str, Any]:
         "type": "object",
         "required": [name for name, field in checked.model_fields.items() if field.is_required()],
         "properties": {"action": {"const": str(action)}},
-        "description": "Beckn 1.1 context: who exchanges what, as part of which transaction, and until when it holds",
+        "description": "Beckn 1.1 context: who exchanges what, as part of which transaction, and for how long",
     }
     content = {"type": "object", "description": "Beckn 1.1 message"}
     schema: dict[str, Any] = {
@@ -28,11 +28,11 @@ def takes_message(action: Action) -> dict[str, Any]:
         "properties": {"context": context, "message": content},
     }
     if is_callback(action):
-        schema["properties"]["error"] = {"type": "object", "description": "In the place of the message"}
+        schema["properties"]["error"] = {"type": "object", "description": "In place of the message"}
     return {
         "requestBody": {
             "required": True,
-            "description": "Signed as it is sent, in the header Authorization (BECKN-006)",
+            "description": "Signed exactly as it is sent, in the header Authorization (BECKN-006)",
             "content": {"application/json": {"schema": schema, "example": _example(action)}},
         }
     }

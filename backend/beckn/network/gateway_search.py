@@ -32,7 +32,7 @@ _RESPONSES: dict[Any, Any] = {200: AckAnswer, 400: AckAnswer, 401: AckAnswer, 41
 
 
 class DeadLettersQuery(StrictQuery):
-    limit: int = Field(100, ge=1, le=1000, description="How many to answer at most, of each kind")
+    limit: int = Field(100, ge=1, le=1000, description="How many to return at most, of each kind")
 
 
 def gateway_endpoints(database: Database, gateway: Participant) -> APIBlueprint:
@@ -60,7 +60,7 @@ def gateway_endpoints(database: Database, gateway: Participant) -> APIBlueprint:
     def on_search() -> Response:
         return answered(lambda: _relay(Action.ON_SEARCH))
 
-    @endpoints.get("/dead-letters", summary="Messages that were given up, and why", responses={200: DeadLetters})
+    @endpoints.get("/dead-letters", summary="Messages that were given up on, and why", responses={200: DeadLetters})
     def dead(query: DeadLettersQuery) -> Response:
         return answer(dead_letters(database, query.limit))
 

@@ -19,8 +19,8 @@ class QueueState(BaseModel):
     """An inbox or outbox, of all platforms on this database."""
 
     waiting: int = Field(description="Messages to be worked on or delivered, retries included")
-    in_flight: int = Field(description="Messages in hand")
-    dead: int = Field(description="Messages that were given up: GET /beckn/dead-letters tells why")
+    in_flight: int = Field(description="Messages being worked on")
+    dead: int = Field(description="Messages that were given up on: GET /beckn/dead-letters says why")
     oldest_waiting_seconds: float | None
 
 
@@ -43,11 +43,11 @@ class Overdue(BaseModel):
         """What of it nobody can be working on, in words."""
         waiting = {
             "Beckn messages that came in": (self.inbox, OVERDUE_S),
-            "Beckn messages that are to go out": (self.outbox, OUTBOX_OVERDUE_S),
-            "Beckn orders that are to start or to end": (self.orders, OVERDUE_S),
+            "Beckn messages to be sent": (self.outbox, OUTBOX_OVERDUE_S),
+            "Beckn orders due to start or end": (self.orders, OVERDUE_S),
         }
         return [
-            f"{what} have waited for {seconds:.0f} s with nobody on them: does the platform they are for run?"
+            f"{what} have waited for {seconds:.0f} s with nothing working on them: is the platform they are for up?"
             for what, (seconds, longest_s) in waiting.items()
             if seconds is not None and seconds > longest_s
         ]

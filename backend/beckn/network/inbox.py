@@ -144,7 +144,7 @@ class Inbox:
         if answer["state"] == "nobody":
             raise Refused.business(
                 ErrorCode.PROVIDER_NOT_FOUND,
-                f"no provider is registered for {context.domain} there: POST /registry/lookup tells who is",
+                f"no provider is registered for {context.domain} in that place: POST /registry/lookup says who is",
             )
         return self._answer(message, answer)
 

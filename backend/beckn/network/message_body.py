@@ -44,7 +44,9 @@ def signed_body(reception: Reception, action: Action | None = None) -> bytes:
 def _refuse_faulty(reception: Reception, action: Action) -> None:
     if request.content_length is None or request.content_length > LONGEST_UNSIGNED_BYTES:
         _drain(_longest(action))
-        raise Refused.invalid(f"a message of more than {LONGEST_UNSIGNED_BYTES:,} bytes is not read unsigned")
+        raise Refused.invalid(
+            f"a message of more than {LONGEST_UNSIGNED_BYTES:,} bytes is read only when it is signed"
+        )
     reception.check_unsigned(action, request.get_data())
 
 

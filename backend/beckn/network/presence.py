@@ -39,7 +39,9 @@ class Presence:
         self._every_s = every_s
         self._lasts_s = lasts_s
         self._stopping = threading.Event()
-        self.loop = SupervisedLoop(f"what tells the registry that {subscriber_id} runs", self._tell, self._stopping)
+        self.loop = SupervisedLoop(
+            f"the thread that tells the registry that {subscriber_id} runs", self._tell, self._stopping
+        )
 
     def start(self) -> None:
         """Be present from now on, or as soon as the database can be told."""

@@ -167,7 +167,7 @@ class Reception:
         """A signature header, and the subscription with the key that it names."""
         if not header:
             raise SignatureRefused(
-                SignatureProblem.MISSING, "the message must be signed, and has no signature header"
+                SignatureProblem.MISSING, "the message must be signed, but it has no signature header"
             )
         signature = SignatureHeader.parse(header)
         found = self._subscribers.known(signature.subscriber_id, signature.key_id)

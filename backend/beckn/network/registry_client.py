@@ -102,7 +102,7 @@ class LookupRegistry:
         now = self._clock()
         headers = {AUTHORIZATION: self._signer.authorization(body, now=now, expires=now + SIGNATURE_HOLDS_FOR)}
         if not self._turns.acquire(timeout=WAIT_FOR_LOOKUP_S):
-            raise RegistryUnavailable(f"{self._url}: {MOST_LOOKUPS_AT_ONCE} look-ups are under way already")
+            raise RegistryUnavailable(f"{self._url}: {MOST_LOOKUPS_AT_ONCE} look-ups are already under way")
         try:
             reply = self._caller.post(self._url, body, headers, reach=self._reach)
         except CallFailed as failed:
@@ -116,4 +116,4 @@ class LookupRegistry:
         try:
             return _SUBSCRIPTIONS.validate_json(reply.body)
         except ValidationError as error:
-            raise RegistryUnavailable(f"{self._url} answered something else: {error.errors()[0]['msg']}") from None
+            raise RegistryUnavailable(f"{self._url} gave an unexpected answer: {error.errors()[0]['msg']}") from None

@@ -49,9 +49,9 @@ def registry_endpoints(
 
     @endpoints.post(
         "/lookup",
-        summary="The subscribers that are like the one in the body",
-        description="Signed like every message of the network, by any subscriber. A field that is left out may be "
-        "anything; without a status, only subscriptions that hold are answered.",
+        summary="The subscribers that match the one in the body",
+        description="Signed like every message of the network, by any subscriber. A field that is left out matches "
+        "anything; without a status, only valid subscriptions are returned.",
         responses={200: Subscriptions, 400: AckAnswer, 401: AckAnswer, 413: AckAnswer, 429: AckAnswer},
         openapi_extensions={"requestBody": _BODY},
     )

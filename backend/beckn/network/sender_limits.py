@@ -54,7 +54,7 @@ class StoredLimits:
         told = {
             "unfinished_messages": f"{self.unfinished_messages} of your messages are not finished yet",
             "unfinished_bytes": f"{self.unfinished_bytes:,} bytes of your messages are not finished yet",
-            "waiting_for_one": f"{self.waiting_for_one} of your messages wait already for whom this one is for",
+            "waiting_for_one": f"{self.waiting_for_one} of your messages to this recipient are already waiting",
             "messages_a_day": f"you sent {self.messages_a_day:,} messages today",
             "bytes_a_day": f"you sent {self.bytes_a_day:,} bytes today",
         }
@@ -132,7 +132,7 @@ class UnknownKeys:
             if wait_s == 0:
                 self._bucket.take(1)
         if wait_s > 0:
-            raise too_many("too many messages came that are signed with keys nobody knows", math.ceil(wait_s))
+            raise too_many("too many messages have come in that are signed with unknown keys", math.ceil(wait_s))
 
 
 class Bucket:

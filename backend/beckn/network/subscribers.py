@@ -89,10 +89,12 @@ class Subscription(BecknObject):
     created: Omittable[Timestamp] = None
     updated: Omittable[Timestamp] = None
     private_address: bool = Field(
-        False, exclude=True, description="An operator let its URL lead into a private network"
+        False, exclude=True, description="Whether an operator allowed its URL to lead into a private network"
     )
     present_until: Omittable[Timestamp] = Field(
-        None, exclude=True, description="Until when it told that it runs, where it tells so from time to time"
+        None,
+        exclude=True,
+        description="Until when it counts as running; not there for platforms that do not announce it",
     )
 
     def holds(self, now: datetime) -> bool:
@@ -198,7 +200,7 @@ class Registry:
         if state == "revoked":
             raise SubscriptionRefused(
                 f"the key {subscription.key_id} of {subscription.subscriber_id} is no longer valid: "
-                "it was revoked, and needs a successor with a key_id of its own"
+                "it was revoked, so register a new key with a key_id of its own"
             )
         if state != "registered":
             raise SubscriptionRefused(

@@ -150,7 +150,7 @@ def check_names(body: bytes) -> None:
         if isinstance(value, dict):
             for name in value:
                 if len(name) > _LONGEST_NAME or not name.isprintable():
-                    raise Refused.invalid(f"{printable(name, _LONGEST_PATH)}: no field has such a name")
+                    raise Refused.invalid(f"{printable(name, _LONGEST_PATH)}: there is no field of that name")
             waiting.extend(value.values())
         elif isinstance(value, list):
             waiting.extend(value)

@@ -126,7 +126,7 @@ class SignatureHeader:
         if algorithm != ALGORITHM or parameters["algorithm"] != ALGORITHM:
             raise SignatureRefused(
                 SignatureProblem.ALGORITHM,
-                f"keyId and algorithm must both name {ALGORITHM}, the one that is spoken here",
+                f"keyId and algorithm must both name {ALGORITHM}, the only one supported here",
             )
         if parameters["headers"] != SIGNED_HEADERS:
             raise _malformed(f'headers must be "{SIGNED_HEADERS}"')
@@ -186,8 +186,8 @@ def verify(header: SignatureHeader, body: bytes, *, public_key: str, now: dateti
     except InvalidSignature:
         raise SignatureRefused(
             SignatureProblem.MISMATCH,
-            f"the signature is not that of this body by the key {header.key_id} of {header.subscriber_id}: "
-            "sign the very bytes that are sent",
+            f"the signature does not match this body and the key {header.key_id} of {header.subscriber_id}: "
+            "sign exactly the bytes that are sent",
         ) from None
 
 
@@ -220,10 +220,10 @@ def _parameters(text: str) -> Mapping[str, str]:
     while position < len(rest):
         match = _PARAMETER.match(rest, position)
         if match is None:
-            raise _malformed('after Signature come name="value" pairs with commas between them')
+            raise _malformed('the word Signature is followed by name="value" pairs with commas between them')
         name, quoted, number = match.groups()
         if name in found:
-            raise _malformed(f"{name} stands in it twice")
+            raise _malformed(f"{name} appears in it twice")
         found[name] = quoted if quoted is not None else number
         position = match.end()
     missing = [name for name in _PARAMETERS if name not in found]

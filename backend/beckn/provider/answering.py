@@ -53,7 +53,7 @@ def checked_request(action: Action, body: bytes, now: datetime) -> OrderRequest:
         Refused: a field, or the value of a tag, is missing or wrong; it is named. Or 413: it is too long.
     """
     if action is not Action.SEARCH and len(body) > LONGEST_ORDER_BYTES:
-        told = f"a message about an order is {LONGEST_ORDER_BYTES:,} bytes at most"
+        told = f"a message about an order is {LONGEST_ORDER_BYTES:,} bytes long at most"
         raise Refused(413, Error(code=ErrorCode.INVALID_REQUEST, message=told))
     if _NUL.search(body):
         raise Refused.invalid("a text holds the character NUL, which cannot be stored")
@@ -103,7 +103,7 @@ class Provider:
             if claim.attempt <= PATIENT_ATTEMPTS:
                 raise
             # It was acknowledged, and an ACK promises a callback.
-            _log.exception("%s %s cannot be worked out", claim.action, claim.message_id)
+            _log.exception("%s %s could not be worked out", claim.action, claim.message_id)
             error = Error(
                 code=ErrorCode.BUSINESS_ERROR, message="this could not be worked out: see the log of this platform"
             )

@@ -118,8 +118,8 @@ def basis(half_hours: Sequence[UsedHalfHour]) -> str:
     ):
         for source, word in ((SignalSource.SYNTHETIC, "invented"), (SignalSource.MODELLED, "modelled")):
             if count := sources.count(source):
-                remarks.append(f"its {what} by {word} figures in {count} of {len(half_hours)} half-hours")
-    return f" Reckoned: {in_a_row(remarks)}." if remarks else ""
+                remarks.append(f"its {what} rests on {word} figures in {count} of {len(half_hours)} half-hours")
+    return f" Note that {in_a_row(remarks)}." if remarks else ""
 
 
 def spike_against(order: StoredOrder, run: SlotRun | None, broken: Iterable[Constraint]) -> Spike | None:
@@ -128,14 +128,14 @@ def spike_against(order: StoredOrder, run: SlotRun | None, broken: Iterable[Cons
         return None
     constraints = set(broken)
     if Constraint.GRID_STRESS in constraints:
-        return Spike(DeferralReason.GRID_STRESS, "The grid is under stress while it would run.")
+        return Spike(DeferralReason.GRID_STRESS, "The grid would be under stress while it runs.")
     if Constraint.CARBON_CAP in constraints:
         return Spike(DeferralReason.CARBON, "The carbon intensity would rise above its cap while it runs.")
     sold_gco2 = order.terms.estimated_carbon_gco2
     if run is not None and run.carbon_gco2 > CARBON_SPIKE * sold_gco2:
         return Spike(
             DeferralReason.CARBON,
-            f"It would emit {run.carbon_gco2:.0f} gCO2 now, and was sold with {sold_gco2:.0f} gCO2.",
+            f"It would emit {run.carbon_gco2:.0f} gCO2 now, but it was sold as emitting {sold_gco2:.0f} gCO2.",
         )
     return None
 
@@ -278,7 +278,7 @@ class Executor(QueueThreads):
             return None
         better = next(iter(self._better_runs(order, centre, run, spike, now)), None)
         if better is None:
-            _log.info("order %s runs in spite of this: %s", order.order_id, spike.explanation)
+            _log.info("order %s runs all the same: %s", order.order_id, spike.explanation)
             return None
         return OrderChange(
             order=order,

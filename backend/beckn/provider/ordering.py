@@ -83,15 +83,15 @@ class Ordering:
         if placed.state is Placing.NO_CAPACITY:
             raise Refused.business(
                 ErrorCode.QUANTITY_UNAVAILABLE,
-                f"{quote.item_id} needs {quote.it_power_kw:.4g} kW and {placed.free_kw or 0:.4g} kW are free: "
+                f"{quote.item_id} needs {quote.it_power_kw:.4g} kW, but only {placed.free_kw or 0:.4g} kW are free: "
                 "search again",
                 QUANTITY,
             )
         if placed.state is Placing.SHARE_HELD:
             raise Refused.business(
                 ErrorCode.QUANTITY_UNAVAILABLE,
-                f"{quote.item_id} needs {quote.it_power_kw:.4g} kW and {placed.free_kw or 0:.4g} kW are left of the "
-                f"{self._book.limits.share:.0%} of {quote.dc_id} that one buyer's orders may hold at a time",
+                f"{quote.item_id} needs {quote.it_power_kw:.4g} kW, but only {placed.free_kw or 0:.4g} kW are left "
+                f"of the {self._book.limits.share:.0%} of {quote.dc_id} that one buyer's orders may hold at a time",
                 QUANTITY,
             )
         if placed.state is Placing.TOO_MANY_ORDERS:
@@ -125,10 +125,10 @@ class Ordering:
         if order.state not in WAITING:
             raise Refused.business(ErrorCode.CANNOT_UPDATE, f"the order is {order.state} and cannot be moved")
         if start < now:
-            raise Refused.business(ErrorCode.CANNOT_UPDATE, f"{rfc3339(start)} is over", _STOPS)
+            raise Refused.business(ErrorCode.CANNOT_UPDATE, f"{rfc3339(start)} is in the past", _STOPS)
         if start > now + FURTHEST_AHEAD:
             raise Refused.business(
-                ErrorCode.CANNOT_UPDATE, f"{rfc3339(start)} is further ahead than {FURTHEST_AHEAD.days} days", _STOPS
+                ErrorCode.CANNOT_UPDATE, f"{rfc3339(start)} is more than {FURTHEST_AHEAD.days} days ahead", _STOPS
             )
         grid = self._book.grid(now)
         run, violations = run_at(
@@ -193,7 +193,8 @@ class Ordering:
         if changed.state is Changing.NO_CAPACITY:
             raise Refused.business(
                 ErrorCode.QUANTITY_UNAVAILABLE,
-                f"it needs {change.order.it_power_kw:.4g} kW and {changed.free_kw or 0:.4g} kW are free for you then",
+                f"it needs {change.order.it_power_kw:.4g} kW, but only {changed.free_kw or 0:.4g} kW are free for "
+                "you then",
                 _STOPS,
             )
         if changed.order is None:
@@ -216,7 +217,7 @@ def _check_accepted(order: ConfirmedOrder, quote: StoredQuote) -> None:
         raise no_quote(f"the quote is for {quote.item_id}: select this item first", ITEM)
     check_quantity(quote, order.items[0])
     if order.provider.id != quote.terms.provider_id:
-        raise no_quote(f"the quote is of the provider {quote.terms.provider_id}", "message.order.provider.id")
+        raise no_quote(f"the quote is from the provider {quote.terms.provider_id}", "message.order.provider.id")
     if Decimal(order.quote.price.value) != quoted_gbp:
         raise no_quote(
             f"the quote is £{amount_text(quoted_gbp)}, not £{order.quote.price.value}", f"{QUOTE}.price.value"
@@ -238,6 +239,6 @@ def new_start(request: UpdateRequest) -> datetime:
         if stop.type == "start":
             start = stop.time.timestamp or (stop.time.range.start if stop.time.range else None)
             if start is None:
-                raise Refused.invalid("a moment is needed", f"{_STOPS}[{number}].time.timestamp")
+                raise Refused.invalid("a time is needed", f"{_STOPS}[{number}].time.timestamp")
             return start
-    raise Refused.invalid('a stop of the type "start" is needed: the new window', _STOPS)
+    raise Refused.invalid('a stop of type "start" is needed, with the new window', _STOPS)

@@ -164,7 +164,7 @@ def _slot(item_id: str, now: datetime) -> Slot:
     if slot.start > now + FURTHEST_AHEAD:
         raise Refused.business(
             ErrorCode.ITEM_NOT_FOUND,
-            f"the slot {item_id} is further ahead than the {FURTHEST_AHEAD.days} days sold",
+            f"the slot {item_id} is more than {FURTHEST_AHEAD.days} days ahead, and slots are sold no further ahead",
             ITEM,
         )
     if slot.start + HALF_HOUR <= now:

@@ -159,7 +159,7 @@ def _highest_price_gbp(item: IntentItem) -> float | None:
     path = f"{_PRICE}.maximum_value"
     if item.price.currency is None:
         raise Refused.invalid(
-            f"{_PRICE}.currency: a price has its currency, such as {CURRENCY}", f"{_PRICE}.currency"
+            f"{_PRICE}.currency: a price needs a currency, such as {CURRENCY}", f"{_PRICE}.currency"
         )
     if not _is_decimal(said) or not 0 <= float(said) <= MOST_OF_ANYTHING:
         raise Refused.invalid(f"{path}: Input should be an amount from 0 to {MOST_OF_ANYTHING:.0f}", path)
@@ -181,11 +181,11 @@ def _why_unsold(intent: Intent, item: IntentItem, unknown_code: str | None) -> s
     if unknown_code is not None:
         return f"Compute is sold here, for {', '.join(WorkloadType)}; {printable(unknown_code)} is none of them."
     if measure and measure.unit not in {None, GPU_MINUTE}:
-        return f"Compute is sold here by the {GPU_MINUTE}, and not by the {printable(measure.unit)}."
+        return f"Compute is sold here by the {GPU_MINUTE}, not by the {printable(measure.unit)}."
     if category not in {None, COMPUTE_SLOT} and named is None and measure is None:
-        return f"What is sold here are slots of compute, {COMPUTE_SLOT}, and no {printable(category)}."
+        return f"What is sold here is slots of compute ({COMPUTE_SLOT}), not {printable(category)}."
     if item.price and item.price.maximum_value is not None and item.price.currency not in {None, CURRENCY}:
-        return f"Prices here are in {CURRENCY}, so that a limit in {printable(item.price.currency)} cannot be kept."
+        return f"Prices here are in {CURRENCY}, so a limit in {printable(item.price.currency)} cannot be applied."
     return None
 
 

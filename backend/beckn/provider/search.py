@@ -67,7 +67,7 @@ def search_catalogue(
     first = (paging.page - 1) * paging.page_size
     page = [_Ranked(first + place, run) for place, run in enumerate(runs[first : first + paging.page_size], start=1)]
     if not page:
-        why = f"There are {len(runs)} slots, which end before page {paging.page}."
+        why = f"There are {len(runs)} slots, and page {paging.page} is past the last of them."
         if not runs:
             why = _why_none(wanted, grid, now=now, carbon_price_gbp_per_t=carbon_price_gbp_per_t)
         return nothing_to_sell(why)
@@ -189,4 +189,4 @@ def _why_none(wanted: Wanted, grid: GridContext, *, now: datetime, carbon_price_
     waits = waiting_status(decide(context, carbon_price_gbp_per_t=carbon_price_gbp_per_t))
     if waits:
         return waits.reason
-    return "What could run in the time that is asked for is ordered already."
+    return "All the slots in the time asked for have already been ordered."

@@ -37,7 +37,9 @@ class ProviderService(BaseModel):
 
 
 class ProviderHealth(BaseModel):
-    """It answers, so the database does; what it has in hand. `degraded`: something it is to do is not done."""
+    """What the platform has in hand; that it answers at all means that the database does.
+
+    `degraded`: something it should do is not getting done."""
 
     state: Literal["ok", "degraded"]
     as_of: Moment
@@ -47,7 +49,7 @@ class ProviderHealth(BaseModel):
 
 
 class DeadLettersQuery(StrictQuery):
-    limit: int = Field(100, ge=1, le=1000, description="How many to answer at most, of each kind")
+    limit: int = Field(100, ge=1, le=1000, description="How many to return at most, of each kind")
 
 
 def provider_service_endpoints(
@@ -86,7 +88,7 @@ def provider_service_endpoints(
         state: Literal["ok", "degraded"] = "degraded" if reasons else "ok"
         return answer(ProviderHealth(state=state, as_of=now, version=VERSION, reasons=reasons, network=found))
 
-    @endpoints.get("/beckn/dead-letters", summary="Messages that were given up", responses={200: DeadLetters})
+    @endpoints.get("/beckn/dead-letters", summary="Messages that were given up on", responses={200: DeadLetters})
     def dead(query: DeadLettersQuery) -> Response:
         return answer(dead_letters(database, query.limit))
 

@@ -1,6 +1,6 @@
 """How one job of a joint plan may be placed, when it must run without a pause.
 
-`RunOptions` here and `PieceOptions` in `joint_pieces` answer the same questions for the two kinds of job.
+`RunOptions` here and `PieceOptions` in `interruptible` answer the same questions for the two kinds of job.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Joint plans: a place and a start for each of up to 500 workloads under the data centres' capacity. Pure.
 
-`docs/joint_plans.md` says what is planned, how, and what the answer certifies. `joint_problem` poses the problem,
-`joint_solver` solves it, and here the solution becomes an answer.
+`docs/joint_plans.md` says what is planned, how, and what the answer certifies. `problem` poses the problem,
+`solver` solves it, and here the solution becomes an answer.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ class GeminiJudge:
         """Why a decision is made without asking, while `seats` others wait for the model."""
         others = "another decision" if seats == 1 else f"{seats} other decisions"
         return ModelUnavailable(
-            f"{self.model} was not asked: {others} still waited for it, and this one had to go on"
+            f"{self.model} was not asked: {others} still waited for it, and this one could wait no longer"
         )
 
     def judge(self, question: Question) -> ModelAnswer:
@@ -206,7 +206,7 @@ class GeminiJudge:
                 problem = error
             else:
                 return ModelAnswer(judgements, response.model or self.model, usage)
-        raise ModelUnavailable(f"{self.model} gave no usable answer, asked twice: {problem}", usage)
+        raise ModelUnavailable(f"{self.model} gave no usable answer when asked twice: {problem}", usage)
 
     def _response(self, question: Question, problem: InvalidAnswer | None, give_up_at: float) -> ModelResponse:
         """One answer of the service, retried while that can help and time is left."""
@@ -296,7 +296,7 @@ class GeminiJudge:
                 before.usage + answer.usage,
             )
         if before.state is not ModelState.ANSWERING:
-            _log.info("model %s answers, as %s", self.model, answer.model)
+            _log.info("model %s answers, as version %s", self.model, answer.model)
 
     def _note_failure(self, error: ModelUnavailable) -> None:
         refuses = isinstance(error, ModelRefuses)

@@ -124,11 +124,11 @@ def read_response(body: str | bytes) -> ModelResponse:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        raise UnreadableResponse("did not answer JSON") from None
+        raise UnreadableResponse("did not answer in JSON") from None
     try:
         found = _Response.model_validate(document)
     except ValidationError:
-        raise UnreadableResponse("answered JSON of another form") from None
+        raise UnreadableResponse("answered with JSON of another form") from None
     return ModelResponse(found, _known_form(_NAME, found.model_version), _usage(found.usage_metadata))
 
 

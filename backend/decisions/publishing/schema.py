@@ -57,7 +57,7 @@ class MixShares(_Published):
 
 
 class FigureSources(_Published):
-    """Where each figure of the present half-hour comes from; null is not stated."""
+    """Where each figure of the present half-hour comes from; null where it is not stated."""
 
     carbon_intensity: str | None = Field(
         default=None,

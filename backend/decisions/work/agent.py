@@ -66,4 +66,4 @@ class GatewayAgent:
                 self._database.call("record_agent_state", arguments)
                 self._last = state, detail
             except DatabaseError as error:
-                _log.warning("agent %s: the state %s is not recorded: %s", self.agent_id, state, error)
+                _log.warning("agent %s: the state %s could not be recorded: %s", self.agent_id, state, error)

@@ -190,10 +190,10 @@ class DecisionWorkers:
         claims = self.queue.claim(limit)
         self._outage.ends()
         for closed in claims.withdrawn:
-            _log.info("job %s: not decided, as it no longer waits for a decision", closed.job_id)
+            _log.info("job %s: not decided, because it no longer waits for a decision", closed.job_id)
         for closed in claims.died:
             _log.error(
-                "job %s: notification %d failed for good, its last lease ran out",
+                "job %s: notification %d failed for good: its last lease ran out",
                 closed.job_id,
                 closed.notification_id,
             )
@@ -225,7 +225,7 @@ class DecisionWorkers:
         if not self._has_begun:
             awaited = self.queue.readiness(self._clock()).awaited
             if awaited is not None and awaited != self._awaited:
-                _log.info("workloads wait for %s", awaited)
+                _log.info("workloads are waiting for %s", awaited)
             self._awaited = awaited
             self._has_begun = awaited is None
         return self._has_begun

@@ -32,9 +32,11 @@ class StreamQuery(StrictQuery):
     # never come back.
     model_config = ConfigDict(extra="ignore")
 
-    after: Place = Field(None, description="Begin after this event; `Last-Event-ID` and `lastEventId` go before it")
+    after: Place = Field(
+        None, description="Begin after this event; `Last-Event-ID` and `lastEventId` take precedence over it"
+    )
     last_event_id: Place = Field(
-        None, alias="lastEventId", description="What `Last-Event-ID` is, for clients that cannot set a header"
+        None, alias="lastEventId", description="The same as `Last-Event-ID`, for clients that cannot set a header"
     )
 
 
@@ -47,8 +49,8 @@ class StreamHeaders(StrictQuery):
 
 
 class PollQuery(StrictQuery):
-    after: Sequence = Field(0, description="Go on after this: the `next` of the answer before")
-    limit: int = Field(100, ge=1, le=1000, description="How many to answer at most")
+    after: Sequence = Field(0, description="Go on after this: `next` of the previous answer")
+    limit: int = Field(100, ge=1, le=1000, description="How many to return at most")
 
 
 class BroadcastEvent(BaseModel):
@@ -64,9 +66,9 @@ class BroadcastEvent(BaseModel):
 class EventsPage(BaseModel):
     """Events in order."""
 
-    events: list[BroadcastEvent] = Field(description="Large ones are answered fewer at a time")
-    next: int = Field(description="Ask again with after= this")
-    oldest: int | None = Field(description="The oldest event that is kept; null where none is")
+    events: list[BroadcastEvent] = Field(description="Fewer at a time are returned when they are large")
+    next: int = Field(description="Pass this as after= to go on")
+    oldest: int | None = Field(description="The oldest event that is kept; null when none is")
     newest: int | None = Field(description="The newest event there has been; null before the first")
 
 

@@ -23,7 +23,7 @@ from ontology.types import ComputeWorkload
 from web.parameters import StrictQuery
 from web.shared_question import SingleFlight
 
-TAG = Tag(name="Catalogue", description="The workloads that wait for compute")
+TAG = Tag(name="Catalogue", description="The workloads waiting for compute")
 LEFT_OUT = "One that is stored but cannot be read is left out, and named in the header `Pylon-Unreadable`."
 
 MOST_NAMED = 10

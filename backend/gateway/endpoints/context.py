@@ -39,20 +39,22 @@ class Processed(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    task_id: TaskId | None = Field(None, description="The current task without it")
+    task_id: TaskId | None = Field(None, description="The task; by default the current one")
     consumer: Consumer = DEFAULT_CONSUMER
 
 
 class Marked(BaseModel):
     status: Literal["success"] = "success"
-    task_id: str = Field(description="The task that is marked")
+    task_id: str = Field(description="The task to mark")
 
 
 def context_endpoints(published: PublishedDecisions) -> APIBlueprint:
     """`/beckn/context…`"""
     endpoints = APIBlueprint("context", __name__, url_prefix="/beckn/context", abp_tags=[TAG])
 
-    @endpoints.get("", summary="The context in work, else the newest decision's", responses={200: ContextAnswer})
+    @endpoints.get(
+        "", summary="The context being worked on, or else the newest decision's", responses={200: ContextAnswer}
+    )
     def context(query: ContextQuery) -> Response:
         current = published.current_context(query.task_id)
         return answer(
@@ -85,7 +87,7 @@ def context_endpoints(published: PublishedDecisions) -> APIBlueprint:
             return invalid(error)
         task_id = published.mark_processed(body.consumer, body.task_id)
         if task_id is None:
-            of_what = "no decision yet" if body.task_id is None else f"no context of the task {body.task_id!r}"
+            of_what = "no decision yet" if body.task_id is None else f"no context for the task {body.task_id!r}"
             raise Problem(404, f"there is {of_what}: GET /beckn/context shows the current one")
         return answer(Marked(task_id=task_id))
 

@@ -19,8 +19,8 @@ TAG = Tag(name="Queue", description="For the operator")
 
 
 class DeadQuery(StrictQuery):
-    limit: int = Field(100, ge=1, le=1000, description="How many to answer at most")
-    after: Sequence = Field(0, description="Go on after this: the `next` of the answer before")
+    limit: int = Field(100, ge=1, le=1000, description="How many to return at most")
+    after: Sequence = Field(0, description="Go on after this: `next` of the previous answer")
 
 
 class DeadNotification(BaseModel):
@@ -37,7 +37,7 @@ class DeadNotifications(BaseModel):
     """Dead notifications in the order of their numbers."""
 
     notifications: list[DeadNotification]
-    next: int | None = Field(description="Ask again with after= this; null at the end")
+    next: int | None = Field(description="Pass this as after= to go on; null at the end")
     unreadable: list[UnreadableRow] = Field([], description=LEFT_OUT)
 
 
@@ -79,7 +79,7 @@ def dead_notification_endpoints(database: Database, queue: WorkQueue) -> APIBlue
     @endpoints.post(
         "/requeue",
         summary="Put dead notifications back",
-        description="When what killed them is mended. Numbers that are not dead are left alone.",
+        description="For when the cause has been put right. Notifications that are not dead are left alone.",
         responses={200: Requeued},
         security=[{"apiKey": []}],
     )

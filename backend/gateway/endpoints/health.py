@@ -47,11 +47,11 @@ class StreamState(BaseModel):
     clients: int = Field(description="Open streams")
     newest_event: int = Field(description="Number of the newest event; 0 before the first")
     following: bool = Field(description="Whether the event log could be read last time, and goes on being read")
-    troubles: list[str] = Field(default=[], description="What keeps the streams from their events")
+    troubles: list[str] = Field(default=[], description="What keeps events from the streams")
 
 
 class GatewayHealth(BaseModel):
-    """`ok` and `degraded` serve (200). `stopped` shows and takes what it can, but does not decide (503)."""
+    """`ok` and `degraded` serve (200). `stopped` still answers what it can, but decides nothing (503)."""
 
     state: Literal["ok", "degraded", "stopped"]
     as_of: Moment
@@ -62,7 +62,7 @@ class GatewayHealth(BaseModel):
     deciding: DecidingStatus
     signals: SignalState
     streams: StreamState
-    figures: list[FigureOrigin] = Field(description="Where the figures come from that decisions are made from")
+    figures: list[FigureOrigin] = Field(description="Where the figures behind the decisions come from")
     network: NetworkHealth | None = Field(description="The Beckn network; null where the gateway has not joined it")
 
 
@@ -137,7 +137,7 @@ def _reasons(
         reasons.append("the grid's signals are stale: is the API server running?")
     reasons += data.figure_reasons()
     if awaited is not None:
-        reasons.append(f"workloads wait for {awaited}")
+        reasons.append(f"workloads are waiting for {awaited}")
     if queue.dead:
         reasons.append(f"{queue.dead} notifications failed for good: GET /queue/dead says why")
     return reasons

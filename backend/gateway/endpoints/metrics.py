@@ -40,19 +40,19 @@ class DecisionFigures(Collector):
         yield _counter("pylon_decision_failures", "Attempts that led to no decision", counts.failures)
         names = [*map(str, BUCKETS_S), "+Inf"]
         buckets = list(zip(names, accumulate(counts.within), strict=True))
-        seconds = HistogramMetricFamily("pylon_decision_seconds", "From the claim to the publication")
+        seconds = HistogramMetricFamily("pylon_decision_seconds", "Time from the claim to the publication")
         seconds.add_metric([], buckets, counts.total_s)
         yield seconds
 
 
 def _figures(health: GatewayHealth) -> Iterator[Metric]:
     queue = health.queue
-    yield gauge("pylon_queue_depth", "Notifications that wait", queue.depth)
-    yield gauge("pylon_queue_oldest_seconds", "Age of the oldest that waits", queue.oldest_waiting_seconds or 0)
+    yield gauge("pylon_queue_depth", "Notifications waiting", queue.depth)
+    yield gauge("pylon_queue_oldest_seconds", "Age of the oldest one waiting", queue.oldest_waiting_seconds or 0)
     yield gauge("pylon_queue_in_flight", "Notifications that are being decided", queue.in_flight)
     yield gauge("pylon_queue_dead", "Notifications that failed for good", queue.dead)
     yield gauge("pylon_deciding", "Whether this gateway decides", health.deciding.running)
-    yield gauge("pylon_signal_age_seconds", "Since the newest signal was fetched", health.signals.age_seconds)
+    yield gauge("pylon_signal_age_seconds", "Time since the newest signal was fetched", health.signals.age_seconds)
     yield gauge("pylon_signals_stale", "Whether signals are too old", health.signals.stale)
     yield gauge("pylon_streams", "Open event streams", health.streams.clients)
     yield gauge("pylon_newest_event", "Number of the newest event", health.streams.newest_event)
@@ -64,7 +64,11 @@ def _figures(health: GatewayHealth) -> Iterator[Metric]:
 
 
 def _model_figures(model: ModelReport) -> Iterator[Metric]:
-    yield gauge("pylon_model_left_alone", "Whether the model is left alone after failures", model.circuit_open)
+    yield gauge(
+        "pylon_model_left_alone",
+        "Whether the model is not being asked for a while after failures",
+        model.circuit_open,
+    )
     yield _counter("pylon_model_answers", "Answers of the model", model.answers)
     yield _counter("pylon_model_failures", "Failures of the model", model.failures)
     tokens = CounterMetricFamily("pylon_model_tokens", "Tokens used by kind", labels=["kind"])

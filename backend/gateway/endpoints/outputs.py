@@ -24,11 +24,11 @@ TAG = Tag(name="Outputs", description="The published decisions")
 
 class NewestQuery(StrictQuery):
     consumer: Consumer = Field(DEFAULT_CONSUMER, description="Whose acknowledgements count")
-    task_id: TaskId | None = Field(None, description="The newest output of this task, acknowledged or not")
+    task_id: TaskId | None = Field(None, description="The newest output for this task, acknowledged or not")
 
 
 class NewestOutput(BaseModel):
-    """The newest output that the consumer has not acknowledged, or that there is none."""
+    """The newest output that the consumer has not acknowledged, or why there is none."""
 
     status: Literal["success", "empty"]
     message: str | None = Field(None, description="Why there is none; only when it is empty")
@@ -57,17 +57,17 @@ class Cleared(BaseModel):
 
 
 class HistoryQuery(StrictQuery):
-    limit: int = Field(20, ge=1, le=100, description="How many to answer at most")
-    after: Sequence | None = Field(None, description="Go on after this: the `next` of the answer before")
+    limit: int = Field(20, ge=1, le=100, description="How many to return at most")
+    after: Sequence | None = Field(None, description="Go on after this: `next` of the previous answer")
 
 
 class History(BaseModel):
     """Outputs, newest first."""
 
     status: Literal["success"] = "success"
-    count: int = Field(description="How many are in this answer; large ones are answered fewer at a time")
+    count: int = Field(description="How many are in this answer; fewer at a time when they are large")
     outputs: list[DecisionOutput]
-    next: int | None = Field(description="Ask again with after= this; null at the end")
+    next: int | None = Field(description="Pass this as after= to go on; null at the end")
 
 
 class TaskPath(BaseModel):
@@ -85,7 +85,7 @@ def output_endpoints(published: PublishedDecisions, outputs: NewestOutputs, read
     @endpoints.get(
         "",
         summary="The newest output to act on",
-        description="Send the ETag of the last answer as If-None-Match: 304 says that it still stands.",
+        description="Send the ETag of the last answer as If-None-Match: 304 means that there is none newer.",
         responses={200: NewestOutput, 304: {"description": "The output with this ETag is still the newest"}},
     )
     def newest(query: NewestQuery) -> Response:
@@ -102,7 +102,7 @@ def output_endpoints(published: PublishedDecisions, outputs: NewestOutputs, read
 
     @endpoints.post(
         "/acknowledge",
-        summary="Take a task off what a consumer has yet to see",
+        summary="Acknowledge a task's output for one consumer",
         description="Each consumer acknowledges for itself; repeating it changes nothing.",
         responses={200: Cleared},
         security=[{"apiKey": []}],

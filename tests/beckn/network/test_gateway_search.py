@@ -283,9 +283,9 @@ def test_a_body_that_is_not_the_signed_one_is_refused(network: Gateway) -> None:
     document = network.search()
     headers = network.buyer.headers(in_bytes(document))
     written_again = json.dumps(document).encode()
-    assert "not that of this body" in unauthorized(network.send(written_again, headers))
+    assert "does not match this body" in unauthorized(network.send(written_again, headers))
     changed = in_bytes(document | {"message": {"intent": {"item": {"price": {"maximum_value": "1"}}}}})
-    assert "not that of this body" in unauthorized(network.send(changed, headers))
+    assert "does not match this body" in unauthorized(network.send(changed, headers))
     assert nothing_is_stored(network)
 
 

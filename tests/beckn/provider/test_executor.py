@@ -136,8 +136,8 @@ def test_a_run_that_is_reckoned_by_figures_no_source_gave_says_so(desk: Desk) ->
     executor.run_due(NOW + HOUR)
     done = desk.order(order)
     remark = (
-        f"Ran at {done.dc_id}. Reckoned: its carbon by invented figures in 1 of 3 half-hours and its cost by "
-        "modelled figures in 1 of 3 half-hours."
+        f"Ran at {done.dc_id}. Note that its carbon rests on invented figures in 1 of 3 half-hours and its cost "
+        "rests on modelled figures in 1 of 3 half-hours."
     )
     assert done.status_reason == remark
     (fulfillment,) = order_document(done).fulfillments

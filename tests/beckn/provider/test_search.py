@@ -112,7 +112,7 @@ def test_a_page_after_the_last_is_empty_and_says_so() -> None:
     catalog = a_page(21, MOST_ON_A_PAGE)
     assert catalog.providers == ()
     assert catalog.descriptor
-    assert catalog.descriptor.short_desc == "There are 1000 slots, which end before page 21."
+    assert catalog.descriptor.short_desc == "There are 1000 slots, and page 21 is past the last of them."
 
 
 def test_every_page_is_a_message_of_bounded_size_that_is_read_back() -> None:

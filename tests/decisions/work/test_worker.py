@@ -209,8 +209,9 @@ def test_before_there_is_anything_to_decide_from_a_workload_waits_and_uses_no_at
     assert engine.work_once() == 0
     assert engine.work_once() == 0
     assert [record.message for record in caplog.records if record.name == "decisions.work.worker"] == [
-        "workloads wait for the grid's figures for the present half-hour, which the API server's pipeline stores",
-        "workloads wait for a data centre that is not OFFLINE",
+        "workloads are waiting for the grid's figures for the present half-hour, which the API server's pipeline "
+        "stores",
+        "workloads are waiting for a data centre that is not OFFLINE",
     ]
     assert job(database)["status"] == "PENDING"
 

@@ -102,9 +102,13 @@ def test_health_says_what_waiting_workloads_wait_for(postgres: PostgresDatabase)
         assert not any("wait for" in reason for reason in gateway.get("/health").json()["reasons"])
         submit(postgres, workload("first"))
         reasons = gateway.get("/health").json()["reasons"]
-        assert any("workloads wait for the grid's figures for the present half-hour" in reason for reason in reasons)
+        assert any(
+            "workloads are waiting for the grid's figures for the present half-hour" in reason for reason in reasons
+        )
         store_grid(postgres)
-        assert gateway.get("/health").json()["reasons"] == ["workloads wait for a data centre that is not OFFLINE"]
+        assert gateway.get("/health").json()["reasons"] == [
+            "workloads are waiting for a data centre that is not OFFLINE"
+        ]
 
 
 def test_health_is_not_well_while_figures_are_invented_and_says_which(postgres: PostgresDatabase) -> None:
