@@ -241,7 +241,7 @@ IN_DRAFT: dict[str, tuple[Change, str]] = {
         "to be paid with 5",
     ),
     "payment in another currency": (put(f"{ORDER}.payments.0.params.currency", "KWD"), "to be paid with 0.5 KWD"),
-    "a fee": (put(f"{ORDER}.cancellation_terms.0.cancellation_fee.amount", MILLIONS), "cancelling would cost 9999999.99"),
+    "a fee": (put(f"{ORDER}.cancellation_terms.0.cancellation_fee.amount", MILLIONS), "would cost 9999999.99"),
     "another's bill": (put(f"{ORDER}.billing.name", "Somebody else"), "bills somebody else"),
 }
 ON_INIT_ONLY: dict[str, tuple[Change, str]] = {
