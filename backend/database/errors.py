@@ -12,7 +12,19 @@ class DatabaseUnreachable(DatabaseError):
 
 
 class AccessRefused(DatabaseError):
-    """The key, the user or the password is wrong, or lacks rights."""
+    """The key, the user or the password is wrong, or lacks rights: `lacks_right` is whether it is the latter."""
+
+    def __init__(self, message: str, *, lacks_right: bool = False) -> None:
+        super().__init__(message)
+        self.lacks_right = lacks_right
+
+
+class TenantRefused(AccessRefused):
+    """A tenant asked for what is not for tenants, or is no member of its operator any more."""
+
+
+class NobodyAsks(DatabaseError):
+    """A request came to the database, and nobody knows whose it is."""
 
 
 class SchemaMissing(DatabaseError):
@@ -44,7 +56,8 @@ PASTE_THE_SQL = (
 
 
 _SCHEMA_MISSING = {"42P01", "42883", "42703", "3F000", "PGRST202", "PGRST204", "PGRST205"}
-_ACCESS_REFUSED = {"42501", "28000", "28P01", "PGRST301", "PGRST302", "PGRST303", "401", "403"}
+_LACKS_RIGHT = "42501"
+_ACCESS_REFUSED = {_LACKS_RIGHT, "28000", "28P01", "PGRST301", "PGRST302", "PGRST303", "401", "403"}
 # PostgreSQL's classes for values, constraints and limits of size, and what functions raise about their arguments.
 _BLAMES_THE_DATA = ("21", "22", "23", "44", "54", "P0001", "PT4", "PY")
 # A statement or request that is itself wrong: neither the data's fault nor a trouble that passes.
@@ -66,7 +79,8 @@ def error_of_sqlstate(code: str, message: str) -> DatabaseError:
     if code in _ACCESS_REFUSED:
         return AccessRefused(
             f"{message}: this key or user is not allowed to do this; SUPABASE_KEY takes the project's secret "
-            "(service) key"
+            "(service) key",
+            lacks_right=code == _LACKS_RIGHT,
         )
     if code == "23505":
         return UniqueConflict(message)

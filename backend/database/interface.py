@@ -38,6 +38,12 @@ class OrderBy:
 Order = OrderBy  # the name it had, which scripts of others import
 
 
+class Calls(Protocol):
+    """As much of a `Database` as is needed where only functions are called."""
+
+    def call(self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False) -> Any: ...
+
+
 class Listener(Protocol):
     """A connection that hears the database's notifications."""
 

@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from database.errors import AccessRefused
-from database.interface import Database, Listener, OrderBy, Row, Where
+from database.errors import AccessRefused, TenantRefused
+from database.interface import Calls, Listener, OrderBy, Row, Where
 
 
 class TenantDatabase:
     """A `Database` in which every call is `call_as` for one principal, and nothing else reaches the tables.
 
     `claims` are what `call_as` takes: `sub`, `role` and `app_metadata` with the `operator_id`. Whether they are true
-    is the database's to say: a principal that is no member of that operator meets `AccessRefused`, always.
+    is the database's to say: a principal that is no member of that operator meets `TenantRefused`, always.
     """
 
-    def __init__(self, door: Database, claims: Mapping[str, Any]) -> None:
+    def __init__(self, door: Calls, claims: Mapping[str, Any]) -> None:
         self._door = door
         self._claims = dict(claims)
 
     def call(self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False) -> Any:
         asked = {"p_claims": self._claims, "p_function": function, "p_arguments": dict(arguments or {})}
-        return self._door.call("call_as", asked, repeatable=repeatable)
+        try:
+            return self._door.call("call_as", asked, repeatable=repeatable)
+        except AccessRefused as error:
+            if not error.lacks_right:
+                raise
+            raise TenantRefused(f"a tenant may not do this: {function} ({error})") from error
 
     def select(
         self,
@@ -77,4 +82,4 @@ def _listed(value: Any) -> Any:
 
 
 def _refused(table: str, *_: object) -> NoReturn:
-    raise AccessRefused(f"a tenant changes nothing of {table} but through functions")
+    raise TenantRefused(f"a tenant changes nothing of {table} but through functions")

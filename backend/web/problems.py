@@ -12,7 +12,7 @@ from flask import Flask, Request, Response, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
-from database.errors import DatabaseError, DatabaseUnreachable
+from database.errors import DatabaseError, DatabaseUnreachable, NobodyAsks, TenantRefused
 from database.stored_rows import RowUnreadable
 from printable import printable
 
@@ -26,6 +26,8 @@ LONGEST_FIELD = 100
 LONGEST_MESSAGE = 200
 MOST_FIELDS_TOLD = 100
 MOST_OF_FIELD_NAMES = 2000
+NOT_ALLOWED = "your credential does not allow this"
+_LOG_LEVELS = {DatabaseUnreachable: logging.WARNING, TenantRefused: logging.INFO}
 UNION_BRANCHES = frozenset({"<one>", "<many>"})
 
 Fault = dict[str, str]
@@ -129,6 +131,17 @@ def problem_body(status: int, detail: str, *, errors: Sequence[Fault] = (), **me
     return json.dumps(document | members, ensure_ascii=False).encode("utf-8", "replace")
 
 
+def database_problem(error: DatabaseError) -> Response:
+    """The answer where the database has failed or refused."""
+    if isinstance(error, TenantRefused):
+        return problem(403, NOT_ALLOWED)  # what it would have touched is nobody's business
+    if isinstance(error, NobodyAsks):
+        return problem(401, "this needs the header Authorization: Bearer <key or token>")
+    if isinstance(error, DatabaseUnreachable):
+        return problem(503, f"the database cannot be reached at the moment, try again shortly: {error}")
+    return problem(503, f"the database refused this: {error}")
+
+
 def invalid(error: ValidationError) -> Response:
     """The 422 answer for input that pydantic refused, naming each field."""
     errors: list[Fault] = [
@@ -175,15 +188,11 @@ def answer_problems(app: Flask) -> None:
                 answer.headers[name] = value
         return answer
 
-    @app.errorhandler(DatabaseUnreachable)
-    def _unreachable(error: DatabaseUnreachable) -> Response:
-        log.warning("%s %s: %s", request.method, request.path, error)
-        return problem(503, f"the database cannot be reached at the moment, try again shortly: {error}")
-
     @app.errorhandler(DatabaseError)
     def _database(error: DatabaseError) -> Response:
-        log.error("%s %s: %s", request.method, request.path, error)
-        return problem(503, f"the database refused this: {error}")
+        level = _LOG_LEVELS.get(type(error), logging.ERROR)
+        log.log(level, "%s %s: %s", request.method, request.path, error)
+        return database_problem(error)
 
     @app.errorhandler(RowUnreadable)
     def _unreadable(error: RowUnreadable) -> Response:

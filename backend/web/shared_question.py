@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from typing import Generic, TypeVar
 
 from database.errors import DatabaseError
 
 Answer = TypeVar("Answer")
+Question = TypeVar("Question", bound=Hashable)
 
 
 class SingleFlight(Generic[Answer]):
@@ -53,3 +55,45 @@ class SingleFlight(Generic[Answer]):
             return self._find(None if isinstance(self._outcome, DatabaseError) else self._outcome)
         except DatabaseError as error:
             return error
+
+
+class SharedQuestions(Generic[Question, Answer]):
+    """Questions of one kind. Only who asks the same one shares its answer, so whatever an answer depends on, such as
+    for whom it is, belongs into the question. The ones asked longest ago are forgotten."""
+
+    def __init__(
+        self,
+        find: Callable[[Question, Answer | None], Answer],
+        lock: Callable[[], AbstractContextManager[object]],
+        *,
+        most: int,
+    ) -> None:
+        """
+        Args:
+            find: works an answer out, as for `SingleFlight`; it is called by one of those who ask.
+            lock: makes a lock of the kind that those who ask wait for.
+        """
+        self._find = find
+        self._lock = lock
+        self._most = most
+        self._alone = lock()
+        self._flights: OrderedDict[Question, SingleFlight[Answer]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def answer(self, question: Question) -> Answer:
+        """The answer as of some moment after the call began.
+
+        Raises:
+            DatabaseError: as `find` did.
+        """
+        with self._alone:
+            flight = self._flights.pop(question, None) or self._flight(question)
+            self._flights[question] = flight
+            if len(self._flights) > self._most:
+                self._flights.popitem(last=False)
+        return flight.answer()
+
+    def _flight(self, question: Question) -> SingleFlight[Answer]:
+        return SingleFlight(lambda before: self._find(question, before), self._lock())

@@ -7,21 +7,14 @@ or one of its kinds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Protocol
+from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
-from database.interface import Row
+from database.interface import Calls, Row
 from database.stored_rows import read_each
 from grid.half_hours import as_utc
 from vocabulary import StrEnum
-
-
-class Calls(Protocol):
-    """The part of a `Database` that is needed here."""
-
-    def call(self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False) -> Any: ...
 
 
 class _Answer(BaseModel):
@@ -29,13 +22,29 @@ class _Answer(BaseModel):
 
 
 class Event(_Answer):
-    """One broadcast event. `event` is its document: for a `decision`, the published output."""
+    """One broadcast event. `event` is its document: for a `decision`, the published output.
+
+    `operator` is whose it is, and `tenant_sequence` its number among that operator's events. An operator itself is
+    told neither: its events are all its own, and `sequence` is that number.
+    """
 
     sequence: int
     event_type: str
     job_id: str | None
     created_at: Annotated[AwareDatetime, AfterValidator(as_utc)]
     event: Row
+    operator: str | None = None
+    tenant_sequence: int | None = None
+
+    def as_operators(self) -> Event | None:
+        """The event as its operator has it, with numbers that count nobody else's; None where it is nobody's."""
+        if self.operator is None or self.tenant_sequence is None:
+            return None
+        document = self.event
+        metadata = document.get("_metadata")
+        if isinstance(metadata, dict) and "sequence" in metadata:
+            document = {**document, "_metadata": {**metadata, "sequence": self.tenant_sequence}}
+        return self.model_copy(update={"sequence": self.tenant_sequence, "event": document})
 
 
 class EventPage(_Answer):

@@ -16,12 +16,13 @@ from pydantic import BaseModel, Field
 from beckn.catalogue.catalogue import workload_catalogue
 from beckn.catalogue.open_workloads import OPEN_STATUSES
 from beckn.protocol.objects import CatalogueDocument
+from database.callers import Viewer, viewer_through
 from database.interface import Database, OrderBy, Row, Where
 from database.stored_rows import read_each
-from gateway.serving.threads import ThreadedDatabase
+from gateway.serving.threads import RequestDatabase
 from ontology.types import ComputeWorkload
 from web.parameters import StrictQuery
-from web.shared_question import SingleFlight
+from web.shared_question import SharedQuestions
 
 TAG = Tag(name="Catalogue", description="The workloads waiting for compute")
 LEFT_OUT = "One that is stored but cannot be read is left out, and named in the header `Pylon-Unreadable`."
@@ -29,6 +30,7 @@ LEFT_OUT = "One that is stored but cannot be read is left out, and named in the 
 MOST_NAMED = 10
 MOST_LISTED = 1000
 USUAL_LIMIT = 100
+MOST_QUESTIONS = 64
 
 
 class CatalogueQuery(StrictQuery):
@@ -86,17 +88,20 @@ class ReadyCatalogue:
         )
 
 
-def catalogue_endpoints(database: ThreadedDatabase, clock: Callable[[], datetime]) -> APIBlueprint:
+@dataclass(frozen=True)
+class _Question:
+    viewer: Viewer
+    most: int
+
+
+def catalogue_endpoints(database: RequestDatabase, clock: Callable[[], datetime]) -> APIBlueprint:
     """`/beckn/catalog`"""
     endpoints = APIBlueprint("catalogue", __name__, url_prefix="/beckn", abp_tags=[TAG])
 
-    def read_most(most: int) -> SingleFlight[ReadyCatalogue]:
-        return SingleFlight(
-            lambda _: database.run_apart(lambda database: ReadyCatalogue.read(database, most, clock())),
-            BoundedSemaphore(),
-        )
+    def read(question: _Question, _: ReadyCatalogue | None) -> ReadyCatalogue:
+        return database.run_apart(lambda database: ReadyCatalogue.read(database, question.most, clock()))
 
-    usual, longest = read_most(USUAL_LIMIT), read_most(MOST_LISTED)
+    catalogues = SharedQuestions(read, BoundedSemaphore, most=MOST_QUESTIONS)
 
     @endpoints.get(
         "/catalog",
@@ -105,7 +110,8 @@ def catalogue_endpoints(database: ThreadedDatabase, clock: Callable[[], datetime
         responses={200: CatalogueDocument},
     )
     def catalog(query: CatalogueQuery) -> Response:
-        catalogue = (usual if query.limit <= USUAL_LIMIT else longest).answer()
+        most = USUAL_LIMIT if query.limit <= USUAL_LIMIT else MOST_LISTED
+        catalogue = catalogues.answer(_Question(viewer_through(database), most))
         document = Response(catalogue.newest(query.limit), mimetype="application/json")
         if catalogue.unreadable:  # a Beckn catalogue has no place for them
             document.headers["Pylon-Unreadable"] = ", ".join(catalogue.unreadable[:MOST_NAMED])

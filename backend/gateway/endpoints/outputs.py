@@ -90,7 +90,7 @@ def output_endpoints(published: PublishedDecisions, outputs: NewestOutputs, read
     )
     def newest(query: NewestQuery) -> Response:
         asked = Asked(query.consumer, query.task_id)
-        found = outputs.answer(asked)
+        found = outputs.answer(asked, ready.caller_of(request.environ))
         ready.remember(request.environ, asked)
         if found.is_what_they_have(request.headers.get("If-None-Match")):
             unchanged = Response(status=304)

@@ -59,6 +59,10 @@ class Backlog:
         """Whether every event after `sequence` that is known here is kept."""
         return sequence >= self.newest or (bool(self._events) and self._events[0].sequence <= sequence + 1)
 
+    def known_after(self, sequence: int) -> list[ReadyEvent]:
+        """Whatever is kept of the events after `sequence`."""
+        return [event for event in self._events if event.sequence > sequence]
+
     def chunk_after(self, sequence: int) -> list[ReadyEvent]:
         """The next events after `sequence`, to which it reaches back: one, or as many as make a small chunk."""
         chunk: list[ReadyEvent] = []

@@ -1,26 +1,28 @@
 """The broadcast events on their way from the database to every stream of this process.
 
 One reader follows the log for all clients: woken by the database's notices, or polling where there are none. Every
-stream has its own place in the backlog and moves on as fast as its client reads. A client that falls behind what is
-kept is dropped, and gets the rest from the database when it comes back with `Last-Event-ID`.
+stream has its own place in its channel's backlog and moves on as fast as its client reads. A client that falls behind
+what is kept is dropped, and gets the rest from the database when it comes back with `Last-Event-ID`. A stream is
+woken for events of its own channel alone: it costs nothing, and shows nothing, of what goes on in others.
 
 Everything here runs in the server's one thread, in greenlets, on a database that does not block it.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
 
 import gevent
 from gevent.event import Event as Signal
 
-from database.errors import DatabaseError
+from database.errors import DatabaseError, TenantRefused
 from database.interface import Database
 from decisions.publishing.store import PublishedDecisions
 from gateway.serving.backlog import MOST_EVENTS, Backlog, ReadyEvent
+from gateway.serving.channels import BELLS, Channel, TenantChannels
 from gateway.serving.past_events import PAGE_EVENTS, PastEvents
 from queueing.notices import Notices
 from queueing.supervised import Rest, SupervisedLoop, troubles
@@ -34,11 +36,24 @@ NOTHING_NEW = b": nothing new\n\n"
 
 # Read at the start, so that the clients of a restarted process find what they missed.
 EVENTS_AT_START = 64
-BELLS = 128
 
 FASTEST_POLL_S = 0.05
 LONGEST_TURN_S = 60.0
 PAUSE_AFTER_FAILURE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Where a stream gets its events from.
+
+    Attributes:
+        published: the channel's events, read in the name of who listens.
+        is_kept: whether they may go on listening.
+    """
+
+    channel: Channel
+    published: PublishedDecisions
+    is_kept: Callable[[], bool] = lambda: True
 
 
 class BroadcastFeed:
@@ -57,14 +72,13 @@ class BroadcastFeed:
     ) -> None:
         self._database = database
         self._published = PublishedDecisions(database)
-        self._past = PastEvents(self._published)
         self._poll_seconds = poll_seconds
         self._backlog_events = backlog_events
         self._heartbeat_s = heartbeat_s
-        self._backlog = self._new_backlog(0)
-        # Rung one after the other, with short requests in between: one for all would hold them up.
-        self._bells = [Signal() for _ in range(BELLS)]
-        self._next_bell = itertools.cycle(range(BELLS))
+        self._heartbeat_at = time.monotonic() + heartbeat_s
+        self._whole = self._new_channel(0)
+        self._tenants = TenantChannels()
+        self._to_ring: dict[Channel, None] = {}
         self._news = Signal()
         self._stopping = Signal()
         self._notices = Notices(database, CHANNEL)
@@ -91,7 +105,22 @@ class BroadcastFeed:
     @property
     def newest(self) -> int:
         """The sequence number of the newest event known here; 0 before the first."""
-        return self._backlog.newest
+        return self._whole.newest
+
+    def seat(self, is_kept: Callable[[], bool] = lambda: True) -> Seat:
+        """Where every event is heard."""
+        return Seat(self._whole, self._published, is_kept)
+
+    def seat_of(self, operator: str, published: PublishedDecisions, is_kept: Callable[[], bool]) -> Seat:
+        """Where one operator's events are heard, in its own numbers.
+
+        Args:
+            published: that operator's events and no others, in the name of who listens.
+
+        Raises:
+            DatabaseError: the database does not answer.
+        """
+        return Seat(self._tenants.open(operator, published), published, is_kept)
 
     def start(self) -> None:
         """Read the latest events, and follow the log from then on.
@@ -100,7 +129,7 @@ class BroadcastFeed:
             DatabaseError: the database does not answer.
         """
         newest = self._published.events_after(0, 0).newest or 0
-        self._backlog = self._new_backlog(max(0, newest - EVENTS_AT_START))
+        self._whole = self._new_channel(max(0, newest - EVENTS_AT_START))
         self._read_new()
         self._greenlets = [gevent.spawn(loop.run) for loop in self._loops]
 
@@ -109,26 +138,37 @@ class BroadcastFeed:
         self._stopping.set()
         self._news.set()
         gevent.joinall(self._greenlets)
-        self._wake_streams()
+        _ring([self._whole, *self._tenants])
         self._notices.close()
 
-    def stream(self, after: int | None) -> Iterator[bytes]:
-        """Server-sent events that follow `after`, or that are published from now on when it is None."""
-        backlog = self._backlog
-        cursor = backlog.newest if after is None else after
+    def look_again(self, seat: Seat) -> None:
+        """Have the streams in this seat's channel see whether they are still kept."""
+        self._tell([seat.channel])
+
+    def stream(self, after: int | None, seat: Seat | None = None) -> Iterator[bytes]:
+        """Server-sent events that follow `after`, or that are published from now on when it is None.
+
+        Every event goes to a stream without a seat.
+        """
+        seat = seat or self.seat()
+        cursor = seat.channel.newest if after is None else after
         self.streams += 1
+        seat.channel.streams += 1
         try:
             yield b"retry: %d\n: the events after %d\n\n" % (RECONNECT_AFTER_MS, cursor)
-            cursor = yield from self._catch_up(backlog, cursor)
-            yield from self._keep_up(backlog, cursor)
+            cursor = yield from self._catch_up(seat, cursor)
+            yield from self._keep_up(seat, cursor)
         finally:
             self.streams -= 1
+            seat.channel.streams -= 1
 
-    def _catch_up(self, backlog: Backlog, cursor: int) -> Generator[bytes, None, int]:
+    def _catch_up(self, seat: Seat, cursor: int) -> Generator[bytes, None, int]:
         """Events from the database, page by page, until the backlog takes over; the last one's number."""
-        while self._goes_on(backlog) and not backlog.reaches_back_to(cursor):
+        while self._goes_on(seat) and not seat.channel.backlog.reaches_back_to(cursor):
             try:
-                events, following = self._past.chunk_after(cursor)
+                events, following = seat.channel.past.chunk_after(cursor, seat.published)
+            except TenantRefused:
+                return cursor  # which ends the stream: its seat is about to be lost
             except DatabaseError:
                 events, following = [], cursor
             if events:
@@ -139,10 +179,12 @@ class BroadcastFeed:
             cursor = following  # where there are none, beyond what the log no longer holds
         return cursor
 
-    def _keep_up(self, backlog: Backlog, cursor: int) -> Iterator[bytes]:
+    def _keep_up(self, seat: Seat, cursor: int) -> Iterator[bytes]:
         """Events from the backlog, as they come, until the client falls out of it."""
-        bell = next(self._next_bell)
-        while self._goes_on(backlog):
+        channel = seat.channel
+        bell = channel.bell()
+        while self._goes_on(seat):
+            backlog = channel.backlog
             if not backlog.reaches_back_to(cursor):
                 log.info("a stream is dropped: its client has read up to event %d of %d", cursor, backlog.newest)
                 return
@@ -151,24 +193,23 @@ class BroadcastFeed:
                 cursor = events[-1].sequence
             else:
                 cursor = max(cursor, backlog.newest)  # what is between them is gone
-                self._bells[bell].wait()
-                if backlog.newest <= cursor:
+                channel.wait(bell)
+                if channel.newest <= cursor and self._goes_on(seat):
                     yield NOTHING_NEW
 
-    def _goes_on(self, backlog: Backlog) -> bool:
-        return not self._stopping.is_set() and backlog is self._backlog
+    def _goes_on(self, seat: Seat) -> bool:
+        return not self._stopping.is_set() and not seat.channel.closed and seat.is_kept()
 
     def _ring(self) -> Rest:
-        """Wake the streams when there is news, and now and then without any."""
+        """Wake the streams for which there is news, and now and then all of them without any."""
         self._news.clear()
-        self._wake_streams()
-        return lambda: self._news.wait(self._heartbeat_s)
-
-    def _wake_streams(self) -> None:
-        for place, bell in enumerate(self._bells):
-            self._bells[place] = Signal()
-            bell.set()
-            gevent.sleep(0)
+        to_ring, self._to_ring = self._to_ring, {}
+        if time.monotonic() >= self._heartbeat_at:
+            self._heartbeat_at = time.monotonic() + self._heartbeat_s
+            self._tenants.give_up_unused()
+            to_ring.update(dict.fromkeys([self._whole, *self._tenants]))
+        _ring(to_ring)
+        return lambda: self._news.wait(max(0.0, self._heartbeat_at - time.monotonic()))
 
     def _follow(self) -> Rest:
         """Read what is new; the rest lasts until there may be more."""
@@ -201,19 +242,30 @@ class BroadcastFeed:
                 self._start_anew(page.newest or 0)
                 break
             if not page.events:
-                self._backlog.skip_to(page.next)
+                self._whole.backlog.skip_to(page.next)
                 break
-            self._backlog.add([ReadyEvent.of(event) for event in page.events])
-            self._news.set()
+            self._whole.backlog.add([ReadyEvent.of(event) for event in page.events])
+            self._tell([self._whole, *self._tenants.feed(page.events)])
             grown = True
         return grown
 
     def _start_anew(self, newest: int) -> None:
         # The database was replaced, by a backup say. Streams end, and their clients hear why when they come back.
         log.warning("the event log ends at %d, before %d: it has been replaced by another", newest, self.newest)
-        self._backlog = self._new_backlog(newest)
-        self._past.forget()
+        self._whole.closed = True
+        ended = [self._whole, *self._tenants.close()]
+        self._whole = self._new_channel(newest)
+        self._tell(ended)
+
+    def _tell(self, channels: Iterable[Channel]) -> None:
+        self._to_ring.update(dict.fromkeys(channels))
         self._news.set()
 
-    def _new_backlog(self, newest: int) -> Backlog:
-        return Backlog(newest, most_events=self._backlog_events)
+    def _new_channel(self, newest: int) -> Channel:
+        backlog = Backlog(newest, most_events=self._backlog_events)
+        return Channel(backlog, PastEvents(self._published), BELLS)
+
+
+def _ring(channels: Iterable[Channel]) -> None:
+    for channel in channels:
+        channel.ring()

@@ -45,14 +45,25 @@ class PastEvents:
     For greenlets of one thread. An event never changes, so a page is good as long as there is a later event in it.
     """
 
-    def __init__(self, published: PublishedDecisions) -> None:
+    def __init__(
+        self,
+        published: PublishedDecisions,
+        *,
+        most_bytes: int = MOST_BYTES,
+        turns: BoundedSemaphore | None = None,
+    ) -> None:
+        """`turns`: who reads the same database takes turns; on its own without."""
         self._published = published
+        self._most_bytes = most_bytes
         self._pages: OrderedDict[int, _Page] = OrderedDict()
         self._bytes = 0
-        self._turns = BoundedSemaphore(READINGS_AT_ONCE)
+        self._turns = turns or BoundedSemaphore(READINGS_AT_ONCE)
 
-    def chunk_after(self, cursor: int) -> tuple[list[ReadyEvent], int]:
+    def chunk_after(self, cursor: int, published: PublishedDecisions | None = None) -> tuple[list[ReadyEvent], int]:
         """The next few events after `cursor`, oldest first, and the cursor to go on from; of none, what comes next.
+
+        Args:
+            published: the same events in the name of who wants them, should they have to be read.
 
         Raises:
             DatabaseError: the database does not answer.
@@ -63,7 +74,7 @@ class PastEvents:
             with self._turns:
                 chunk = self._known(start, cursor)  # by whose turn was before
                 if not chunk:
-                    page = self._read(start)
+                    page = self._read(start, published or self._published)
                     chunk = page.chunk_after(cursor)
                     if not chunk:
                         return [], max(cursor, page.next)
@@ -81,12 +92,12 @@ class PastEvents:
         self._pages.move_to_end(start)
         return page.chunk_after(cursor)
 
-    def _read(self, start: int) -> _Page:
-        found = self._published.events_after(start, PAGE_EVENTS)
+    def _read(self, start: int, published: PublishedDecisions) -> _Page:
+        found = published.events_after(start, PAGE_EVENTS)
         page = _Page(tuple(map(ReadyEvent.of, found.events)), found.next)
         before = self._pages.pop(start, None)
         self._pages[start] = page
         self._bytes += page.bytes_held - (before.bytes_held if before else 0)
-        while self._bytes > MOST_BYTES and len(self._pages) > 1:
+        while self._bytes > self._most_bytes and len(self._pages) > 1:
             self._bytes -= self._pages.popitem(last=False)[1].bytes_held
         return page

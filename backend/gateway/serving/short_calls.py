@@ -18,8 +18,8 @@ from psycopg.abc import PQGen
 from psycopg.waiting import Ready, Wait
 
 from database.errors import DatabaseError, DatabaseUnreachable
+from database.interface import Calls
 from database.postgres import call_over
-from decisions.publishing.store import Calls
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,11 @@ from typing import Any, TypeVar, cast
 import gevent
 from gevent.threadpool import ThreadPool
 
+from database.callers import Caller, CallersCalls, CallersDatabase
 from database.errors import DatabaseError, DatabaseUnreachable
-from database.interface import Database, Listener, OrderBy, Row, Where
+from database.interface import Calls, Database, Listener, OrderBy, Row, Where
 from database.postgres import PostgresDatabase
-from decisions.publishing.store import Calls
+from database.tenant_door import TenantDatabase
 from gateway.serving.short_calls import GreenletConnection, ShortCalls
 
 Answer = TypeVar("Answer")
@@ -104,6 +105,34 @@ class ThreadedDatabase:
         too_late = DatabaseUnreachable(f"the database has not answered within {self._patience_s:g} s")
         with gevent.Timeout(self._patience_s, too_late):
             return _apart(self._threads, work)
+
+
+class CallersThreadedDatabase(CallersDatabase):
+    """The same for requests, each of which goes to the database as its caller has it."""
+
+    def __init__(
+        self, service: ThreadedDatabase, gate: ThreadedDatabase, caller: Callable[[], Caller | None]
+    ) -> None:
+        """`service` is for the platform, and `gate` for tenants, where `call_as` may be called."""
+        super().__init__(service, gate, caller)
+        self._threads = (service, gate)
+
+    def run_apart(self, work: Callable[[Database], Answer]) -> Answer:
+        """What `work` makes of the caller's database, in a thread; it raises `DatabaseError` as `work` does."""
+        service, gate = self._threads
+        caller = self.known_caller()
+        if caller.is_platform:
+            return service.run_apart(work)
+        claims = caller.claims()  # the thread has no caller
+        return gate.run_apart(lambda database: work(TenantDatabase(database, claims)))
+
+    def short_calls(self) -> CallersCalls:
+        service, gate = self._threads
+        return CallersCalls(service.short_calls(), gate.short_calls(), self._caller)
+
+
+RequestDatabase = ThreadedDatabase | CallersThreadedDatabase
+"""What endpoints are given: the whole database, or where there are tenants, each caller's."""
 
 
 class _ThreadedListener:

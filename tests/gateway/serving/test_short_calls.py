@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from database.errors import DatabaseUnreachable, SchemaMissing
+from database.interface import Calls
 from database.postgres import PostgresDatabase
-from decisions.publishing.store import Calls
 from gateway.serving.threads import ThreadedDatabase
 
 pytestmark = pytest.mark.own_database  # with a function of these tests
