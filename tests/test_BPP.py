@@ -352,7 +352,7 @@ def test_a_provider_killed_between_ack_and_callback_still_answers_once(
             buyer.select(deal, options[0])  # answered after it, so a second on_search would be here by now
             assert buyer.mailbox.matching(lambda each: each.context.message_id == message_id) == []
             (row,) = outbox(postgres, Action.ON_SEARCH)
-            assert row["state"] == "delivered"
+            assert row["work_state"] == "completed"
         finally:
             assert process.end() == 0
 

@@ -137,7 +137,7 @@ def test_a_run_stores_what_the_sources_say_and_names_them(database: Database, up
         assert centre["current_carbon_intensity_gco2"] == regional_gco2_per_kwh(centre["region_id"], SLOT)
         assert from_rfc3339(centre["carbon_intensity_timestamp"]) == SLOT
     record = the_run(database)
-    assert (record["state"], record["error"], record["counts"]["workloads"]) == ("succeeded", None, 3)
+    assert (record["state"], record["last_error"], record["counts"]["workloads"]) == ("succeeded", None, 3)
     assert record["sources"].keys() == report.sources.keys()
     assert set(record["stages_ms"]) >= {"claim", "known", "fetch", "derive", "store", "prune"}
 
@@ -364,7 +364,7 @@ def test_of_many_that_ask_for_a_half_hour_one_runs_it(postgres: PostgresDatabase
     with ThreadPoolExecutor(8) as pool:
         reports = list(pool.map(lambda _: run_offline(postgres), range(8)))
     assert sorted(report.state for report in reports) == ["succeeded"] + ["taken"] * 7
-    assert the_run(postgres)["attempts"] == 1
+    assert the_run(postgres)["attempt"] == 1
     assert len(rows(postgres, "compute_workloads", "job_id")) == 3
 
 
@@ -383,7 +383,7 @@ def a_dead_process_id() -> int:
 def test_the_slot_of_a_process_that_died_here_is_run_at_once(database: Database) -> None:
     claim(database, f"{socket.gethostname()}:{a_dead_process_id()}:0a1b2c3d")
     assert run_offline(database).state == "succeeded"
-    assert the_run(database)["attempts"] == 2
+    assert the_run(database)["attempt"] == 2
 
 
 def test_the_slot_of_a_predecessor_with_our_process_number_is_run_at_once(postgres: PostgresDatabase) -> None:
@@ -395,7 +395,7 @@ def test_the_slot_of_a_process_that_lives_is_left_alone(postgres: PostgresDataba
     claim(postgres, f"{socket.gethostname()}:{os.getppid()}:0a1b2c3d")
     report = run_offline(postgres)
     assert report.state == "taken"
-    assert report.taken_until == from_rfc3339(the_run(postgres)["lease_until"])
+    assert report.taken_until == from_rfc3339(the_run(postgres)["leased_until"])
     assert signals(postgres) == {}
 
 
@@ -411,14 +411,14 @@ def test_a_run_that_lost_its_slot_stores_nothing(postgres: PostgresDatabase) -> 
         if not lost.is_set():
             lost.set()
             with psycopg.connect(postgres.conninfo, autocommit=True) as connection:
-                connection.execute("update pipeline_runs set lease_until = now() - interval '1 second'")
+                connection.execute("update pipeline_runs set leased_until = now() - interval '1 second'")
             claim(postgres, "elsewhere:1:0a1b2c3d")
 
     with GridUpstreams(NOW, before=take_over) as upstream:
         report = run(postgres, upstream)
     assert report.state == "fenced"
     assert not any(everything(postgres).values())
-    assert (the_run(postgres)["state"], the_run(postgres)["owner"]) == ("running", "elsewhere:1:0a1b2c3d")
+    assert (the_run(postgres)["state"], the_run(postgres)["leased_by"]) == ("running", "elsewhere:1:0a1b2c3d")
 
 
 @pytest.mark.own_database
@@ -431,12 +431,12 @@ def test_a_run_that_could_not_be_stored_says_why_and_is_made_again(
             run(postgres, upstream)
         record = the_run(postgres)
         assert record["state"] == "failed"
-        assert "full_disk" in record["error"]
+        assert "full_disk" in record["last_error"]
         assert record["sources"]["carbon_national_forecast"]["state"] == "fresh"
         assert not any(everything(postgres).values())
         connection.execute("alter table regional_grid_signals drop constraint full_disk")
     assert run(postgres, upstream).state == "succeeded"
-    assert the_run(postgres)["error"] is None
+    assert the_run(postgres)["last_error"] is None
 
 
 def test_what_a_failed_run_could_not_fetch_is_not_forgotten(
@@ -445,8 +445,8 @@ def test_what_a_failed_run_could_not_fetch_is_not_forgotten(
     run(postgres, upstream)
     with psycopg.connect(postgres.conninfo, autocommit=True) as connection:
         connection.execute(
-            "insert into pipeline_runs (slot, state, owner, lease_token, lease_until, finished_at) "
-            "values (%s, 'failed', 'elsewhere:1:x', 1, now(), now())",
+            "insert into pipeline_runs (slot, state, work_state, leased_by, lease_token, leased_until, finished_at) "
+            "values (%s, 'failed', 'retryable', 'elsewhere:1:x', 1, now(), now())",
             (SLOT + HALF_HOUR,),
         )
     upstream.faults = {"/neso/": Reply(b"", status=404)}

@@ -452,8 +452,8 @@ def test_pruning_takes_what_is_old_and_leaves_what_still_counts(
     )
     connection.execute("insert into agent_states (agent_id, state, observed_at) values (%s, 'OLD', %s)", (AGENT, old))
     connection.execute(
-        "insert into pipeline_runs (slot, state, owner, lease_token, lease_until) "
-        "values (%s, 'succeeded', 'a:1:x', 1, now()), (%s, 'running', 'a:1:x', 2, now())",
+        "insert into pipeline_runs (slot, state, work_state, leased_by, lease_token, leased_until) "
+        "values (%s, 'succeeded', 'completed', 'a:1:x', 1, now()), (%s, 'running', 'running', 'a:1:x', 2, now())",
         (half_hour_of(old), half_hour_of(old) + HALF_HOUR),
     )
     decided = postgres.select("orchestration_decisions", order=OrderBy(("decision_id",)))

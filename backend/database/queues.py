@@ -34,6 +34,10 @@ class Queue:
     pauses_after_lost_leases: bool = False
     forgets: tuple[str, ...] = ()
     """Columns that are emptied when a lease ends."""
+    expired: str = ""
+    """What is said of a row whose time is over, in SQL."""
+    one_conversation: tuple[str, ...] = ()
+    """Columns that tell, beside the transaction, whether two messages are taken in their order."""
 
     def statements(self) -> str:
         """The queue's functions."""
@@ -51,11 +55,14 @@ class Queue:
             "sender": self.sender,
             "order": f"q.{self.order}",
             "channel": self.channel,
+            "expired": self.expired,
             "pause": " + public.pause_after_lost_leases(q.lost_leases)" if self.pauses_after_lost_leases else "",
             "after_a_pause": " and a pause is over, which grows" if self.pauses_after_lost_leases else "",
             "forget": "".join(f"\n            {assignment}," for assignment in emptied),
             "forget_last": "".join(f",\n        {assignment}" for assignment in emptied),
         }
+        if self.one_conversation:
+            words["one_conversation"] = " and ".join(f"earlier.{each} = q.{each}" for each in self.one_conversation)
         text = (TEMPLATES / f"{function}.sql").read_text(encoding="utf-8")
         return re.sub(r"\{(" + "|".join(words) + r")\}", lambda found: words[found[1]], text)
 
@@ -70,5 +77,62 @@ QUEUES = (
         sender="fairness_key",
         pauses_after_lost_leases=True,
         forgets=("context",),
+    ),
+    Queue(
+        name="inbox",
+        table="beckn_inbox",
+        key="inbox_id",
+        functions=(
+            "turn",
+            "expire",
+            "sweep",
+            "shed",
+            "senders",
+            "claim",
+            "heartbeat",
+            "complete",
+            "fail",
+            "release",
+            "next_due",
+        ),
+        channel="beckn_inbox",
+        scope="recipient",
+        sender="sender",
+        expired="'its ttl ended before it was worked on' || coalesce('; before that: ' || q.last_error, '')",
+        one_conversation=("recipient", "sender"),
+    ),
+    Queue(
+        name="outbox",
+        table="beckn_outbox",
+        key="outbox_id",
+        functions=("expire", "sweep", "shed", "senders", "claim", "complete", "fail", "next_due"),
+        channel="beckn_outbox",
+        scope="sender",
+        sender="recipient",
+        expired="format('its ttl ended after %s attempts', q.attempt)"
+        " || coalesce('; the last: ' || q.last_error, '')",
+        one_conversation=("sender", "origin", "recipient"),
+    ),
+    Queue(
+        name="orders",
+        table="beckn_orders",
+        key="order_id",
+        key_type="uuid",
+        functions=("sweep", "claim", "heartbeat", "fail", "release", "next_due"),
+        channel="beckn_orders",
+        scope="bpp_id",
+        sender="bap_id",
+        order="scheduled_at",
+    ),
+    Queue(
+        name="runs",
+        table="pipeline_runs",
+        key="slot",
+        key_type="timestamptz",
+        functions=("sweep", "claim", "heartbeat", "complete", "fail"),
+        channel="pipeline_runs",
+        scope="slot",
+        scope_type="timestamptz",
+        order="scheduled_at",
     ),
 )

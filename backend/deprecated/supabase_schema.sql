@@ -88,7 +88,6 @@ alter table public.beckn_inbox
     add column body_digest text not null default '',
     add column turn bigint not null default 0;
 update public.beckn_inbox set body_digest = encode(sha256(convert_to(body, 'UTF8')), 'hex');
-alter table public.beckn_inbox add constraint beckn_inbox_check check (body is not null or state in ('done', 'dead'));
 
 alter table public.beckn_outbox
     alter column body drop not null,
@@ -101,8 +100,7 @@ alter table public.beckn_outbox alter column origin set not null;
 alter table public.beckn_outbox
     drop constraint beckn_outbox_sender_recipient_recipient_type_action_message_key,
     add constraint beckn_outbox_message_key unique (
-        sender, origin, recipient, recipient_type, action, message_id, body_digest),
-    add constraint beckn_outbox_check check (body is not null or state in ('delivered', 'dead'));
+        sender, origin, recipient, recipient_type, action, message_id, body_digest);
 
 create table public.beckn_presences (
     subscriber_id text not null,
@@ -126,28 +124,6 @@ create table public.beckn_circuits (
     open_until timestamptz not null check (isfinite(open_until)),
     primary key (sender, recipient)
 );
-
-drop index public.beckn_outbox_busy;
-drop index public.beckn_inbox_order;
-create index beckn_inbox_order on public.beckn_inbox (transaction_id, recipient, sender, inbox_id)
-    where state in ('ready', 'leased');
-drop index public.beckn_outbox_order;
-create index beckn_outbox_order on public.beckn_outbox (transaction_id, sender, origin, recipient, outbox_id)
-    where state in ('ready', 'leased');
-create index beckn_inbox_turns on public.beckn_inbox (recipient, sender, turn, inbox_id) where state in ('ready', 'leased');
-create index beckn_inbox_in_hand on public.beckn_inbox (recipient, turn) where state = 'leased';
-create index beckn_inbox_expiring on public.beckn_inbox (recipient, expires_at) where state in ('ready', 'leased');
-create index beckn_inbox_bodies on public.beckn_inbox (recipient, finished_at)
-    where state in ('done', 'dead') and body is not null;
-create index beckn_outbox_turns on public.beckn_outbox (sender, recipient, turn, outbox_id) where state in ('ready', 'leased');
-create index beckn_outbox_origins on public.beckn_outbox (sender, origin, recipient, turn) where state in ('ready', 'leased');
-create index beckn_outbox_in_hand on public.beckn_outbox (sender, turn) where state = 'leased';
-create index beckn_outbox_expiring on public.beckn_outbox (sender, expires_at) where state in ('ready', 'leased');
-create index beckn_outbox_bodies on public.beckn_outbox (sender, finished_at)
-    where state in ('delivered', 'dead') and body is not null;
-
--- Attempts that a lost lease ended are told apart from those that the work itself made fail.
-alter table public.beckn_inbox add column lost_leases integer not null default 0;
 
 -- For whoever wants to know whether the database takes writes.
 create table public.write_probe (
@@ -173,8 +149,9 @@ create index beckn_orders_open on public.beckn_orders (bpp_id, bap_id) where sta
 create index beckn_orders_cancelled on public.beckn_orders (bpp_id, bap_id, updated_at) where state = 'CANCELLED';
 create index beckn_quotes_buyer on public.beckn_quotes (bpp_id, bap_id, expires_at);
 
--- One set of columns and words for all queues of work. The notifications keep what programs of version 1 read of them, and
--- say under the name that others ask for whether nothing is left to do.
+-- One set of columns and words for all queues of work, and attempts that a lost lease ended told apart from those that the
+-- work itself made fail. The notifications keep what programs of version 1 read of them, and say under the name that others
+-- ask for whether nothing is left to do.
 drop index public.workload_notifications_due, public.workload_notifications_leased, public.workload_notifications_dead,
     public.workload_notifications_finished, public.workload_notifications_open;
 alter table public.workload_notifications drop constraint workload_notifications_state_check;
@@ -224,6 +201,123 @@ create index workload_notifications_finished on public.workload_notifications (f
     where work_state = 'completed';
 create unique index workload_notifications_open on public.workload_notifications (job_id)
     where work_state <> 'completed';
+
+drop index public.beckn_inbox_open, public.beckn_inbox_order, public.beckn_inbox_dead, public.beckn_inbox_finished;
+alter table public.beckn_inbox drop constraint beckn_inbox_state_check;
+alter table public.beckn_inbox rename column state to work_state;
+alter table public.beckn_inbox rename column due_at to scheduled_at;
+alter table public.beckn_inbox rename column attempts to attempt;
+alter table public.beckn_inbox
+    alter column work_state set default 'available',
+    add column lost_leases integer not null default 0,
+    add column leased_until timestamptz;
+update public.beckn_inbox
+set leased_until = case when work_state = 'leased' then scheduled_at end,
+    work_state = case work_state
+        when 'leased' then 'running'
+        when 'done' then 'completed'
+        when 'dead' then 'discarded'
+        else case when scheduled_at > clock_timestamp() then 'retryable' else 'available' end end;
+alter table public.beckn_inbox
+    add constraint beckn_inbox_work_state_check
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    add constraint beckn_inbox_check check (body is not null or work_state in ('completed', 'discarded'));
+create index beckn_inbox_retryable on public.beckn_inbox (recipient, scheduled_at) where work_state = 'retryable';
+create index beckn_inbox_order on public.beckn_inbox (transaction_id, recipient, sender, inbox_id)
+    where work_state in ('available', 'running', 'retryable');
+create index beckn_inbox_discarded on public.beckn_inbox (inbox_id) where work_state = 'discarded';
+create index beckn_inbox_finished on public.beckn_inbox (finished_at)
+    where work_state in ('completed', 'discarded');
+create index beckn_inbox_turns on public.beckn_inbox (recipient, sender, turn, inbox_id)
+    where work_state in ('available', 'running', 'retryable');
+create index beckn_inbox_running on public.beckn_inbox (recipient, turn) where work_state = 'running';
+create index beckn_inbox_expiring on public.beckn_inbox (recipient, expires_at)
+    where work_state in ('available', 'running', 'retryable');
+create index beckn_inbox_bodies on public.beckn_inbox (recipient, finished_at)
+    where work_state in ('completed', 'discarded') and body is not null;
+
+drop index public.beckn_outbox_open, public.beckn_outbox_order, public.beckn_outbox_busy, public.beckn_outbox_dead,
+    public.beckn_outbox_finished;
+alter table public.beckn_outbox drop constraint beckn_outbox_state_check;
+alter table public.beckn_outbox rename column state to work_state;
+alter table public.beckn_outbox rename column due_at to scheduled_at;
+alter table public.beckn_outbox rename column attempts to attempt;
+alter table public.beckn_outbox
+    alter column work_state set default 'available',
+    add column max_attempts integer,
+    add column lost_leases integer not null default 0,
+    add column leased_until timestamptz;
+update public.beckn_outbox
+set leased_until = case when work_state = 'leased' then scheduled_at end,
+    work_state = case work_state
+        when 'leased' then 'running'
+        when 'delivered' then 'completed'
+        when 'dead' then 'discarded'
+        else case when scheduled_at > clock_timestamp() then 'retryable' else 'available' end end;
+alter table public.beckn_outbox
+    add constraint beckn_outbox_work_state_check
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    add constraint beckn_outbox_check check (body is not null or work_state in ('completed', 'discarded'));
+create index beckn_outbox_retryable on public.beckn_outbox (sender, scheduled_at) where work_state = 'retryable';
+create index beckn_outbox_order on public.beckn_outbox (transaction_id, sender, origin, recipient, outbox_id)
+    where work_state in ('available', 'running', 'retryable');
+create index beckn_outbox_discarded on public.beckn_outbox (outbox_id) where work_state = 'discarded';
+create index beckn_outbox_finished on public.beckn_outbox (finished_at)
+    where work_state in ('completed', 'discarded');
+create index beckn_outbox_turns on public.beckn_outbox (sender, recipient, turn, outbox_id)
+    where work_state in ('available', 'running', 'retryable');
+create index beckn_outbox_origins on public.beckn_outbox (sender, origin, recipient, turn)
+    where work_state in ('available', 'running', 'retryable');
+create index beckn_outbox_running on public.beckn_outbox (sender, turn) where work_state = 'running';
+create index beckn_outbox_expiring on public.beckn_outbox (sender, expires_at)
+    where work_state in ('available', 'running', 'retryable');
+create index beckn_outbox_bodies on public.beckn_outbox (sender, finished_at)
+    where work_state in ('completed', 'discarded') and body is not null;
+
+drop index public.beckn_orders_due;
+alter table public.beckn_orders rename column due_at to scheduled_at;
+alter table public.beckn_orders
+    add column work_state text not null default 'available',
+    add column attempt integer not null default 0,
+    add column max_attempts integer,
+    add column lost_leases integer not null default 0,
+    add column leased_until timestamptz,
+    add column last_error text,
+    add column finished_at timestamptz;
+update public.beckn_orders
+set work_state = case
+        when scheduled_at is null then 'completed'
+        when lease_token is not null then 'running'
+        else 'available' end,
+    leased_until = case when lease_token is not null then scheduled_at end,
+    finished_at = case when scheduled_at is null then updated_at end,
+    scheduled_at = coalesce(scheduled_at, updated_at);
+alter table public.beckn_orders
+    alter column scheduled_at set not null,
+    add constraint beckn_orders_work_state_check
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded'));
+create index beckn_orders_due on public.beckn_orders (bpp_id, scheduled_at)
+    where work_state in ('available', 'running', 'retryable');
+
+alter table public.pipeline_runs rename column owner to leased_by;
+alter table public.pipeline_runs rename column lease_until to leased_until;
+alter table public.pipeline_runs rename column attempts to attempt;
+alter table public.pipeline_runs rename column error to last_error;
+alter table public.pipeline_runs
+    alter column leased_by drop not null,
+    alter column lease_token drop not null,
+    alter column leased_until drop not null,
+    alter column attempt set default 0,
+    add column work_state text not null default 'available',
+    add column scheduled_at timestamptz not null default clock_timestamp(),
+    add column max_attempts integer,
+    add column lost_leases integer not null default 0;
+update public.pipeline_runs
+set work_state = case state when 'running' then 'running' when 'failed' then 'retryable' else 'completed' end,
+    scheduled_at = started_at;
+alter table public.pipeline_runs
+    add constraint pipeline_runs_work_state_check
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded'));
 
 -- An output is kept as the text that was published, its keys in their order. Those of before have lost it; what they
 -- begin with is put in order. A change of type takes no subquery, hence the function.
@@ -652,19 +746,25 @@ create index if not exists orchestration_decisions_job on public.orchestration_d
 create index if not exists orchestration_decisions_agent on public.orchestration_decisions (agent_id, decided_at desc);
 create index if not exists orchestration_decisions_choice on public.orchestration_decisions (chosen_dc_id, decided_at desc);
 
+-- A queue of work, with the columns of all of them (see workload_notifications); "state" is how a run ended, or running.
 create table if not exists public.pipeline_runs (
     slot timestamptz primary key check (slot = date_bin('30 minutes', slot, '2000-01-01 00:00:00+00')),
     state text not null check (state in ('running', 'succeeded', 'partial', 'failed')),
-    owner text not null,
-    lease_token bigint not null,
-    lease_until timestamptz not null,
-    attempts integer not null default 1,
+    work_state text not null default 'available'
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    scheduled_at timestamptz not null default clock_timestamp(),
+    attempt integer not null default 0,
+    max_attempts integer, -- null: as often as it is asked for
+    lost_leases integer not null default 0,
+    lease_token bigint,
+    leased_until timestamptz,
+    leased_by text,
+    last_error text,
     started_at timestamptz not null default clock_timestamp(),
     finished_at timestamptz,
     sources jsonb not null default '{}',
     counts jsonb not null default '{}',
-    stages_ms jsonb not null default '{}',
-    error text
+    stages_ms jsonb not null default '{}'
 );
 create index if not exists pipeline_runs_finished on public.pipeline_runs (finished_at desc) where finished_at is not null;
 
@@ -1122,7 +1222,7 @@ as $$
             select max(finished_at) from public.pipeline_runs
             where state in ('succeeded', 'partial') and finished_at <= clock_timestamp() + interval '1 minute'),
         'pipeline_running', exists (
-            select from public.pipeline_runs where state = 'running' and lease_until > clock_timestamp()))
+            select from public.pipeline_runs where work_state = 'running' and leased_until > clock_timestamp()))
 $$;
 
 -- A workload with its newest decision, in a few words or (p_whole) with the published output.
@@ -1190,11 +1290,11 @@ begin
     return json_build_object(
         'last_run', (
             -- Not one that ended in what was the future: its clock was set back since.
-            select to_json(r) from public.pipeline_runs r
+            select to_jsonb(r) || jsonb_build_object('error', r.last_error) from public.pipeline_runs r
             where r.finished_at <= clock_timestamp() + interval '1 minute' order by r.finished_at desc limit 1),
         'running', (
             select to_json(r) from public.pipeline_runs r
-            where r.state = 'running' and r.lease_until > clock_timestamp() order by r.slot desc limit 1),
+            where r.work_state = 'running' and r.leased_until > clock_timestamp() order by r.slot desc limit 1),
         'current_signal', (
             select to_json(g) from public.grid_signals g where g.timestamp = public.half_hour_of(p_now)),
         -- The limit takes no row away. It tells the planner how few there are, or it would plan anew for every call.
@@ -1395,8 +1495,8 @@ create table if not exists public.beckn_circuits (
     primary key (sender, recipient)
 );
 
--- due_at is when a row may be taken by a worker: for one that is leased, when its lease ends. Rows are taken by their turn:
--- the first message of everybody comes before the second of anybody (start-time fair queueing).
+-- Queues of work, with the columns of all of them (see workload_notifications). Rows are taken by their turn: the first message
+-- of everybody comes before the second of anybody (start-time fair queueing).
 create table if not exists public.beckn_inbox (
     inbox_id bigint generated always as identity primary key,
     -- Our platform that the message was sent to: several may share this database.
@@ -1411,12 +1511,14 @@ create table if not exists public.beckn_inbox (
     turn bigint not null default 0,
     -- What was answered at once, and is answered again to the same message.
     answer jsonb not null,
-    state text not null check (state in ('ready', 'leased', 'done', 'dead')),
-    due_at timestamptz not null default clock_timestamp(),
-    attempts integer not null default 0,
+    work_state text not null default 'available'
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    scheduled_at timestamptz not null default clock_timestamp(),
+    attempt integer not null default 0,
     max_attempts integer not null default 5,
-    lost_leases integer not null default 0, -- of the attempts, those whose holder never said how they ended
+    lost_leases integer not null default 0,
     lease_token bigint,
+    leased_until timestamptz,
     leased_by text,
     last_error text,
     -- timestamp + ttl: after it nobody waits for a callback. Null where the work must be done however late it is.
@@ -1424,18 +1526,21 @@ create table if not exists public.beckn_inbox (
     received_at timestamptz not null default clock_timestamp(),
     finished_at timestamptz,
     unique (recipient, sender, action, message_id),
-    check (body is not null or state in ('done', 'dead'))
+    check (body is not null or work_state in ('completed', 'discarded'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
-create index if not exists beckn_inbox_open on public.beckn_inbox (recipient, due_at) where state in ('ready', 'leased');
+create index if not exists beckn_inbox_retryable on public.beckn_inbox (recipient, scheduled_at) where work_state = 'retryable';
 create index if not exists beckn_inbox_order on public.beckn_inbox (transaction_id, recipient, sender, inbox_id)
-    where state in ('ready', 'leased');
-create index if not exists beckn_inbox_dead on public.beckn_inbox (inbox_id) where state = 'dead';
-create index if not exists beckn_inbox_finished on public.beckn_inbox (finished_at) where state in ('done', 'dead');
-create index if not exists beckn_inbox_turns on public.beckn_inbox (recipient, sender, turn, inbox_id) where state in ('ready', 'leased');
-create index if not exists beckn_inbox_in_hand on public.beckn_inbox (recipient, turn) where state = 'leased';
-create index if not exists beckn_inbox_expiring on public.beckn_inbox (recipient, expires_at) where state in ('ready', 'leased');
+    where work_state in ('available', 'running', 'retryable');
+create index if not exists beckn_inbox_discarded on public.beckn_inbox (inbox_id) where work_state = 'discarded';
+create index if not exists beckn_inbox_finished on public.beckn_inbox (finished_at)
+    where work_state in ('completed', 'discarded');
+create index if not exists beckn_inbox_turns on public.beckn_inbox (recipient, sender, turn, inbox_id)
+    where work_state in ('available', 'running', 'retryable');
+create index if not exists beckn_inbox_running on public.beckn_inbox (recipient, turn) where work_state = 'running';
+create index if not exists beckn_inbox_expiring on public.beckn_inbox (recipient, expires_at)
+    where work_state in ('available', 'running', 'retryable');
 create index if not exists beckn_inbox_bodies on public.beckn_inbox (recipient, finished_at)
-    where state in ('done', 'dead') and body is not null;
+    where work_state in ('completed', 'discarded') and body is not null;
 
 create table if not exists public.beckn_outbox (
     outbox_id bigint generated always as identity primary key,
@@ -1455,10 +1560,14 @@ create table if not exists public.beckn_outbox (
     turn bigint not null default 0,
     -- Of a message that a gateway passes on: the signature header it came with.
     "authorization" text,
-    state text not null default 'ready' check (state in ('ready', 'leased', 'delivered', 'dead')),
-    due_at timestamptz not null default clock_timestamp(),
-    attempts integer not null default 0,
+    work_state text not null default 'available'
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    scheduled_at timestamptz not null default clock_timestamp(),
+    attempt integer not null default 0,
+    max_attempts integer, -- null: until its time is over
+    lost_leases integer not null default 0,
     lease_token bigint,
+    leased_until timestamptz,
     leased_by text,
     last_error text,
     expires_at timestamptz not null,
@@ -1467,19 +1576,23 @@ create table if not exists public.beckn_outbox (
     -- What is left out as known already is the very same message.
     constraint beckn_outbox_message_key unique (
         sender, origin, recipient, recipient_type, action, message_id, body_digest),
-    check (body is not null or state in ('delivered', 'dead'))
+    check (body is not null or work_state in ('completed', 'discarded'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
-create index if not exists beckn_outbox_open on public.beckn_outbox (sender, due_at) where state in ('ready', 'leased');
+create index if not exists beckn_outbox_retryable on public.beckn_outbox (sender, scheduled_at) where work_state = 'retryable';
 create index if not exists beckn_outbox_order on public.beckn_outbox (transaction_id, sender, origin, recipient, outbox_id)
-    where state in ('ready', 'leased');
-create index if not exists beckn_outbox_dead on public.beckn_outbox (outbox_id) where state = 'dead';
-create index if not exists beckn_outbox_finished on public.beckn_outbox (finished_at) where state in ('delivered', 'dead');
-create index if not exists beckn_outbox_turns on public.beckn_outbox (sender, recipient, turn, outbox_id) where state in ('ready', 'leased');
-create index if not exists beckn_outbox_origins on public.beckn_outbox (sender, origin, recipient, turn) where state in ('ready', 'leased');
-create index if not exists beckn_outbox_in_hand on public.beckn_outbox (sender, turn) where state = 'leased';
-create index if not exists beckn_outbox_expiring on public.beckn_outbox (sender, expires_at) where state in ('ready', 'leased');
+    where work_state in ('available', 'running', 'retryable');
+create index if not exists beckn_outbox_discarded on public.beckn_outbox (outbox_id) where work_state = 'discarded';
+create index if not exists beckn_outbox_finished on public.beckn_outbox (finished_at)
+    where work_state in ('completed', 'discarded');
+create index if not exists beckn_outbox_turns on public.beckn_outbox (sender, recipient, turn, outbox_id)
+    where work_state in ('available', 'running', 'retryable');
+create index if not exists beckn_outbox_origins on public.beckn_outbox (sender, origin, recipient, turn)
+    where work_state in ('available', 'running', 'retryable');
+create index if not exists beckn_outbox_running on public.beckn_outbox (sender, turn) where work_state = 'running';
+create index if not exists beckn_outbox_expiring on public.beckn_outbox (sender, expires_at)
+    where work_state in ('available', 'running', 'retryable');
 create index if not exists beckn_outbox_bodies on public.beckn_outbox (sender, finished_at)
-    where state in ('delivered', 'dead') and body is not null;
+    where work_state in ('completed', 'discarded') and body is not null;
 
 -- Whether two codes of a country or city can mean the same place: nothing and * mean any.
 create or replace function public.beckn_same_place(one text, other text)
@@ -1577,23 +1690,27 @@ stable
 set search_path = ''
 as $$
     with open as (
-        select 'inbox' as queue, state, due_at, received_at as since from public.beckn_inbox where state in ('ready', 'leased')
+        select 'inbox' as queue, work_state = 'running' and leased_until >= clock_timestamp() as in_hand, received_at as since
+        from public.beckn_inbox
+        where work_state in ('available', 'running', 'retryable')
         union all
-        select 'outbox', state, due_at, created_at from public.beckn_outbox where state in ('ready', 'leased')
+        select 'outbox', work_state = 'running' and leased_until >= clock_timestamp(), created_at
+        from public.beckn_outbox
+        where work_state in ('available', 'running', 'retryable')
     ),
     waiting as (
         select
             queue,
-            count(*) filter (where state = 'ready' or due_at < clock_timestamp()) as waiting,
-            count(*) filter (where state = 'leased' and due_at >= clock_timestamp()) as in_flight,
+            count(*) filter (where not in_hand) as waiting,
+            count(*) filter (where in_hand) as in_flight,
             extract(epoch from clock_timestamp() - min(since)) as oldest_seconds
         from open
         group by queue
     ),
     dead as (
-        select 'inbox' as queue, count(*) as dead from public.beckn_inbox where state = 'dead'
+        select 'inbox' as queue, count(*) as dead from public.beckn_inbox where work_state = 'discarded'
         union all
-        select 'outbox', count(*) from public.beckn_outbox where state = 'dead'
+        select 'outbox', count(*) from public.beckn_outbox where work_state = 'discarded'
     )
     select json_object_agg(dead.queue, json_build_object(
         'waiting', coalesce(waiting.waiting, 0),
@@ -1614,14 +1731,14 @@ as $$
     select json_build_object(
         'inbox', coalesce((
             select json_agg(dead) from (
-                select inbox_id, recipient, sender, action, transaction_id, message_id, attempts, last_error, received_at,
+                select inbox_id, recipient, sender, action, transaction_id, message_id, attempt as attempts, last_error, received_at,
                     finished_at
-                from public.beckn_inbox where state = 'dead' order by inbox_id desc limit p_limit) as dead), '[]'),
+                from public.beckn_inbox where work_state = 'discarded' order by inbox_id desc limit p_limit) as dead), '[]'),
         'outbox', coalesce((
             select json_agg(dead) from (
-                select outbox_id, sender, recipient, recipient_type, action, transaction_id, message_id, attempts,
-                    last_error, created_at, expires_at, finished_at
-                from public.beckn_outbox where state = 'dead' order by outbox_id desc limit p_limit) as dead), '[]'))
+                select outbox_id, sender, recipient, recipient_type, action, transaction_id, message_id,
+                    attempt as attempts, last_error, created_at, expires_at, finished_at
+                from public.beckn_outbox where work_state = 'discarded' order by outbox_id desc limit p_limit) as dead), '[]'))
 $$;
 
 
@@ -1648,8 +1765,9 @@ create index if not exists beckn_quotes_data_centre on public.beckn_quotes (dc_i
 create index if not exists beckn_quotes_expired on public.beckn_quotes (expires_at);
 create index if not exists beckn_quotes_buyer on public.beckn_quotes (bpp_id, bap_id, expires_at);
 
--- due_at is when the executor has something to do with an order (its start, or its end once it runs); while one holds a
--- lease on it, when the lease ends.
+-- A queue of work, with the columns of all of them (see workload_notifications); "state" is what the buyer is told. scheduled_at
+-- is when the executor has something to do with an order: its start, or its end once it runs. It is completed when nothing
+-- is left to be done.
 create table if not exists public.beckn_orders (
     order_id uuid primary key,
     bpp_id text not null,
@@ -1669,9 +1787,17 @@ create table if not exists public.beckn_orders (
     deferral jsonb,
     cancellation jsonb,
     revision integer not null default 1,
-    due_at timestamptz,
+    work_state text not null default 'available'
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    scheduled_at timestamptz not null,
+    attempt integer not null default 0,
+    max_attempts integer, -- null: until it is done
+    lost_leases integer not null default 0,
     lease_token bigint,
+    leased_until timestamptz,
     leased_by text,
+    last_error text,
+    finished_at timestamptz,
     created_at timestamptz not null,
     updated_at timestamptz not null,
     check (starts_at < ends_at),
@@ -1680,8 +1806,8 @@ create table if not exists public.beckn_orders (
 );
 create index if not exists beckn_orders_capacity on public.beckn_orders (dc_id, starts_at)
     where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
-create index if not exists beckn_orders_due on public.beckn_orders (bpp_id, due_at)
-    where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
+create index if not exists beckn_orders_due on public.beckn_orders (bpp_id, scheduled_at)
+    where work_state in ('available', 'running', 'retryable');
 create index if not exists beckn_orders_quote on public.beckn_orders (quote_id);
 create index if not exists beckn_orders_open on public.beckn_orders (bpp_id, bap_id)
     where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');

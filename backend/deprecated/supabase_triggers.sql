@@ -23,9 +23,16 @@ $version$;
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
 set local pylon.functions =
     'touch_updated_at refuse_audit_change notify_new_workload submit_workloads most_lost_leases '
-    'pause_after_lost_leases retry_pause has_come queue_notifications_turn queue_notifications_sweep '
-    'queue_notifications_claim queue_notifications_heartbeat queue_notifications_complete '
-    'queue_notifications_fail queue_notifications_release queue_notifications_requeue claim_pipeline_slot '
+    'pause_after_lost_leases retry_pause has_come queue_due_at queue_notifications_turn '
+    'queue_notifications_sweep queue_notifications_claim queue_notifications_heartbeat '
+    'queue_notifications_complete queue_notifications_fail queue_notifications_release '
+    'queue_notifications_requeue queue_inbox_turn queue_inbox_expire queue_inbox_sweep queue_inbox_shed '
+    'queue_inbox_senders queue_inbox_fronts queue_inbox_claim queue_inbox_heartbeat queue_inbox_complete '
+    'queue_inbox_fail queue_inbox_release queue_inbox_next_due queue_outbox_expire queue_outbox_sweep '
+    'queue_outbox_shed queue_outbox_senders queue_outbox_fronts queue_outbox_claim queue_outbox_complete '
+    'queue_outbox_fail queue_outbox_next_due queue_orders_sweep queue_orders_claim queue_orders_heartbeat '
+    'queue_orders_fail queue_orders_release queue_orders_next_due queue_runs_sweep queue_runs_claim '
+    'queue_runs_heartbeat queue_runs_complete queue_runs_fail claim_pipeline_slot heartbeat_pipeline_slot '
     'store_signals store_world store_run finish_pipeline_run prune_history awaits_decision place_notification '
     'claim_notifications heartbeat_notifications release_notifications give_back_notifications '
     'fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health probe_write '
@@ -33,13 +40,14 @@ set local pylon.functions =
     'events_after outputs_history task_output newest_unacknowledged_output acknowledge_output current_context '
     'mark_context_processed register_agent record_agent_state beckn_register beckn_key_holds beckn_stay '
     'beckn_leave beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox beckn_relay '
-    'beckn_claim_inbox beckn_finish_inbox beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox '
-    'beckn_settle_outbox beckn_prune beckn_store_quote beckn_place_order beckn_change_order beckn_claim_orders '
-    'beckn_overdue call_as tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member '
-    'tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
-    'tenancy_disable_service_account tenancy_principal tenancy_api_key tenancy_key_used tenancy_keys '
-    'tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits tenancy_set_limit tenancy_take '
-    'tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events tenancy_check';
+    'beckn_claim_inbox beckn_finish_inbox beckn_heartbeat_inbox beckn_give_back_inbox beckn_fail_inbox '
+    'beckn_claim_outbox beckn_settle_outbox beckn_prune beckn_store_quote beckn_place_order beckn_change_order '
+    'beckn_claim_orders beckn_heartbeat_orders beckn_fail_order beckn_overdue call_as tenancy_operators '
+    'tenancy_set_operator tenancy_members tenancy_set_member tenancy_remove_member tenancy_service_accounts '
+    'tenancy_create_service_account tenancy_disable_service_account tenancy_principal tenancy_api_key '
+    'tenancy_key_used tenancy_keys tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits '
+    'tenancy_set_limit tenancy_take tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events '
+    'tenancy_check';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -270,6 +278,16 @@ as $$
     select p_moment <= p_now or p_moment > p_now + interval '1 hour'
 $$;
 
+-- When a row may be taken: while somebody holds its lease, when that ends.
+create or replace function public.queue_due_at(p_work_state text, p_scheduled_at timestamptz, p_leased_until timestamptz)
+returns timestamptz
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select case when p_work_state = 'running' then p_leased_until else p_scheduled_at end
+$$;
+
 -- notifications: the turn of a new row of p_sender, after what is being worked on and after the last that p_sender has waiting. So
 -- the first of everybody comes before the second of anybody (start-time fair queueing). Volatile, so that rows of one
 -- insert follow each other.
@@ -445,7 +463,7 @@ $$;
 -- says so, or after the last attempt; those that a lost lease ended do not count. Answers the row; null: the lease was lost.
 create or replace function public.queue_notifications_fail(
     p_key bigint, p_token bigint, p_error text, p_first_seconds double precision, p_longest_seconds double precision,
-    p_latest timestamptz default null, p_final boolean default false)
+    p_latest timestamptz default null, p_final boolean default false, p_moment timestamptz default clock_timestamp())
 returns public.workload_notifications
 language plpgsql
 set search_path = ''
@@ -459,9 +477,8 @@ begin
             else 'retryable' end,
         scheduled_at = least(
             p_latest,
-            clock_timestamp() + public.retry_pause(q.attempt - q.lost_leases, p_first_seconds, p_longest_seconds)),
+            p_moment + public.retry_pause(q.attempt - q.lost_leases, p_first_seconds, p_longest_seconds)),
         finished_at = case when p_final or q.attempt - q.lost_leases >= q.max_attempts then clock_timestamp() end,
-        lease_token = null,
         leased_until = null,
             context = null,
         last_error = left(p_error, 2000)
@@ -529,6 +546,1058 @@ begin
 end
 $$;
 
+-- inbox: the turn of a new row of p_sender, after what is being worked on and after the last that p_sender has waiting. So
+-- the first of everybody comes before the second of anybody (start-time fair queueing). Volatile, so that rows of one
+-- insert follow each other.
+create or replace function public.queue_inbox_turn(p_scope text, p_sender text)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+begin
+    return 1 + greatest(
+        (select max(q.turn) from public.beckn_inbox q where q.recipient = p_scope and q.work_state = 'running'),
+        (
+            select max(q.turn)
+            from public.beckn_inbox q
+            where q.recipient = p_scope and q.sender = p_sender and q.work_state in ('available', 'running', 'retryable')),
+        0);
+end
+$$;
+
+-- inbox: discards what nobody waits for any more, and answers it. Call it before the sweep.
+create or replace function public.queue_inbox_expire(p_scope text, p_moment timestamptz)
+returns setof public.beckn_inbox
+language plpgsql
+set search_path = ''
+as $$
+begin
+    return query
+    with over as materialized (
+        select q.inbox_id
+        from public.beckn_inbox q
+        where q.recipient = p_scope and q.work_state in ('available', 'running', 'retryable') and q.expires_at <= p_moment
+            and (q.work_state <> 'running' or public.has_come(q.leased_until, p_moment))
+        order by q.expires_at
+        limit 1000
+        for update skip locked
+    )
+    update public.beckn_inbox q
+    set work_state = 'discarded',
+        lease_token = null,
+        leased_until = null,
+        finished_at = clock_timestamp(),
+        last_error = 'its ttl ended before it was worked on' || coalesce('; before that: ' || q.last_error, '')
+    from over
+    where q.inbox_id = over.inbox_id
+    returning q.*;
+end
+$$;
+
+-- inbox: before a claim. What waits after a failure becomes available when its moment has come, and what has lost its lease
+-- too often is discarded, and answered.
+create or replace function public.queue_inbox_sweep(p_scope text, p_moment timestamptz)
+returns setof public.beckn_inbox
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.beckn_inbox waiting
+    set work_state = 'available'
+    where waiting.inbox_id in (
+        select q.inbox_id
+        from public.beckn_inbox q
+        where q.recipient = p_scope and q.work_state = 'retryable' and public.has_come(q.scheduled_at, p_moment)
+        order by q.scheduled_at
+        limit 1000
+        for update skip locked);
+    return query
+    with lapsed as materialized (
+        select q.inbox_id
+        from public.beckn_inbox q
+        where q.recipient = p_scope and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            and q.lost_leases + 1 >= public.most_lost_leases() and q.max_attempts is not null
+        for update skip locked
+    )
+    update public.beckn_inbox q
+    set work_state = 'discarded',
+        lost_leases = q.lost_leases + 1,
+        lease_token = null,
+        leased_until = null,
+        finished_at = clock_timestamp(),
+        last_error = format('its lease ran out %s times, the last held by %s', q.lost_leases + 1, q.leased_by)
+            || coalesce('; before that: ' || q.last_error, '')
+    from lapsed
+    where q.inbox_id = lapsed.inbox_id
+    returning q.*;
+end
+$$;
+
+-- inbox: bodies of messages go a minute after the end of the work, some at a time and never waited for.
+create or replace function public.queue_inbox_shed(p_scope text, p_moment timestamptz)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.beckn_inbox finished
+    set body = null
+    where finished.inbox_id in (
+        select q.inbox_id
+        from public.beckn_inbox q
+        where q.recipient = p_scope and q.work_state in ('completed', 'discarded') and q.body is not null
+            and q.finished_at < p_moment - interval '1 minute'
+        order by q.finished_at
+        limit 100
+        for update skip locked);
+end
+$$;
+
+-- inbox: who has something open, and how much of it is being worked on. However much waits, each costs a look at an index.
+create or replace function public.queue_inbox_senders(p_scope text, p_moment timestamptz)
+returns table (sender text, in_hand integer)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    return query
+    with recursive known as (
+        (
+            select q.sender as name
+            from public.beckn_inbox q
+            where q.recipient = p_scope and q.work_state in ('available', 'running', 'retryable')
+            order by q.sender
+            limit 1)
+        union all
+        select (
+            select q.sender
+            from public.beckn_inbox q
+            where q.recipient = p_scope and q.work_state in ('available', 'running', 'retryable') and q.sender > known.name
+            order by q.sender
+            limit 1)
+        from known
+        where known.name is not null
+    ),
+    busy as materialized (
+        select q.sender as name, count(*)::integer as in_hand
+        from public.beckn_inbox q
+        where q.recipient = p_scope and q.work_state = 'running' and q.leased_until > p_moment
+        group by q.sender
+    )
+    select known.name, coalesce(busy.in_hand, 0)
+    from known
+    left join busy on busy.name = known.name
+    where known.name is not null;
+end
+$$;
+
+-- inbox: what may be taken of p_senders, at most as many of each as p_free says, by their turn. A message whose transaction
+-- has an earlier one that is not finished waits for it.
+create or replace function public.queue_inbox_fronts(
+    p_scope text, p_senders text[], p_free integer[], p_limit integer, p_moment timestamptz)
+returns bigint[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    fronts bigint[];
+begin
+    select coalesce(array_agg(front.inbox_id order by front.turn, front.inbox_id), '{}') into fronts
+    from unnest(p_senders, p_free) as places (sender, free)
+    cross join lateral (
+        select q.inbox_id, q.turn, row_number() over (order by q.turn, q.inbox_id) as place
+        from public.beckn_inbox q
+        where q.recipient = p_scope and q.sender = places.sender and q.work_state in ('available', 'running', 'retryable')
+            and (
+                q.work_state = 'available'
+                or (q.work_state = 'running' and public.has_come(q.leased_until, p_moment)))
+            -- Not "not exists", which may be planned as a join of all that waits.
+            and (
+                select earlier.inbox_id
+                from public.beckn_inbox earlier
+                where earlier.transaction_id = q.transaction_id and earlier.inbox_id < q.inbox_id
+                    and earlier.work_state in ('available', 'running', 'retryable')
+                    and earlier.recipient = q.recipient and earlier.sender = q.sender
+                limit 1) is null
+        order by q.turn, q.inbox_id
+        limit p_limit + 2) as front
+    where front.place <= places.free;
+    return fronts;
+end
+$$;
+
+-- inbox: takes up to p_limit rows on a lease: of p_keys in their order, or (null) whichever come first. They are available,
+-- or their lease has run out; until then whoever lost it may still take it up again. Call it after the sweep.
+-- Answers them as they are now.
+create or replace function public.queue_inbox_claim(
+    p_scope text, p_keys bigint[], p_worker text, p_limit integer, p_moment timestamptz,
+    p_lease_seconds double precision)
+returns setof public.beckn_inbox
+language plpgsql
+set search_path = ''
+as $$
+declare
+    lapsed bigint[];
+    due bigint[];
+begin
+    -- Locked in statements of their own: inside the update the planner may lock, and update, more rows than the limit.
+    if p_keys is not null then
+        select array_agg(first.inbox_id) into due
+        from (
+            select q.inbox_id
+            from unnest(p_keys) with ordinality as wanted (key, place)
+            join public.beckn_inbox q on q.inbox_id = wanted.key
+            where q.work_state = 'available'
+                or (q.work_state = 'running' and public.has_come(q.leased_until, p_moment))
+            order by wanted.place
+            limit p_limit
+            for update of q skip locked) as first;
+    else
+        select coalesce(array_agg(first.inbox_id), '{}') into lapsed
+        from (
+            select q.inbox_id
+            from public.beckn_inbox q
+            where q.recipient = p_scope and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            order by q.turn, q.inbox_id
+            limit p_limit
+            for update skip locked) as first;
+        select lapsed || array_agg(first.inbox_id) into due
+        from (
+            select q.inbox_id
+            from public.beckn_inbox q
+            where q.recipient = p_scope and q.work_state = 'available' and public.has_come(q.scheduled_at, p_moment)
+            order by q.turn, q.inbox_id
+            limit p_limit - cardinality(lapsed)
+            for update skip locked) as first;
+    end if;
+    return query
+    update public.beckn_inbox q
+    set work_state = 'running',
+        attempt = q.attempt + 1,
+        lost_leases = q.lost_leases + case when q.work_state = 'running' then 1 else 0 end,
+        leased_by = p_worker,
+        lease_token = nextval('public.lease_tokens'),
+        leased_until = p_moment + make_interval(secs => p_lease_seconds)
+    where q.inbox_id = any (due)
+    returning q.*;
+end
+$$;
+
+-- inbox: holds leases until p_until. Answers the keys of those that are still held.
+create or replace function public.queue_inbox_heartbeat(p_keys bigint[], p_tokens bigint[], p_until timestamptz)
+returns bigint[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    held bigint[];
+begin
+    with locked as materialized (
+        select q.inbox_id
+        from unnest(p_keys, p_tokens) as lease (key, token)
+        join public.beckn_inbox q on q.inbox_id = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        order by q.inbox_id
+        for update of q
+    ),
+    extended as (
+        update public.beckn_inbox q
+        set leased_until = p_until
+        from locked
+        where q.inbox_id = locked.inbox_id
+        returning q.inbox_id
+    )
+    select coalesce(array_agg(extended.inbox_id order by extended.inbox_id), '{}') into held from extended;
+    return held;
+end
+$$;
+
+-- inbox: ends work that is done, with a note on each or (null) as it stands. The tokens stay, so that whoever tells it
+-- again is known. Answers the keys of those whose lease was held.
+create or replace function public.queue_inbox_complete(p_keys bigint[], p_tokens bigint[], p_notes text[] default null)
+returns bigint[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    done bigint[];
+begin
+    with completed as (
+        update public.beckn_inbox q
+        set work_state = 'completed',
+            leased_until = null,
+            finished_at = clock_timestamp(),
+            last_error = coalesce(lease.note, q.last_error)
+        from unnest(p_keys, p_tokens, p_notes) as lease (key, token, note)
+        where q.inbox_id = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        returning q.inbox_id
+    )
+    select coalesce(array_agg(completed.inbox_id), '{}') into done from completed;
+    return done;
+end
+$$;
+
+-- inbox: an attempt that failed. It is tried again after a pause (retry_pause) but by p_latest, or discarded: when p_final
+-- says so, or after the last attempt; those that a lost lease ended do not count. Answers the row; null: the lease was lost.
+create or replace function public.queue_inbox_fail(
+    p_key bigint, p_token bigint, p_error text, p_first_seconds double precision, p_longest_seconds double precision,
+    p_latest timestamptz default null, p_final boolean default false, p_moment timestamptz default clock_timestamp())
+returns public.beckn_inbox
+language plpgsql
+set search_path = ''
+as $$
+declare
+    failed public.beckn_inbox;
+begin
+    update public.beckn_inbox q
+    set work_state = case
+            when p_final or q.attempt - q.lost_leases >= q.max_attempts then 'discarded'
+            else 'retryable' end,
+        scheduled_at = least(
+            p_latest,
+            p_moment + public.retry_pause(q.attempt - q.lost_leases, p_first_seconds, p_longest_seconds)),
+        finished_at = case when p_final or q.attempt - q.lost_leases >= q.max_attempts then clock_timestamp() end,
+        leased_until = null,
+        last_error = left(p_error, 2000)
+    where q.inbox_id = p_key and q.lease_token = p_token and q.work_state = 'running'
+    returning * into failed;
+    return failed;
+end
+$$;
+
+-- inbox: gives back what was not finished, uncounted: at once, as a worker that stops does, or due after p_pause_seconds, so
+-- that others come first. Answers how many were still held.
+create or replace function public.queue_inbox_release(
+    p_keys bigint[], p_tokens bigint[], p_pause_seconds double precision default 0, p_reason text default null)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    released bigint;
+begin
+    with locked as materialized (
+        select q.inbox_id
+        from unnest(p_keys, p_tokens) as lease (key, token)
+        join public.beckn_inbox q on q.inbox_id = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        order by q.inbox_id
+        for update of q
+    )
+    update public.beckn_inbox q
+    set work_state = case when p_pause_seconds > 0 then 'retryable' else 'available' end,
+        attempt = q.attempt - 1,
+        scheduled_at = case
+            when p_pause_seconds > 0 then clock_timestamp() + make_interval(secs => p_pause_seconds)
+            else q.scheduled_at end,
+        lease_token = null,
+        leased_until = null,
+        last_error = coalesce(left(p_reason, 2000), q.last_error)
+    from locked
+    where q.inbox_id = locked.inbox_id;
+    get diagnostics released = row_count;
+    if released > 0 and not p_pause_seconds > 0 then
+        perform pg_notify('beckn_inbox', '');
+    end if;
+    return released;
+end
+$$;
+
+-- inbox: when to look again: the next moment at which a pause or a lease ends; null where none does.
+create or replace function public.queue_inbox_next_due(p_scope text, p_moment timestamptz)
+returns timestamptz
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return least(
+        (
+            select min(q.scheduled_at)
+            from public.beckn_inbox q
+            where q.recipient = p_scope and q.work_state = 'retryable' and q.scheduled_at > p_moment),
+        (
+            select min(q.leased_until)
+            from public.beckn_inbox q
+            where q.recipient = p_scope and q.work_state = 'running' and q.leased_until > p_moment));
+end
+$$;
+
+-- outbox: discards what nobody waits for any more, and answers it. Call it before the sweep.
+create or replace function public.queue_outbox_expire(p_scope text, p_moment timestamptz)
+returns setof public.beckn_outbox
+language plpgsql
+set search_path = ''
+as $$
+begin
+    return query
+    with over as materialized (
+        select q.outbox_id
+        from public.beckn_outbox q
+        where q.sender = p_scope and q.work_state in ('available', 'running', 'retryable') and q.expires_at <= p_moment
+            and (q.work_state <> 'running' or public.has_come(q.leased_until, p_moment))
+        order by q.expires_at
+        limit 1000
+        for update skip locked
+    )
+    update public.beckn_outbox q
+    set work_state = 'discarded',
+        lease_token = null,
+        leased_until = null,
+        finished_at = clock_timestamp(),
+        last_error = format('its ttl ended after %s attempts', q.attempt) || coalesce('; the last: ' || q.last_error, '')
+    from over
+    where q.outbox_id = over.outbox_id
+    returning q.*;
+end
+$$;
+
+-- outbox: before a claim. What waits after a failure becomes available when its moment has come, and what has lost its lease
+-- too often is discarded, and answered.
+create or replace function public.queue_outbox_sweep(p_scope text, p_moment timestamptz)
+returns setof public.beckn_outbox
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.beckn_outbox waiting
+    set work_state = 'available'
+    where waiting.outbox_id in (
+        select q.outbox_id
+        from public.beckn_outbox q
+        where q.sender = p_scope and q.work_state = 'retryable' and public.has_come(q.scheduled_at, p_moment)
+        order by q.scheduled_at
+        limit 1000
+        for update skip locked);
+    return query
+    with lapsed as materialized (
+        select q.outbox_id
+        from public.beckn_outbox q
+        where q.sender = p_scope and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            and q.lost_leases + 1 >= public.most_lost_leases() and q.max_attempts is not null
+        for update skip locked
+    )
+    update public.beckn_outbox q
+    set work_state = 'discarded',
+        lost_leases = q.lost_leases + 1,
+        lease_token = null,
+        leased_until = null,
+        finished_at = clock_timestamp(),
+        last_error = format('its lease ran out %s times, the last held by %s', q.lost_leases + 1, q.leased_by)
+            || coalesce('; before that: ' || q.last_error, '')
+    from lapsed
+    where q.outbox_id = lapsed.outbox_id
+    returning q.*;
+end
+$$;
+
+-- outbox: bodies of messages go a minute after the end of the work, some at a time and never waited for.
+create or replace function public.queue_outbox_shed(p_scope text, p_moment timestamptz)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.beckn_outbox finished
+    set body = null
+    where finished.outbox_id in (
+        select q.outbox_id
+        from public.beckn_outbox q
+        where q.sender = p_scope and q.work_state in ('completed', 'discarded') and q.body is not null
+            and q.finished_at < p_moment - interval '1 minute'
+        order by q.finished_at
+        limit 100
+        for update skip locked);
+end
+$$;
+
+-- outbox: who has something open, and how much of it is being worked on. However much waits, each costs a look at an index.
+create or replace function public.queue_outbox_senders(p_scope text, p_moment timestamptz)
+returns table (sender text, in_hand integer)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    return query
+    with recursive known as (
+        (
+            select q.recipient as name
+            from public.beckn_outbox q
+            where q.sender = p_scope and q.work_state in ('available', 'running', 'retryable')
+            order by q.recipient
+            limit 1)
+        union all
+        select (
+            select q.recipient
+            from public.beckn_outbox q
+            where q.sender = p_scope and q.work_state in ('available', 'running', 'retryable') and q.recipient > known.name
+            order by q.recipient
+            limit 1)
+        from known
+        where known.name is not null
+    ),
+    busy as materialized (
+        select q.recipient as name, count(*)::integer as in_hand
+        from public.beckn_outbox q
+        where q.sender = p_scope and q.work_state = 'running' and q.leased_until > p_moment
+        group by q.recipient
+    )
+    select known.name, coalesce(busy.in_hand, 0)
+    from known
+    left join busy on busy.name = known.name
+    where known.name is not null;
+end
+$$;
+
+-- outbox: what may be taken of p_senders, at most as many of each as p_free says, by their turn. A message whose transaction
+-- has an earlier one that is not finished waits for it.
+create or replace function public.queue_outbox_fronts(
+    p_scope text, p_senders text[], p_free integer[], p_limit integer, p_moment timestamptz)
+returns bigint[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    fronts bigint[];
+begin
+    select coalesce(array_agg(front.outbox_id order by front.turn, front.outbox_id), '{}') into fronts
+    from unnest(p_senders, p_free) as places (sender, free)
+    cross join lateral (
+        select q.outbox_id, q.turn, row_number() over (order by q.turn, q.outbox_id) as place
+        from public.beckn_outbox q
+        where q.sender = p_scope and q.recipient = places.sender and q.work_state in ('available', 'running', 'retryable')
+            and (
+                q.work_state = 'available'
+                or (q.work_state = 'running' and public.has_come(q.leased_until, p_moment)))
+            -- Not "not exists", which may be planned as a join of all that waits.
+            and (
+                select earlier.outbox_id
+                from public.beckn_outbox earlier
+                where earlier.transaction_id = q.transaction_id and earlier.outbox_id < q.outbox_id
+                    and earlier.work_state in ('available', 'running', 'retryable')
+                    and earlier.sender = q.sender and earlier.origin = q.origin and earlier.recipient = q.recipient
+                limit 1) is null
+        order by q.turn, q.outbox_id
+        limit p_limit + 2) as front
+    where front.place <= places.free;
+    return fronts;
+end
+$$;
+
+-- outbox: takes up to p_limit rows on a lease: of p_keys in their order, or (null) whichever come first. They are available,
+-- or their lease has run out; until then whoever lost it may still take it up again. Call it after the sweep.
+-- Answers them as they are now.
+create or replace function public.queue_outbox_claim(
+    p_scope text, p_keys bigint[], p_worker text, p_limit integer, p_moment timestamptz,
+    p_lease_seconds double precision)
+returns setof public.beckn_outbox
+language plpgsql
+set search_path = ''
+as $$
+declare
+    lapsed bigint[];
+    due bigint[];
+begin
+    -- Locked in statements of their own: inside the update the planner may lock, and update, more rows than the limit.
+    if p_keys is not null then
+        select array_agg(first.outbox_id) into due
+        from (
+            select q.outbox_id
+            from unnest(p_keys) with ordinality as wanted (key, place)
+            join public.beckn_outbox q on q.outbox_id = wanted.key
+            where q.work_state = 'available'
+                or (q.work_state = 'running' and public.has_come(q.leased_until, p_moment))
+            order by wanted.place
+            limit p_limit
+            for update of q skip locked) as first;
+    else
+        select coalesce(array_agg(first.outbox_id), '{}') into lapsed
+        from (
+            select q.outbox_id
+            from public.beckn_outbox q
+            where q.sender = p_scope and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            order by q.turn, q.outbox_id
+            limit p_limit
+            for update skip locked) as first;
+        select lapsed || array_agg(first.outbox_id) into due
+        from (
+            select q.outbox_id
+            from public.beckn_outbox q
+            where q.sender = p_scope and q.work_state = 'available' and public.has_come(q.scheduled_at, p_moment)
+            order by q.turn, q.outbox_id
+            limit p_limit - cardinality(lapsed)
+            for update skip locked) as first;
+    end if;
+    return query
+    update public.beckn_outbox q
+    set work_state = 'running',
+        attempt = q.attempt + 1,
+        lost_leases = q.lost_leases + case when q.work_state = 'running' then 1 else 0 end,
+        leased_by = p_worker,
+        lease_token = nextval('public.lease_tokens'),
+        leased_until = p_moment + make_interval(secs => p_lease_seconds)
+    where q.outbox_id = any (due)
+    returning q.*;
+end
+$$;
+
+-- outbox: ends work that is done, with a note on each or (null) as it stands. The tokens stay, so that whoever tells it
+-- again is known. Answers the keys of those whose lease was held.
+create or replace function public.queue_outbox_complete(p_keys bigint[], p_tokens bigint[], p_notes text[] default null)
+returns bigint[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    done bigint[];
+begin
+    with completed as (
+        update public.beckn_outbox q
+        set work_state = 'completed',
+            leased_until = null,
+            finished_at = clock_timestamp(),
+            last_error = coalesce(lease.note, q.last_error)
+        from unnest(p_keys, p_tokens, p_notes) as lease (key, token, note)
+        where q.outbox_id = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        returning q.outbox_id
+    )
+    select coalesce(array_agg(completed.outbox_id), '{}') into done from completed;
+    return done;
+end
+$$;
+
+-- outbox: an attempt that failed. It is tried again after a pause (retry_pause) but by p_latest, or discarded: when p_final
+-- says so, or after the last attempt; those that a lost lease ended do not count. Answers the row; null: the lease was lost.
+create or replace function public.queue_outbox_fail(
+    p_key bigint, p_token bigint, p_error text, p_first_seconds double precision, p_longest_seconds double precision,
+    p_latest timestamptz default null, p_final boolean default false, p_moment timestamptz default clock_timestamp())
+returns public.beckn_outbox
+language plpgsql
+set search_path = ''
+as $$
+declare
+    failed public.beckn_outbox;
+begin
+    update public.beckn_outbox q
+    set work_state = case
+            when p_final or q.attempt - q.lost_leases >= q.max_attempts then 'discarded'
+            else 'retryable' end,
+        scheduled_at = least(
+            p_latest,
+            p_moment + public.retry_pause(q.attempt - q.lost_leases, p_first_seconds, p_longest_seconds)),
+        finished_at = case when p_final or q.attempt - q.lost_leases >= q.max_attempts then clock_timestamp() end,
+        leased_until = null,
+        last_error = left(p_error, 2000)
+    where q.outbox_id = p_key and q.lease_token = p_token and q.work_state = 'running'
+    returning * into failed;
+    return failed;
+end
+$$;
+
+-- outbox: when to look again: the next moment at which a pause or a lease ends; null where none does.
+create or replace function public.queue_outbox_next_due(p_scope text, p_moment timestamptz)
+returns timestamptz
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return least(
+        (
+            select min(q.scheduled_at)
+            from public.beckn_outbox q
+            where q.sender = p_scope and q.work_state = 'retryable' and q.scheduled_at > p_moment),
+        (
+            select min(q.leased_until)
+            from public.beckn_outbox q
+            where q.sender = p_scope and q.work_state = 'running' and q.leased_until > p_moment));
+end
+$$;
+
+-- orders: before a claim. What waits after a failure becomes available when its moment has come, and what has lost its lease
+-- too often is discarded, and answered.
+create or replace function public.queue_orders_sweep(p_scope text, p_moment timestamptz)
+returns setof public.beckn_orders
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.beckn_orders waiting
+    set work_state = 'available'
+    where waiting.order_id in (
+        select q.order_id
+        from public.beckn_orders q
+        where q.bpp_id = p_scope and q.work_state = 'retryable' and public.has_come(q.scheduled_at, p_moment)
+        order by q.scheduled_at
+        limit 1000
+        for update skip locked);
+    return query
+    with lapsed as materialized (
+        select q.order_id
+        from public.beckn_orders q
+        where q.bpp_id = p_scope and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            and q.lost_leases + 1 >= public.most_lost_leases() and q.max_attempts is not null
+        for update skip locked
+    )
+    update public.beckn_orders q
+    set work_state = 'discarded',
+        lost_leases = q.lost_leases + 1,
+        lease_token = null,
+        leased_until = null,
+        finished_at = clock_timestamp(),
+        last_error = format('its lease ran out %s times, the last held by %s', q.lost_leases + 1, q.leased_by)
+            || coalesce('; before that: ' || q.last_error, '')
+    from lapsed
+    where q.order_id = lapsed.order_id
+    returning q.*;
+end
+$$;
+
+-- orders: takes up to p_limit rows on a lease: of p_keys in their order, or (null) whichever come first. They are available,
+-- or their lease has run out; until then whoever lost it may still take it up again. Call it after the sweep.
+-- Answers them as they are now.
+create or replace function public.queue_orders_claim(
+    p_scope text, p_keys uuid[], p_worker text, p_limit integer, p_moment timestamptz,
+    p_lease_seconds double precision)
+returns setof public.beckn_orders
+language plpgsql
+set search_path = ''
+as $$
+declare
+    lapsed uuid[];
+    due uuid[];
+begin
+    -- Locked in statements of their own: inside the update the planner may lock, and update, more rows than the limit.
+    if p_keys is not null then
+        select array_agg(first.order_id) into due
+        from (
+            select q.order_id
+            from unnest(p_keys) with ordinality as wanted (key, place)
+            join public.beckn_orders q on q.order_id = wanted.key
+            where q.work_state = 'available'
+                or (q.work_state = 'running' and public.has_come(q.leased_until, p_moment))
+            order by wanted.place
+            limit p_limit
+            for update of q skip locked) as first;
+    else
+        select coalesce(array_agg(first.order_id), '{}') into lapsed
+        from (
+            select q.order_id
+            from public.beckn_orders q
+            where q.bpp_id = p_scope and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            order by q.scheduled_at, q.order_id
+            limit p_limit
+            for update skip locked) as first;
+        select lapsed || array_agg(first.order_id) into due
+        from (
+            select q.order_id
+            from public.beckn_orders q
+            where q.bpp_id = p_scope and q.work_state = 'available' and public.has_come(q.scheduled_at, p_moment)
+            order by q.scheduled_at, q.order_id
+            limit p_limit - cardinality(lapsed)
+            for update skip locked) as first;
+    end if;
+    return query
+    update public.beckn_orders q
+    set work_state = 'running',
+        attempt = q.attempt + 1,
+        lost_leases = q.lost_leases + case when q.work_state = 'running' then 1 else 0 end,
+        leased_by = p_worker,
+        lease_token = nextval('public.lease_tokens'),
+        leased_until = p_moment + make_interval(secs => p_lease_seconds)
+    where q.order_id = any (due)
+    returning q.*;
+end
+$$;
+
+-- orders: holds leases until p_until. Answers the keys of those that are still held.
+create or replace function public.queue_orders_heartbeat(p_keys uuid[], p_tokens bigint[], p_until timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    held uuid[];
+begin
+    with locked as materialized (
+        select q.order_id
+        from unnest(p_keys, p_tokens) as lease (key, token)
+        join public.beckn_orders q on q.order_id = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        order by q.order_id
+        for update of q
+    ),
+    extended as (
+        update public.beckn_orders q
+        set leased_until = p_until
+        from locked
+        where q.order_id = locked.order_id
+        returning q.order_id
+    )
+    select coalesce(array_agg(extended.order_id order by extended.order_id), '{}') into held from extended;
+    return held;
+end
+$$;
+
+-- orders: an attempt that failed. It is tried again after a pause (retry_pause) but by p_latest, or discarded: when p_final
+-- says so, or after the last attempt; those that a lost lease ended do not count. Answers the row; null: the lease was lost.
+create or replace function public.queue_orders_fail(
+    p_key uuid, p_token bigint, p_error text, p_first_seconds double precision, p_longest_seconds double precision,
+    p_latest timestamptz default null, p_final boolean default false, p_moment timestamptz default clock_timestamp())
+returns public.beckn_orders
+language plpgsql
+set search_path = ''
+as $$
+declare
+    failed public.beckn_orders;
+begin
+    update public.beckn_orders q
+    set work_state = case
+            when p_final or q.attempt - q.lost_leases >= q.max_attempts then 'discarded'
+            else 'retryable' end,
+        scheduled_at = least(
+            p_latest,
+            p_moment + public.retry_pause(q.attempt - q.lost_leases, p_first_seconds, p_longest_seconds)),
+        finished_at = case when p_final or q.attempt - q.lost_leases >= q.max_attempts then clock_timestamp() end,
+        leased_until = null,
+        last_error = left(p_error, 2000)
+    where q.order_id = p_key and q.lease_token = p_token and q.work_state = 'running'
+    returning * into failed;
+    return failed;
+end
+$$;
+
+-- orders: gives back what was not finished, uncounted: at once, as a worker that stops does, or due after p_pause_seconds, so
+-- that others come first. Answers how many were still held.
+create or replace function public.queue_orders_release(
+    p_keys uuid[], p_tokens bigint[], p_pause_seconds double precision default 0, p_reason text default null)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    released bigint;
+begin
+    with locked as materialized (
+        select q.order_id
+        from unnest(p_keys, p_tokens) as lease (key, token)
+        join public.beckn_orders q on q.order_id = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        order by q.order_id
+        for update of q
+    )
+    update public.beckn_orders q
+    set work_state = case when p_pause_seconds > 0 then 'retryable' else 'available' end,
+        attempt = q.attempt - 1,
+        scheduled_at = case
+            when p_pause_seconds > 0 then clock_timestamp() + make_interval(secs => p_pause_seconds)
+            else q.scheduled_at end,
+        lease_token = null,
+        leased_until = null,
+        last_error = coalesce(left(p_reason, 2000), q.last_error)
+    from locked
+    where q.order_id = locked.order_id;
+    get diagnostics released = row_count;
+    if released > 0 and not p_pause_seconds > 0 then
+        perform pg_notify('beckn_orders', '');
+    end if;
+    return released;
+end
+$$;
+
+-- orders: when to look again: the next moment at which a pause or a lease ends; null where none does.
+create or replace function public.queue_orders_next_due(p_scope text, p_moment timestamptz)
+returns timestamptz
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return least(
+        (
+            select min(q.scheduled_at)
+            from public.beckn_orders q
+            where q.bpp_id = p_scope and q.work_state = 'retryable' and q.scheduled_at > p_moment),
+        (
+            select min(q.leased_until)
+            from public.beckn_orders q
+            where q.bpp_id = p_scope and q.work_state = 'running' and q.leased_until > p_moment));
+end
+$$;
+
+-- runs: before a claim. What waits after a failure becomes available when its moment has come, and what has lost its lease
+-- too often is discarded, and answered.
+create or replace function public.queue_runs_sweep(p_scope timestamptz, p_moment timestamptz)
+returns setof public.pipeline_runs
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.pipeline_runs waiting
+    set work_state = 'available'
+    where waiting.slot in (
+        select q.slot
+        from public.pipeline_runs q
+        where q.slot = p_scope and q.work_state = 'retryable' and public.has_come(q.scheduled_at, p_moment)
+        order by q.scheduled_at
+        limit 1000
+        for update skip locked);
+    return query
+    with lapsed as materialized (
+        select q.slot
+        from public.pipeline_runs q
+        where q.slot = p_scope and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            and q.lost_leases + 1 >= public.most_lost_leases() and q.max_attempts is not null
+        for update skip locked
+    )
+    update public.pipeline_runs q
+    set work_state = 'discarded',
+        lost_leases = q.lost_leases + 1,
+        lease_token = null,
+        leased_until = null,
+        finished_at = clock_timestamp(),
+        last_error = format('its lease ran out %s times, the last held by %s', q.lost_leases + 1, q.leased_by)
+            || coalesce('; before that: ' || q.last_error, '')
+    from lapsed
+    where q.slot = lapsed.slot
+    returning q.*;
+end
+$$;
+
+-- runs: takes up to p_limit rows on a lease: of p_keys in their order, or (null) whichever come first. They are available,
+-- or their lease has run out; until then whoever lost it may still take it up again. Call it after the sweep.
+-- Answers them as they are now.
+create or replace function public.queue_runs_claim(
+    p_scope timestamptz, p_keys timestamptz[], p_worker text, p_limit integer, p_moment timestamptz,
+    p_lease_seconds double precision)
+returns setof public.pipeline_runs
+language plpgsql
+set search_path = ''
+as $$
+declare
+    lapsed timestamptz[];
+    due timestamptz[];
+begin
+    -- Locked in statements of their own: inside the update the planner may lock, and update, more rows than the limit.
+    if p_keys is not null then
+        select array_agg(first.slot) into due
+        from (
+            select q.slot
+            from unnest(p_keys) with ordinality as wanted (key, place)
+            join public.pipeline_runs q on q.slot = wanted.key
+            where q.work_state = 'available'
+                or (q.work_state = 'running' and public.has_come(q.leased_until, p_moment))
+            order by wanted.place
+            limit p_limit
+            for update of q skip locked) as first;
+    else
+        select coalesce(array_agg(first.slot), '{}') into lapsed
+        from (
+            select q.slot
+            from public.pipeline_runs q
+            where q.slot = p_scope and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            order by q.scheduled_at, q.slot
+            limit p_limit
+            for update skip locked) as first;
+        select lapsed || array_agg(first.slot) into due
+        from (
+            select q.slot
+            from public.pipeline_runs q
+            where q.slot = p_scope and q.work_state = 'available' and public.has_come(q.scheduled_at, p_moment)
+            order by q.scheduled_at, q.slot
+            limit p_limit - cardinality(lapsed)
+            for update skip locked) as first;
+    end if;
+    return query
+    update public.pipeline_runs q
+    set work_state = 'running',
+        attempt = q.attempt + 1,
+        lost_leases = q.lost_leases + case when q.work_state = 'running' then 1 else 0 end,
+        leased_by = p_worker,
+        lease_token = nextval('public.lease_tokens'),
+        leased_until = p_moment + make_interval(secs => p_lease_seconds)
+    where q.slot = any (due)
+    returning q.*;
+end
+$$;
+
+-- runs: holds leases until p_until. Answers the keys of those that are still held.
+create or replace function public.queue_runs_heartbeat(p_keys timestamptz[], p_tokens bigint[], p_until timestamptz)
+returns timestamptz[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    held timestamptz[];
+begin
+    with locked as materialized (
+        select q.slot
+        from unnest(p_keys, p_tokens) as lease (key, token)
+        join public.pipeline_runs q on q.slot = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        order by q.slot
+        for update of q
+    ),
+    extended as (
+        update public.pipeline_runs q
+        set leased_until = p_until
+        from locked
+        where q.slot = locked.slot
+        returning q.slot
+    )
+    select coalesce(array_agg(extended.slot order by extended.slot), '{}') into held from extended;
+    return held;
+end
+$$;
+
+-- runs: ends work that is done, with a note on each or (null) as it stands. The tokens stay, so that whoever tells it
+-- again is known. Answers the keys of those whose lease was held.
+create or replace function public.queue_runs_complete(p_keys timestamptz[], p_tokens bigint[], p_notes text[] default null)
+returns timestamptz[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    done timestamptz[];
+begin
+    with completed as (
+        update public.pipeline_runs q
+        set work_state = 'completed',
+            leased_until = null,
+            finished_at = clock_timestamp(),
+            last_error = coalesce(lease.note, q.last_error)
+        from unnest(p_keys, p_tokens, p_notes) as lease (key, token, note)
+        where q.slot = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        returning q.slot
+    )
+    select coalesce(array_agg(completed.slot), '{}') into done from completed;
+    return done;
+end
+$$;
+
+-- runs: an attempt that failed. It is tried again after a pause (retry_pause) but by p_latest, or discarded: when p_final
+-- says so, or after the last attempt; those that a lost lease ended do not count. Answers the row; null: the lease was lost.
+create or replace function public.queue_runs_fail(
+    p_key timestamptz, p_token bigint, p_error text, p_first_seconds double precision, p_longest_seconds double precision,
+    p_latest timestamptz default null, p_final boolean default false, p_moment timestamptz default clock_timestamp())
+returns public.pipeline_runs
+language plpgsql
+set search_path = ''
+as $$
+declare
+    failed public.pipeline_runs;
+begin
+    update public.pipeline_runs q
+    set work_state = case
+            when p_final or q.attempt - q.lost_leases >= q.max_attempts then 'discarded'
+            else 'retryable' end,
+        scheduled_at = least(
+            p_latest,
+            p_moment + public.retry_pause(q.attempt - q.lost_leases, p_first_seconds, p_longest_seconds)),
+        finished_at = case when p_final or q.attempt - q.lost_leases >= q.max_attempts then clock_timestamp() end,
+        leased_until = null,
+        last_error = left(p_error, 2000)
+    where q.slot = p_key and q.lease_token = p_token and q.work_state = 'running'
+    returning * into failed;
+    return failed;
+end
+$$;
+
 -- Pipeline runs --------------------------------------------------------------------------------------------------------
 
 -- One run a slot, however many servers ask: the row is the claim. A lost lease may be taken over, and so may that of
@@ -542,32 +1611,43 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    moment timestamptz := clock_timestamp();
     claimed public.pipeline_runs;
 begin
-    insert into public.pipeline_runs as r (slot, state, owner, lease_token, lease_until)
-    values (
-        p_slot, 'running', p_owner, nextval('public.lease_tokens'),
-        clock_timestamp() + make_interval(secs => p_lease_seconds))
-    on conflict (slot) do update set
-        state = 'running',
-        owner = excluded.owner,
-        lease_token = excluded.lease_token,
-        lease_until = excluded.lease_until,
-        attempts = r.attempts + 1,
-        started_at = clock_timestamp(),
-        finished_at = null,
-        error = null
-    where (r.state = 'running' and (r.lease_until < clock_timestamp() or r.owner = p_dead_owner))
-        or r.state = 'failed'
-        or (p_again and r.state in ('succeeded', 'partial'))
-    returning * into claimed;
+    insert into public.pipeline_runs (slot, state) values (p_slot, 'running') on conflict (slot) do nothing;
+    -- Of two who ask at once the second waits here, and finds what the first has made of it.
+    perform from public.pipeline_runs r where r.slot = p_slot for update;
+    update public.pipeline_runs r
+    set work_state = 'available'
+    where r.slot = p_slot
+        and (
+            (r.work_state = 'completed' and p_again)
+            or (r.work_state = 'running' and r.leased_by = p_dead_owner));
+    perform public.queue_runs_sweep(p_slot, moment);
+    select * into claimed
+    from public.queue_runs_claim(p_slot, array[p_slot], p_owner, 1, moment, p_lease_seconds);
     if claimed.slot is null then
         return (
-            select json_build_object('claimed', false, 'state', r.state, 'owner', r.owner, 'lease_until', r.lease_until)
+            select json_build_object(
+                'claimed', false, 'state', r.state, 'owner', r.leased_by, 'lease_until', r.leased_until)
             from public.pipeline_runs r where r.slot = p_slot);
     end if;
+    update public.pipeline_runs r
+    set state = 'running', started_at = moment, finished_at = null, last_error = null
+    where r.slot = p_slot;
     return json_build_object('claimed', true, 'lease_token', claimed.lease_token);
 end
+$$;
+
+-- A run that is going on keeps its slot. Answers {"held": whether it had it still}.
+create or replace function public.heartbeat_pipeline_slot(
+    p_slot timestamptz, p_lease_token bigint, p_lease_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    select json_build_object('held', cardinality(public.queue_runs_heartbeat(
+        array[p_slot], array[p_lease_token], clock_timestamp() + make_interval(secs => p_lease_seconds))) > 0)
 $$;
 
 -- Half-hour figures into grid_signals, regional_grid_signals and generation_mix. p_batch:
@@ -758,7 +1838,7 @@ declare
 begin
     -- The lock holds off a second run of the slot until this one has stored or rolled back.
     perform from public.pipeline_runs r
-    where r.slot = p_slot and r.lease_token = p_lease_token and r.state = 'running'
+    where r.slot = p_slot and r.lease_token = p_lease_token and r.work_state = 'running'
     for update;
     if not found then
         return json_build_object('state', 'fenced');
@@ -773,21 +1853,28 @@ begin
 end
 $$;
 
+-- The end of a run, under its lease. One that failed may be claimed again at once.
 create or replace function public.finish_pipeline_run(
     p_slot timestamptz, p_lease_token bigint, p_state text, p_sources jsonb, p_counts jsonb, p_stages_ms jsonb,
     p_error text default null)
 returns json
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    with finished as (
-        update public.pipeline_runs r
-        set state = p_state, finished_at = clock_timestamp(), sources = p_sources, counts = p_counts,
-            stages_ms = p_stages_ms, error = p_error
-        where r.slot = p_slot and r.lease_token = p_lease_token and r.state = 'running'
-        returning r.slot
-    )
-    select json_build_object('state', case when exists (select from finished) then 'finished' else 'fenced' end)
+begin
+    if p_state = 'failed' then
+        perform from public.queue_runs_fail(p_slot, p_lease_token, p_error, 0, 0) as failed where failed.slot is not null;
+    else
+        perform from unnest(public.queue_runs_complete(array[p_slot], array[p_lease_token], array[p_error]));
+    end if;
+    if not found then
+        return json_build_object('state', 'fenced');
+    end if;
+    update public.pipeline_runs r
+    set state = p_state, finished_at = clock_timestamp(), sources = p_sources, counts = p_counts, stages_ms = p_stages_ms
+    where r.slot = p_slot;
+    return json_build_object('state', 'finished');
+end
 $$;
 
 -- Time series, processed notifications, events, network messages and run records from before p_before. The newest event
@@ -820,7 +1907,7 @@ begin
             select from public.agent_states later where later.agent_id = s.agent_id and later.observed_at > s.observed_at);
     delete from public.processed_contexts p where p.processed_at < p_before;
     perform public.beckn_prune(p_before);
-    delete from public.pipeline_runs r where r.slot < p_before and r.state <> 'running';
+    delete from public.pipeline_runs r where r.slot < p_before and r.work_state <> 'running';
     return json_build_object(
         'grid_signals', signals, 'regional_grid_signals', regional, 'notifications', notifications, 'events', events);
 end
@@ -1706,9 +2793,9 @@ $$;
 
 -- The Beckn network: subscribers, inbox, outbox ----------------------------------------------------------------------------
 --
--- ready → leased → done or delivered, or back to ready after a failure, or dead. A lease fences by its token, and due_at is
--- its end. Messages of one transaction between the same two platforms are taken in the order in which they came, each
--- when the one before is finished.
+-- Two queues of the engine above, whose turns in the inbox are the senders', and in the outbox each recipient's own. Messages
+-- of one transaction between the same two platforms are taken in the order in which they came, each when the one before is
+-- finished.
 
 -- A platform's own entry, or one that an operator adds: made, or brought up to date. What was revoked stays revoked, and a
 -- key stays whose it is: another platform may have its id, and not the key itself with it. Answers {"state": "registered" | "revoked" | "taken"}.
@@ -1847,15 +2934,15 @@ as $$
     with unfinished as (
         select i.message_id, octet_length(i.body) as bytes
         from public.beckn_inbox i
-        where (i.recipient, i.sender) = (p_platform, p_sender) and i.state in ('ready', 'leased')
+        where (i.recipient, i.sender) = (p_platform, p_sender) and i.work_state in ('available', 'running', 'retryable')
         union all
         select o.message_id, octet_length(o.body)
         from public.beckn_outbox o
-        where (o.sender, o.origin) = (p_platform, p_sender) and o.state in ('ready', 'leased')
+        where (o.sender, o.origin) = (p_platform, p_sender) and o.work_state in ('available', 'running', 'retryable')
         union all
         select o.message_id, octet_length(o.body)
         from public.beckn_outbox o
-        where (o.sender, o.origin, o.recipient) = (p_platform, p_platform, p_sender) and o.state in ('ready', 'leased')
+        where (o.sender, o.origin, o.recipient) = (p_platform, p_platform, p_sender) and o.work_state in ('available', 'running', 'retryable')
     ),
     found as (
         select count(distinct unfinished.message_id) as messages, coalesce(sum(unfinished.bytes), 0) as bytes
@@ -1912,19 +2999,13 @@ begin
         return json_build_object('state', 'busy', 'reason', over_limit);
     end if;
     insert into public.beckn_inbox (
-        recipient, sender, action, transaction_id, message_id, body, body_digest, turn, answer, state, expires_at,
+        recipient, sender, action, transaction_id, message_id, body, body_digest, turn, answer, work_state, expires_at,
         finished_at)
     values (
         given.recipient, given.sender, given.action, given.transaction_id, given.message_id,
         case when p_work then given.body end, digest,
-        case when p_work then 1 + greatest(
-            (select max(i.turn) from public.beckn_inbox i where i.recipient = given.recipient and i.state = 'leased'),
-            (
-                select max(i.turn)
-                from public.beckn_inbox i
-                where (i.recipient, i.sender) = (given.recipient, given.sender) and i.state in ('ready', 'leased')),
-            0) else 0 end,
-        given.answer, case when p_work then 'ready' else 'done' end, given.expires_at,
+        case when p_work then public.queue_inbox_turn(given.recipient, given.sender) else 0 end,
+        given.answer, case when p_work then 'available' else 'completed' end, given.expires_at,
         case when not p_work then clock_timestamp() end)
     on conflict (recipient, sender, action, message_id) do nothing
     returning * into stored;
@@ -1968,12 +3049,12 @@ begin
     from jsonb_array_elements(p_outgoing) with ordinality as given (message, position)
     cross join lateral jsonb_populate_record(null::public.beckn_outbox, given.message) as r
     cross join (
-        select max(o.turn) as turn from public.beckn_outbox o where o.sender = p_sender and o.state = 'leased') as in_hand
+        select max(o.turn) as turn from public.beckn_outbox o where o.sender = p_sender and o.work_state = 'running') as in_hand
     cross join lateral (
         select max(o.turn) as turn
         from public.beckn_outbox o
         where (o.sender, o.origin, o.recipient) = (p_sender, coalesce(r.origin, p_sender), r.recipient)
-            and o.state in ('ready', 'leased')) as lane
+            and o.work_state in ('available', 'running', 'retryable')) as lane
     order by given.position
     on conflict on constraint beckn_outbox_message_key do nothing;
     get diagnostics stored = row_count;
@@ -2022,7 +3103,7 @@ begin
         (
             select count(*)
             from public.beckn_outbox o
-            where (o.sender, o.origin, o.recipient) = (platform, writer, one.recipient) and o.state in ('ready', 'leased'))
+            where (o.sender, o.origin, o.recipient) = (platform, writer, one.recipient) and o.work_state in ('available', 'running', 'retryable'))
             < (p_message #>> '{limits,waiting_for_one}')::bigint, true);
     if outgoing is null then
         delete from public.beckn_inbox i where i.inbox_id = (received ->> 'inbox_id')::bigint;
@@ -2047,141 +3128,43 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    died json;
-    candidates bigint[];
-    due bigint[];
-    taken json;
     -- A value, and not the volatile function, so that an index finds what is due.
     moment timestamptz := clock_timestamp();
+    died json;
+    fronts bigint[];
+    taken json;
 begin
-    with late as materialized (
-        select i.inbox_id
-        from public.beckn_inbox i
-        where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.expires_at <= moment
-            and (i.state = 'ready' or i.due_at <= moment)
-        order by i.expires_at
-        limit 1000
-        for update skip locked
-    ),
-    tried as materialized (
-        select i.inbox_id
-        from public.beckn_inbox i
-        where i.recipient = p_recipient and i.state = 'leased' and i.due_at <= moment
-            and i.lost_leases + 1 >= public.most_lost_leases()
-        for update skip locked
-    ),
-    over as (
-        select late.inbox_id, true as expired from late
+    with ended as (
+        select * from public.queue_inbox_expire(p_recipient, moment)
         union all
-        select tried.inbox_id, false from tried where tried.inbox_id not in (select late.inbox_id from late)
-    ),
-    buried as (
-        update public.beckn_inbox i
-        set state = 'dead',
-            finished_at = clock_timestamp(),
-            last_error = case
-                when over.expired then 'its ttl ended before it was worked on'
-                else format('its lease ran out %s times, the last held by %s', i.lost_leases + 1, i.leased_by) end
-                || coalesce('; before that: ' || i.last_error, '')
-        from over
-        where i.inbox_id = over.inbox_id
-        returning i.inbox_id, i.action, i.sender, i.message_id, i.last_error
+        select * from public.queue_inbox_sweep(p_recipient, moment)
     )
-    select coalesce(json_agg(buried), '[]') into died from buried;
+    select coalesce(json_agg(json_build_object(
+        'inbox_id', i.inbox_id, 'action', i.action, 'sender', i.sender, 'message_id', i.message_id,
+        'last_error', i.last_error)), '[]')
+    into died
+    from ended as i;
+    perform public.queue_inbox_shed(p_recipient, moment);
 
-    update public.beckn_inbox i
-    set body = null
-    where i.inbox_id in (
-        select finished.inbox_id
-        from public.beckn_inbox finished
-        where finished.recipient = p_recipient and finished.state in ('done', 'dead') and finished.body is not null
-            and finished.finished_at < moment - interval '1 minute'
-        order by finished.finished_at
-        limit 100
-        for update skip locked);
+    select public.queue_inbox_fronts(
+        p_recipient, array_agg(s.sender), array_agg(least(p_limit + 10, p_busiest - s.in_hand)), p_limit, moment)
+    into fronts
+    from public.queue_inbox_senders(p_recipient, moment) as s;
 
-    -- The first messages of every sender, by its turn: however many wait, each sender costs a look at an index.
-    with recursive senders as (
-        (
-            select i.sender
-            from public.beckn_inbox i
-            where i.recipient = p_recipient and i.state in ('ready', 'leased')
-            order by i.sender
-            limit 1)
-        union all
-        select (
-            select i.sender
-            from public.beckn_inbox i
-            where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.sender > senders.sender
-            order by i.sender
-            limit 1)
-        from senders
-        where senders.sender is not null
-    ),
-    busy as materialized (
-        select i.sender, count(*) as in_hand
-        from public.beckn_inbox i
-        where i.recipient = p_recipient and i.state = 'leased' and i.due_at > moment
-        group by i.sender
-    ),
-    places as materialized (
-        select senders.sender, least(p_limit + 10, p_busiest - coalesce(busy.in_hand, 0)) as free
-        from senders
-        left join busy on busy.sender = senders.sender
-        where senders.sender is not null
-    )
-    select coalesce(array_agg(front.inbox_id order by front.turn, front.inbox_id), '{}')
-    into candidates
-    from places
-    cross join lateral (
-        select i.inbox_id, i.turn, row_number() over (order by i.turn, i.inbox_id) as place
-        from public.beckn_inbox i
-        where i.recipient = p_recipient and i.sender = places.sender and i.state in ('ready', 'leased')
-            and i.due_at <= moment
-            -- Not "not exists", which may be planned as a join of all that waits.
-            and (
-                select earlier.inbox_id
-                from public.beckn_inbox earlier
-                where earlier.transaction_id = i.transaction_id and earlier.inbox_id < i.inbox_id
-                    and earlier.state in ('ready', 'leased')
-                    and earlier.recipient = i.recipient and earlier.sender = i.sender
-                limit 1) is null
-        order by i.turn, i.inbox_id
-        limit p_limit + 2) as front
-    where front.place <= places.free;
-
-    -- Locked in a statement of its own: inside the update the planner may lock, and update, more rows than the limit.
-    select coalesce(array_agg(ready.inbox_id), '{}') into due
-    from (
-        select i.inbox_id
-        from public.beckn_inbox i
-        where i.inbox_id = any (candidates) and i.state in ('ready', 'leased') and i.due_at <= moment
-        order by i.turn, i.inbox_id
-        limit p_limit
-        for update skip locked) as ready;
-
-    with claimed as (
-        update public.beckn_inbox i
-        set state = 'leased',
-            attempts = i.attempts + 1,
-            lost_leases = i.lost_leases + case when i.state = 'leased' then 1 else 0 end,
-            leased_by = p_worker,
-            lease_token = nextval('public.lease_tokens'),
-            due_at = clock_timestamp() + make_interval(secs => p_lease_seconds)
-        where i.inbox_id = any (due)
-        returning i.inbox_id, i.lease_token, i.sender, i.action, i.transaction_id, i.message_id, i.body,
-            i.attempts as attempt, i.expires_at, i.received_at, i.turn
-    )
-    select coalesce(json_agg(to_jsonb(claimed) - 'turn' order by claimed.turn, claimed.inbox_id), '[]') into taken
-    from claimed;
+    select coalesce(
+        json_agg(
+            json_build_object(
+                'inbox_id', i.inbox_id, 'lease_token', i.lease_token, 'sender', i.sender, 'action', i.action,
+                'transaction_id', i.transaction_id, 'message_id', i.message_id, 'body', i.body, 'attempt', i.attempt,
+                'expires_at', i.expires_at, 'received_at', i.received_at)
+            order by i.turn, i.inbox_id), '[]')
+    into taken
+    from public.queue_inbox_claim(p_recipient, fronts, p_worker, p_limit, moment, p_lease_seconds) as i;
     moment := clock_timestamp();
     return json_build_object(
         'claimed', taken,
         'died', died,
-        'next_due_seconds', (
-            select extract(epoch from min(i.due_at) - moment)
-            from public.beckn_inbox i
-            where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.due_at > moment));
+        'next_due_seconds', extract(epoch from public.queue_inbox_next_due(p_recipient, moment) - moment));
 end
 $$;
 
@@ -2194,21 +3177,30 @@ set search_path = ''
 as $$
 declare
     finished public.beckn_inbox;
+    is_news boolean := cardinality(public.queue_inbox_complete(array[p_inbox_id], array[p_lease_token])) > 0;
 begin
-    update public.beckn_inbox i
-    set state = 'done', finished_at = clock_timestamp()
-    where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'leased'
-    returning * into finished;
+    select * into finished
+    from public.beckn_inbox i
+    where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.work_state = 'completed';
     if finished.inbox_id is null then
-        return json_build_object('state', case
-            when exists (
-                select from public.beckn_inbox i
-                where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'done') then 'finished'
-            else 'fenced' end);
+        return json_build_object('state', 'fenced');
     end if;
-    perform public.beckn_put_outbox(finished.recipient, p_outgoing);
+    if is_news then
+        perform public.beckn_put_outbox(finished.recipient, p_outgoing);
+    end if;
     return json_build_object('state', 'finished');
 end
+$$;
+
+-- A message is being worked on still. Answers {"held": whether the lease was}.
+create or replace function public.beckn_heartbeat_inbox(
+    p_inbox_id bigint, p_lease_token bigint, p_lease_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    select json_build_object('held', cardinality(public.queue_inbox_heartbeat(
+        array[p_inbox_id], array[p_lease_token], clock_timestamp() + make_interval(secs => p_lease_seconds))) > 0)
 $$;
 
 -- Gives back a message that the database's own trouble kept from being worked on: uncounted, and due again after
@@ -2219,16 +3211,9 @@ returns json
 language sql
 set search_path = ''
 as $$
-    with given_back as (
-        update public.beckn_inbox i
-        set state = 'ready',
-            attempts = i.attempts - 1,
-            due_at = clock_timestamp() + make_interval(secs => p_pause_seconds),
-            lease_token = null
-        where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'leased'
-        returning i.state
-    )
-    select json_build_object('state', coalesce((select given_back.state from given_back), 'fenced'))
+    select json_build_object('state', case
+        when public.queue_inbox_release(array[p_inbox_id], array[p_lease_token], p_pause_seconds) > 0 then 'ready'
+        else 'fenced' end)
 $$;
 
 -- Work that failed: tried again after p_first_retry_seconds and then after twice as long each time, give or take a quarter;
@@ -2239,18 +3224,9 @@ returns json
 language sql
 set search_path = ''
 as $$
-    with failed as (
-        update public.beckn_inbox i
-        set state = case when i.attempts - i.lost_leases >= i.max_attempts then 'dead' else 'ready' end,
-            due_at = clock_timestamp() + make_interval(
-                secs => p_first_retry_seconds * power(2, least(i.attempts - i.lost_leases - 1, 20)) * (0.75 + random() / 2)),
-            finished_at = case when i.attempts - i.lost_leases >= i.max_attempts then clock_timestamp() end,
-            lease_token = null,
-            last_error = left(p_error, 2000)
-        where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'leased'
-        returning case when i.state = 'dead' then 'dead' else 'retry' end as state
-    )
-    select json_build_object('state', coalesce((select failed.state from failed), 'fenced'))
+    select json_build_object(
+        'state', case failed.work_state when 'discarded' then 'dead' when 'retryable' then 'retry' else 'fenced' end)
+    from public.queue_inbox_fail(p_inbox_id, p_lease_token, p_error, p_first_retry_seconds, 300) as failed
 $$;
 
 -- Takes up to p_limit messages that p_sender has to deliver now, in their turn, with the URL that is registered for their
@@ -2268,152 +3244,70 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    died json;
-    candidates bigint[];
-    due bigint[];
-    taken json;
     -- A value, and not the volatile function, so that an index finds what is due.
     moment timestamptz := clock_timestamp();
+    died json;
+    fronts bigint[];
+    taken json;
 begin
-    with over as materialized (
-        select o.outbox_id
-        from public.beckn_outbox o
-        where o.sender = p_sender and o.state in ('ready', 'leased') and o.expires_at <= moment
-            and (o.state = 'ready' or o.due_at <= moment)
-        order by o.expires_at
-        limit 1000
-        for update skip locked
-    ),
-    buried as (
-        update public.beckn_outbox o
-        set state = 'dead',
-            finished_at = clock_timestamp(),
-            last_error = format('its ttl ended after %s attempts', o.attempts) || coalesce('; the last: ' || o.last_error, '')
-        from over
-        where o.outbox_id = over.outbox_id
-        returning o.outbox_id, o.recipient, o.action, o.message_id, o.last_error
-    )
-    select coalesce(json_agg(buried), '[]') into died from buried;
-
-    update public.beckn_outbox o
-    set body = null
-    where o.outbox_id in (
-        select finished.outbox_id
-        from public.beckn_outbox finished
-        where finished.sender = p_sender and finished.state in ('delivered', 'dead') and finished.body is not null
-            and finished.finished_at < moment - interval '1 minute'
-        order by finished.finished_at
-        limit 100
-        for update skip locked);
-
-    -- The first messages to every recipient, by their turn: however many wait, each recipient costs a look at an index.
-    with recursive recipients as (
-        (
-            select o.recipient
-            from public.beckn_outbox o
-            where o.sender = p_sender and o.state in ('ready', 'leased')
-            order by o.recipient
-            limit 1)
+    with ended as (
+        select * from public.queue_outbox_expire(p_sender, moment)
         union all
-        select (
-            select o.recipient
-            from public.beckn_outbox o
-            where o.sender = p_sender and o.state in ('ready', 'leased') and o.recipient > recipients.recipient
-            order by o.recipient
-            limit 1)
-        from recipients
-        where recipients.recipient is not null
-    ),
-    busy as materialized (
-        select o.recipient, count(*) as in_hand
-        from public.beckn_outbox o
-        where o.sender = p_sender and o.state = 'leased' and o.due_at > moment
-        group by o.recipient
+        select * from public.queue_outbox_sweep(p_sender, moment)
+    )
+    select coalesce(json_agg(json_build_object(
+        'outbox_id', o.outbox_id, 'recipient', o.recipient, 'action', o.action, 'message_id', o.message_id,
+        'last_error', o.last_error)), '[]')
+    into died
+    from ended as o;
+    perform public.queue_outbox_shed(p_sender, moment);
+
+    with recipients as materialized (
+        select s.sender as name, s.in_hand, c.open_until
+        from public.queue_outbox_senders(p_sender, moment) as s
+        left join public.beckn_circuits c on (c.sender, c.recipient) = (p_sender, s.sender)
     ),
     troubled as materialized (
-        select coalesce(sum(busy.in_hand), 0) as in_hand
-        from busy
-        join public.beckn_circuits c on (c.sender, c.recipient) = (p_sender, busy.recipient)
-    ),
-    places as materialized (
-        select
-            recipients.recipient,
-            case
-                when c.recipient is null then least(p_limit + 10, p_busiest - coalesce(busy.in_hand, 0))
-                when c.open_until <= moment and busy.recipient is null
-                    and (select troubled.in_hand from troubled) < p_troubled then 1
-                else 0 end as free
-        from recipients
-        left join public.beckn_circuits c on (c.sender, c.recipient) = (p_sender, recipients.recipient)
-        left join busy on busy.recipient = recipients.recipient
-        where recipients.recipient is not null
+        select coalesce(sum(r.in_hand), 0) as in_hand from recipients r where r.open_until is not null
     )
-    select coalesce(array_agg(front.outbox_id order by front.turn, front.outbox_id), '{}')
-    into candidates
-    from places
-    cross join lateral (
-        select o.outbox_id, o.turn, row_number() over (order by o.turn, o.outbox_id) as place
-        from public.beckn_outbox o
-        where o.sender = p_sender and o.recipient = places.recipient and o.state in ('ready', 'leased')
-            and o.due_at <= moment
-            and (
-                select earlier.outbox_id
-                from public.beckn_outbox earlier
-                where earlier.transaction_id = o.transaction_id and earlier.outbox_id < o.outbox_id
-                    and earlier.state in ('ready', 'leased')
-                    and earlier.sender = o.sender and earlier.origin = o.origin and earlier.recipient = o.recipient
-                limit 1) is null
-        order by o.turn, o.outbox_id
-        limit p_limit + 2) as front
-    where front.place <= places.free;
+    select public.queue_outbox_fronts(
+        p_sender, array_agg(r.name),
+        array_agg(case
+            when r.open_until is null then least(p_limit + 10, p_busiest - r.in_hand)
+            when r.open_until <= moment and r.in_hand = 0 and troubled.in_hand < p_troubled then 1
+            else 0 end),
+        p_limit, moment)
+    into fronts
+    from recipients r, troubled;
 
-    select coalesce(array_agg(ready.outbox_id), '{}') into due
-    from (
-        select o.outbox_id
-        from public.beckn_outbox o
-        where o.outbox_id = any (candidates) and o.state in ('ready', 'leased') and o.due_at <= moment
-        order by o.turn, o.outbox_id
-        limit p_limit
-        for update skip locked) as ready;
-
-    with claimed as (
-        update public.beckn_outbox o
-        set state = 'leased',
-            attempts = o.attempts + 1,
-            leased_by = p_worker,
-            lease_token = nextval('public.lease_tokens'),
-            due_at = clock_timestamp() + make_interval(secs => p_lease_seconds)
-        where o.outbox_id = any (due)
-        returning o.outbox_id, o.lease_token, o.recipient, o.recipient_type, o.action, o.domain, o.transaction_id,
-            o.message_id, o.body, o."authorization", o.attempts as attempt, o.expires_at, o.turn
-    ),
-    addressed as (
-        select claimed.*, subscribed.url, subscribed.private_address
-        from claimed
-        left join lateral (
-            select s.url, s.private_address
-            from public.beckn_subscribers s
-            where s.subscriber_id = claimed.recipient and s.type = claimed.recipient_type and s.status = 'SUBSCRIBED'
-                and clock_timestamp() between s.valid_from and s.valid_until
-            order by s.domain = claimed.domain desc, s.updated desc
-            limit 1) as subscribed on true
-    )
-    select coalesce(json_agg(to_jsonb(addressed) - 'turn' order by addressed.turn, addressed.outbox_id), '[]') into taken
-    from addressed;
+    select coalesce(
+        json_agg(
+            json_build_object(
+                'outbox_id', o.outbox_id, 'lease_token', o.lease_token, 'recipient', o.recipient,
+                'recipient_type', o.recipient_type, 'action', o.action, 'domain', o.domain,
+                'transaction_id', o.transaction_id, 'message_id', o.message_id, 'body', o.body,
+                'authorization', o."authorization", 'attempt', o.attempt, 'expires_at', o.expires_at,
+                'url', subscribed.url, 'private_address', subscribed.private_address)
+            order by o.turn, o.outbox_id), '[]')
+    into taken
+    from public.queue_outbox_claim(p_sender, fronts, p_worker, p_limit, moment, p_lease_seconds) as o
+    left join lateral (
+        select s.url, s.private_address
+        from public.beckn_subscribers s
+        where s.subscriber_id = o.recipient and s.type = o.recipient_type and s.status = 'SUBSCRIBED'
+            and clock_timestamp() between s.valid_from and s.valid_until
+        order by s.domain = o.domain desc, s.updated desc
+        limit 1) as subscribed on true;
     moment := clock_timestamp();
     return json_build_object(
         'claimed', taken,
         'died', died,
-        'next_due_seconds', (
-            select extract(epoch from min(next.due_at) - moment)
-            from (
-                select min(o.due_at) as due_at
-                from public.beckn_outbox o
-                where o.sender = p_sender and o.state in ('ready', 'leased') and o.due_at > moment
-                union all
-                select c.open_until
+        'next_due_seconds', extract(epoch from least(
+            public.queue_outbox_next_due(p_sender, moment),
+            (
+                select min(c.open_until)
                 from public.beckn_circuits c
-                where c.sender = p_sender and c.open_until > moment) as next));
+                where c.sender = p_sender and c.open_until > moment)) - moment));
 end
 $$;
 
@@ -2425,66 +3319,49 @@ $$;
 create or replace function public.beckn_settle_outbox(
     p_outbox_id bigint, p_lease_token bigint, p_outcome text, p_error text, p_first_retry_seconds double precision)
 returns json
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    with held as materialized (
-        select
-            o.outbox_id,
-            o.sender,
-            o.recipient,
-            least(
-                o.expires_at - interval '1 second',
-                clock_timestamp() + make_interval(
-                    secs => least(60, p_first_retry_seconds * power(2, least(o.attempts - 1, 20))) * (0.75 + random() / 2))) as again_at
-        from public.beckn_outbox o
-        where o.outbox_id = p_outbox_id and o.lease_token = p_lease_token and o.state = 'leased'
-        for update
-    ),
-    judged as (
-        select
-            held.outbox_id,
-            held.again_at,
-            case
-                when p_outcome not in ('retry', 'unreachable') then p_outcome
-                when held.again_at > clock_timestamp() then 'retry'
-                else 'dead' end as outcome
-        from held
-    ),
-    opened as (
+declare
+    held public.beckn_outbox;
+    latest timestamptz;
+    error text := p_error;
+    failed public.beckn_outbox;
+begin
+    select * into held
+    from public.beckn_outbox o
+    where o.outbox_id = p_outbox_id and o.lease_token = p_lease_token and o.work_state = 'running'
+    for update;
+    if held.outbox_id is null then
+        return json_build_object('state', 'fenced', 'due_at', null);
+    end if;
+
+    if p_outcome = 'unreachable' then
         insert into public.beckn_circuits as c (sender, recipient, failures, open_until)
-        select held.sender, held.recipient, 1, clock_timestamp() + make_interval(secs => least(5, p_first_retry_seconds))
-        from held
-        where p_outcome = 'unreachable'
+        values (
+            held.sender, held.recipient, 1, clock_timestamp() + make_interval(secs => least(5, p_first_retry_seconds)))
         on conflict (sender, recipient) do update set
             failures = least(c.failures + 1, 30),
-            open_until = clock_timestamp() + make_interval(
-                secs => least(5, p_first_retry_seconds * power(2, least(c.failures, 20))) * (0.75 + random() / 2))
-    ),
-    closed as (
-        delete from public.beckn_circuits c
-        using held
-        where (c.sender, c.recipient) = (held.sender, held.recipient) and p_outcome <> 'unreachable'
-    ),
-    settled as (
-        update public.beckn_outbox o
-        set state = case when judged.outcome = 'retry' then 'ready' else judged.outcome end,
-            due_at = case when judged.outcome = 'retry' then judged.again_at else o.due_at end,
-            finished_at = case when judged.outcome <> 'retry' then clock_timestamp() end,
-            last_error = case
-                when judged.outcome = 'dead' and p_outcome in ('retry', 'unreachable')
-                    then left(format('its ttl ended after %s attempts; the last: %s', o.attempts, p_error), 2000)
-                else left(p_error, 2000) end
-        from judged
-        where o.outbox_id = judged.outbox_id
-        returning judged.outcome, o.due_at
-    )
-    select coalesce(
-        (
-            select json_build_object(
-                'state', settled.outcome, 'due_at', case when settled.outcome = 'retry' then settled.due_at end)
-            from settled),
-        '{"state": "fenced", "due_at": null}')
+            open_until = clock_timestamp() + public.retry_pause(c.failures + 1, p_first_retry_seconds, 5);
+    else
+        delete from public.beckn_circuits c where (c.sender, c.recipient) = (held.sender, held.recipient);
+    end if;
+
+    if p_outcome = 'delivered' then
+        perform public.queue_outbox_complete(array[p_outbox_id], array[p_lease_token]);
+        return json_build_object('state', 'delivered', 'due_at', null);
+    end if;
+    latest := held.expires_at - interval '1 second';
+    if p_outcome <> 'dead' and latest <= clock_timestamp() then
+        error := format('its ttl ended after %s attempts; the last: %s', held.attempt, p_error);
+    end if;
+    failed := public.queue_outbox_fail(
+        p_outbox_id, p_lease_token, error, p_first_retry_seconds, 60, latest,
+        p_outcome = 'dead' or latest <= clock_timestamp());
+    return json_build_object(
+        'state', case failed.work_state when 'retryable' then 'retry' else 'dead' end,
+        'due_at', case when failed.work_state = 'retryable' then failed.scheduled_at end);
+end
 $$;
 
 -- Messages that were finished before p_before, or whose time was over by then and nobody came for them. Those that were
@@ -2498,21 +3375,21 @@ as $$
     with received as (
         delete from public.beckn_inbox i
         where (
-                i.state in ('done', 'dead') and i.finished_at < greatest(
-                    p_before, clock_timestamp() - case when i.state = 'dead' then interval '7 days' else interval '1 hour' end)
+                i.work_state in ('completed', 'discarded') and i.finished_at < greatest(
+                    p_before, clock_timestamp() - case when i.work_state = 'discarded' then interval '7 days' else interval '1 hour' end)
                 and (
                     i.finished_at < p_before
                     or coalesce(i.expires_at, i.received_at + interval '1 day') < clock_timestamp() - interval '1 hour'))
-            or (i.state in ('ready', 'leased') and coalesce(i.expires_at, i.received_at) < p_before)
+            or (i.work_state in ('available', 'running', 'retryable') and coalesce(i.expires_at, i.received_at) < p_before)
         returning i.inbox_id
     ),
     sent as (
         delete from public.beckn_outbox o
         where (
-                o.state in ('delivered', 'dead') and o.finished_at < greatest(
-                    p_before, clock_timestamp() - case when o.state = 'dead' then interval '7 days' else interval '1 hour' end)
+                o.work_state in ('completed', 'discarded') and o.finished_at < greatest(
+                    p_before, clock_timestamp() - case when o.work_state = 'discarded' then interval '7 days' else interval '1 hour' end)
                 and (o.finished_at < p_before or o.expires_at < clock_timestamp() - interval '1 hour'))
-            or (o.state in ('ready', 'leased') and o.expires_at < p_before)
+            or (o.work_state in ('available', 'running', 'retryable') and o.expires_at < p_before)
         returning o.outbox_id
     ),
     counted as (
@@ -2672,7 +3549,7 @@ begin
         given.starts_at, p_now, p_now);
     insert into public.beckn_orders (
         order_id, bpp_id, bap_id, transaction_id, quote_id, job_id, dc_id, item_id, state, starts_at, ends_at,
-        it_power_kw, price_gbp, terms, due_at, created_at, updated_at)
+        it_power_kw, price_gbp, terms, scheduled_at, created_at, updated_at)
     values (
         given.order_id, given.bpp_id, given.bap_id, given.transaction_id, quote.quote_id, work.job_id, quote.dc_id,
         quote.item_id, 'SCHEDULED', given.starts_at, given.ends_at, quote.it_power_kw, quote.price_gbp, given.terms,
@@ -2682,8 +3559,8 @@ end
 $$;
 
 -- One step of an order. p_change: {order_id, lease_token (null: a buyer's wish, which takes the order out of an executor's
--- hands), from_states: […], state, starts_at, ends_at, deferral, cancellation, due_at, updated_at, share, workload: {status,
--- status_reason, scheduled_start, actual_…}}; of the order what is left out stays. A window that is moved while it waits
+-- hands), from_states: […], state, starts_at, ends_at, deferral, cancellation, due_at (of the next step; null: there is none),
+-- updated_at, share, workload: {status, status_reason, scheduled_start, actual_…}}; of the order what is left out stays. A window that is moved while it waits
 -- takes its new capacity here, within the share that one buyer may hold. p_outgoing goes into the outbox in the same
 -- transaction.
 -- Answers {"state": "changed" | "fenced" (lease lost) | "wrong_state" | "no_capacity", "order", "free_kw"}.
@@ -2696,6 +3573,7 @@ declare
     given public.beckn_orders := jsonb_populate_record(null::public.beckn_orders, p_change);
     work public.compute_workloads := jsonb_populate_record(null::public.compute_workloads, p_change -> 'workload');
     held public.beckn_orders;
+    next_step_at timestamptz := (p_change ->> 'due_at')::timestamptz;
     free_kw double precision;
 begin
     -- The data centre first, as in placing: two transactions take their locks in one order.
@@ -2728,9 +3606,15 @@ begin
         deferral = coalesce(given.deferral, o.deferral),
         cancellation = coalesce(given.cancellation, o.cancellation),
         revision = o.revision + 1,
-        due_at = given.due_at,
+        work_state = case when next_step_at is null then 'completed' else 'available' end,
+        scheduled_at = coalesce(next_step_at, o.scheduled_at),
+        attempt = 0,
+        lost_leases = 0,
         lease_token = null,
+        leased_until = null,
         leased_by = null,
+        last_error = null,
+        finished_at = case when next_step_at is null then given.updated_at end,
         updated_at = given.updated_at
     where o.order_id = given.order_id;
     update public.compute_workloads w
@@ -2748,9 +3632,9 @@ begin
 end
 $$;
 
--- Takes up to p_limit orders of p_bpp_id that are to start or to end by p_now, on a lease. An order whose buyer has a message
--- in the inbox waits until that is answered, so that callbacks keep their order. Answers {"claimed": [orders…],
--- "next_due_at"}.
+-- Takes up to p_limit orders of p_bpp_id that are to start or to end by p_now, each buyer's first in turn, on a lease. An
+-- order whose buyer has a message in the inbox waits until that is answered, so that callbacks keep their order. Answers
+-- {"claimed": [orders…], "next_due_at"}.
 create or replace function public.beckn_claim_orders(
     p_bpp_id text, p_worker text, p_now timestamptz, p_lease_seconds double precision, p_limit integer)
 returns json
@@ -2759,33 +3643,61 @@ set search_path = ''
 as $$
 declare
     due uuid[];
+    taken uuid[];
 begin
-    select coalesce(array_agg(ready.order_id), '{}') into due
+    perform public.queue_orders_sweep(p_bpp_id, p_now);
+    select coalesce(array_agg(ready.order_id order by ready.place, ready.scheduled_at, ready.order_id), '{}') into due
     from (
-        select o.order_id
+        select
+            o.order_id, o.scheduled_at,
+            row_number() over (partition by o.bap_id order by o.scheduled_at, o.order_id) as place
         from public.beckn_orders o
-        where o.bpp_id = p_bpp_id and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING') and o.due_at <= p_now
+        where o.bpp_id = p_bpp_id
+            and (
+                (o.work_state = 'available' and o.scheduled_at <= p_now)
+                or (o.work_state = 'running' and public.has_come(o.leased_until, p_now)))
             and not exists (
                 select
                 from public.beckn_inbox i
-                where i.transaction_id = o.transaction_id and i.state in ('ready', 'leased')
-                    and (i.recipient, i.sender) = (o.bpp_id, o.bap_id))
-        order by o.due_at, o.order_id
-        limit p_limit
-        for update of o skip locked) as ready;
-    update public.beckn_orders o
-    set lease_token = nextval('public.lease_tokens'),
-        leased_by = p_worker,
-        due_at = p_now + make_interval(secs => p_lease_seconds)
-    where o.order_id = any (due);
+                where i.transaction_id = o.transaction_id and i.work_state in ('available', 'running', 'retryable')
+                    and (i.recipient, i.sender) = (o.bpp_id, o.bap_id))) as ready;
+    select coalesce(array_agg(o.order_id order by array_position(due, o.order_id)), '{}') into taken
+    from public.queue_orders_claim(p_bpp_id, due, p_worker, p_limit, p_now, p_lease_seconds) as o;
     return json_build_object(
         'claimed', coalesce((
-            select json_agg(public.beckn_order(p_bpp_id, null, taken.order_id) order by taken.position)
-            from unnest(due) with ordinality as taken (order_id, position)), '[]'),
-        'next_due_at', (
-            select min(o.due_at) from public.beckn_orders o
-            where o.bpp_id = p_bpp_id and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING') and o.due_at > p_now));
+            select json_agg(public.beckn_order(p_bpp_id, null, one.order_id) order by one.position)
+            from unnest(taken) with ordinality as one (order_id, position)), '[]'),
+        'next_due_at', least(
+            public.queue_orders_next_due(p_bpp_id, p_now),
+            (
+                select min(o.scheduled_at) from public.beckn_orders o
+                where o.bpp_id = p_bpp_id and o.work_state = 'available' and o.scheduled_at > p_now)));
 end
+$$;
+
+-- Steps of orders are being worked on still. p_leases: [{order_id, lease_token}…]. Answers {"held": [order_id…]}.
+create or replace function public.beckn_heartbeat_orders(
+    p_leases jsonb, p_now timestamptz, p_lease_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    select json_build_object('held', public.queue_orders_heartbeat(
+        array_agg(lease.order_id), array_agg(lease.lease_token), p_now + make_interval(secs => p_lease_seconds)))
+    from jsonb_to_recordset(p_leases) as lease (order_id uuid, lease_token bigint)
+$$;
+
+-- A step that failed is tried again after p_retry_seconds, give or take a quarter, for as long as it takes. Answers {"state":
+-- "retry" | "fenced"}.
+create or replace function public.beckn_fail_order(
+    p_order_id uuid, p_lease_token bigint, p_error text, p_now timestamptz, p_retry_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    select json_build_object('state', case failed.work_state when 'retryable' then 'retry' else 'fenced' end)
+    from public.queue_orders_fail(
+        p_order_id, p_lease_token, p_error, p_retry_seconds, p_retry_seconds, p_moment => p_now) as failed
 $$;
 
 -- For how long what is due first has been due with nobody on it, in seconds, at p_platform or (null) at all platforms:
@@ -2799,20 +3711,22 @@ set search_path = ''
 as $$
     select json_build_object(
         'inbox', (
-            select extract(epoch from clock_timestamp() - min(i.due_at))
+            select extract(epoch from clock_timestamp() - min(public.queue_due_at(i.work_state, i.scheduled_at, i.leased_until)))
             from public.beckn_inbox i
-            where i.state in ('ready', 'leased') and i.due_at <= clock_timestamp()
+            where i.work_state in ('available', 'running', 'retryable')
+                and public.queue_due_at(i.work_state, i.scheduled_at, i.leased_until) <= clock_timestamp()
                 and i.recipient = coalesce(p_platform, i.recipient)
                 and not exists (
                     select
                     from public.beckn_inbox earlier
                     where earlier.transaction_id = i.transaction_id and earlier.inbox_id < i.inbox_id
-                        and earlier.state in ('ready', 'leased')
+                        and earlier.work_state in ('available', 'running', 'retryable')
                         and (earlier.recipient, earlier.sender) = (i.recipient, i.sender))),
         'outbox', (
-            select extract(epoch from clock_timestamp() - min(o.due_at))
+            select extract(epoch from clock_timestamp() - min(public.queue_due_at(o.work_state, o.scheduled_at, o.leased_until)))
             from public.beckn_outbox o
-            where o.state in ('ready', 'leased') and o.due_at <= clock_timestamp()
+            where o.work_state in ('available', 'running', 'retryable')
+                and public.queue_due_at(o.work_state, o.scheduled_at, o.leased_until) <= clock_timestamp()
                 and o.sender = coalesce(p_platform, o.sender)
                 and not exists ( -- its recipient does not answer: it is left alone for a while
                     select
@@ -2822,17 +3736,18 @@ as $$
                     select
                     from public.beckn_outbox earlier
                     where earlier.transaction_id = o.transaction_id and earlier.outbox_id < o.outbox_id
-                        and earlier.state in ('ready', 'leased')
+                        and earlier.work_state in ('available', 'running', 'retryable')
                         and (earlier.sender, earlier.recipient) = (o.sender, o.recipient))),
         'orders', (
-            select extract(epoch from p_now - min(o.due_at))
+            select extract(epoch from p_now - min(public.queue_due_at(o.work_state, o.scheduled_at, o.leased_until)))
             from public.beckn_orders o
-            where o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING') and o.due_at <= p_now
+            where o.work_state in ('available', 'running', 'retryable')
+                and public.queue_due_at(o.work_state, o.scheduled_at, o.leased_until) <= p_now
                 and o.bpp_id = coalesce(p_platform, o.bpp_id)
                 and not exists (
                     select
                     from public.beckn_inbox i
-                    where i.transaction_id = o.transaction_id and i.state in ('ready', 'leased')
+                    where i.transaction_id = o.transaction_id and i.work_state in ('available', 'running', 'retryable')
                         and (i.recipient, i.sender) = (o.bpp_id, o.bap_id))))
 $$;
 
@@ -4131,7 +5046,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'a4d65bd6900e91d6'
+    fingerprint = 'f6fd9df547a45111'
 where version = 2;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

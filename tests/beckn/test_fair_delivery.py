@@ -88,7 +88,7 @@ def test_the_answers_of_all_providers_to_one_search_reach_the_buyer(network: Net
         assert network.post(answers[0], Action.ON_SEARCH, sellers[0]).status_code == 200  # sent again
         arrivals = at_buyer.wait_for(3)
         assert {arrival.body for arrival in arrivals} == {in_bytes(answer) for answer in answers}
-        eventually(lambda: {row["state"] for row in network.rows()} == {"delivered"})
+        eventually(lambda: {row["work_state"] for row in network.rows()} == {"completed"})
         assert len(at_buyer.arrivals) == 3
 
 
@@ -144,7 +144,7 @@ def test_providers_that_hang_hold_up_no_other(network: Network) -> None:
             well.wait_for(number, within_s=20)
 
         def in_hand() -> list[str]:
-            return [row["recipient"] for row in network.rows() if row["state"] == "leased"]
+            return [row["recipient"] for row in network.rows() if row["work_state"] == "running"]
 
         eventually(lambda: "well.example" not in in_hand())
         assert len(in_hand()) <= 3 * MOST_AT_ONCE_PER_RECIPIENT
@@ -176,5 +176,5 @@ def test_one_buyers_flood_is_bounded_and_anothers_search_goes_before_what_waits_
         eventually(lambda: any(b"modest.example" in arrival.body for arrival in slow.arrivals))
         for _ in range(200):
             taken.release()
-        eventually(lambda: {row["state"] for row in network.rows()} == {"delivered"}, within_s=60)
+        eventually(lambda: {row["work_state"] for row in network.rows()} == {"completed"}, within_s=60)
         assert len(slow.arrivals) == statuses.count(200) + 1

@@ -57,7 +57,7 @@ def open_again(database: Database) -> None:
     """Let the pause of every recipient that did not answer pass."""
     past = utc_now() - timedelta(seconds=1)
     database.update("beckn_circuits", {"open_until": past}, where=[Where("sender", PROVIDER.subscriber_id)])
-    database.update("beckn_outbox", {"due_at": past}, where=[Where("state", "ready")])
+    database.update("beckn_outbox", {"scheduled_at": past}, where=[Where("work_state", "retryable")])
 
 
 def rows(database: Database) -> list[Row]:
@@ -196,7 +196,7 @@ def test_a_lost_lease_says_nothing_about_its_recipient(database: Database) -> No
     (lost,) = slow.claim(1).claimed
     database.update(
         "beckn_outbox",
-        {"due_at": utc_now() - timedelta(seconds=1)},
+        {"leased_until": utc_now() - timedelta(seconds=1)},
         where=[Where("outbox_id", lost.outbox_id)],
     )
     assert len(quick.claim(10).claimed) == 2

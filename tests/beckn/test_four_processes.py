@@ -126,7 +126,7 @@ def test_a_buyer_goes_from_a_search_at_the_gateway_to_a_completed_order(network:
         "beckn_outbox", where=[Where("action", "search")], order=OrderBy(("outbox_id",), descending=True), limit=1
     )
     assert (search["sender"], search["recipient"]) == ("bg.pylon.localhost", "bpp.pylon.localhost")
-    assert search["state"] == "delivered"
+    assert search["work_state"] == "completed"
     assert 'keyId="bap.pylon.localhost|' in search["authorization"]
     assert network.provider.get("/health").json()["network"] == {
         "authentication": "on",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,20 @@ VERSIONS = Path(__file__).resolve().parent / "schema_versions"
 EARLIER = range(FIRST_VERSION, newest().version)
 EMBEDDED = 18
 
+
+def work_state(row: dict[str, Any]) -> str:
+    """A queue's row of version 1 in the words of version 2."""
+    waits = "retryable" if datetime.fromisoformat(row["due_at"]) > datetime.now(timezone.utc) else "available"
+    return {"leased": "running", "done": "completed", "delivered": "completed", "dead": "discarded"}.get(
+        row["state"], waits
+    )
+
+
 # What a migration is to change in the rows that are kept here: (version it leads to, table, column) → the new value.
 CHANGED: dict[tuple[int, str, str], Callable[[dict[str, Any]], Any]] = {
+    (2, "beckn_inbox", "state"): lambda row: work_state(row),
+    (2, "beckn_outbox", "state"): lambda row: work_state(row),
+    (2, "beckn_orders", "due_at"): lambda row: row["due_at"] or row["updated_at"],
     (2, "compute_workloads", "deadline"): lambda row: None if row["deadline"] == "infinity" else row["deadline"],
     # What was stored as NESO's was nearly all our own curve.
     (2, "grid_signals", "demand_source"): lambda row: (
@@ -39,6 +52,12 @@ CHANGED: dict[tuple[int, str, str], Callable[[dict[str, Any]], Any]] = {
 RENAMED = {
     (2, "workload_notifications", "run_at"): "scheduled_at",
     (2, "workload_notifications", "lease_until"): "leased_until",
+    **{(2, table, "state"): "work_state" for table in ("beckn_inbox", "beckn_outbox")},
+    **{(2, table, "due_at"): "scheduled_at" for table in ("beckn_inbox", "beckn_outbox", "beckn_orders")},
+    **{(2, table, "attempts"): "attempt" for table in ("beckn_inbox", "beckn_outbox", "pipeline_runs")},
+    (2, "pipeline_runs", "owner"): "leased_by",
+    (2, "pipeline_runs", "lease_until"): "leased_until",
+    (2, "pipeline_runs", "error"): "last_error",
 }
 
 _STORED_COLUMNS = (

@@ -216,7 +216,7 @@ def let_leases_end(database: Database) -> None:
     """Let the time pass for which a process that was killed holds what it had in hand."""
     for table in ("beckn_inbox", "beckn_outbox"):
         past = utc_now() - timedelta(seconds=1)
-        database.update(table, {"due_at": past}, where=[Where("state", "leased")])
+        database.update(table, {"leased_until": past}, where=[Where("work_state", "running")])
 
 
 def eventually(condition: Callable[[], Any], within_s: float = 20) -> Any:

@@ -43,7 +43,6 @@ alter table public.beckn_inbox
     add column body_digest text not null default '',
     add column turn bigint not null default 0;
 update public.beckn_inbox set body_digest = encode(sha256(convert_to(body, 'UTF8')), 'hex');
-alter table public.beckn_inbox add constraint beckn_inbox_check check (body is not null or state in ('done', 'dead'));
 
 alter table public.beckn_outbox
     alter column body drop not null,
@@ -56,8 +55,7 @@ alter table public.beckn_outbox alter column origin set not null;
 alter table public.beckn_outbox
     drop constraint beckn_outbox_sender_recipient_recipient_type_action_message_key,
     add constraint beckn_outbox_message_key unique (
-        sender, origin, recipient, recipient_type, action, message_id, body_digest),
-    add constraint beckn_outbox_check check (body is not null or state in ('delivered', 'dead'));
+        sender, origin, recipient, recipient_type, action, message_id, body_digest);
 
 create table public.beckn_presences (
     subscriber_id text not null,
@@ -81,28 +79,6 @@ create table public.beckn_circuits (
     open_until timestamptz not null check (isfinite(open_until)),
     primary key (sender, recipient)
 );
-
-drop index public.beckn_outbox_busy;
-drop index public.beckn_inbox_order;
-create index beckn_inbox_order on public.beckn_inbox (transaction_id, recipient, sender, inbox_id)
-    where state in ('ready', 'leased');
-drop index public.beckn_outbox_order;
-create index beckn_outbox_order on public.beckn_outbox (transaction_id, sender, origin, recipient, outbox_id)
-    where state in ('ready', 'leased');
-create index beckn_inbox_turns on public.beckn_inbox (recipient, sender, turn, inbox_id) where state in ('ready', 'leased');
-create index beckn_inbox_in_hand on public.beckn_inbox (recipient, turn) where state = 'leased';
-create index beckn_inbox_expiring on public.beckn_inbox (recipient, expires_at) where state in ('ready', 'leased');
-create index beckn_inbox_bodies on public.beckn_inbox (recipient, finished_at)
-    where state in ('done', 'dead') and body is not null;
-create index beckn_outbox_turns on public.beckn_outbox (sender, recipient, turn, outbox_id) where state in ('ready', 'leased');
-create index beckn_outbox_origins on public.beckn_outbox (sender, origin, recipient, turn) where state in ('ready', 'leased');
-create index beckn_outbox_in_hand on public.beckn_outbox (sender, turn) where state = 'leased';
-create index beckn_outbox_expiring on public.beckn_outbox (sender, expires_at) where state in ('ready', 'leased');
-create index beckn_outbox_bodies on public.beckn_outbox (sender, finished_at)
-    where state in ('delivered', 'dead') and body is not null;
-
--- Attempts that a lost lease ended are told apart from those that the work itself made fail.
-alter table public.beckn_inbox add column lost_leases integer not null default 0;
 
 -- For whoever wants to know whether the database takes writes.
 create table public.write_probe (
@@ -128,8 +104,9 @@ create index beckn_orders_open on public.beckn_orders (bpp_id, bap_id) where sta
 create index beckn_orders_cancelled on public.beckn_orders (bpp_id, bap_id, updated_at) where state = 'CANCELLED';
 create index beckn_quotes_buyer on public.beckn_quotes (bpp_id, bap_id, expires_at);
 
--- One set of columns and words for all queues of work. The notifications keep what programs of version 1 read of them, and
--- say under the name that others ask for whether nothing is left to do.
+-- One set of columns and words for all queues of work, and attempts that a lost lease ended told apart from those that the
+-- work itself made fail. The notifications keep what programs of version 1 read of them, and say under the name that others
+-- ask for whether nothing is left to do.
 drop index public.workload_notifications_due, public.workload_notifications_leased, public.workload_notifications_dead,
     public.workload_notifications_finished, public.workload_notifications_open;
 alter table public.workload_notifications drop constraint workload_notifications_state_check;
@@ -179,6 +156,123 @@ create index workload_notifications_finished on public.workload_notifications (f
     where work_state = 'completed';
 create unique index workload_notifications_open on public.workload_notifications (job_id)
     where work_state <> 'completed';
+
+drop index public.beckn_inbox_open, public.beckn_inbox_order, public.beckn_inbox_dead, public.beckn_inbox_finished;
+alter table public.beckn_inbox drop constraint beckn_inbox_state_check;
+alter table public.beckn_inbox rename column state to work_state;
+alter table public.beckn_inbox rename column due_at to scheduled_at;
+alter table public.beckn_inbox rename column attempts to attempt;
+alter table public.beckn_inbox
+    alter column work_state set default 'available',
+    add column lost_leases integer not null default 0,
+    add column leased_until timestamptz;
+update public.beckn_inbox
+set leased_until = case when work_state = 'leased' then scheduled_at end,
+    work_state = case work_state
+        when 'leased' then 'running'
+        when 'done' then 'completed'
+        when 'dead' then 'discarded'
+        else case when scheduled_at > clock_timestamp() then 'retryable' else 'available' end end;
+alter table public.beckn_inbox
+    add constraint beckn_inbox_work_state_check
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    add constraint beckn_inbox_check check (body is not null or work_state in ('completed', 'discarded'));
+create index beckn_inbox_retryable on public.beckn_inbox (recipient, scheduled_at) where work_state = 'retryable';
+create index beckn_inbox_order on public.beckn_inbox (transaction_id, recipient, sender, inbox_id)
+    where work_state in ('available', 'running', 'retryable');
+create index beckn_inbox_discarded on public.beckn_inbox (inbox_id) where work_state = 'discarded';
+create index beckn_inbox_finished on public.beckn_inbox (finished_at)
+    where work_state in ('completed', 'discarded');
+create index beckn_inbox_turns on public.beckn_inbox (recipient, sender, turn, inbox_id)
+    where work_state in ('available', 'running', 'retryable');
+create index beckn_inbox_running on public.beckn_inbox (recipient, turn) where work_state = 'running';
+create index beckn_inbox_expiring on public.beckn_inbox (recipient, expires_at)
+    where work_state in ('available', 'running', 'retryable');
+create index beckn_inbox_bodies on public.beckn_inbox (recipient, finished_at)
+    where work_state in ('completed', 'discarded') and body is not null;
+
+drop index public.beckn_outbox_open, public.beckn_outbox_order, public.beckn_outbox_busy, public.beckn_outbox_dead,
+    public.beckn_outbox_finished;
+alter table public.beckn_outbox drop constraint beckn_outbox_state_check;
+alter table public.beckn_outbox rename column state to work_state;
+alter table public.beckn_outbox rename column due_at to scheduled_at;
+alter table public.beckn_outbox rename column attempts to attempt;
+alter table public.beckn_outbox
+    alter column work_state set default 'available',
+    add column max_attempts integer,
+    add column lost_leases integer not null default 0,
+    add column leased_until timestamptz;
+update public.beckn_outbox
+set leased_until = case when work_state = 'leased' then scheduled_at end,
+    work_state = case work_state
+        when 'leased' then 'running'
+        when 'delivered' then 'completed'
+        when 'dead' then 'discarded'
+        else case when scheduled_at > clock_timestamp() then 'retryable' else 'available' end end;
+alter table public.beckn_outbox
+    add constraint beckn_outbox_work_state_check
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    add constraint beckn_outbox_check check (body is not null or work_state in ('completed', 'discarded'));
+create index beckn_outbox_retryable on public.beckn_outbox (sender, scheduled_at) where work_state = 'retryable';
+create index beckn_outbox_order on public.beckn_outbox (transaction_id, sender, origin, recipient, outbox_id)
+    where work_state in ('available', 'running', 'retryable');
+create index beckn_outbox_discarded on public.beckn_outbox (outbox_id) where work_state = 'discarded';
+create index beckn_outbox_finished on public.beckn_outbox (finished_at)
+    where work_state in ('completed', 'discarded');
+create index beckn_outbox_turns on public.beckn_outbox (sender, recipient, turn, outbox_id)
+    where work_state in ('available', 'running', 'retryable');
+create index beckn_outbox_origins on public.beckn_outbox (sender, origin, recipient, turn)
+    where work_state in ('available', 'running', 'retryable');
+create index beckn_outbox_running on public.beckn_outbox (sender, turn) where work_state = 'running';
+create index beckn_outbox_expiring on public.beckn_outbox (sender, expires_at)
+    where work_state in ('available', 'running', 'retryable');
+create index beckn_outbox_bodies on public.beckn_outbox (sender, finished_at)
+    where work_state in ('completed', 'discarded') and body is not null;
+
+drop index public.beckn_orders_due;
+alter table public.beckn_orders rename column due_at to scheduled_at;
+alter table public.beckn_orders
+    add column work_state text not null default 'available',
+    add column attempt integer not null default 0,
+    add column max_attempts integer,
+    add column lost_leases integer not null default 0,
+    add column leased_until timestamptz,
+    add column last_error text,
+    add column finished_at timestamptz;
+update public.beckn_orders
+set work_state = case
+        when scheduled_at is null then 'completed'
+        when lease_token is not null then 'running'
+        else 'available' end,
+    leased_until = case when lease_token is not null then scheduled_at end,
+    finished_at = case when scheduled_at is null then updated_at end,
+    scheduled_at = coalesce(scheduled_at, updated_at);
+alter table public.beckn_orders
+    alter column scheduled_at set not null,
+    add constraint beckn_orders_work_state_check
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded'));
+create index beckn_orders_due on public.beckn_orders (bpp_id, scheduled_at)
+    where work_state in ('available', 'running', 'retryable');
+
+alter table public.pipeline_runs rename column owner to leased_by;
+alter table public.pipeline_runs rename column lease_until to leased_until;
+alter table public.pipeline_runs rename column attempts to attempt;
+alter table public.pipeline_runs rename column error to last_error;
+alter table public.pipeline_runs
+    alter column leased_by drop not null,
+    alter column lease_token drop not null,
+    alter column leased_until drop not null,
+    alter column attempt set default 0,
+    add column work_state text not null default 'available',
+    add column scheduled_at timestamptz not null default clock_timestamp(),
+    add column max_attempts integer,
+    add column lost_leases integer not null default 0;
+update public.pipeline_runs
+set work_state = case state when 'running' then 'running' when 'failed' then 'retryable' else 'completed' end,
+    scheduled_at = started_at;
+alter table public.pipeline_runs
+    add constraint pipeline_runs_work_state_check
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded'));
 
 -- An output is kept as the text that was published, its keys in their order. Those of before have lost it; what they
 -- begin with is put in order. A change of type takes no subquery, hence the function.

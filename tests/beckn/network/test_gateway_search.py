@@ -150,7 +150,7 @@ def test_a_search_reaches_the_provider_byte_for_byte_with_both_signatures(databa
             Registry(database), own=network.provider.subscriber, role=Role.BPP, authenticates=True, clock=utc_now
         )
         assert reception.check(Action.SEARCH, arrival.body, arrival.headers).sender == "buyer.example"
-        eventually(lambda: network.rows("beckn_outbox")[0]["state"] == "delivered")
+        eventually(lambda: network.rows("beckn_outbox")[0]["work_state"] == "completed")
 
 
 def test_a_search_reaches_every_provider_of_its_domain_and_place_and_nobody_else(network: Gateway) -> None:
@@ -213,7 +213,7 @@ def test_the_same_search_again_is_acknowledged_again_and_passed_on_once(network:
     is_ack(network.send(body, network.buyer.headers(body, lasts_s=20)))  # and a retry, signed anew
     network.provider_peer.wait_for(1)
     assert len(network.rows("beckn_outbox")) == len(network.rows("beckn_inbox")) == 1
-    eventually(lambda: network.rows("beckn_outbox")[0]["state"] == "delivered")
+    eventually(lambda: network.rows("beckn_outbox")[0]["work_state"] == "completed")
     assert len(network.provider_peer.arrivals) == 1
 
 
@@ -249,7 +249,7 @@ def test_a_provider_that_is_down_gets_the_search_when_it_is_back(network: Gatewa
     eventually(lambda: network.rows("beckn_outbox")[0]["last_error"])
     network.provider_peer.up()
     network.provider_peer.wait_for(1)
-    eventually(lambda: network.rows("beckn_outbox")[0]["state"] == "delivered")
+    eventually(lambda: network.rows("beckn_outbox")[0]["work_state"] == "completed")
     assert len(network.provider_peer.arrivals) == 1
 
 
@@ -524,7 +524,7 @@ def test_what_was_acknowledged_survives_the_gateways_death_and_is_delivered_once
             (arrival,) = provider_peer.wait_for(1, within_s=40)
             assert arrival.body == body
             eventually(
-                lambda: postgres.select("beckn_outbox", order=OrderBy(("outbox_id",)))[0]["state"] == "delivered"
+                lambda: postgres.select("beckn_outbox", order=OrderBy(("outbox_id",)))[0]["work_state"] == "completed"
             )
             again = requests.post(
                 f"http://127.0.0.1:{port}/beckn/search", data=body, headers=bap.headers(body), timeout=10
@@ -559,7 +559,8 @@ def test_two_gateways_on_one_database_pass_a_search_on_once(
         assert sorted(arrival.body for arrival in arrivals) == sorted(bodies)
         eventually(
             lambda: all(
-                row["state"] == "delivered" for row in postgres.select("beckn_outbox", order=OrderBy(("outbox_id",)))
+                row["work_state"] == "completed"
+                for row in postgres.select("beckn_outbox", order=OrderBy(("outbox_id",)))
             )
         )
         assert len(provider_peer.arrivals) == 10

@@ -63,7 +63,9 @@ def claim_one(inbox: Inbox) -> InboxClaim:
 def run_out(database: Database, claim: InboxClaim) -> None:
     """Let a lease's time pass, and whatever pause comes after it."""
     past = utc_now() - timedelta(hours=1)
-    database.update("beckn_inbox", {"due_at": past}, where=[Where("inbox_id", claim.inbox_id)])
+    database.update(
+        "beckn_inbox", {"scheduled_at": past, "leased_until": past}, where=[Where("inbox_id", claim.inbox_id)]
+    )
 
 
 def test_a_stored_message_is_handed_out_as_it_came(database: Database) -> None:
@@ -179,7 +181,7 @@ def test_the_end_of_the_work_and_what_it_led_to_are_stored_together_once(databas
         "BAP",
     )
     assert (stored["action"], stored["body"].encode()) == ("on_select", callback.body)
-    assert rows(database)[0]["state"] == "done"
+    assert rows(database)[0]["work_state"] == "completed"
 
 
 def test_a_worker_that_lost_its_lease_stores_nothing(database: Database) -> None:
@@ -285,7 +287,7 @@ def test_old_messages_are_forgotten_by_the_pipeline(postgres: PostgresDatabase) 
     postgres.call("prune_history", {"p_before": utc_now() - timedelta(seconds=60)})
     assert len(rows(postgres)) == 3
     postgres.call("prune_history", {"p_before": utc_now() + timedelta(seconds=10)})
-    assert [row["state"] for row in rows(postgres)] == ["ready"]
+    assert [row["work_state"] for row in rows(postgres)] == ["available"]
     assert rows(postgres)[0]["action"] == "select"
 
 
@@ -312,7 +314,7 @@ def test_workers_take_what_is_stored_and_store_what_it_leads_to(database: Databa
     finally:
         workers.stop()
     assert finished.is_set()
-    assert {row["state"] for row in rows(database)} == {"done"}
+    assert {row["work_state"] for row in rows(database)} == {"completed"}
 
 
 def test_a_worker_that_raises_tries_again_and_goes_on(
@@ -331,7 +333,7 @@ def test_a_worker_that_raises_tries_again_and_goes_on(
     inbox.store(incoming())
     workers.start()
     try:
-        eventually(lambda: rows(postgres)[0]["state"] == "done")
+        eventually(lambda: rows(postgres)[0]["work_state"] == "completed")
     finally:
         workers.stop()
     assert seen == [1, 2, 3]
@@ -351,12 +353,12 @@ def test_a_database_that_is_away_costs_no_attempt(postgres: PostgresDatabase) ->
     inbox.store(incoming())
     workers.start()
     try:
-        eventually(lambda: rows(postgres)[0]["state"] == "done")
+        eventually(lambda: rows(postgres)[0]["work_state"] == "completed")
     finally:
         workers.stop()
     (row,) = rows(postgres)
     assert row["last_error"] is None
-    assert (row["attempts"], row["lost_leases"]) == (1, 0)
+    assert (row["attempt"], row["lost_leases"]) == (1, 0)
 
 
 def test_nothing_is_stored_under_a_wrong_action(postgres: PostgresDatabase) -> None:
@@ -372,4 +374,4 @@ def test_nothing_is_stored_under_a_wrong_action(postgres: PostgresDatabase) -> N
             "beckn_finish_inbox",
             {"p_inbox_id": claim.inbox_id, "p_lease_token": claim.lease_token, "p_outgoing": [row]},
         )
-    assert rows(postgres)[0]["state"] == "leased"
+    assert rows(postgres)[0]["work_state"] == "running"

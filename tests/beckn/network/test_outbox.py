@@ -68,7 +68,9 @@ def claim_one(outbox: Outbox) -> OutboxClaim:
 
 def make_due(database: Database, claim: OutboxClaim) -> None:
     past = utc_now() - timedelta(seconds=1)
-    database.update("beckn_outbox", {"due_at": past}, where=[Where("outbox_id", claim.outbox_id)])
+    database.update(
+        "beckn_outbox", {"scheduled_at": past, "leased_until": past}, where=[Where("outbox_id", claim.outbox_id)]
+    )
 
 
 def test_a_message_is_handed_out_as_it_was_put_with_its_recipients_url(database: Database) -> None:
@@ -133,7 +135,7 @@ def test_a_process_that_lost_its_lease_settles_nothing(database: Database) -> No
     assert slow.settle(lost, Outcome.DEAD, "too late") is Settled.FENCED
     assert quick.settle(taken, Outcome.DELIVERED, None) is Settled.DELIVERED
     assert quick.settle(taken, Outcome.DELIVERED, None) is Settled.FENCED
-    assert rows(database)[0]["state"] == "delivered"
+    assert rows(database)[0]["work_state"] == "completed"
 
 
 def test_pauses_double_and_the_last_attempt_is_made_before_the_time_is_over(postgres: PostgresDatabase) -> None:
@@ -143,7 +145,7 @@ def test_pauses_double_and_the_last_attempt_is_made_before_the_time_is_over(post
     for attempt in range(1, 9):
         claim = claim_one(outbox)
         assert outbox.settle(claim, Outcome.RETRY, "down") is Settled.RETRY
-        due_at = TypeAdapter(datetime).validate_python(rows(postgres)[0]["due_at"])
+        due_at = TypeAdapter(datetime).validate_python(rows(postgres)[0]["scheduled_at"])
         due_in_s = (due_at - utc_now()).total_seconds()
         left_s = (claim.expires_at - utc_now()).total_seconds()
         pause_s = 2.0 ** (attempt - 1)
@@ -188,7 +190,7 @@ def test_old_messages_are_forgotten_and_open_ones_only_when_their_time_is_over(d
 
     assert prune(-60) == {"inbox": 0, "outbox": 0}
     assert prune(10) == {"inbox": 0, "outbox": 2}
-    assert [row["state"] for row in rows(database)] == ["ready"]
+    assert [row["work_state"] for row in rows(database)] == ["available"]
     assert prune(60) == {"inbox": 0, "outbox": 1}
 
 
@@ -229,7 +231,7 @@ def a_buyer(database: Database, other: Peer, subscriber_id: str = "buyer.example
 def settled_state(database: Database) -> str:
     """What became of the one message, once that is known."""
     row: Row = eventually(lambda: next((row for row in rows(database) if row["finished_at"]), None))
-    return str(row["state"])
+    return str(row["work_state"])
 
 
 def test_a_message_is_delivered_signed_to_the_registered_url(database: Database) -> None:
@@ -238,7 +240,7 @@ def test_a_message_is_delivered_signed_to_the_registered_url(database: Database)
         message = outgoing(to=party)
         outbox_of(database).put([message])
         (arrival,) = other.wait_for(1)
-        assert settled_state(database) == "delivered"
+        assert settled_state(database) == "completed"
     assert (arrival.path, arrival.body) == ("/beckn/on_select", message.body)
     header = SignatureHeader.parse(arrival.headers["Authorization"])
     assert header.subscriber_id == "provider.example"
@@ -251,13 +253,13 @@ def test_a_buyer_that_is_down_for_three_tries_gets_the_message_once(postgres: Po
         outbox = outbox_of(postgres)
         outbox.put([outgoing(Action.ON_SEARCH, to=a_buyer(postgres, other))])
         with delivering(postgres):
-            eventually(lambda: rows(postgres)[0]["attempts"] >= 3)
+            eventually(lambda: rows(postgres)[0]["attempt"] >= 3)
             assert "ConnectionRefused" in rows(postgres)[0]["last_error"]
             other.up()
             other.wait_for(1)
-            assert settled_state(postgres) == "delivered"
+            assert settled_state(postgres) == "completed"
         assert len(other.arrivals) == 1
-    assert rows(postgres)[0]["attempts"] >= 4
+    assert rows(postgres)[0]["attempt"] >= 4
 
 
 def test_every_attempt_is_signed_anew_over_the_same_bytes(postgres: PostgresDatabase) -> None:
@@ -269,7 +271,7 @@ def test_every_attempt_is_signed_anew_over_the_same_bytes(postgres: PostgresData
         seconds = itertools.count()  # a signature is of a whole second, so each attempt is in another
         with delivering(postgres, clock=lambda: utc_now() + timedelta(seconds=next(seconds))):
             arrivals = other.wait_for(3)
-            assert settled_state(postgres) == "delivered"
+            assert settled_state(postgres) == "completed"
     assert {arrival.body for arrival in arrivals} == {message.body}
     headers = [SignatureHeader.parse(arrival.headers["Authorization"]) for arrival in arrivals]
     assert headers[0].created < headers[-1].created
@@ -296,7 +298,7 @@ def test_a_refusal_ends_it_at_once_and_an_operator_sees_why(
     with peer() as other, delivering(postgres):
         other.answer = lambda _: (status, answer)
         outbox_of(postgres).put([outgoing(to=a_buyer(postgres, other))])
-        assert settled_state(postgres) == "dead"
+        assert settled_state(postgres) == "discarded"
     assert len(other.arrivals) == 1
     assert dead_letters(postgres, 10).outbox[0].last_error == told
     assert told in caplog.text
@@ -309,7 +311,7 @@ def test_what_may_pass_is_tried_again(postgres: PostgresDatabase, status: int) -
             (status, NACKED if status >= 500 else b"") if len(other.arrivals) < 2 else (200, ACKNOWLEDGED)
         )
         outbox_of(postgres).put([outgoing(to=a_buyer(postgres, other))])
-        assert settled_state(postgres) == "delivered"
+        assert settled_state(postgres) == "completed"
     assert len(other.arrivals) == 3
 
 
@@ -338,7 +340,7 @@ def test_a_private_address_is_called_only_where_an_operator_allowed_it(postgres:
     with peer() as other, delivering(postgres):
         party = a_buyer(postgres, other, private_address=False)
         outbox_of(postgres).put([outgoing(to=party)])
-        assert settled_state(postgres) == "dead"
+        assert settled_state(postgres) == "discarded"
         assert "--private-address" in dead_letters(postgres, 1).outbox[0].last_error
         assert other.arrivals == []
 
@@ -348,7 +350,7 @@ def test_a_platform_that_left_the_network_is_not_called(postgres: PostgresDataba
         party = a_buyer(postgres, other)
         Registry(postgres).revoke(party.subscriber_id, None, utc_now())
         outbox_of(postgres).put([outgoing(to=party)])
-        assert settled_state(postgres) == "dead"
+        assert settled_state(postgres) == "discarded"
         assert dead_letters(postgres, 1).outbox[0].last_error == "buyer.example is not subscribed as BAP"
         assert other.arrivals == []
 
@@ -358,7 +360,7 @@ def test_the_url_is_the_one_that_is_registered_now(postgres: PostgresDatabase) -
         party = a_buyer(postgres, old)
         outbox_of(postgres).put([outgoing(to=party)])
         with delivering(postgres):
-            eventually(lambda: rows(postgres)[0]["attempts"] >= 1)
+            eventually(lambda: rows(postgres)[0]["attempt"] >= 1)
             party.url = new.url
             party.register(postgres)
             new.wait_for(1)
@@ -383,6 +385,6 @@ def test_several_processes_deliver_everything_and_nothing_twice(postgres: Postgr
         messages = [outgoing(to=party) for _ in range(40)]
         outbox_of(postgres).put(messages)
         arrivals = other.wait_for(40)
-        eventually(lambda: all(row["state"] == "delivered" for row in rows(postgres)))
+        eventually(lambda: all(row["work_state"] == "completed" for row in rows(postgres)))
     assert sorted(arrival.body for arrival in arrivals) == sorted(message.body for message in messages)
     assert len(other.arrivals) == 40

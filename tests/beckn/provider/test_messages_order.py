@@ -84,7 +84,7 @@ def test_every_message_that_is_sent_is_valid(shop: Market) -> None:
     wanted = {"on_search", "on_select", "on_init", "on_confirm", "on_status", "on_update", "on_cancel"}
     assert {document["context"]["action"] for document in documents} == wanted | set(map(str, REQUESTS))
     assert [fault for document in documents for fault in message_faults(document)] == []
-    assert all(row["state"] != "dead" for row in sent)
+    assert all(row["work_state"] != "discarded" for row in sent)
 
 
 def test_every_callback_is_read_back_by_the_strict_models(shop: Market) -> None:

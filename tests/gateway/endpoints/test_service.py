@@ -208,7 +208,7 @@ def _dead_message() -> dict[str, Any]:
         "message_id": str(uuid4()),
         "body": "{}",
         "answer": {},
-        "state": "dead",
+        "work_state": "discarded",
     }
 
 

@@ -276,19 +276,25 @@ create index if not exists orchestration_decisions_job on public.orchestration_d
 create index if not exists orchestration_decisions_agent on public.orchestration_decisions (agent_id, decided_at desc);
 create index if not exists orchestration_decisions_choice on public.orchestration_decisions (chosen_dc_id, decided_at desc);
 
+-- A queue of work, with the columns of all of them (see workload_notifications); "state" is how a run ended, or running.
 create table if not exists public.pipeline_runs (
     slot timestamptz primary key check (slot = date_bin('30 minutes', slot, '2000-01-01 00:00:00+00')),
     state text not null check (state in ('running', 'succeeded', 'partial', 'failed')),
-    owner text not null,
-    lease_token bigint not null,
-    lease_until timestamptz not null,
-    attempts integer not null default 1,
+    work_state text not null default 'available'
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    scheduled_at timestamptz not null default clock_timestamp(),
+    attempt integer not null default 0,
+    max_attempts integer, -- null: as often as it is asked for
+    lost_leases integer not null default 0,
+    lease_token bigint,
+    leased_until timestamptz,
+    leased_by text,
+    last_error text,
     started_at timestamptz not null default clock_timestamp(),
     finished_at timestamptz,
     sources jsonb not null default '{}',
     counts jsonb not null default '{}',
-    stages_ms jsonb not null default '{}',
-    error text
+    stages_ms jsonb not null default '{}'
 );
 create index if not exists pipeline_runs_finished on public.pipeline_runs (finished_at desc) where finished_at is not null;
 

@@ -101,7 +101,7 @@ as $$
             select max(finished_at) from public.pipeline_runs
             where state in ('succeeded', 'partial') and finished_at <= clock_timestamp() + interval '1 minute'),
         'pipeline_running', exists (
-            select from public.pipeline_runs where state = 'running' and lease_until > clock_timestamp()))
+            select from public.pipeline_runs where work_state = 'running' and leased_until > clock_timestamp()))
 $$;
 
 -- A workload with its newest decision, in a few words or (p_whole) with the published output.
@@ -169,11 +169,11 @@ begin
     return json_build_object(
         'last_run', (
             -- Not one that ended in what was the future: its clock was set back since.
-            select to_json(r) from public.pipeline_runs r
+            select to_jsonb(r) || jsonb_build_object('error', r.last_error) from public.pipeline_runs r
             where r.finished_at <= clock_timestamp() + interval '1 minute' order by r.finished_at desc limit 1),
         'running', (
             select to_json(r) from public.pipeline_runs r
-            where r.state = 'running' and r.lease_until > clock_timestamp() order by r.slot desc limit 1),
+            where r.work_state = 'running' and r.leased_until > clock_timestamp() order by r.slot desc limit 1),
         'current_signal', (
             select to_json(g) from public.grid_signals g where g.timestamp = public.half_hour_of(p_now)),
         -- The limit takes no row away. It tells the planner how few there are, or it would plan anew for every call.

@@ -58,8 +58,8 @@ create table if not exists public.beckn_circuits (
     primary key (sender, recipient)
 );
 
--- due_at is when a row may be taken by a worker: for one that is leased, when its lease ends. Rows are taken by their turn:
--- the first message of everybody comes before the second of anybody (start-time fair queueing).
+-- Queues of work, with the columns of all of them (see workload_notifications). Rows are taken by their turn: the first message
+-- of everybody comes before the second of anybody (start-time fair queueing).
 create table if not exists public.beckn_inbox (
     inbox_id bigint generated always as identity primary key,
     -- Our platform that the message was sent to: several may share this database.
@@ -74,12 +74,14 @@ create table if not exists public.beckn_inbox (
     turn bigint not null default 0,
     -- What was answered at once, and is answered again to the same message.
     answer jsonb not null,
-    state text not null check (state in ('ready', 'leased', 'done', 'dead')),
-    due_at timestamptz not null default clock_timestamp(),
-    attempts integer not null default 0,
+    work_state text not null default 'available'
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    scheduled_at timestamptz not null default clock_timestamp(),
+    attempt integer not null default 0,
     max_attempts integer not null default 5,
-    lost_leases integer not null default 0, -- of the attempts, those whose holder never said how they ended
+    lost_leases integer not null default 0,
     lease_token bigint,
+    leased_until timestamptz,
     leased_by text,
     last_error text,
     -- timestamp + ttl: after it nobody waits for a callback. Null where the work must be done however late it is.
@@ -87,18 +89,21 @@ create table if not exists public.beckn_inbox (
     received_at timestamptz not null default clock_timestamp(),
     finished_at timestamptz,
     unique (recipient, sender, action, message_id),
-    check (body is not null or state in ('done', 'dead'))
+    check (body is not null or work_state in ('completed', 'discarded'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
-create index if not exists beckn_inbox_open on public.beckn_inbox (recipient, due_at) where state in ('ready', 'leased');
+create index if not exists beckn_inbox_retryable on public.beckn_inbox (recipient, scheduled_at) where work_state = 'retryable';
 create index if not exists beckn_inbox_order on public.beckn_inbox (transaction_id, recipient, sender, inbox_id)
-    where state in ('ready', 'leased');
-create index if not exists beckn_inbox_dead on public.beckn_inbox (inbox_id) where state = 'dead';
-create index if not exists beckn_inbox_finished on public.beckn_inbox (finished_at) where state in ('done', 'dead');
-create index if not exists beckn_inbox_turns on public.beckn_inbox (recipient, sender, turn, inbox_id) where state in ('ready', 'leased');
-create index if not exists beckn_inbox_in_hand on public.beckn_inbox (recipient, turn) where state = 'leased';
-create index if not exists beckn_inbox_expiring on public.beckn_inbox (recipient, expires_at) where state in ('ready', 'leased');
+    where work_state in ('available', 'running', 'retryable');
+create index if not exists beckn_inbox_discarded on public.beckn_inbox (inbox_id) where work_state = 'discarded';
+create index if not exists beckn_inbox_finished on public.beckn_inbox (finished_at)
+    where work_state in ('completed', 'discarded');
+create index if not exists beckn_inbox_turns on public.beckn_inbox (recipient, sender, turn, inbox_id)
+    where work_state in ('available', 'running', 'retryable');
+create index if not exists beckn_inbox_running on public.beckn_inbox (recipient, turn) where work_state = 'running';
+create index if not exists beckn_inbox_expiring on public.beckn_inbox (recipient, expires_at)
+    where work_state in ('available', 'running', 'retryable');
 create index if not exists beckn_inbox_bodies on public.beckn_inbox (recipient, finished_at)
-    where state in ('done', 'dead') and body is not null;
+    where work_state in ('completed', 'discarded') and body is not null;
 
 create table if not exists public.beckn_outbox (
     outbox_id bigint generated always as identity primary key,
@@ -118,10 +123,14 @@ create table if not exists public.beckn_outbox (
     turn bigint not null default 0,
     -- Of a message that a gateway passes on: the signature header it came with.
     "authorization" text,
-    state text not null default 'ready' check (state in ('ready', 'leased', 'delivered', 'dead')),
-    due_at timestamptz not null default clock_timestamp(),
-    attempts integer not null default 0,
+    work_state text not null default 'available'
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    scheduled_at timestamptz not null default clock_timestamp(),
+    attempt integer not null default 0,
+    max_attempts integer, -- null: until its time is over
+    lost_leases integer not null default 0,
     lease_token bigint,
+    leased_until timestamptz,
     leased_by text,
     last_error text,
     expires_at timestamptz not null,
@@ -130,19 +139,23 @@ create table if not exists public.beckn_outbox (
     -- What is left out as known already is the very same message.
     constraint beckn_outbox_message_key unique (
         sender, origin, recipient, recipient_type, action, message_id, body_digest),
-    check (body is not null or state in ('delivered', 'dead'))
+    check (body is not null or work_state in ('completed', 'discarded'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
-create index if not exists beckn_outbox_open on public.beckn_outbox (sender, due_at) where state in ('ready', 'leased');
+create index if not exists beckn_outbox_retryable on public.beckn_outbox (sender, scheduled_at) where work_state = 'retryable';
 create index if not exists beckn_outbox_order on public.beckn_outbox (transaction_id, sender, origin, recipient, outbox_id)
-    where state in ('ready', 'leased');
-create index if not exists beckn_outbox_dead on public.beckn_outbox (outbox_id) where state = 'dead';
-create index if not exists beckn_outbox_finished on public.beckn_outbox (finished_at) where state in ('delivered', 'dead');
-create index if not exists beckn_outbox_turns on public.beckn_outbox (sender, recipient, turn, outbox_id) where state in ('ready', 'leased');
-create index if not exists beckn_outbox_origins on public.beckn_outbox (sender, origin, recipient, turn) where state in ('ready', 'leased');
-create index if not exists beckn_outbox_in_hand on public.beckn_outbox (sender, turn) where state = 'leased';
-create index if not exists beckn_outbox_expiring on public.beckn_outbox (sender, expires_at) where state in ('ready', 'leased');
+    where work_state in ('available', 'running', 'retryable');
+create index if not exists beckn_outbox_discarded on public.beckn_outbox (outbox_id) where work_state = 'discarded';
+create index if not exists beckn_outbox_finished on public.beckn_outbox (finished_at)
+    where work_state in ('completed', 'discarded');
+create index if not exists beckn_outbox_turns on public.beckn_outbox (sender, recipient, turn, outbox_id)
+    where work_state in ('available', 'running', 'retryable');
+create index if not exists beckn_outbox_origins on public.beckn_outbox (sender, origin, recipient, turn)
+    where work_state in ('available', 'running', 'retryable');
+create index if not exists beckn_outbox_running on public.beckn_outbox (sender, turn) where work_state = 'running';
+create index if not exists beckn_outbox_expiring on public.beckn_outbox (sender, expires_at)
+    where work_state in ('available', 'running', 'retryable');
 create index if not exists beckn_outbox_bodies on public.beckn_outbox (sender, finished_at)
-    where state in ('delivered', 'dead') and body is not null;
+    where work_state in ('completed', 'discarded') and body is not null;
 
 -- Whether two codes of a country or city can mean the same place: nothing and * mean any.
 create or replace function public.beckn_same_place(one text, other text)
@@ -240,23 +253,27 @@ stable
 set search_path = ''
 as $$
     with open as (
-        select 'inbox' as queue, state, due_at, received_at as since from public.beckn_inbox where state in ('ready', 'leased')
+        select 'inbox' as queue, work_state = 'running' and leased_until >= clock_timestamp() as in_hand, received_at as since
+        from public.beckn_inbox
+        where work_state in ('available', 'running', 'retryable')
         union all
-        select 'outbox', state, due_at, created_at from public.beckn_outbox where state in ('ready', 'leased')
+        select 'outbox', work_state = 'running' and leased_until >= clock_timestamp(), created_at
+        from public.beckn_outbox
+        where work_state in ('available', 'running', 'retryable')
     ),
     waiting as (
         select
             queue,
-            count(*) filter (where state = 'ready' or due_at < clock_timestamp()) as waiting,
-            count(*) filter (where state = 'leased' and due_at >= clock_timestamp()) as in_flight,
+            count(*) filter (where not in_hand) as waiting,
+            count(*) filter (where in_hand) as in_flight,
             extract(epoch from clock_timestamp() - min(since)) as oldest_seconds
         from open
         group by queue
     ),
     dead as (
-        select 'inbox' as queue, count(*) as dead from public.beckn_inbox where state = 'dead'
+        select 'inbox' as queue, count(*) as dead from public.beckn_inbox where work_state = 'discarded'
         union all
-        select 'outbox', count(*) from public.beckn_outbox where state = 'dead'
+        select 'outbox', count(*) from public.beckn_outbox where work_state = 'discarded'
     )
     select json_object_agg(dead.queue, json_build_object(
         'waiting', coalesce(waiting.waiting, 0),
@@ -277,14 +294,14 @@ as $$
     select json_build_object(
         'inbox', coalesce((
             select json_agg(dead) from (
-                select inbox_id, recipient, sender, action, transaction_id, message_id, attempts, last_error, received_at,
+                select inbox_id, recipient, sender, action, transaction_id, message_id, attempt as attempts, last_error, received_at,
                     finished_at
-                from public.beckn_inbox where state = 'dead' order by inbox_id desc limit p_limit) as dead), '[]'),
+                from public.beckn_inbox where work_state = 'discarded' order by inbox_id desc limit p_limit) as dead), '[]'),
         'outbox', coalesce((
             select json_agg(dead) from (
-                select outbox_id, sender, recipient, recipient_type, action, transaction_id, message_id, attempts,
-                    last_error, created_at, expires_at, finished_at
-                from public.beckn_outbox where state = 'dead' order by outbox_id desc limit p_limit) as dead), '[]'))
+                select outbox_id, sender, recipient, recipient_type, action, transaction_id, message_id,
+                    attempt as attempts, last_error, created_at, expires_at, finished_at
+                from public.beckn_outbox where work_state = 'discarded' order by outbox_id desc limit p_limit) as dead), '[]'))
 $$;
 
 

@@ -21,8 +21,9 @@ create index if not exists beckn_quotes_data_centre on public.beckn_quotes (dc_i
 create index if not exists beckn_quotes_expired on public.beckn_quotes (expires_at);
 create index if not exists beckn_quotes_buyer on public.beckn_quotes (bpp_id, bap_id, expires_at);
 
--- due_at is when the executor has something to do with an order (its start, or its end once it runs); while one holds a
--- lease on it, when the lease ends.
+-- A queue of work, with the columns of all of them (see workload_notifications); "state" is what the buyer is told. scheduled_at
+-- is when the executor has something to do with an order: its start, or its end once it runs. It is completed when nothing
+-- is left to be done.
 create table if not exists public.beckn_orders (
     order_id uuid primary key,
     bpp_id text not null,
@@ -42,9 +43,17 @@ create table if not exists public.beckn_orders (
     deferral jsonb,
     cancellation jsonb,
     revision integer not null default 1,
-    due_at timestamptz,
+    work_state text not null default 'available'
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    scheduled_at timestamptz not null,
+    attempt integer not null default 0,
+    max_attempts integer, -- null: until it is done
+    lost_leases integer not null default 0,
     lease_token bigint,
+    leased_until timestamptz,
     leased_by text,
+    last_error text,
+    finished_at timestamptz,
     created_at timestamptz not null,
     updated_at timestamptz not null,
     check (starts_at < ends_at),
@@ -53,8 +62,8 @@ create table if not exists public.beckn_orders (
 );
 create index if not exists beckn_orders_capacity on public.beckn_orders (dc_id, starts_at)
     where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
-create index if not exists beckn_orders_due on public.beckn_orders (bpp_id, due_at)
-    where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
+create index if not exists beckn_orders_due on public.beckn_orders (bpp_id, scheduled_at)
+    where work_state in ('available', 'running', 'retryable');
 create index if not exists beckn_orders_quote on public.beckn_orders (quote_id);
 create index if not exists beckn_orders_open on public.beckn_orders (bpp_id, bap_id)
     where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');

@@ -52,4 +52,14 @@ as $$
     select p_moment <= p_now or p_moment > p_now + interval '1 hour'
 $$;
 
+-- When a row may be taken: while somebody holds its lease, when that ends.
+create or replace function public.queue_due_at(p_work_state text, p_scheduled_at timestamptz, p_leased_until timestamptz)
+returns timestamptz
+language sql
+immutable parallel safe
+set search_path = ''
+as $$
+    select case when p_work_state = 'running' then p_leased_until else p_scheduled_at end
+$$;
+
 {queues}

@@ -11,32 +11,43 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    moment timestamptz := clock_timestamp();
     claimed public.pipeline_runs;
 begin
-    insert into public.pipeline_runs as r (slot, state, owner, lease_token, lease_until)
-    values (
-        p_slot, 'running', p_owner, nextval('public.lease_tokens'),
-        clock_timestamp() + make_interval(secs => p_lease_seconds))
-    on conflict (slot) do update set
-        state = 'running',
-        owner = excluded.owner,
-        lease_token = excluded.lease_token,
-        lease_until = excluded.lease_until,
-        attempts = r.attempts + 1,
-        started_at = clock_timestamp(),
-        finished_at = null,
-        error = null
-    where (r.state = 'running' and (r.lease_until < clock_timestamp() or r.owner = p_dead_owner))
-        or r.state = 'failed'
-        or (p_again and r.state in ('succeeded', 'partial'))
-    returning * into claimed;
+    insert into public.pipeline_runs (slot, state) values (p_slot, 'running') on conflict (slot) do nothing;
+    -- Of two who ask at once the second waits here, and finds what the first has made of it.
+    perform from public.pipeline_runs r where r.slot = p_slot for update;
+    update public.pipeline_runs r
+    set work_state = 'available'
+    where r.slot = p_slot
+        and (
+            (r.work_state = 'completed' and p_again)
+            or (r.work_state = 'running' and r.leased_by = p_dead_owner));
+    perform public.queue_runs_sweep(p_slot, moment);
+    select * into claimed
+    from public.queue_runs_claim(p_slot, array[p_slot], p_owner, 1, moment, p_lease_seconds);
     if claimed.slot is null then
         return (
-            select json_build_object('claimed', false, 'state', r.state, 'owner', r.owner, 'lease_until', r.lease_until)
+            select json_build_object(
+                'claimed', false, 'state', r.state, 'owner', r.leased_by, 'lease_until', r.leased_until)
             from public.pipeline_runs r where r.slot = p_slot);
     end if;
+    update public.pipeline_runs r
+    set state = 'running', started_at = moment, finished_at = null, last_error = null
+    where r.slot = p_slot;
     return json_build_object('claimed', true, 'lease_token', claimed.lease_token);
 end
+$$;
+
+-- A run that is going on keeps its slot. Answers {"held": whether it had it still}.
+create or replace function public.heartbeat_pipeline_slot(
+    p_slot timestamptz, p_lease_token bigint, p_lease_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    select json_build_object('held', cardinality(public.queue_runs_heartbeat(
+        array[p_slot], array[p_lease_token], clock_timestamp() + make_interval(secs => p_lease_seconds))) > 0)
 $$;
 
 -- Half-hour figures into grid_signals, regional_grid_signals and generation_mix. p_batch:
@@ -227,7 +238,7 @@ declare
 begin
     -- The lock holds off a second run of the slot until this one has stored or rolled back.
     perform from public.pipeline_runs r
-    where r.slot = p_slot and r.lease_token = p_lease_token and r.state = 'running'
+    where r.slot = p_slot and r.lease_token = p_lease_token and r.work_state = 'running'
     for update;
     if not found then
         return json_build_object('state', 'fenced');
@@ -242,21 +253,28 @@ begin
 end
 $$;
 
+-- The end of a run, under its lease. One that failed may be claimed again at once.
 create or replace function public.finish_pipeline_run(
     p_slot timestamptz, p_lease_token bigint, p_state text, p_sources jsonb, p_counts jsonb, p_stages_ms jsonb,
     p_error text default null)
 returns json
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    with finished as (
-        update public.pipeline_runs r
-        set state = p_state, finished_at = clock_timestamp(), sources = p_sources, counts = p_counts,
-            stages_ms = p_stages_ms, error = p_error
-        where r.slot = p_slot and r.lease_token = p_lease_token and r.state = 'running'
-        returning r.slot
-    )
-    select json_build_object('state', case when exists (select from finished) then 'finished' else 'fenced' end)
+begin
+    if p_state = 'failed' then
+        perform from public.queue_runs_fail(p_slot, p_lease_token, p_error, 0, 0) as failed where failed.slot is not null;
+    else
+        perform from unnest(public.queue_runs_complete(array[p_slot], array[p_lease_token], array[p_error]));
+    end if;
+    if not found then
+        return json_build_object('state', 'fenced');
+    end if;
+    update public.pipeline_runs r
+    set state = p_state, finished_at = clock_timestamp(), sources = p_sources, counts = p_counts, stages_ms = p_stages_ms
+    where r.slot = p_slot;
+    return json_build_object('state', 'finished');
+end
 $$;
 
 -- Time series, processed notifications, events, network messages and run records from before p_before. The newest event
@@ -289,7 +307,7 @@ begin
             select from public.agent_states later where later.agent_id = s.agent_id and later.observed_at > s.observed_at);
     delete from public.processed_contexts p where p.processed_at < p_before;
     perform public.beckn_prune(p_before);
-    delete from public.pipeline_runs r where r.slot < p_before and r.state <> 'running';
+    delete from public.pipeline_runs r where r.slot < p_before and r.work_state <> 'running';
     return json_build_object(
         'grid_signals', signals, 'regional_grid_signals', regional, 'notifications', notifications, 'events', events);
 end

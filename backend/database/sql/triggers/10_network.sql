@@ -1,8 +1,8 @@
 -- The Beckn network: subscribers, inbox, outbox ----------------------------------------------------------------------------
 --
--- ready → leased → done or delivered, or back to ready after a failure, or dead. A lease fences by its token, and due_at is
--- its end. Messages of one transaction between the same two platforms are taken in the order in which they came, each
--- when the one before is finished.
+-- Two queues of the engine above, whose turns in the inbox are the senders', and in the outbox each recipient's own. Messages
+-- of one transaction between the same two platforms are taken in the order in which they came, each when the one before is
+-- finished.
 
 -- A platform's own entry, or one that an operator adds: made, or brought up to date. What was revoked stays revoked, and a
 -- key stays whose it is: another platform may have its id, and not the key itself with it. Answers {"state": "registered" | "revoked" | "taken"}.
@@ -141,15 +141,15 @@ as $$
     with unfinished as (
         select i.message_id, octet_length(i.body) as bytes
         from public.beckn_inbox i
-        where (i.recipient, i.sender) = (p_platform, p_sender) and i.state in ('ready', 'leased')
+        where (i.recipient, i.sender) = (p_platform, p_sender) and i.work_state in ('available', 'running', 'retryable')
         union all
         select o.message_id, octet_length(o.body)
         from public.beckn_outbox o
-        where (o.sender, o.origin) = (p_platform, p_sender) and o.state in ('ready', 'leased')
+        where (o.sender, o.origin) = (p_platform, p_sender) and o.work_state in ('available', 'running', 'retryable')
         union all
         select o.message_id, octet_length(o.body)
         from public.beckn_outbox o
-        where (o.sender, o.origin, o.recipient) = (p_platform, p_platform, p_sender) and o.state in ('ready', 'leased')
+        where (o.sender, o.origin, o.recipient) = (p_platform, p_platform, p_sender) and o.work_state in ('available', 'running', 'retryable')
     ),
     found as (
         select count(distinct unfinished.message_id) as messages, coalesce(sum(unfinished.bytes), 0) as bytes
@@ -206,19 +206,13 @@ begin
         return json_build_object('state', 'busy', 'reason', over_limit);
     end if;
     insert into public.beckn_inbox (
-        recipient, sender, action, transaction_id, message_id, body, body_digest, turn, answer, state, expires_at,
+        recipient, sender, action, transaction_id, message_id, body, body_digest, turn, answer, work_state, expires_at,
         finished_at)
     values (
         given.recipient, given.sender, given.action, given.transaction_id, given.message_id,
         case when p_work then given.body end, digest,
-        case when p_work then 1 + greatest(
-            (select max(i.turn) from public.beckn_inbox i where i.recipient = given.recipient and i.state = 'leased'),
-            (
-                select max(i.turn)
-                from public.beckn_inbox i
-                where (i.recipient, i.sender) = (given.recipient, given.sender) and i.state in ('ready', 'leased')),
-            0) else 0 end,
-        given.answer, case when p_work then 'ready' else 'done' end, given.expires_at,
+        case when p_work then public.queue_inbox_turn(given.recipient, given.sender) else 0 end,
+        given.answer, case when p_work then 'available' else 'completed' end, given.expires_at,
         case when not p_work then clock_timestamp() end)
     on conflict (recipient, sender, action, message_id) do nothing
     returning * into stored;
@@ -262,12 +256,12 @@ begin
     from jsonb_array_elements(p_outgoing) with ordinality as given (message, position)
     cross join lateral jsonb_populate_record(null::public.beckn_outbox, given.message) as r
     cross join (
-        select max(o.turn) as turn from public.beckn_outbox o where o.sender = p_sender and o.state = 'leased') as in_hand
+        select max(o.turn) as turn from public.beckn_outbox o where o.sender = p_sender and o.work_state = 'running') as in_hand
     cross join lateral (
         select max(o.turn) as turn
         from public.beckn_outbox o
         where (o.sender, o.origin, o.recipient) = (p_sender, coalesce(r.origin, p_sender), r.recipient)
-            and o.state in ('ready', 'leased')) as lane
+            and o.work_state in ('available', 'running', 'retryable')) as lane
     order by given.position
     on conflict on constraint beckn_outbox_message_key do nothing;
     get diagnostics stored = row_count;
@@ -316,7 +310,7 @@ begin
         (
             select count(*)
             from public.beckn_outbox o
-            where (o.sender, o.origin, o.recipient) = (platform, writer, one.recipient) and o.state in ('ready', 'leased'))
+            where (o.sender, o.origin, o.recipient) = (platform, writer, one.recipient) and o.work_state in ('available', 'running', 'retryable'))
             < (p_message #>> '{limits,waiting_for_one}')::bigint, true);
     if outgoing is null then
         delete from public.beckn_inbox i where i.inbox_id = (received ->> 'inbox_id')::bigint;
@@ -341,141 +335,43 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    died json;
-    candidates bigint[];
-    due bigint[];
-    taken json;
     -- A value, and not the volatile function, so that an index finds what is due.
     moment timestamptz := clock_timestamp();
+    died json;
+    fronts bigint[];
+    taken json;
 begin
-    with late as materialized (
-        select i.inbox_id
-        from public.beckn_inbox i
-        where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.expires_at <= moment
-            and (i.state = 'ready' or i.due_at <= moment)
-        order by i.expires_at
-        limit 1000
-        for update skip locked
-    ),
-    tried as materialized (
-        select i.inbox_id
-        from public.beckn_inbox i
-        where i.recipient = p_recipient and i.state = 'leased' and i.due_at <= moment
-            and i.lost_leases + 1 >= public.most_lost_leases()
-        for update skip locked
-    ),
-    over as (
-        select late.inbox_id, true as expired from late
+    with ended as (
+        select * from public.queue_inbox_expire(p_recipient, moment)
         union all
-        select tried.inbox_id, false from tried where tried.inbox_id not in (select late.inbox_id from late)
-    ),
-    buried as (
-        update public.beckn_inbox i
-        set state = 'dead',
-            finished_at = clock_timestamp(),
-            last_error = case
-                when over.expired then 'its ttl ended before it was worked on'
-                else format('its lease ran out %s times, the last held by %s', i.lost_leases + 1, i.leased_by) end
-                || coalesce('; before that: ' || i.last_error, '')
-        from over
-        where i.inbox_id = over.inbox_id
-        returning i.inbox_id, i.action, i.sender, i.message_id, i.last_error
+        select * from public.queue_inbox_sweep(p_recipient, moment)
     )
-    select coalesce(json_agg(buried), '[]') into died from buried;
+    select coalesce(json_agg(json_build_object(
+        'inbox_id', i.inbox_id, 'action', i.action, 'sender', i.sender, 'message_id', i.message_id,
+        'last_error', i.last_error)), '[]')
+    into died
+    from ended as i;
+    perform public.queue_inbox_shed(p_recipient, moment);
 
-    update public.beckn_inbox i
-    set body = null
-    where i.inbox_id in (
-        select finished.inbox_id
-        from public.beckn_inbox finished
-        where finished.recipient = p_recipient and finished.state in ('done', 'dead') and finished.body is not null
-            and finished.finished_at < moment - interval '1 minute'
-        order by finished.finished_at
-        limit 100
-        for update skip locked);
+    select public.queue_inbox_fronts(
+        p_recipient, array_agg(s.sender), array_agg(least(p_limit + 10, p_busiest - s.in_hand)), p_limit, moment)
+    into fronts
+    from public.queue_inbox_senders(p_recipient, moment) as s;
 
-    -- The first messages of every sender, by its turn: however many wait, each sender costs a look at an index.
-    with recursive senders as (
-        (
-            select i.sender
-            from public.beckn_inbox i
-            where i.recipient = p_recipient and i.state in ('ready', 'leased')
-            order by i.sender
-            limit 1)
-        union all
-        select (
-            select i.sender
-            from public.beckn_inbox i
-            where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.sender > senders.sender
-            order by i.sender
-            limit 1)
-        from senders
-        where senders.sender is not null
-    ),
-    busy as materialized (
-        select i.sender, count(*) as in_hand
-        from public.beckn_inbox i
-        where i.recipient = p_recipient and i.state = 'leased' and i.due_at > moment
-        group by i.sender
-    ),
-    places as materialized (
-        select senders.sender, least(p_limit + 10, p_busiest - coalesce(busy.in_hand, 0)) as free
-        from senders
-        left join busy on busy.sender = senders.sender
-        where senders.sender is not null
-    )
-    select coalesce(array_agg(front.inbox_id order by front.turn, front.inbox_id), '{}')
-    into candidates
-    from places
-    cross join lateral (
-        select i.inbox_id, i.turn, row_number() over (order by i.turn, i.inbox_id) as place
-        from public.beckn_inbox i
-        where i.recipient = p_recipient and i.sender = places.sender and i.state in ('ready', 'leased')
-            and i.due_at <= moment
-            -- Not "not exists", which may be planned as a join of all that waits.
-            and (
-                select earlier.inbox_id
-                from public.beckn_inbox earlier
-                where earlier.transaction_id = i.transaction_id and earlier.inbox_id < i.inbox_id
-                    and earlier.state in ('ready', 'leased')
-                    and earlier.recipient = i.recipient and earlier.sender = i.sender
-                limit 1) is null
-        order by i.turn, i.inbox_id
-        limit p_limit + 2) as front
-    where front.place <= places.free;
-
-    -- Locked in a statement of its own: inside the update the planner may lock, and update, more rows than the limit.
-    select coalesce(array_agg(ready.inbox_id), '{}') into due
-    from (
-        select i.inbox_id
-        from public.beckn_inbox i
-        where i.inbox_id = any (candidates) and i.state in ('ready', 'leased') and i.due_at <= moment
-        order by i.turn, i.inbox_id
-        limit p_limit
-        for update skip locked) as ready;
-
-    with claimed as (
-        update public.beckn_inbox i
-        set state = 'leased',
-            attempts = i.attempts + 1,
-            lost_leases = i.lost_leases + case when i.state = 'leased' then 1 else 0 end,
-            leased_by = p_worker,
-            lease_token = nextval('public.lease_tokens'),
-            due_at = clock_timestamp() + make_interval(secs => p_lease_seconds)
-        where i.inbox_id = any (due)
-        returning i.inbox_id, i.lease_token, i.sender, i.action, i.transaction_id, i.message_id, i.body,
-            i.attempts as attempt, i.expires_at, i.received_at, i.turn
-    )
-    select coalesce(json_agg(to_jsonb(claimed) - 'turn' order by claimed.turn, claimed.inbox_id), '[]') into taken
-    from claimed;
+    select coalesce(
+        json_agg(
+            json_build_object(
+                'inbox_id', i.inbox_id, 'lease_token', i.lease_token, 'sender', i.sender, 'action', i.action,
+                'transaction_id', i.transaction_id, 'message_id', i.message_id, 'body', i.body, 'attempt', i.attempt,
+                'expires_at', i.expires_at, 'received_at', i.received_at)
+            order by i.turn, i.inbox_id), '[]')
+    into taken
+    from public.queue_inbox_claim(p_recipient, fronts, p_worker, p_limit, moment, p_lease_seconds) as i;
     moment := clock_timestamp();
     return json_build_object(
         'claimed', taken,
         'died', died,
-        'next_due_seconds', (
-            select extract(epoch from min(i.due_at) - moment)
-            from public.beckn_inbox i
-            where i.recipient = p_recipient and i.state in ('ready', 'leased') and i.due_at > moment));
+        'next_due_seconds', extract(epoch from public.queue_inbox_next_due(p_recipient, moment) - moment));
 end
 $$;
 
@@ -488,21 +384,30 @@ set search_path = ''
 as $$
 declare
     finished public.beckn_inbox;
+    is_news boolean := cardinality(public.queue_inbox_complete(array[p_inbox_id], array[p_lease_token])) > 0;
 begin
-    update public.beckn_inbox i
-    set state = 'done', finished_at = clock_timestamp()
-    where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'leased'
-    returning * into finished;
+    select * into finished
+    from public.beckn_inbox i
+    where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.work_state = 'completed';
     if finished.inbox_id is null then
-        return json_build_object('state', case
-            when exists (
-                select from public.beckn_inbox i
-                where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'done') then 'finished'
-            else 'fenced' end);
+        return json_build_object('state', 'fenced');
     end if;
-    perform public.beckn_put_outbox(finished.recipient, p_outgoing);
+    if is_news then
+        perform public.beckn_put_outbox(finished.recipient, p_outgoing);
+    end if;
     return json_build_object('state', 'finished');
 end
+$$;
+
+-- A message is being worked on still. Answers {"held": whether the lease was}.
+create or replace function public.beckn_heartbeat_inbox(
+    p_inbox_id bigint, p_lease_token bigint, p_lease_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    select json_build_object('held', cardinality(public.queue_inbox_heartbeat(
+        array[p_inbox_id], array[p_lease_token], clock_timestamp() + make_interval(secs => p_lease_seconds))) > 0)
 $$;
 
 -- Gives back a message that the database's own trouble kept from being worked on: uncounted, and due again after
@@ -513,16 +418,9 @@ returns json
 language sql
 set search_path = ''
 as $$
-    with given_back as (
-        update public.beckn_inbox i
-        set state = 'ready',
-            attempts = i.attempts - 1,
-            due_at = clock_timestamp() + make_interval(secs => p_pause_seconds),
-            lease_token = null
-        where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'leased'
-        returning i.state
-    )
-    select json_build_object('state', coalesce((select given_back.state from given_back), 'fenced'))
+    select json_build_object('state', case
+        when public.queue_inbox_release(array[p_inbox_id], array[p_lease_token], p_pause_seconds) > 0 then 'ready'
+        else 'fenced' end)
 $$;
 
 -- Work that failed: tried again after p_first_retry_seconds and then after twice as long each time, give or take a quarter;
@@ -533,18 +431,9 @@ returns json
 language sql
 set search_path = ''
 as $$
-    with failed as (
-        update public.beckn_inbox i
-        set state = case when i.attempts - i.lost_leases >= i.max_attempts then 'dead' else 'ready' end,
-            due_at = clock_timestamp() + make_interval(
-                secs => p_first_retry_seconds * power(2, least(i.attempts - i.lost_leases - 1, 20)) * (0.75 + random() / 2)),
-            finished_at = case when i.attempts - i.lost_leases >= i.max_attempts then clock_timestamp() end,
-            lease_token = null,
-            last_error = left(p_error, 2000)
-        where i.inbox_id = p_inbox_id and i.lease_token = p_lease_token and i.state = 'leased'
-        returning case when i.state = 'dead' then 'dead' else 'retry' end as state
-    )
-    select json_build_object('state', coalesce((select failed.state from failed), 'fenced'))
+    select json_build_object(
+        'state', case failed.work_state when 'discarded' then 'dead' when 'retryable' then 'retry' else 'fenced' end)
+    from public.queue_inbox_fail(p_inbox_id, p_lease_token, p_error, p_first_retry_seconds, 300) as failed
 $$;
 
 -- Takes up to p_limit messages that p_sender has to deliver now, in their turn, with the URL that is registered for their
@@ -562,152 +451,70 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    died json;
-    candidates bigint[];
-    due bigint[];
-    taken json;
     -- A value, and not the volatile function, so that an index finds what is due.
     moment timestamptz := clock_timestamp();
+    died json;
+    fronts bigint[];
+    taken json;
 begin
-    with over as materialized (
-        select o.outbox_id
-        from public.beckn_outbox o
-        where o.sender = p_sender and o.state in ('ready', 'leased') and o.expires_at <= moment
-            and (o.state = 'ready' or o.due_at <= moment)
-        order by o.expires_at
-        limit 1000
-        for update skip locked
-    ),
-    buried as (
-        update public.beckn_outbox o
-        set state = 'dead',
-            finished_at = clock_timestamp(),
-            last_error = format('its ttl ended after %s attempts', o.attempts) || coalesce('; the last: ' || o.last_error, '')
-        from over
-        where o.outbox_id = over.outbox_id
-        returning o.outbox_id, o.recipient, o.action, o.message_id, o.last_error
-    )
-    select coalesce(json_agg(buried), '[]') into died from buried;
-
-    update public.beckn_outbox o
-    set body = null
-    where o.outbox_id in (
-        select finished.outbox_id
-        from public.beckn_outbox finished
-        where finished.sender = p_sender and finished.state in ('delivered', 'dead') and finished.body is not null
-            and finished.finished_at < moment - interval '1 minute'
-        order by finished.finished_at
-        limit 100
-        for update skip locked);
-
-    -- The first messages to every recipient, by their turn: however many wait, each recipient costs a look at an index.
-    with recursive recipients as (
-        (
-            select o.recipient
-            from public.beckn_outbox o
-            where o.sender = p_sender and o.state in ('ready', 'leased')
-            order by o.recipient
-            limit 1)
+    with ended as (
+        select * from public.queue_outbox_expire(p_sender, moment)
         union all
-        select (
-            select o.recipient
-            from public.beckn_outbox o
-            where o.sender = p_sender and o.state in ('ready', 'leased') and o.recipient > recipients.recipient
-            order by o.recipient
-            limit 1)
-        from recipients
-        where recipients.recipient is not null
-    ),
-    busy as materialized (
-        select o.recipient, count(*) as in_hand
-        from public.beckn_outbox o
-        where o.sender = p_sender and o.state = 'leased' and o.due_at > moment
-        group by o.recipient
+        select * from public.queue_outbox_sweep(p_sender, moment)
+    )
+    select coalesce(json_agg(json_build_object(
+        'outbox_id', o.outbox_id, 'recipient', o.recipient, 'action', o.action, 'message_id', o.message_id,
+        'last_error', o.last_error)), '[]')
+    into died
+    from ended as o;
+    perform public.queue_outbox_shed(p_sender, moment);
+
+    with recipients as materialized (
+        select s.sender as name, s.in_hand, c.open_until
+        from public.queue_outbox_senders(p_sender, moment) as s
+        left join public.beckn_circuits c on (c.sender, c.recipient) = (p_sender, s.sender)
     ),
     troubled as materialized (
-        select coalesce(sum(busy.in_hand), 0) as in_hand
-        from busy
-        join public.beckn_circuits c on (c.sender, c.recipient) = (p_sender, busy.recipient)
-    ),
-    places as materialized (
-        select
-            recipients.recipient,
-            case
-                when c.recipient is null then least(p_limit + 10, p_busiest - coalesce(busy.in_hand, 0))
-                when c.open_until <= moment and busy.recipient is null
-                    and (select troubled.in_hand from troubled) < p_troubled then 1
-                else 0 end as free
-        from recipients
-        left join public.beckn_circuits c on (c.sender, c.recipient) = (p_sender, recipients.recipient)
-        left join busy on busy.recipient = recipients.recipient
-        where recipients.recipient is not null
+        select coalesce(sum(r.in_hand), 0) as in_hand from recipients r where r.open_until is not null
     )
-    select coalesce(array_agg(front.outbox_id order by front.turn, front.outbox_id), '{}')
-    into candidates
-    from places
-    cross join lateral (
-        select o.outbox_id, o.turn, row_number() over (order by o.turn, o.outbox_id) as place
-        from public.beckn_outbox o
-        where o.sender = p_sender and o.recipient = places.recipient and o.state in ('ready', 'leased')
-            and o.due_at <= moment
-            and (
-                select earlier.outbox_id
-                from public.beckn_outbox earlier
-                where earlier.transaction_id = o.transaction_id and earlier.outbox_id < o.outbox_id
-                    and earlier.state in ('ready', 'leased')
-                    and earlier.sender = o.sender and earlier.origin = o.origin and earlier.recipient = o.recipient
-                limit 1) is null
-        order by o.turn, o.outbox_id
-        limit p_limit + 2) as front
-    where front.place <= places.free;
+    select public.queue_outbox_fronts(
+        p_sender, array_agg(r.name),
+        array_agg(case
+            when r.open_until is null then least(p_limit + 10, p_busiest - r.in_hand)
+            when r.open_until <= moment and r.in_hand = 0 and troubled.in_hand < p_troubled then 1
+            else 0 end),
+        p_limit, moment)
+    into fronts
+    from recipients r, troubled;
 
-    select coalesce(array_agg(ready.outbox_id), '{}') into due
-    from (
-        select o.outbox_id
-        from public.beckn_outbox o
-        where o.outbox_id = any (candidates) and o.state in ('ready', 'leased') and o.due_at <= moment
-        order by o.turn, o.outbox_id
-        limit p_limit
-        for update skip locked) as ready;
-
-    with claimed as (
-        update public.beckn_outbox o
-        set state = 'leased',
-            attempts = o.attempts + 1,
-            leased_by = p_worker,
-            lease_token = nextval('public.lease_tokens'),
-            due_at = clock_timestamp() + make_interval(secs => p_lease_seconds)
-        where o.outbox_id = any (due)
-        returning o.outbox_id, o.lease_token, o.recipient, o.recipient_type, o.action, o.domain, o.transaction_id,
-            o.message_id, o.body, o."authorization", o.attempts as attempt, o.expires_at, o.turn
-    ),
-    addressed as (
-        select claimed.*, subscribed.url, subscribed.private_address
-        from claimed
-        left join lateral (
-            select s.url, s.private_address
-            from public.beckn_subscribers s
-            where s.subscriber_id = claimed.recipient and s.type = claimed.recipient_type and s.status = 'SUBSCRIBED'
-                and clock_timestamp() between s.valid_from and s.valid_until
-            order by s.domain = claimed.domain desc, s.updated desc
-            limit 1) as subscribed on true
-    )
-    select coalesce(json_agg(to_jsonb(addressed) - 'turn' order by addressed.turn, addressed.outbox_id), '[]') into taken
-    from addressed;
+    select coalesce(
+        json_agg(
+            json_build_object(
+                'outbox_id', o.outbox_id, 'lease_token', o.lease_token, 'recipient', o.recipient,
+                'recipient_type', o.recipient_type, 'action', o.action, 'domain', o.domain,
+                'transaction_id', o.transaction_id, 'message_id', o.message_id, 'body', o.body,
+                'authorization', o."authorization", 'attempt', o.attempt, 'expires_at', o.expires_at,
+                'url', subscribed.url, 'private_address', subscribed.private_address)
+            order by o.turn, o.outbox_id), '[]')
+    into taken
+    from public.queue_outbox_claim(p_sender, fronts, p_worker, p_limit, moment, p_lease_seconds) as o
+    left join lateral (
+        select s.url, s.private_address
+        from public.beckn_subscribers s
+        where s.subscriber_id = o.recipient and s.type = o.recipient_type and s.status = 'SUBSCRIBED'
+            and clock_timestamp() between s.valid_from and s.valid_until
+        order by s.domain = o.domain desc, s.updated desc
+        limit 1) as subscribed on true;
     moment := clock_timestamp();
     return json_build_object(
         'claimed', taken,
         'died', died,
-        'next_due_seconds', (
-            select extract(epoch from min(next.due_at) - moment)
-            from (
-                select min(o.due_at) as due_at
-                from public.beckn_outbox o
-                where o.sender = p_sender and o.state in ('ready', 'leased') and o.due_at > moment
-                union all
-                select c.open_until
+        'next_due_seconds', extract(epoch from least(
+            public.queue_outbox_next_due(p_sender, moment),
+            (
+                select min(c.open_until)
                 from public.beckn_circuits c
-                where c.sender = p_sender and c.open_until > moment) as next));
+                where c.sender = p_sender and c.open_until > moment)) - moment));
 end
 $$;
 
@@ -719,66 +526,49 @@ $$;
 create or replace function public.beckn_settle_outbox(
     p_outbox_id bigint, p_lease_token bigint, p_outcome text, p_error text, p_first_retry_seconds double precision)
 returns json
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    with held as materialized (
-        select
-            o.outbox_id,
-            o.sender,
-            o.recipient,
-            least(
-                o.expires_at - interval '1 second',
-                clock_timestamp() + make_interval(
-                    secs => least(60, p_first_retry_seconds * power(2, least(o.attempts - 1, 20))) * (0.75 + random() / 2))) as again_at
-        from public.beckn_outbox o
-        where o.outbox_id = p_outbox_id and o.lease_token = p_lease_token and o.state = 'leased'
-        for update
-    ),
-    judged as (
-        select
-            held.outbox_id,
-            held.again_at,
-            case
-                when p_outcome not in ('retry', 'unreachable') then p_outcome
-                when held.again_at > clock_timestamp() then 'retry'
-                else 'dead' end as outcome
-        from held
-    ),
-    opened as (
+declare
+    held public.beckn_outbox;
+    latest timestamptz;
+    error text := p_error;
+    failed public.beckn_outbox;
+begin
+    select * into held
+    from public.beckn_outbox o
+    where o.outbox_id = p_outbox_id and o.lease_token = p_lease_token and o.work_state = 'running'
+    for update;
+    if held.outbox_id is null then
+        return json_build_object('state', 'fenced', 'due_at', null);
+    end if;
+
+    if p_outcome = 'unreachable' then
         insert into public.beckn_circuits as c (sender, recipient, failures, open_until)
-        select held.sender, held.recipient, 1, clock_timestamp() + make_interval(secs => least(5, p_first_retry_seconds))
-        from held
-        where p_outcome = 'unreachable'
+        values (
+            held.sender, held.recipient, 1, clock_timestamp() + make_interval(secs => least(5, p_first_retry_seconds)))
         on conflict (sender, recipient) do update set
             failures = least(c.failures + 1, 30),
-            open_until = clock_timestamp() + make_interval(
-                secs => least(5, p_first_retry_seconds * power(2, least(c.failures, 20))) * (0.75 + random() / 2))
-    ),
-    closed as (
-        delete from public.beckn_circuits c
-        using held
-        where (c.sender, c.recipient) = (held.sender, held.recipient) and p_outcome <> 'unreachable'
-    ),
-    settled as (
-        update public.beckn_outbox o
-        set state = case when judged.outcome = 'retry' then 'ready' else judged.outcome end,
-            due_at = case when judged.outcome = 'retry' then judged.again_at else o.due_at end,
-            finished_at = case when judged.outcome <> 'retry' then clock_timestamp() end,
-            last_error = case
-                when judged.outcome = 'dead' and p_outcome in ('retry', 'unreachable')
-                    then left(format('its ttl ended after %s attempts; the last: %s', o.attempts, p_error), 2000)
-                else left(p_error, 2000) end
-        from judged
-        where o.outbox_id = judged.outbox_id
-        returning judged.outcome, o.due_at
-    )
-    select coalesce(
-        (
-            select json_build_object(
-                'state', settled.outcome, 'due_at', case when settled.outcome = 'retry' then settled.due_at end)
-            from settled),
-        '{"state": "fenced", "due_at": null}')
+            open_until = clock_timestamp() + public.retry_pause(c.failures + 1, p_first_retry_seconds, 5);
+    else
+        delete from public.beckn_circuits c where (c.sender, c.recipient) = (held.sender, held.recipient);
+    end if;
+
+    if p_outcome = 'delivered' then
+        perform public.queue_outbox_complete(array[p_outbox_id], array[p_lease_token]);
+        return json_build_object('state', 'delivered', 'due_at', null);
+    end if;
+    latest := held.expires_at - interval '1 second';
+    if p_outcome <> 'dead' and latest <= clock_timestamp() then
+        error := format('its ttl ended after %s attempts; the last: %s', held.attempt, p_error);
+    end if;
+    failed := public.queue_outbox_fail(
+        p_outbox_id, p_lease_token, error, p_first_retry_seconds, 60, latest,
+        p_outcome = 'dead' or latest <= clock_timestamp());
+    return json_build_object(
+        'state', case failed.work_state when 'retryable' then 'retry' else 'dead' end,
+        'due_at', case when failed.work_state = 'retryable' then failed.scheduled_at end);
+end
 $$;
 
 -- Messages that were finished before p_before, or whose time was over by then and nobody came for them. Those that were
@@ -792,21 +582,21 @@ as $$
     with received as (
         delete from public.beckn_inbox i
         where (
-                i.state in ('done', 'dead') and i.finished_at < greatest(
-                    p_before, clock_timestamp() - case when i.state = 'dead' then interval '7 days' else interval '1 hour' end)
+                i.work_state in ('completed', 'discarded') and i.finished_at < greatest(
+                    p_before, clock_timestamp() - case when i.work_state = 'discarded' then interval '7 days' else interval '1 hour' end)
                 and (
                     i.finished_at < p_before
                     or coalesce(i.expires_at, i.received_at + interval '1 day') < clock_timestamp() - interval '1 hour'))
-            or (i.state in ('ready', 'leased') and coalesce(i.expires_at, i.received_at) < p_before)
+            or (i.work_state in ('available', 'running', 'retryable') and coalesce(i.expires_at, i.received_at) < p_before)
         returning i.inbox_id
     ),
     sent as (
         delete from public.beckn_outbox o
         where (
-                o.state in ('delivered', 'dead') and o.finished_at < greatest(
-                    p_before, clock_timestamp() - case when o.state = 'dead' then interval '7 days' else interval '1 hour' end)
+                o.work_state in ('completed', 'discarded') and o.finished_at < greatest(
+                    p_before, clock_timestamp() - case when o.work_state = 'discarded' then interval '7 days' else interval '1 hour' end)
                 and (o.finished_at < p_before or o.expires_at < clock_timestamp() - interval '1 hour'))
-            or (o.state in ('ready', 'leased') and o.expires_at < p_before)
+            or (o.work_state in ('available', 'running', 'retryable') and o.expires_at < p_before)
         returning o.outbox_id
     ),
     counted as (

@@ -145,7 +145,7 @@ begin
         given.starts_at, p_now, p_now);
     insert into public.beckn_orders (
         order_id, bpp_id, bap_id, transaction_id, quote_id, job_id, dc_id, item_id, state, starts_at, ends_at,
-        it_power_kw, price_gbp, terms, due_at, created_at, updated_at)
+        it_power_kw, price_gbp, terms, scheduled_at, created_at, updated_at)
     values (
         given.order_id, given.bpp_id, given.bap_id, given.transaction_id, quote.quote_id, work.job_id, quote.dc_id,
         quote.item_id, 'SCHEDULED', given.starts_at, given.ends_at, quote.it_power_kw, quote.price_gbp, given.terms,
@@ -155,8 +155,8 @@ end
 $$;
 
 -- One step of an order. p_change: {order_id, lease_token (null: a buyer's wish, which takes the order out of an executor's
--- hands), from_states: […], state, starts_at, ends_at, deferral, cancellation, due_at, updated_at, share, workload: {status,
--- status_reason, scheduled_start, actual_…}}; of the order what is left out stays. A window that is moved while it waits
+-- hands), from_states: […], state, starts_at, ends_at, deferral, cancellation, due_at (of the next step; null: there is none),
+-- updated_at, share, workload: {status, status_reason, scheduled_start, actual_…}}; of the order what is left out stays. A window that is moved while it waits
 -- takes its new capacity here, within the share that one buyer may hold. p_outgoing goes into the outbox in the same
 -- transaction.
 -- Answers {"state": "changed" | "fenced" (lease lost) | "wrong_state" | "no_capacity", "order", "free_kw"}.
@@ -169,6 +169,7 @@ declare
     given public.beckn_orders := jsonb_populate_record(null::public.beckn_orders, p_change);
     work public.compute_workloads := jsonb_populate_record(null::public.compute_workloads, p_change -> 'workload');
     held public.beckn_orders;
+    next_step_at timestamptz := (p_change ->> 'due_at')::timestamptz;
     free_kw double precision;
 begin
     -- The data centre first, as in placing: two transactions take their locks in one order.
@@ -201,9 +202,15 @@ begin
         deferral = coalesce(given.deferral, o.deferral),
         cancellation = coalesce(given.cancellation, o.cancellation),
         revision = o.revision + 1,
-        due_at = given.due_at,
+        work_state = case when next_step_at is null then 'completed' else 'available' end,
+        scheduled_at = coalesce(next_step_at, o.scheduled_at),
+        attempt = 0,
+        lost_leases = 0,
         lease_token = null,
+        leased_until = null,
         leased_by = null,
+        last_error = null,
+        finished_at = case when next_step_at is null then given.updated_at end,
         updated_at = given.updated_at
     where o.order_id = given.order_id;
     update public.compute_workloads w
@@ -221,9 +228,9 @@ begin
 end
 $$;
 
--- Takes up to p_limit orders of p_bpp_id that are to start or to end by p_now, on a lease. An order whose buyer has a message
--- in the inbox waits until that is answered, so that callbacks keep their order. Answers {"claimed": [orders…],
--- "next_due_at"}.
+-- Takes up to p_limit orders of p_bpp_id that are to start or to end by p_now, each buyer's first in turn, on a lease. An
+-- order whose buyer has a message in the inbox waits until that is answered, so that callbacks keep their order. Answers
+-- {"claimed": [orders…], "next_due_at"}.
 create or replace function public.beckn_claim_orders(
     p_bpp_id text, p_worker text, p_now timestamptz, p_lease_seconds double precision, p_limit integer)
 returns json
@@ -232,33 +239,61 @@ set search_path = ''
 as $$
 declare
     due uuid[];
+    taken uuid[];
 begin
-    select coalesce(array_agg(ready.order_id), '{}') into due
+    perform public.queue_orders_sweep(p_bpp_id, p_now);
+    select coalesce(array_agg(ready.order_id order by ready.place, ready.scheduled_at, ready.order_id), '{}') into due
     from (
-        select o.order_id
+        select
+            o.order_id, o.scheduled_at,
+            row_number() over (partition by o.bap_id order by o.scheduled_at, o.order_id) as place
         from public.beckn_orders o
-        where o.bpp_id = p_bpp_id and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING') and o.due_at <= p_now
+        where o.bpp_id = p_bpp_id
+            and (
+                (o.work_state = 'available' and o.scheduled_at <= p_now)
+                or (o.work_state = 'running' and public.has_come(o.leased_until, p_now)))
             and not exists (
                 select
                 from public.beckn_inbox i
-                where i.transaction_id = o.transaction_id and i.state in ('ready', 'leased')
-                    and (i.recipient, i.sender) = (o.bpp_id, o.bap_id))
-        order by o.due_at, o.order_id
-        limit p_limit
-        for update of o skip locked) as ready;
-    update public.beckn_orders o
-    set lease_token = nextval('public.lease_tokens'),
-        leased_by = p_worker,
-        due_at = p_now + make_interval(secs => p_lease_seconds)
-    where o.order_id = any (due);
+                where i.transaction_id = o.transaction_id and i.work_state in ('available', 'running', 'retryable')
+                    and (i.recipient, i.sender) = (o.bpp_id, o.bap_id))) as ready;
+    select coalesce(array_agg(o.order_id order by array_position(due, o.order_id)), '{}') into taken
+    from public.queue_orders_claim(p_bpp_id, due, p_worker, p_limit, p_now, p_lease_seconds) as o;
     return json_build_object(
         'claimed', coalesce((
-            select json_agg(public.beckn_order(p_bpp_id, null, taken.order_id) order by taken.position)
-            from unnest(due) with ordinality as taken (order_id, position)), '[]'),
-        'next_due_at', (
-            select min(o.due_at) from public.beckn_orders o
-            where o.bpp_id = p_bpp_id and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING') and o.due_at > p_now));
+            select json_agg(public.beckn_order(p_bpp_id, null, one.order_id) order by one.position)
+            from unnest(taken) with ordinality as one (order_id, position)), '[]'),
+        'next_due_at', least(
+            public.queue_orders_next_due(p_bpp_id, p_now),
+            (
+                select min(o.scheduled_at) from public.beckn_orders o
+                where o.bpp_id = p_bpp_id and o.work_state = 'available' and o.scheduled_at > p_now)));
 end
+$$;
+
+-- Steps of orders are being worked on still. p_leases: [{order_id, lease_token}…]. Answers {"held": [order_id…]}.
+create or replace function public.beckn_heartbeat_orders(
+    p_leases jsonb, p_now timestamptz, p_lease_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    select json_build_object('held', public.queue_orders_heartbeat(
+        array_agg(lease.order_id), array_agg(lease.lease_token), p_now + make_interval(secs => p_lease_seconds)))
+    from jsonb_to_recordset(p_leases) as lease (order_id uuid, lease_token bigint)
+$$;
+
+-- A step that failed is tried again after p_retry_seconds, give or take a quarter, for as long as it takes. Answers {"state":
+-- "retry" | "fenced"}.
+create or replace function public.beckn_fail_order(
+    p_order_id uuid, p_lease_token bigint, p_error text, p_now timestamptz, p_retry_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    select json_build_object('state', case failed.work_state when 'retryable' then 'retry' else 'fenced' end)
+    from public.queue_orders_fail(
+        p_order_id, p_lease_token, p_error, p_retry_seconds, p_retry_seconds, p_moment => p_now) as failed
 $$;
 
 -- For how long what is due first has been due with nobody on it, in seconds, at p_platform or (null) at all platforms:
@@ -272,20 +307,22 @@ set search_path = ''
 as $$
     select json_build_object(
         'inbox', (
-            select extract(epoch from clock_timestamp() - min(i.due_at))
+            select extract(epoch from clock_timestamp() - min(public.queue_due_at(i.work_state, i.scheduled_at, i.leased_until)))
             from public.beckn_inbox i
-            where i.state in ('ready', 'leased') and i.due_at <= clock_timestamp()
+            where i.work_state in ('available', 'running', 'retryable')
+                and public.queue_due_at(i.work_state, i.scheduled_at, i.leased_until) <= clock_timestamp()
                 and i.recipient = coalesce(p_platform, i.recipient)
                 and not exists (
                     select
                     from public.beckn_inbox earlier
                     where earlier.transaction_id = i.transaction_id and earlier.inbox_id < i.inbox_id
-                        and earlier.state in ('ready', 'leased')
+                        and earlier.work_state in ('available', 'running', 'retryable')
                         and (earlier.recipient, earlier.sender) = (i.recipient, i.sender))),
         'outbox', (
-            select extract(epoch from clock_timestamp() - min(o.due_at))
+            select extract(epoch from clock_timestamp() - min(public.queue_due_at(o.work_state, o.scheduled_at, o.leased_until)))
             from public.beckn_outbox o
-            where o.state in ('ready', 'leased') and o.due_at <= clock_timestamp()
+            where o.work_state in ('available', 'running', 'retryable')
+                and public.queue_due_at(o.work_state, o.scheduled_at, o.leased_until) <= clock_timestamp()
                 and o.sender = coalesce(p_platform, o.sender)
                 and not exists ( -- its recipient does not answer: it is left alone for a while
                     select
@@ -295,17 +332,18 @@ as $$
                     select
                     from public.beckn_outbox earlier
                     where earlier.transaction_id = o.transaction_id and earlier.outbox_id < o.outbox_id
-                        and earlier.state in ('ready', 'leased')
+                        and earlier.work_state in ('available', 'running', 'retryable')
                         and (earlier.sender, earlier.recipient) = (o.sender, o.recipient))),
         'orders', (
-            select extract(epoch from p_now - min(o.due_at))
+            select extract(epoch from p_now - min(public.queue_due_at(o.work_state, o.scheduled_at, o.leased_until)))
             from public.beckn_orders o
-            where o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING') and o.due_at <= p_now
+            where o.work_state in ('available', 'running', 'retryable')
+                and public.queue_due_at(o.work_state, o.scheduled_at, o.leased_until) <= p_now
                 and o.bpp_id = coalesce(p_platform, o.bpp_id)
                 and not exists (
                     select
                     from public.beckn_inbox i
-                    where i.transaction_id = o.transaction_id and i.state in ('ready', 'leased')
+                    where i.transaction_id = o.transaction_id and i.work_state in ('available', 'running', 'retryable')
                         and (i.recipient, i.sender) = (o.bpp_id, o.bap_id))))
 $$;
 
