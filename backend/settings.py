@@ -273,10 +273,12 @@ def _check_tenancy(settings: Settings) -> None:
     is_direct = settings.database_url is not None and settings.supabase_url is None
     if settings.is_multi_tenant and is_direct and settings.database_gate_url is None:
         raise SettingsError(
-            "TENANCY=multi with DATABASE_URL needs DATABASE_GATE_URL: the same database as the user pylon_gate"
+            "TENANCY=multi with DATABASE_URL needs DATABASE_GATE_URL: the same database, as the user pylon_gate"
         )
     if settings.database_gate_url is not None and not is_direct:
-        raise SettingsError("DATABASE_GATE_URL is set but DATABASE_URL is not in use: it goes with that alone")
+        raise SettingsError(
+            "DATABASE_GATE_URL is set but DATABASE_URL is not in use: it is only for use with DATABASE_URL"
+        )
 
 
 def _check_issuer(settings: Settings) -> None:
@@ -286,15 +288,17 @@ def _check_issuer(settings: Settings) -> None:
     others = ("auth_audience", "auth_jwks_url", "auth_shared_secret")
     given = next((name.upper() for name in others if getattr(settings, name) is not None), None)
     if given is not None and settings.auth_issuer is None and settings.supabase_url is None:
-        raise SettingsError(f"{given} is set but AUTH_ISSUER is not: say whose tokens are taken")
+        raise SettingsError(f"{given} is set but AUTH_ISSUER is not: set it to the issuer whose tokens are accepted")
     if settings.auth_issuer is not None and settings.auth_audience is None:
-        raise SettingsError("AUTH_ISSUER is set but AUTH_AUDIENCE is not: say for whom its tokens are to be")
+        raise SettingsError(
+            "AUTH_ISSUER is set but AUTH_AUDIENCE is not: set it to the audience that its tokens must name"
+        )
     if settings.auth_jwks_url is not None and settings.auth_shared_secret is not None:
         raise SettingsError(
-            "AUTH_JWKS_URL and AUTH_SHARED_SECRET are both set: tokens are signed in one way or the other"
+            "AUTH_JWKS_URL and AUTH_SHARED_SECRET are both set: set only the one that the tokens are signed with"
         )
     if settings.auth_issuer is not None and settings.auth_jwks_url is None and settings.auth_shared_secret is None:
-        raise SettingsError("AUTH_ISSUER is set but AUTH_JWKS_URL is not: say where its public keys are")
+        raise SettingsError("AUTH_ISSUER is set but AUTH_JWKS_URL is not: set it to where its public keys are")
     issuer = settings.issuer()
     if issuer is not None and issuer.jwks_url is not None:
         url = urlsplit(issuer.jwks_url)

@@ -88,7 +88,7 @@ def check_schema(database: Database) -> None:
     state = SchemaState.model_validate(rows[0]) if rows else None
     if state is None or state.version < needed:
         has = f"schema version {state.version}" if state else "no schema version"
-        raise SchemaMissing(f"the database has {has}, this program needs {needed}: {PASTE_THE_SQL}")
+        raise SchemaMissing(f"the database has {has}, but this program needs {needed}: {PASTE_THE_SQL}")
     if state.applied_at is None:
         raise SchemaMissing(
             f"the database has the tables of schema version {state.version} but not its functions: run "

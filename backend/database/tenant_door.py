@@ -82,4 +82,4 @@ def _listed(value: Any) -> Any:
 
 
 def _refused(table: str, *_: object) -> NoReturn:
-    raise TenantRefused(f"a tenant changes nothing of {table} but through functions")
+    raise TenantRefused(f"a tenant may change {table} only through functions")

@@ -100,7 +100,7 @@ class AuditTrail:
             used, self._used = self._used, set()
         events = [_event(refusal, times) for refusal, times in refusals.items()]
         if left_out:
-            events.append(_event(Refusal("requests beyond what is told one by one", 0, "many"), self._some(left_out)))
+            events.append(_event(Refusal("further requests, not listed one by one", 0, "many"), self._some(left_out)))
         try:
             if events:
                 self._database.call("tenancy_audit", {"p_events": events})

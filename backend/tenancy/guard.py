@@ -153,7 +153,7 @@ class Guard:
             raise _refused(action, environ, None, 401, f"this endpoint needs the header {self._rules.says}")
         operator = environ.get("HTTP_PYLON_OPERATOR")
         if operator is not None and not 0 < len(operator) <= LONGEST_OPERATOR:
-            raise _refused(action, environ, None, 401, f"the header {OPERATOR_HEADER} names no operator")
+            raise _refused(action, environ, None, 401, f"the header {OPERATOR_HEADER} does not name an operator")
         try:
             return self._identification.principal(credential, operator)
         except NotIdentified as error:

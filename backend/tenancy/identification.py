@@ -93,7 +93,7 @@ class Identification:
         if self._takes_keys and credential.startswith(PREFIX):
             return self._of_key(credential, operator)
         if self._tokens is None:
-            raise NotIdentified("the credential is not one that is taken here")
+            raise NotIdentified("this kind of credential is not accepted here")
         return self._of_token(self._tokens, credential, operator)
 
     def _of_key(self, credential: str, operator: str | None) -> Principal:
@@ -158,12 +158,12 @@ def _chosen(memberships: tuple[Membership, ...], operator: str | None, subject: 
         if len(memberships) == 1:
             return memberships[0]
         if not memberships:
-            raise NoMember("you are a member of no operator: its administrator can make you one", subject)
+            raise NoMember("you are not a member of any operator: an operator's administrator can add you", subject)
         names = ", ".join(each.operator_id for each in memberships[:MOST_OPERATORS_TOLD])
-        raise NoMember(f"say for which operator, in the header Pylon-Operator: one of {names}", subject)
+        raise NoMember(f"say which operator you are acting for in the header Pylon-Operator: one of {names}", subject)
     found = next((each for each in memberships if each.operator_id == operator), None)
     if found is None:
-        raise NoMember(f"you are no member of the operator {operator}", subject)
+        raise NoMember(f"you are not a member of the operator {operator}", subject)
     return found
 
 

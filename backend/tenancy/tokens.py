@@ -140,11 +140,11 @@ def _reason(error: Exception) -> str:
     reasons = {
         jwt.InvalidAudienceError: "it is for another audience",
         jwt.InvalidIssuerError: "it is another issuer's",
-        jwt.ImmatureSignatureError: "it does not hold yet",
-        jwt.InvalidIssuedAtError: "its time of issue cannot be",
+        jwt.ImmatureSignatureError: "it is not valid yet",
+        jwt.InvalidIssuedAtError: "its time of issue is impossible",
         jwt.InvalidSignatureError: "its signature is wrong",
-        jwt.InvalidAlgorithmError: "it is signed in a way that is not taken here",
-        InvalidSubjectError: "its subject is no text",
+        jwt.InvalidAlgorithmError: "it is signed in a way that is not accepted here",
+        InvalidSubjectError: "its subject is not text",
     }
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"it has no {error.claim}"

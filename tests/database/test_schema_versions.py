@@ -274,7 +274,7 @@ def test_a_database_with_the_first_file_alone_is_told_to_have_the_second(postgre
 @pytest.mark.own_database
 def test_a_database_of_an_earlier_version_is_told_which_it_has_and_what_to_paste(postgres: PostgresDatabase) -> None:
     postgres.run_script("drop table public.schema_version")
-    with pytest.raises(SchemaMissing, match=r"has schema version 1, this program needs \d+: run .*supabase_schema"):
+    with pytest.raises(SchemaMissing, match=r"schema version 1, but this program needs \d+: run .*supabase_schema"):
         check_schema(postgres)
 
 
@@ -359,8 +359,8 @@ def takes(offered: Parameters, called: Parameters) -> bool:
             {"0002_x.sql": "-- Compatible from: 1\n", "0002_y.sql": "-- Compatible from: 1\n"},
             "after version 2 comes 3",
         ),
-        ({"0002_x.sql": "-- Compatible from: 3\n"}, "cannot be"),
-        ({"0002_x.sql": "-- Compatible from: 2\n", "0003_x.sql": "-- Compatible from: 1\n"}, "cannot be"),
+        ({"0002_x.sql": "-- Compatible from: 3\n"}, "is impossible"),
+        ({"0002_x.sql": "-- Compatible from: 2\n", "0003_x.sql": "-- Compatible from: 1\n"}, "is impossible"),
     ],
 )
 def test_migrations_that_make_no_row_of_versions_are_refused(

@@ -221,7 +221,7 @@ def test_a_lease_that_runs_out_again_and_again_ends_among_the_dead(database: Dat
     found = inbox.claim(1)
     assert found.claimed == ()
     (dead,) = found.died
-    assert dead.last_error == "its lease ran out 20 times, the last held by one"
+    assert dead.last_error == "its lease ran out 20 times, last held by one"
 
 
 def test_lost_leases_do_not_count_as_failures_of_the_work(database: Database) -> None:

@@ -350,7 +350,7 @@ def test_a_notification_whose_workers_all_vanish_dies_in_the_end(database: Datab
     assert answer.claimed == ()
     assert [died.job_id for died in answer.died] == ["job-0"]
     assert notification(database, claim.notification_id)["last_error"] == (
-        "its lease ran out 20 times, the last held by gateway-1"
+        "its lease ran out 20 times, last held by gateway-1"
     )
     assert queue.requeue_dead() == 1
     run_out(database, claim_one(queue))

@@ -29,7 +29,7 @@ begin
         lease_token = null,
         leased_until = null,{forget}
         finished_at = clock_timestamp(),
-        last_error = format('its lease ran out %s times, the last held by %s', q.lost_leases + 1, q.leased_by)
+        last_error = format('its lease ran out %s times, last held by %s', q.lost_leases + 1, q.leased_by)
             || coalesce('; before that: ' || q.last_error, '')
     from lapsed
     where q.{key} = lapsed.{key}

@@ -29,7 +29,7 @@ declare
     newest integer := (select max(version) from public.schema_version);
 begin
     if newest > {version} then
-        raise exception 'this database has schema version %, these files are of version {version} and would put older '
+        raise exception 'this database has schema version %, but these files are of version {version} and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.

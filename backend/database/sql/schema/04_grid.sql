@@ -9,7 +9,7 @@ as $$
     select coalesce(json_object_agg(word, n), '{}')
     from (select word, count(*) as n from unnest(words) as word where word is not null group by word order by word) as c
 $$;
-comment on function public.counted is 'How often each word stands in a list: {"elexon": 80, "neso": 16}.';
+comment on function public.counted is 'How often each word occurs in a list: {"elexon": 80, "neso": 16}.';
 
 -- Of each figure, when the oldest of those fetched was fetched: what is invented never was, whenever it was made.
 -- Half-hours without a row are nulls in their place, so that a position in an array is always a time.

@@ -145,7 +145,7 @@ begin
                     if touched then
                         execute format('alter table public.%I enable trigger touch_updated_at', bound.relation);
                     end if;
-                    raise warning '%.%: % values out of bounds were mended', bound.relation, bound.property, mended;
+                    raise warning '%.%: % values out of bounds were corrected', bound.relation, bound.property, mended;
                     execute format('alter table public.%I validate constraint %I', bound.relation, bound.name);
                 end if;
         end;

@@ -12,8 +12,8 @@ declare
     newest integer := (select max(version) from public.schema_version);
 begin
     if newest is distinct from {version} then
-        raise exception 'this database has the tables of schema version %, this file is of version {version}: '
-            'run the supabase_schema.sql that stands beside it first', newest;
+        raise exception 'this database has the tables of schema version %, but this file is of version {version}: '
+            'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
 $version$;

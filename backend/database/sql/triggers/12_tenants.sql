@@ -138,7 +138,7 @@ begin
     perform set_config('request.jwt.claims', p_claims::text, true);
     perform set_config('role', 'pylon_tenant', true);
     if tenancy.operator_id() is null then
-        raise exception 'this principal is no member of that operator' using errcode = 'insufficient_privilege';
+        raise exception 'this principal is not a member of that operator' using errcode = 'insufficient_privilege';
     end if;
 
     -- A scalar is a literal whose type the function's declaration gives; documents go as they are.

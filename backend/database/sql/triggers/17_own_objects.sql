@@ -27,7 +27,7 @@ begin
             'compute_workloads', 'agents', 'storage_assets') then format('public.%I', p_table)
     end;
     if source is null then
-        raise exception 'tenants do not read %', p_table using errcode = 'insufficient_privilege';
+        raise exception 'tenants may not read %', p_table using errcode = 'insufficient_privilege';
     end if;
     select string_agg(format('%I', name), ', ') into listed from jsonb_array_elements_text(p_columns) as name;
     select string_agg(format('%I %s', name, direction), ', ') into sorted from jsonb_array_elements_text(p_order) as name;
