@@ -67,15 +67,16 @@ class Reception:
         authenticates: bool,
         clock: Callable[[], datetime],
         domain: str | None = None,
+        rates: SenderRates | None = None,
     ) -> None:
-        """`domain`: the only one that is served; None where all are."""
+        """`domain`: the only one that is served; None where all are. `rates`: how fast a sender may be, by default."""
         self._subscribers = subscribers
         self._own = own
         self._role = role
         self._authenticates = authenticates
         self._clock = clock
         self._domain = domain
-        self._rates = SenderRates()
+        self._rates = rates or SenderRates()
 
     def check_header(self, headers: Headers) -> None:
         """Refuse a message whose header names no key that is known, before its body is read.

@@ -138,11 +138,12 @@ class Registry:
     again.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, unknown: UnknownKeys | None = None) -> None:
+        """`unknown`: how often a key that nobody knows may be looked up, by default."""
         self._database = database
         self._lock = threading.Lock()
         self._remembered: dict[tuple[str, str], tuple[float, Subscription]] = {}
-        self._unknown = UnknownKeys()
+        self._unknown = unknown or UnknownKeys()
 
     def known(self, subscriber_id: str, key_id: str) -> Subscription | None:
         with self._lock:

@@ -15,7 +15,7 @@ from beckn.network.gateway_search import OPEN_ENDPOINTS, gateway_endpoints
 from beckn.network.message_body import LONGEST_CATALOGUE_BYTES, LONGEST_UNSIGNED_BYTES
 from beckn.network.participant import Participant
 from beckn.network.reception import Reception
-from beckn.network.sender_limits import MESSAGES_AT_ONCE, UNKNOWN_KEYS_AT_ONCE
+from beckn.network.sender_limits import MESSAGES_AT_ONCE, UNKNOWN_KEYS_AT_ONCE, SenderRates, UnknownKeys
 from beckn.network.subscribers import Registry, Role
 from beckn.protocol.acknowledgement import Refused
 from beckn.protocol.context import MOST_CATALOGUE_VALUES, MOST_VALUES
@@ -37,6 +37,14 @@ def reception(postgres: PostgresDatabase) -> Reception:
     for party in (BUYER, PROVIDER):
         party.register(postgres)
     return Reception(Registry(postgres), own=OWN, role=Role.BG, authenticates=True, clock=utc_now)
+
+
+@pytest.fixture
+def all_at_once(postgres: PostgresDatabase, reception: Reception) -> Reception:
+    """A reception to which every message comes in the same moment."""
+    registry = Registry(postgres, unknown=UnknownKeys(clock=lambda: 0.0))
+    rates = SenderRates(clock=lambda: 0.0)
+    return Reception(registry, own=OWN, role=Role.BG, authenticates=True, clock=utc_now, rates=rates)
 
 
 def refused(reception: Reception, action: Action, body: bytes, headers: dict[str, str]) -> Refused:
@@ -94,26 +102,28 @@ def test_a_signature_header_has_a_length(reception: Reception) -> None:
     assert (told.status, "longer than 2,000" in str(told)) == (401, True)
 
 
-def test_a_sender_that_is_too_fast_is_told_so_before_its_message_is_read(reception: Reception) -> None:
+def test_a_sender_that_is_too_fast_is_told_so_before_its_message_is_read(all_at_once: Reception) -> None:
     body = b"no message"
-    told = [refused(reception, Action.SEARCH, body, BUYER.headers(body)) for _ in range(int(MESSAGES_AT_ONCE * 1.5))]
+    told = [
+        refused(all_at_once, Action.SEARCH, body, BUYER.headers(body)) for _ in range(int(MESSAGES_AT_ONCE * 1.5))
+    ]
     assert {each.status for each in told} == {400, 429}
     assert told[0].status == 400
     assert told[-1].status == 429
     other = in_bytes(a_message(Action.ON_SEARCH, BUYER, PROVIDER))
-    assert reception.check(Action.ON_SEARCH, other, PROVIDER.headers(other)).sender == "provider.example"
+    assert all_at_once.check(Action.ON_SEARCH, other, PROVIDER.headers(other)).sender == "provider.example"
 
 
-def test_keys_that_nobody_knows_are_looked_up_a_few_times_and_known_ones_serve_on(reception: Reception) -> None:
+def test_keys_that_nobody_knows_are_looked_up_a_few_times_and_known_ones_serve_on(all_at_once: Reception) -> None:
     body = in_bytes(a_message(Action.SEARCH, BUYER))
-    assert reception.check(Action.SEARCH, body, BUYER.headers(body)).sender == "buyer.example"
+    assert all_at_once.check(Action.SEARCH, body, BUYER.headers(body)).sender == "buyer.example"
     statuses = []
     for _ in range(int(UNKNOWN_KEYS_AT_ONCE * 2)):
         header = BUYER.headers(body)["Authorization"].replace(BUYER.signer.key.key_id, str(uuid4()))
-        statuses.append(refused(reception, Action.SEARCH, body, {"Authorization": header}).status)
+        statuses.append(refused(all_at_once, Action.SEARCH, body, {"Authorization": header}).status)
     assert set(statuses) == {401, 429}
     another = in_bytes(a_message(Action.SEARCH, BUYER))
-    assert reception.check(Action.SEARCH, another, BUYER.headers(another)).sender == "buyer.example"
+    assert all_at_once.check(Action.SEARCH, another, BUYER.headers(another)).sender == "buyer.example"
 
 
 def test_a_key_that_a_gateway_registers_does_not_sign_for_a_buyer(
