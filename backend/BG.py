@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Callable, Collection
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
 
 import gevent
@@ -25,7 +25,7 @@ from beckn.network.subscribers import Role, SubscriptionRefused
 from clock import utc_now
 from database.errors import DatabaseError
 from database.interface import Database
-from database.opening import open_database
+from database.opening import open_database, open_gate
 from decisions.publishing.store import PublishedDecisions
 from decisions.work.agent import gateway_agent_id
 from decisions.work.counts import DecisionCounts
@@ -82,7 +82,7 @@ def create_app(
     """
     own_names = [] if network is None else [network.gateway.own.url]
     if access is None:
-        access = gateway_access(database, settings, database, own_names)
+        access = gateway_access(database, settings, own_names)
     published = PublishedDecisions(database)
     queue = WorkQueue(database, gateway_agent_id(settings.bg_port), lease_seconds=LEASE_SECONDS)
     outputs = NewestOutputs(PublishedDecisions(database.short_calls()))
@@ -139,11 +139,11 @@ def create_app(
 
 
 def gateway_access(
-    database: Database, settings: Settings, for_requests: Database, own_names: Collection[str]
+    database: Database, settings: Settings, own_names: Collection[str], door: Database | None = None
 ) -> Access:
-    """Who may ask the gateway for what; `for_requests` may be called by greenlets."""
+    """Who may ask the gateway for what; `door` may be called by greenlets."""
     needs = ENDPOINTS[Server.GATEWAY]
-    return Access(settings, needs, database, host=settings.bg_host, own_names=own_names, for_requests=for_requests)
+    return Access(settings, needs, database, host=settings.bg_host, own_names=own_names, door=door)
 
 
 def gateway_limits() -> Limits:
@@ -165,7 +165,7 @@ def serve(database: Database, settings: Settings, network: NetworkSettings) -> N
     for number in (signal.SIGINT, signal.SIGTERM):
         gevent.signal_handler(number, stopping.set)
     deciding = DecidingProcess()
-    with closing(ThreadedDatabase(database)) as threaded:
+    with closing(ThreadedDatabase(database)) as threaded, _door(settings, database, threaded) as door:
         feed = BroadcastFeed(threaded, poll_seconds=settings.bg_poll_seconds)
         beckn = Participant.join(
             database,
@@ -175,7 +175,7 @@ def serve(database: Database, settings: Settings, network: NetworkSettings) -> N
             authenticates=network.authenticates,
             for_requests=threaded,
         )
-        access = gateway_access(database, settings, threaded, [beckn.own.url])
+        access = gateway_access(database, settings, [beckn.own.url], door)
         app = create_app(
             threaded,
             settings,
@@ -202,6 +202,16 @@ def serve(database: Database, settings: Settings, network: NetworkSettings) -> N
         beckn.deliverer.stop()
         access.stop()
         deciding.stop()
+
+
+@contextmanager
+def _door(settings: Settings, database: Database, threaded: ThreadedDatabase) -> Iterator[ThreadedDatabase]:
+    """The database as requests of tenants reach it, for greenlets; with one tenant, as all do."""
+    if not settings.is_multi_tenant:
+        yield threaded
+        return
+    with closing(open_gate(settings, database)) as gate, closing(ThreadedDatabase(gate)) as door:
+        yield door
 
 
 def _run() -> None:

@@ -93,7 +93,7 @@ class ProviderPlatform:
             database, own, carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t, clock=clock, limits=limits
         )
         self.workers = InboxWorkers(database, participant.inbox, provider.handle, finished=self._answered)
-        self._access = Access(
+        self.access = Access(
             settings,
             ENDPOINTS[Server.PROVIDER],
             database,
@@ -105,7 +105,7 @@ class ProviderPlatform:
             "Pylon DEG provider",
             DESCRIPTION,
             VERSION,
-            asks_for=self._access.asks_for(),
+            asks_for=self.access.asks_for(),
             open_endpoints=provider_endpoint_names(),
             own_names=[network.bpp_host, own.url],
             allowed_origins=settings.allowed_origins,
@@ -113,17 +113,17 @@ class ProviderPlatform:
         self.app.register_api(provider_service_endpoints(database, network, clock, self.troubles))
         self.app.register_api(provider_endpoints(participant, clock, self.workers.wake))
         queues = DatabaseFigures(lambda: network_figures(network_health(database, network)))
-        self._access.guard(self.app)
+        self.access.guard(self.app)
         serve_metrics(self.app, queues)
 
     def start(self) -> None:
         """Begin to answer, to deliver and to run orders."""
-        for part in (self._access, self.deliverer, self.workers, self.executor, self.presence):
+        for part in (self.access, self.deliverer, self.workers, self.executor, self.presence):
             part.start()
 
     def stop(self) -> None:
         """Finish what is in hand, and end; whatever is left is in the database."""
-        for part in (self.presence, self.executor, self.workers, self.deliverer, self._access):
+        for part in (self.presence, self.executor, self.workers, self.deliverer, self.access):
             part.stop()
 
     def troubles(self) -> list[str]:
@@ -132,7 +132,7 @@ class ProviderPlatform:
             *self._participant.troubles(),
             *self.workers.troubles(),
             *self.executor.troubles(),
-            *self._access.troubles(),
+            *self.access.troubles(),
         ]
 
     def _answered(self) -> None:

@@ -21,13 +21,14 @@ from api.market import market_endpoints
 from api.metrics import pipeline_figures
 from api.plan import plan_endpoints
 from api.service import SchedulerState, service_endpoints
+from api.tenancy import tenancy_endpoints
 from api.what_if import ConcurrencyLimit
 from api.workloads import workload_endpoints
 from api.world import world_endpoints
 from clock import utc_now
 from database.errors import DatabaseError
 from database.interface import Database
-from database.opening import open_database
+from database.opening import open_database, open_gate
 from ingest.run import run_once
 from ingest.schedule import PipelineSchedule
 from ingest.sources import Upstreams
@@ -97,14 +98,16 @@ def create_app(
     carbon_price = settings.carbon_price_gbp_per_t
     app.register_api(plan_endpoints(database, clock, time.monotonic, turns, carbon_price))
     app.register_api(backtest_endpoints(database, clock, turns, carbon_price))
+    takes_keys = settings.is_multi_tenant
+    app.register_api(tenancy_endpoints(database, access.door, clock, takes_keys=takes_keys))
     access.guard(app)
     serve_metrics(app, pipeline_figures(database, clock))
     return app
 
 
-def api_access(database: Database, settings: Settings) -> Access:
-    """Who may ask this server for what."""
-    return Access(settings, ENDPOINTS[Server.API], database, host=settings.api_host)
+def api_access(database: Database, settings: Settings, door: Database | None = None) -> Access:
+    """Who may ask this server for what; `door` is the database as requests of tenants reach it."""
+    return Access(settings, ENDPOINTS[Server.API], database, host=settings.api_host, door=door)
 
 
 def _scheduler_state(schedule: PipelineSchedule | None) -> SchedulerState:
@@ -123,8 +126,9 @@ def application() -> OpenAPI:
         interval_minutes=settings.pipeline_interval_minutes,
         clock=utc_now,
     )
-    access = api_access(database, settings)
-    for stop in (database.close, upstreams.close, access.stop, schedule.stop):  # the last is called first
+    door = open_gate(settings, database) if settings.is_multi_tenant else database
+    access = api_access(database, settings, door)
+    for stop in (database.close, door.close, upstreams.close, access.stop, schedule.stop):  # the last is called first
         atexit.register(stop)
     app = create_app(database, settings, schedule=schedule, access=access)
     access.start()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from psycopg.conninfo import make_conninfo
+
 from database.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from database.errors import DatabaseUnreachable
 from database.postgres import PostgresDatabase
 
 log = logging.getLogger(__name__)
+
+GATE_USER = "pylon_gate"
 
 
 class EmbeddedDatabase(PostgresDatabase):
@@ -26,6 +30,12 @@ class EmbeddedDatabase(PostgresDatabase):
         except EmbeddedPostgresError as error:
             raise DatabaseUnreachable(str(error)) from error
         super().__init__(self._server.conninfo, own_sessions=True, revive=self._bring_back)
+
+    def gate(self) -> PostgresDatabase:
+        """The same database as requests of tenants log in. To be closed before this one."""
+        return PostgresDatabase(
+            make_conninfo(self._server.conninfo, user=GATE_USER), own_sessions=True, revive=self._bring_back
+        )
 
     def close(self) -> None:
         super().close()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from urllib.parse import urlsplit
 
-from database.errors import DatabaseError
+from database.errors import AccessRefused, DatabaseError
 from database.interface import Database
+from database.isolation import refuse_unless_isolated
 from database.postgres import PostgresDatabase
 from database.postgrest import SupabaseDatabase
 from database.schema import check_schema, install_schema
@@ -42,6 +43,37 @@ def open_database(settings: Settings) -> Database:
     embedded = EmbeddedDatabase(settings.pylon_data_dir)
     log.info("database: embedded PostgreSQL in %s", settings.pylon_data_dir)
     return _installed(embedded)
+
+
+def open_gate(settings: Settings, service: Database) -> Database:
+    """The same database as tenants' requests reach it, which sees to it that they are kept apart.
+
+    Args:
+        service: what `open_database` opened. The gate is to be closed before it.
+
+    Raises:
+        IsolationMissing: they would not be.
+        DatabaseError: it cannot be reached, or refuses the user.
+    """
+    gate = _gate(settings, service)
+    try:
+        refuse_unless_isolated(gate)
+    except DatabaseError:
+        gate.close()
+        raise
+    return gate
+
+
+def _gate(settings: Settings, service: Database) -> Database:
+    from database.embedded_database import EmbeddedDatabase  # here, since it needs a Unix
+
+    if settings.supabase_url and settings.supabase_key:
+        return SupabaseDatabase(settings.supabase_url, settings.supabase_key.get_secret_value())
+    if isinstance(service, EmbeddedDatabase):
+        return service.gate()
+    if settings.database_gate_url is None:
+        raise AccessRefused("DATABASE_GATE_URL is not set: requests of tenants have no way in")
+    return PostgresDatabase(settings.database_gate_url.get_secret_value())
 
 
 def _installed(database: PostgresDatabase) -> PostgresDatabase:

@@ -16,10 +16,10 @@ from queueing.notices import Notices
 from queueing.supervised import Rest, SupervisedLoop
 from settings import Issuer, Settings
 from tenancy.audit import AuditTrail
-from tenancy.guard import Guard, Needs
+from tenancy.guard import Guard, Needs, answer_ended_access
 from tenancy.identification import Identification, PlatformKey
 from tenancy.limits import OperatorLimits
-from tenancy.records import AccessRecords, Calls
+from tenancy.records import AccessRecords
 from tenancy.remembered import LONGEST_S
 from tenancy.rules import rules_of
 from tenancy.scopes import Need
@@ -43,7 +43,7 @@ class Access:
         *,
         host: str,
         own_names: Collection[str] = (),
-        for_requests: Calls | None = None,
+        door: Database | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """
@@ -52,9 +52,10 @@ class Access:
             database: for threads: what is written down, and notices of changes.
             host: where the server listens.
             own_names: hosts, or URLs with them, by which it is called besides.
-            for_requests: the same database as requests may call it; by default `database`.
+            door: the same database as requests may call it, tenants' among them; by default `database`.
         """
-        calls = database if for_requests is None else for_requests
+        calls = database if door is None else door
+        self.door: Database = calls
         self.rules = rules_of(settings, host, own_names)
         self.limits = OperatorLimits(calls)
         self.audit = AuditTrail(database, clock=clock)
@@ -98,6 +99,7 @@ class Access:
             self.limits,
             self.audit,
         )
+        answer_ended_access(app, self.identification.forget)
         app.wsgi_app = RequestIds(guard)  # type: ignore[method-assign]
         if self._allowed_origins:
             app.wsgi_app = CrossOrigin(app.wsgi_app, self._allowed_origins)  # type: ignore[method-assign]

@@ -6,13 +6,13 @@ nothing hears 401 wherever a credential is needed, whether or not there is such 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from flask import Flask, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from database.errors import DatabaseError
+from database.errors import DatabaseError, TenantRefused
 from log_lines import caller, request_id
 from printable import printable
 from tenancy.audit import AuditTrail, Refusal
@@ -22,7 +22,7 @@ from tenancy.principals import Principal
 from tenancy.rules import Rules
 from tenancy.scopes import Need, Without
 from tenancy.signing_keys import KeysNotRead
-from web.problems import Problem, problem_of
+from web.problems import Problem, database_problem, problem_of
 from web.request_ids import InContext
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ class Guard:
             answer = Problem(503, f"tokens cannot be checked yet, try again shortly: {error}")
             return problem_of(answer)(environ, start_response)
         except DatabaseError as error:
-            answer = Problem(503, f"the database cannot be reached at the moment, try again shortly: {error}")
-            return problem_of(answer)(environ, start_response)
+            return database_problem(error)(environ, start_response)
         environ[PRINCIPAL] = principal
         if principal is None or principal is self._rules.everyone or principal is self._rules.here:
             return self._application(environ, start_response)
@@ -172,6 +171,15 @@ class Guard:
             self._limits.take_request(principal.operator)
         except Problem as over:
             raise Refused(_refusal(action, environ, principal, over.status, over.detail), over) from None
+
+
+def answer_ended_access(app: Flask, forget: Callable[[], None]) -> None:
+    """Where the database refuses a tenant what was remembered as its right, answer so, and remember it no longer."""
+
+    @app.errorhandler(TenantRefused)
+    def _ended(error: TenantRefused) -> Response:
+        forget()
+        return database_problem(error)
 
 
 def caller_of(environ: WSGIEnvironment) -> Principal | None:

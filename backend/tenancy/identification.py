@@ -114,9 +114,9 @@ class Identification:
         # One answer for all: which ids there are is nobody's business.
         if stored is None or not key.is_the_one_of(bytes.fromhex(stored.digest)):
             raise NotIdentified("there is no such key")
-        if not stored.usable:
+        if not stored.usable or stored.role is None:
             raise NotIdentified("the key has expired or was revoked", key.key_id)
-        return _principal_of(stored)
+        return _principal_of(stored, stored.role)
 
     def _of_token(self, tokens: Tokens, credential: str, operator: str | None) -> Principal:
         try:
@@ -134,8 +134,8 @@ class Identification:
         return Principal(membership.operator_id, subject, role, ROLE_SCOPES[role], token.session_id, token.expires_at)
 
 
-def _principal_of(stored: StoredKey) -> Principal:
-    role = _role(Membership(operator_id=stored.operator_id, role=stored.role))
+def _principal_of(stored: StoredKey, stored_role: Role) -> Principal:
+    role = _role(Membership(operator_id=stored.operator_id, role=stored_role))
     scopes = stored.known_scopes() & ROLE_SCOPES[role]
     return Principal(stored.operator_id, stored.user_id, role, scopes, stored.key_id, stored.expires_at)
 

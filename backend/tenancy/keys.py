@@ -48,9 +48,10 @@ class Key:
         return hmac.compare_digest(self.digest, stored_digest)
 
 
-def mint_key() -> Key:
-    """A new key, of the system's own randomness."""
-    key_id = "".join(secrets.choice(_DIGITS) for _ in range(ID_LENGTH))
+def mint_key(key_id: str | None = None) -> Key:
+    """A new key, of the system's own randomness; its id too, where none is given."""
+    if key_id is None:
+        key_id = "".join(secrets.choice(_DIGITS) for _ in range(ID_LENGTH))
     secret = _base62(int.from_bytes(secrets.token_bytes(SECRET_BYTES), "big"), SECRET_LENGTH)
     body = f"{PREFIX}{key_id}_{secret}"
     return Key(key_id, body + _checksum(body))

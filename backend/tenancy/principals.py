@@ -39,13 +39,19 @@ class Principal:
         """Whether it sees every operator's."""
         return self.role is Role.PLATFORM
 
-    def claims(self) -> dict[str, Any]:
-        """What `call_as` is told. The table of memberships confirms it; the role only lowers what it gives."""
+    def claims(self, request_id: str | None = None) -> dict[str, Any]:
+        """What `call_as` is told. The table of memberships confirms it; the role only lowers what it gives.
+
+        Args:
+            request_id: for the audit, with the credential's.
+        """
         role = role_within(self.role, self.scopes)
         return {
             "sub": self.subject,
             "role": USER_ROLE,
             "app_metadata": {"operator_id": self.operator, "role": str(role)},
+            "credential_id": self.credential_id,
+            "request_id": request_id,
         }
 
 

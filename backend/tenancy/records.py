@@ -20,7 +20,10 @@ class Calls(Protocol):
 
 
 class StoredKey(BaseModel):
-    """A key as it is stored. `usable`: not revoked, not expired, and its service account is a member still."""
+    """A key as it is stored, with the role that its service account has now, if it has one.
+
+    `usable`: not revoked, not expired, and its account is a member still.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,7 +31,7 @@ class StoredKey(BaseModel):
     digest: str = Field(repr=False)
     operator_id: str
     user_id: str
-    role: Role
+    role: Role | None
     scopes: tuple[str, ...]
     expires_at: datetime
     usable: bool

@@ -94,6 +94,10 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "POST /api/v1/plan": Scope.PLANS_RUN,
             "POST /api/v1/plan/batch": Scope.PLANS_RUN,
             "POST /api/v1/backtest": Scope.PLANS_RUN,
+            "GET /api/v1/tenancy/keys": Scope.KEYS_MANAGE,
+            "POST /api/v1/tenancy/keys": Scope.KEYS_MANAGE,
+            "POST /api/v1/tenancy/keys/<key_id>/roll": Scope.KEYS_MANAGE,
+            "POST /api/v1/tenancy/keys/<key_id>/revoke": Scope.KEYS_MANAGE,
         },
         Server.GATEWAY: {
             **_EVERY_SERVER,

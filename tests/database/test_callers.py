@@ -13,7 +13,7 @@ from database.interface import Database, OrderBy, Where
 from database.postgres import PostgresDatabase
 from tenancy.principals import Principal, platform_administrator
 from tenancy.scopes import ROLE_SCOPES, Role
-from tenants import MEMBERS, A, B, claims_of, gate_of, make_operators
+from two_operators import MEMBERS, A, B, claims_of, gate_of, make_operators
 
 BY_ID = OrderBy(("operator_id",))
 

@@ -15,7 +15,7 @@ from database.postgrest import SupabaseDatabase
 from database.schema import install_schema
 from postgres_servers import postgres_of_version
 from postgrest_server import PostgrestServer
-from tenants import gate_of
+from two_operators import gate_of
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from beckn.network.message_body import LONGEST_CATALOGUE_BYTES
 from beckn.network.participant import Participant
 from beckn.network.settings import load_network_settings
 from beckn.network.subscribers import Role
-from BG import create_app
+from BG import create_app, gateway_access
 from database.interface import Database
 from decisions.publishing.schema import Scorer
 from decisions.work.worker import DecisionWorkers
@@ -91,6 +91,8 @@ def running_gateway(
                     for_requests=threaded,
                 ),
             )
+        names = [] if network is None else [network.gateway.own.url]
+        access = gateway_access(database, settings, names, threaded)
         app = create_app(
             threaded,
             settings,
@@ -99,6 +101,7 @@ def running_gateway(
             counts=lambda: workers.counter.counts() if workers else None,
             clock=clock,
             network=network,
+            access=access,
         )
         listener = listen("127.0.0.1", 0)
         port = listener.getsockname()[1]
@@ -106,6 +109,7 @@ def running_gateway(
             body_bytes=LONGEST_CATALOGUE_BYTES, head_s=patience_s, idle_s=patience_s, write_s=patience_s, end_s=1
         )
         server = HttpServer(app, for_greenlets(listener), limits)
+        access.start()
         feed.start()
         server.start()
         running.append(RunningGateway(Client(f"http://127.0.0.1:{port}"), port, feed))
@@ -113,6 +117,7 @@ def running_gateway(
         stopping.wait()
         feed.stop()
         server.stop()
+        access.stop()
         threaded.close()
         hub.destroy(destroy_loop=True)
 

@@ -88,7 +88,7 @@ def running(
     database: Database, folder: Path, *, authenticates: bool = True, key: str | None = None
 ) -> Iterator[Gateway]:
     joined = Participant.join(database, OWN, Role.BG, data_dir=folder, authenticates=authenticates)
-    access = gateway_access(database, load_settings({"PYLON_API_KEY": key or ""}), database, [])
+    access = gateway_access(database, load_settings({"PYLON_API_KEY": key or ""}), [])
     app = make_application("gateway", "", "0", asks_for=access.asks_for(), open_endpoints=OPEN_ENDPOINTS)
     app.register_api(gateway_endpoints(database, joined))
     access.guard(app)

@@ -1,0 +1,199 @@
+"""Endpoints for an operator's keys: make, list, roll, revoke."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from database.interface import Database
+from log_lines import request_id
+from ontology.types import Moment
+from tenancy.administration import (
+    LONGEST_KEY_DAYS,
+    LONGEST_OVERLAP,
+    USUAL_KEY_DAYS,
+    ChangeRefused,
+    KeyEntry,
+    Keys,
+    NewKey,
+    functions_for,
+)
+from tenancy.guard import calling
+from tenancy.keys import Key
+from tenancy.scopes import Role, Scope
+from web.application import answer, problem_answer
+from web.parameters import NoParameters
+from web.problems import Problem
+
+TAG = Tag(name="Tenancy", description="Who may call for an operator")
+
+NOT_HERE = "this server has one tenant and takes no keys: TENANCY=multi"
+_NOT_FOUND = {"unknown", "unknown_operator"}
+
+KeyName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", min_length=1, max_length=200)]
+AccountId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+
+
+class KeyWanted(BaseModel):
+    """What a key is to be."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"name": "training agent", "role": "member", "expires_in_days": 90}},
+    )
+
+    name: KeyName = Field(description="What it is for")
+    role: Role = Field(Role.MEMBER, description="What its service account is made; platform: only of that operator")
+    scopes: list[Scope] | None = Field(
+        None, max_length=100, description="What it is good for; by default all that its role has, and its maker"
+    )
+    expires_in_days: int = Field(USUAL_KEY_DAYS, ge=1, le=LONGEST_KEY_DAYS)
+    service_account_id: AccountId | None = Field(
+        None, description="Whose it is, with the role that it has; by default a new service account's"
+    )
+
+
+class Rolling(BaseModel):
+    """How a key is rolled."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"overlap_hours": 24}})
+
+    overlap_hours: float = Field(
+        0,
+        ge=0,
+        le=LONGEST_OVERLAP.total_seconds() / 3600,
+        allow_inf_nan=False,
+        description="How long the old one goes on opening what it opened",
+    )
+
+
+class NoDocument(BaseModel):
+    """An empty object."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {}})
+
+
+class KeyPath(BaseModel):
+    key_id: str = Field(
+        description="What names the key in lists",
+        pattern=r"^[0-9A-Za-z]{12}$",
+        json_schema_extra={"example": "a" * 12},
+    )
+
+
+class KeyList(BaseModel):
+    """An operator's keys, newest first; revoked and expired ones too."""
+
+    operator_id: str
+    keys: list[KeyEntry]
+
+
+class KeyMade(BaseModel):
+    """A new key. `key` is shown here, this once, and kept nowhere."""
+
+    key: str = Field(description="Send it as Authorization: Bearer <key>", json_schema_extra={"example": "pyl_…"})
+    entry: KeyEntry
+    old_key_ends_at: Moment | None = Field(None, description="When the key that it takes the place of ends")
+
+
+class KeyRevoked(BaseModel):
+    """The key opens nothing any more; at servers that had it in mind, in ten seconds at most."""
+
+    key_id: str
+    revoked: bool = True
+
+
+def tenancy_endpoints(
+    service: Database, door: Database, clock: Callable[[], datetime], *, takes_keys: bool
+) -> APIBlueprint:
+    """`/api/v1/tenancy/keys…`
+
+    Args:
+        service: the database as the platform's administrator reaches it.
+        door: the same as tenants do.
+        takes_keys: whether this server takes keys at all.
+    """
+    endpoints = APIBlueprint("tenancy", __name__, url_prefix="/api/v1/tenancy", abp_tags=[TAG])
+    refusals: dict[Any, Any] = {
+        403: problem_answer("The credential is not an administrator's, or has fewer scopes than the key"),
+        409: problem_answer("The operator has as many keys as it may, or the server takes none"),
+    }
+
+    def keys() -> Keys:
+        if not takes_keys:
+            raise Problem(409, NOT_HERE)
+        principal = calling()
+        functions = functions_for(principal, service, door, request_id.get())
+        return Keys(functions, principal.operator, principal.scopes)
+
+    @endpoints.get("/keys", summary="The operator's keys", responses={200: KeyList, **refusals})
+    def listed(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
+        with _told():
+            return _unstored(answer(KeyList(operator_id=calling().operator, keys=list(keys().all()))))
+
+    @endpoints.post(
+        "/keys",
+        summary="Make a key",
+        description="The answer holds the key, which is shown this once. It never has more scopes than its maker.",
+        responses={201: KeyMade, **refusals},
+    )
+    def made(body: KeyWanted) -> Response:
+        wanted = NewKey(
+            name=body.name,
+            role=body.role,
+            scopes=None if body.scopes is None else frozenset(body.scopes),
+            expires_at=clock() + timedelta(days=body.expires_in_days),
+            service_account_id=body.service_account_id,
+        )
+        with _told():
+            key, entry = keys().make(wanted)
+        return _shown(key, entry, 201)
+
+    @endpoints.post(
+        "/keys/<key_id>/roll",
+        summary="Put a new key in the place of one",
+        description="It has the same scopes and account. The old one ends at once, or after the overlap.",
+        responses={201: KeyMade, **refusals},
+    )
+    def rolled(path: KeyPath, body: Rolling) -> Response:
+        with _told():
+            key, entry, ends_at = keys().roll(path.key_id, overlap=timedelta(hours=body.overlap_hours))
+        return _shown(key, entry, 201, ends_at)
+
+    @endpoints.post(
+        "/keys/<key_id>/revoke",
+        summary="Revoke a key",
+        description="Everywhere within ten seconds. Repeating it changes nothing.",
+        responses={200: KeyRevoked, **refusals},
+    )
+    def revoked(path: KeyPath, body: NoDocument) -> Response:  # noqa: ARG001 - refuses what is not empty
+        with _told():
+            keys().revoke(path.key_id)
+        return answer(KeyRevoked(key_id=path.key_id))
+
+    return endpoints
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except ChangeRefused as refused:
+        status = 404 if refused.state in _NOT_FOUND else 403 if refused.state in {"scopes", "role"} else 409
+        raise Problem(status, str(refused)) from None
+
+
+def _shown(key: Key, entry: KeyEntry, status: int, old_key_ends_at: datetime | None = None) -> Response:
+    return _unstored(answer(KeyMade(key=key.text, entry=entry, old_key_ends_at=old_key_ends_at), status))
+
+
+def _unstored(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    return response
