@@ -69,7 +69,7 @@ class Reception:
         domain: str | None = None,
         rates: SenderRates | None = None,
     ) -> None:
-        """`domain`: the only one that is served; None where all are. `rates`: how fast a sender may be, by default."""
+        """`domain`: the only one that is served; None where all are. `rates`: how fast a sender may be."""
         self._subscribers = subscribers
         self._own = own
         self._role = role
