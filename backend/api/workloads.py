@@ -24,15 +24,18 @@ from pydantic import (
     ValidationError,
 )
 from pydantic import Tag as Branch
+from pydantic.fields import FieldInfo
 
 from database.interface import Database
 from database.stored_rows import LEFT_OUT, UnreadableRow, left_out, read_alone, read_each, unreadable_row
 from grid.half_hours import UTC, rfc3339
 from ontology.types import ComputeWorkload, Moment
-from vocabulary import Urgency, WorkloadStatus, WorkloadType
+from vocabulary import WorkloadStatus
 from web.application import answer, problem_answer
 from web.parameters import Paged
 from web.problems import Problem
+from workloads.model import About, AmountOf, Workload
+from workloads.reshaping import reshaped
 
 TAG = Tag(name="Workloads", description="Jobs that wait for a place and a time")
 MOST_AT_ONCE = 1000
@@ -68,20 +71,24 @@ def absent(meaning: str) -> Any:
     return Field(None, description=meaning, json_schema_extra=_without_default)
 
 
-def amount(meaning: str, highest: float) -> Any:
-    """A finite number from 0 to `highest` that may be left out, but not null."""
-    return Field(
+def _as_submitted(_field: FieldInfo, about: About) -> tuple[Any, Any] | None:
+    """A finite amount that may be left out, but not null."""
+    if not isinstance(about, AmountOf):
+        return None
+    field = Field(
         None,
         ge=0,
-        le=highest,
+        le=about.most_submitted,
         allow_inf_nan=False,
         strict=True,
-        description=meaning,
+        description=about.question,
         json_schema_extra=_without_default,
     )
+    return about.number, field
 
 
-class WorkloadSubmission(BaseModel):
+@reshaped(_as_submitted)
+class WorkloadSubmission(Workload):
     """A workload as a client sends it. Leave out what does not apply; null is refused."""
 
     model_config = ConfigDict(
@@ -102,16 +109,7 @@ class WorkloadSubmission(BaseModel):
     job_id: Key = absent("Identity of the job; one is generated when it is left out")
     operator: Key = absent("Who owns it: an operator_id that is known here")
     host_dc_id: Key = absent("Where it would run without us: a dc_id that is known here")
-    workload_type: WorkloadType
-    urgency: Urgency = Urgency.MEDIUM
-    required_gpu_mins: float = amount("GPU-minutes it takes", 1e9)
-    required_cpu_cores: int = amount("CPU cores it takes", 1_000_000)
-    required_memory_gb: float = amount("Memory it takes, GB", 1e7)
-    estimated_energy_kwh: float = amount("IT energy it takes, kWh", 1e9)
-    carbon_cap_gco2: float = amount("Highest carbon intensity it may run at, gCO2/kWh", 10_000)
-    max_price_gbp: float = amount("Most the whole job may cost, GBP", 1e9)
     deadline: WrittenTime = absent("When it must have finished; in the future")
-    deferral_window_mins: int = amount("How long its start may wait, minutes", 525_600)
 
     def digest(self) -> str:
         """What tells a repeated submission from a changed one."""

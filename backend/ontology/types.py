@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, computed_field
+from pydantic.fields import FieldInfo
 
 from grid.half_hours import as_utc, rfc3339
 from vocabulary import (
@@ -20,10 +21,10 @@ from vocabulary import (
     DataCentreStatus,
     Fuel,
     SignalSource,
-    Urgency,
     WorkloadStatus,
-    WorkloadType,
 )
+from workloads.model import About, AmountOf, Workload
+from workloads.reshaping import reshaped
 
 Moment = Annotated[AwareDatetime, AfterValidator(as_utc)]
 RegionId = Annotated[int, Field(ge=1, le=17)]
@@ -193,7 +194,13 @@ class DataCentre(ObjectType):
     updated_at: Moment = prop("When it last changed")
 
 
-class ComputeWorkload(ObjectType):
+def _as_column(field: FieldInfo, about: About) -> tuple[Any, Any]:
+    kind = about.number | None if isinstance(about, AmountOf) else field.annotation
+    return kind, prop(about.meaning, about.unit)
+
+
+@reshaped(_as_column)
+class ComputeWorkload(Workload, ObjectType):
     """A job that waits for a place and a time, runs, or has run."""
 
     table = "compute_workloads"
@@ -203,16 +210,6 @@ class ComputeWorkload(ObjectType):
     job_id: str = prop("Identity of the job", filterable=True)
     operator: str | None = prop("Who owns it", filterable=True)
     host_dc_id: str | None = prop("The data centre it is placed in", filterable=True)
-    workload_type: WorkloadType = prop("What kind of compute it is")
-    urgency: Urgency = prop("How much waiting costs; CRITICAL starts at once")
-    required_gpu_mins: float | None = prop("GPU time it takes", "GPU-minutes")
-    required_cpu_cores: int | None = prop("CPU cores it takes", "cores")
-    required_memory_gb: float | None = prop("Memory it takes", "GB")
-    estimated_energy_kwh: float | None = prop("IT energy it takes", "kWh")
-    carbon_cap_gco2: float | None = prop("Highest carbon intensity it may run at", "gCO2/kWh")
-    max_price_gbp: float | None = prop("Most the whole job may cost", "GBP")
-    deadline: Moment | None = prop("When it must have finished", "UTC")
-    deferral_window_mins: int | None = prop("How long its start may wait", "minutes")
     status: WorkloadStatus = prop("What state it is in", filterable=True)
     status_reason: str | None = prop("Why it is in that state")
     scheduled_start: Moment | None = prop("When it is to start", "UTC")

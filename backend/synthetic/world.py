@@ -23,6 +23,7 @@ from hardware import GPU_IT_POWER_KW
 from synthetic.noise import seeded_random, smooth_noise, smooth_step
 from synthetic.sites import BATTERY_SITES, COMPANIES, DATA_CENTRE_SITES, PLATFORM, REGION_SHORT_NAMES, Site
 from vocabulary import DataCentreStatus, Urgency, WorkloadStatus, WorkloadType
+from workloads.model import Workload
 
 # One accelerator of the NVIDIA H100 SXM kind: 989 dense BF16 teraflops by its data sheet.
 GPU_TERAFLOPS = 989
@@ -98,25 +99,13 @@ class SyntheticAgent(_SyntheticRecord):
     version: str
 
 
-class SyntheticWorkload(_SyntheticRecord):
+class SyntheticWorkload(Workload, _SyntheticRecord):
     """A row of `compute_workloads`.
 
     `estimated_energy_kwh` is IT energy, before PUE; `carbon_cap_gco2` caps the intensity [gCO2/kWh];
     `max_price_gbp` the cost of the whole job.
     """
 
-    job_id: str
-    operator: str | None
-    host_dc_id: str | None
-    workload_type: WorkloadType
-    urgency: Urgency
-    required_gpu_mins: int
-    required_cpu_cores: int
-    required_memory_gb: int
-    estimated_energy_kwh: float | None
-    carbon_cap_gco2: int | None
-    max_price_gbp: float | None
-    deadline: datetime
     deferral_window_mins: int
     status: Literal[WorkloadStatus.PENDING] = WorkloadStatus.PENDING
 

@@ -190,7 +190,7 @@ class TestWorkloads:
         assert workloads_of_slot(slot, longer, seed)[:shorter] == workloads_of_slot(slot, shorter, seed)
 
     def test_of_another_seed_or_slot_differ(self) -> None:
-        def asked(slot: datetime, seed: int) -> list[int]:
+        def asked(slot: datetime, seed: int) -> list[float | None]:
             return [workload.required_gpu_mins for workload in workloads_of_slot(slot, seed=seed)]
 
         assert asked(AT, 1) != asked(AT, 2)
@@ -212,6 +212,9 @@ class TestWorkloads:
         for workload in workloads_of_slot(slot, count=10, seed=seed):
             profile = WORKLOAD_PROFILES[workload.workload_type]
             fewest, most = profile.gpu_mins
+            assert workload.required_gpu_mins is not None
+            assert workload.required_memory_gb is not None
+            assert workload.required_cpu_cores is not None
             assert fewest <= workload.required_gpu_mins <= most
             assert workload.required_cpu_cores in profile.cpu_cores
             assert workload.required_memory_gb >= workload.required_cpu_cores
@@ -228,6 +231,8 @@ class TestWorkloads:
             assert workload.deferral_window_mins in DEFERRAL_WINDOWS_MINS[workload.urgency]
             assert (workload.urgency is Urgency.CRITICAL) == (workload.deferral_window_mins == 0)
             gpus = WORKLOAD_PROFILES[workload.workload_type].gpus
+            assert workload.required_gpu_mins is not None
+            assert workload.deadline is not None
             lasts_mins = workload.required_gpu_mins / gpus
             latest_end = half_hour_of(slot) + timedelta(minutes=workload.deferral_window_mins + lasts_mins)
             assert workload.deadline >= latest_end + timedelta(minutes=30)

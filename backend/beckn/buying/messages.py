@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 from beckn.buying.heard_messages import HeardItem
+from beckn.catalogue.workload_tags import energy_constraints, machine_tags, window_tag
 from beckn.protocol.objects import (
     COMPUTE,
     COMPUTE_SLOT,
@@ -61,31 +64,27 @@ from beckn.provider.messages_request import (
     SaidTags,
     SelectedOrder,
 )
-from decisions.scoring.context import UtcDatetime
-from vocabulary import Urgency, WorkloadType
+from workloads.model import About, AmountOf, JobName, WorkloadNeeds
+from workloads.reshaping import reshaped
 
 TO_BE_PAID = PaymentType.POST_FULFILLMENT
 """How compute is paid on this network."""
 
-LONGEST_WINDOW_MINS = 365 * 24 * 60
+
+def _as_stated(_field: FieldInfo, about: About) -> tuple[Any, Any] | None:
+    if not isinstance(about, AmountOf):
+        return None
+    return about.number | None, Field(None, ge=0, le=about.most_stored)
 
 
-class BuyerWorkload(BaseModel):
+@reshaped(_as_stated)
+class BuyerWorkload(WorkloadNeeds, JobName):
     """A workload as its file says; what is unknown in it is ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     job_id: str = Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")
-    workload_type: WorkloadType
-    urgency: Urgency = Urgency.MEDIUM
     required_gpu_mins: float = Field(ge=float(LEAST_GPU_MINUTES), le=MOST_GPU_MINUTES)
-    required_cpu_cores: int | None = Field(None, ge=0, le=10**9)
-    required_memory_gb: float | None = Field(None, ge=0, le=1e12)
-    estimated_energy_kwh: float | None = Field(None, ge=0, le=1e12)
-    carbon_cap_gco2: float | None = Field(None, ge=0, le=1e12)
-    max_price_gbp: float | None = Field(None, ge=0, le=1e12)
-    deadline: UtcDatetime | None = None
-    deferral_window_mins: int | None = Field(None, ge=0, le=LONGEST_WINDOW_MINS)
 
 
 @dataclass(frozen=True)
@@ -236,7 +235,6 @@ def _pounds(gbp: float) -> str:
 
 
 def _requirements(workload: BuyerWorkload) -> tuple[SaidTags, ...]:
-    window = workload.deferral_window_mins
     groups = (
         TagGroup.known(
             "workload-requirements",
@@ -244,15 +242,13 @@ def _requirements(workload: BuyerWorkload) -> tuple[SaidTags, ...]:
                 "job-id": workload.job_id,
                 "workload-type": workload.workload_type,
                 "urgency": workload.urgency,
-                "cpu-cores": workload.required_cpu_cores,
-                "memory-gb": workload.required_memory_gb,
-                "estimated-energy-kwh": workload.estimated_energy_kwh,
+                **machine_tags(workload),
                 "max-price-gbp": workload.max_price_gbp,
                 "deadline": workload.deadline,
-                "deferral-window": None if window is None else f"PT{window}M",
+                "deferral-window": window_tag(workload),
             },
         ),
-        TagGroup.known("energy-constraints", {"max-carbon-intensity-gco2-per-kwh": workload.carbon_cap_gco2}),
+        energy_constraints(workload),
     )
     return tuple(SaidTags.of(group) for group in groups if group)
 

@@ -17,7 +17,6 @@ from decisions.scoring.context import (
     NationalSignals,
     RegionalSignals,
     SourceCounts,
-    UtcDatetime,
 )
 from decisions.scoring.freshness import STALE_AFTER
 from decisions.scoring.runs import Floats
@@ -25,6 +24,7 @@ from decisions.scoring.signals import GridSignals, line_up
 from grid.half_hours import HALF_HOUR
 from grid.provenance import SignalName, in_a_row, origin_remarks, signal_title
 from vocabulary import Fuel
+from workloads.model import UtcDatetime
 
 # As NESO counts it: biomass is low in carbon there, but not renewable.
 RENEWABLE_FUELS = (Fuel.WIND, Fuel.SOLAR, Fuel.HYDRO)

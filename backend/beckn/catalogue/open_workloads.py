@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from beckn.catalogue.workload_tags import energy_constraints, machine_tags, window_tag
 from beckn.protocol.objects import (
     COMPUTE,
     COUNTRY,
@@ -80,14 +81,12 @@ def _item(workload: ComputeWorkload) -> Item:
                 "workload-type": workload.workload_type,
                 "urgency": workload.urgency,
                 "status": workload.status,
-                "cpu-cores": workload.required_cpu_cores,
-                "memory-gb": workload.required_memory_gb,
-                "estimated-energy-kwh": workload.estimated_energy_kwh,
-                "deferral-window": _minutes(workload.deferral_window_mins),
+                **machine_tags(workload),
+                "deferral-window": window_tag(workload),
                 "synthetic": workload.is_synthetic,
             },
         ),
-        TagGroup.known("energy-constraints", {"max-carbon-intensity-gco2-per-kwh": workload.carbon_cap_gco2}),
+        energy_constraints(workload),
     )
     return Item(
         id=workload.job_id,
@@ -121,7 +120,3 @@ def _fulfillment(workload: ComputeWorkload, now: datetime) -> Fulfillment:
 
 def _fulfillment_id(workload: ComputeWorkload) -> str:
     return f"ful:{workload.job_id}"
-
-
-def _minutes(minutes: int | None) -> str | None:
-    return None if minutes is None else f"PT{minutes}M"

@@ -31,6 +31,7 @@ from beckn.provider.stored_orders import (
 from database.interface import Database, OrderBy, Row, Where
 from grid.half_hours import from_rfc3339
 from vocabulary import StrEnum, WorkloadStatus
+from workloads.model import WorkloadNeeds
 
 
 class Placing(StrEnum):
@@ -190,15 +191,7 @@ class OrderBook:
         task = terms.task
         workload: Row = {
             "job_id": f"order:{order_id}",
-            "workload_type": task.workload_type,
-            "urgency": task.urgency,
-            "required_gpu_mins": task.required_gpu_mins,
-            "required_cpu_cores": task.required_cpu_cores,
-            "required_memory_gb": task.required_memory_gb,
-            "estimated_energy_kwh": task.estimated_energy_kwh,
-            "carbon_cap_gco2": task.carbon_cap_gco2,
-            "max_price_gbp": task.max_price_gbp,
-            "deadline": task.deadline,
+            **{name: getattr(task, name) for name in WorkloadNeeds.model_fields},
             "deferral_window_mins": None if task.deferral_window_mins is None else int(task.deferral_window_mins),
         }
         row: Row = {

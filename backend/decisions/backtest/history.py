@@ -13,11 +13,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from database.interface import Database
-from decisions.scoring.context import Amount, HalfHourStart, SourceCounts, StressScore
+from decisions.scoring.context import HalfHourStart, SourceCounts, StressScore
 from decisions.scoring.runs import Floats
 from decisions.scoring.signals import GridSignals
 from grid.columns import ACTUAL_CARBON_INTENSITY_COLUMN, CARBON_INTENSITY_COLUMN
 from grid.half_hours import HALF_HOUR, half_hour_of
+from workloads.model import Amount
 
 
 class _Stored(BaseModel):

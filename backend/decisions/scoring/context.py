@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from grid.columns import ACTUAL_CARBON_INTENSITY_COLUMN, CARBON_INTENSITY_COLUMN
-from grid.half_hours import as_utc, half_hour_of, is_half_hour
-from vocabulary import CarbonIndex, DataCentreStatus, Urgency, WorkloadStatus, WorkloadType
+from grid.half_hours import half_hour_of, is_half_hour
+from vocabulary import CarbonIndex, DataCentreStatus, WorkloadStatus
+from workloads.model import Amount, UtcDatetime, Workload
 
 
 def _on_a_half_hour(moment: datetime) -> datetime:
@@ -24,9 +25,7 @@ def _on_a_half_hour(moment: datetime) -> datetime:
     return moment
 
 
-UtcDatetime = Annotated[AwareDatetime, AfterValidator(as_utc)]
 HalfHourStart = Annotated[UtcDatetime, AfterValidator(_on_a_half_hour)]
-Amount = Annotated[float, Field(ge=0)]
 StressScore = Annotated[float, Field(ge=0, le=1)]
 Percentage = Annotated[float, Field(ge=0, le=100)]
 SourceCounts = dict[str, int]
@@ -38,22 +37,9 @@ class _Fact(BaseModel):
     )
 
 
-class Task(_Fact):
+class Task(Workload, _Fact):
     """The workload. `carbon_cap_gco2` caps the intensity, `max_price_gbp` the cost of the whole job."""
 
-    job_id: str
-    operator: str | None = None
-    host_dc_id: str | None = None
-    workload_type: WorkloadType
-    urgency: Urgency = Urgency.MEDIUM
-    required_gpu_mins: Amount | None = None
-    required_cpu_cores: int | None = Field(default=None, ge=0)
-    required_memory_gb: Amount | None = None
-    estimated_energy_kwh: Amount | None = None
-    carbon_cap_gco2: Amount | None = None
-    max_price_gbp: Amount | None = None
-    deadline: UtcDatetime | None = None
-    deferral_window_mins: Amount | None = None
     status: WorkloadStatus = WorkloadStatus.PENDING
     created_at: UtcDatetime | None = None
 

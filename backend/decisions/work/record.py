@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict
 from database.interface import Row
 from decisions.publishing.output import Judgement, build_output
 from decisions.publishing.schema import DataCentreOption, DecisionOutput, Scorer
-from decisions.scoring.context import DecisionContext, UtcDatetime
+from decisions.scoring.context import DecisionContext
 from decisions.scoring.decide import SCORER_VERSION, Decision, decide
 from decisions.work.notifications import DecisionRecord, Lease
 from vocabulary import Policy, WorkloadStatus
+from workloads.model import UtcDatetime
 
 DECIDED_WITH = "decided_with"
 
