@@ -24,6 +24,7 @@ from tenancy.remembered import LONGEST_S
 from tenancy.rules import rules_of
 from tenancy.scopes import Need
 from tenancy.signing_keys import SigningKeys
+from tenancy.strangers import tell_strangers_less
 from tenancy.tokens import Tokens
 from web.application import AsksFor
 from web.cross_origin import CrossOrigin
@@ -100,6 +101,7 @@ class Access:
             self.audit,
         )
         answer_ended_access(app, self.identification.forget)
+        tell_strangers_less(app)
         app.wsgi_app = RequestIds(guard)  # type: ignore[method-assign]
         if self._allowed_origins:
             app.wsgi_app = CrossOrigin(app.wsgi_app, self._allowed_origins)  # type: ignore[method-assign]

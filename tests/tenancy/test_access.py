@@ -215,3 +215,15 @@ def test_each_line_of_a_request_says_who_asked_for_whom(
         assert f"[{A} {entry.user_id} r-7] asked" in known
         assert unknown.endswith("api.of_a_test: asked")
     assert key.text not in stream.getvalue()
+
+
+def test_strangers_hear_whether_it_serves_and_no_counts(postgres: PostgresDatabase, door: PostgresDatabase) -> None:
+    key, _ = made_key(postgres, A, Role.READER)
+    with api_with_tenants(postgres, door) as client:
+        for nobody in ({}, bearer("made-up"), bearer(key.text[:-1])):
+            found = client.get("/health", headers=nobody)
+            assert set(found.json()) <= {"type", "title", "status", "state", "as_of", "version"}
+            assert "state" in found.json()
+        known = client.get("/health", headers=bearer(key.text))
+        assert known.status_code == found.status_code
+        assert len(known.json()) > 6
