@@ -5,13 +5,12 @@ python backend/BPP.py      (or, in backend/, python BPP.py)
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
 
 from flask_openapi3.openapi import OpenAPI
@@ -140,17 +139,19 @@ class ProviderPlatform:
         self.executor.wake()
 
 
-def application() -> OpenAPI:
-    """The running platform, made in the process that serves it."""
+@contextmanager
+def application() -> Iterator[OpenAPI]:
+    """The running platform, made in the process that serves it and stopped there."""
     settings = load_settings()
     network = load_network_settings(settings)
-    database = open_database(settings)
-    platform = ProviderPlatform(database, settings, network)
-    for stop in (database.close, platform.stop):  # the last is called first
-        atexit.register(stop)
-    platform.start()
-    log.info("listening on http://%s:%d (documentation: /docs)", network.bpp_host, network.bpp_port)
-    return platform.app
+    with closing(open_database(settings)) as database:
+        platform = ProviderPlatform(database, settings, network)
+        try:
+            platform.start()
+            log.info("listening on http://%s:%d (documentation: /docs)", network.bpp_host, network.bpp_port)
+            yield platform.app
+        finally:
+            platform.stop()
 
 
 def _run() -> None:

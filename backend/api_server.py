@@ -5,12 +5,11 @@ python backend/api_server.py      (or, in backend/, python api_server.py)
 
 from __future__ import annotations
 
-import atexit
 import logging
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timedelta
 
 from flask_openapi3.openapi import OpenAPI
@@ -116,25 +115,29 @@ def _scheduler_state(schedule: PipelineSchedule | None) -> SchedulerState:
     return SchedulerState(state="running", next_run_at=schedule.next_run_at())
 
 
-def application() -> OpenAPI:
-    """What the serving process runs: the API over the settings' database, and the pipeline's schedule."""
+@contextmanager
+def application() -> Iterator[OpenAPI]:
+    """What the serving process runs until it stops: the API over the database, and the pipeline's schedule."""
     settings = load_settings()
-    database = open_database(settings)
-    upstreams = Upstreams(settings)
-    schedule = PipelineSchedule(
-        lambda: run_once(database, settings, upstreams, now=utc_now()),
-        interval_minutes=settings.pipeline_interval_minutes,
-        clock=utc_now,
-    )
-    door = open_gate(settings, database) if settings.is_multi_tenant else database
-    access = api_access(database, settings, door)
-    for stop in (database.close, door.close, upstreams.close, access.stop, schedule.stop):  # the last is called first
-        atexit.register(stop)
-    app = create_app(database, settings, schedule=schedule, access=access)
-    access.start()
-    schedule.start()
-    log.info("listening on http://%s:%d (documentation: /docs)", settings.api_host, settings.api_port)
-    return app
+    with ExitStack() as at_the_end:
+        database = at_the_end.enter_context(closing(open_database(settings)))
+        upstreams = at_the_end.enter_context(closing(Upstreams(settings)))
+        schedule = PipelineSchedule(
+            lambda: run_once(database, settings, upstreams, now=utc_now()),
+            interval_minutes=settings.pipeline_interval_minutes,
+            clock=utc_now,
+        )
+        door = (
+            at_the_end.enter_context(closing(open_gate(settings, database))) if settings.is_multi_tenant else database
+        )
+        access = api_access(database, settings, door)
+        app = create_app(database, settings, schedule=schedule, access=access)
+        access.start()
+        at_the_end.callback(access.stop)
+        schedule.start()
+        at_the_end.callback(schedule.stop)
+        log.info("listening on http://%s:%d (documentation: /docs)", settings.api_host, settings.api_port)
+        yield app
 
 
 def _run() -> None:

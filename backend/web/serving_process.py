@@ -12,8 +12,9 @@ import signal
 import socket
 import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import gevent
 from gevent.event import Event as Signal
@@ -22,6 +23,9 @@ from web.http_limits import Limits
 from web.http_server import HttpServer, for_greenlets, most_connections
 from web.serving import end_with_parent, listen, log_to_stderr
 from web.worker_threads import ThreadedApplication
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +44,7 @@ Refusals = tuple[type[Exception], ...]
 
 
 def serve(factory: str, host: str, port: int, refusals: Refusals = ()) -> None:
-    """Serve the application that `factory` ("module:function") makes until this process is asked to stop.
+    """Serve the application of `factory` ("module:function"), a context manager, until this process is asked to stop.
 
     The process that serves is started anew if it dies, and ends when this one does. The socket is this one's, so the
     clients wait meanwhile.
@@ -85,11 +89,16 @@ def _serve_here(factory: str, listener: socket.socket, refusals: Refusals) -> No
     end_with_parent()
     log_to_stderr()
     module, _, function = factory.partition(":")
-    try:
-        application = getattr(import_module(module), function)()
-    except refusals as error:
-        log.error("cannot serve: %s", error)  # noqa: TRY400 - one line, not a trace
-        sys.exit(1)
+    with ExitStack() as at_the_end:
+        try:
+            application = at_the_end.enter_context(getattr(import_module(module), function)())
+        except refusals as error:
+            log.error("cannot serve: %s", error)  # noqa: TRY400 - one line, not a trace
+            sys.exit(1)
+        _serve_until(stopping, application, listener)
+
+
+def _serve_until(stopping: Signal, application: WSGIApplication, listener: socket.socket) -> None:
     limits = Limits(
         connections=most_connections(MOST_CONNECTIONS), requests=MOST_REQUESTS, end_s=REQUESTS_END_WITHIN_S
     )

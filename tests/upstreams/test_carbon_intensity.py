@@ -16,7 +16,7 @@ from upstreams.session import RetryPolicy
 
 NOW = datetime(2026, 11, 22, 8, 14, 35, tzinfo=UTC)
 SLOT = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
-IMPATIENT = RetryPolicy(read_timeout_seconds=0.2, deadline_seconds=5.0, attempts=2, backoff_seconds=0.001)
+IMPATIENT = RetryPolicy(read_timeout_seconds=1.5, deadline_seconds=20.0, attempts=2, backoff_seconds=0.001)
 
 
 @contextmanager

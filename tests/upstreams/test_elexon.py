@@ -33,7 +33,7 @@ from upstreams.session import RetryPolicy
 NOW = datetime(2026, 11, 22, 8, 14, tzinfo=UTC)
 SLOT = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 WIDE = Window(SLOT - timedelta(days=400), SLOT + timedelta(days=7))
-IMPATIENT = RetryPolicy(read_timeout_seconds=0.5, deadline_seconds=5.0, attempts=1)
+IMPATIENT = RetryPolicy(read_timeout_seconds=1.5, deadline_seconds=20.0, attempts=1)
 
 
 def demand(rows: list[object]) -> FetchResult[NationalDemand]:
