@@ -18,12 +18,12 @@ from api.backtest import backtest_endpoints
 from api.grid import grid_endpoints
 from api.market import market_endpoints
 from api.metrics import pipeline_figures
+from api.ontology import ontology_endpoints
 from api.plan import plan_endpoints
 from api.service import SchedulerState, service_endpoints
 from api.tenancy import tenancy_endpoints
 from api.what_if import ConcurrencyLimit
 from api.workloads import workload_endpoints
-from api.world import world_endpoints
 from clock import utc_now
 from database.errors import DatabaseError
 from database.interface import Database
@@ -89,7 +89,7 @@ def create_app(
             troubles=lambda: [*([] if schedule is None else schedule.troubles()), *access.troubles()],
         )
     )
-    app.register_api(world_endpoints(database, clock))
+    app.register_api(ontology_endpoints(database, clock))
     app.register_api(grid_endpoints(database, clock))
     app.register_api(workload_endpoints(database, clock))
     app.register_api(market_endpoints(database, clock))

@@ -61,13 +61,13 @@ def build_output(
     judgements = judgements or {}
     _check(judgements, decision)
     context = decision.context
-    surroundings = _Surroundings(context)
+    present_signals = _PresentSignals(context)
     ranked = sorted(
         ((option, _score(option, judgements.get(option.centre.dc_id))) for option in decision.options),
         key=lambda scored: (not scored[0].feasible, -scored[1], scored[0].rank),
     )
     options = [
-        _option(option, score, judgements.get(option.centre.dc_id), surroundings, decision.signal_states)
+        _option(option, score, judgements.get(option.centre.dc_id), present_signals, decision.signal_states)
         for option, score in ranked
     ]
     return DecisionOutput(
@@ -91,7 +91,7 @@ def build_output(
     )
 
 
-class _Surroundings:
+class _PresentSignals:
     """The present signals of a context, by region."""
 
     def __init__(self, context: DecisionContext) -> None:
@@ -138,7 +138,7 @@ def _option(
     option: Assessment,
     score: float,
     judgement: Judgement | None,
-    surroundings: _Surroundings,
+    present_signals: _PresentSignals,
     signal_states: Sequence[SignalState],
 ) -> output.DataCentreOption:
     centre = option.centre
@@ -146,7 +146,7 @@ def _option(
     run = option.evaluated
     return output.DataCentreOption(
         **_shared(centre, output.DataCentreOption),
-        energy_profile=surroundings.energy_profile(centre),
+        energy_profile=present_signals.energy_profile(centre),
         compute_profile=output.ComputeProfile(
             **_shared(centre, output.ComputeProfile), available_for_task=option.has_room
         ),

@@ -117,7 +117,7 @@ class LinkedPage(BaseModel):
     next: str | None = Field(description="Pass this as after= to go on; null at the end")
 
 
-def world_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlueprint:
+def ontology_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlueprint:
     """`/api/v1/live-state`, `/api/v1/ontology` and `/api/v1/objects/…`"""
     endpoints = APIBlueprint("world", __name__, url_prefix="/api/v1", abp_tags=[TAG])
     live_states = LiveStateReader(database)
