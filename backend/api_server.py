@@ -91,7 +91,7 @@ def create_app(
     )
     app.register_api(ontology_endpoints(database, clock))
     app.register_api(grid_endpoints(database, clock))
-    app.register_api(workload_endpoints(database, clock))
+    app.register_api(workload_endpoints(database, clock, access.count_workloads))
     app.register_api(market_endpoints(database, clock))
     turns = ConcurrencyLimit(LONG_COMPUTATIONS_AT_ONCE, TURN_PATIENCE_S)
     carbon_price = settings.carbon_price_gbp_per_t

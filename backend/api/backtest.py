@@ -182,7 +182,6 @@ def backtest_endpoints(
         "settled by what actually happened; a deadline keeps its distance from the moment. 503 with Retry-After "
         "while a joint plan or another back-test is being worked out.",
         responses={200: BacktestAnswer, 503: BUSY},
-        security=[{"apiKey": []}],
     )
     def backtest(query: NoParameters, body: BacktestBody) -> Response:  # noqa: ARG001 - refuses parameters
         now = clock()

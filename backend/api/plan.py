@@ -92,7 +92,6 @@ def plan_endpoints(
         summary="What would be decided about a workload",
         description="The output as it would be published; nothing is stored.",
         responses={200: DecisionOutput},
-        security=[{"apiKey": []}],
     )
     def plan(query: WhatIfQuery, body: WorkloadSubmission) -> Response:
         now = clock()
@@ -110,7 +109,6 @@ def plan_endpoints(
         description="A joint plan under every data centre's capacity in every half-hour, with proof of how good it "
         "is. Only one is worked out at a time: 503 with Retry-After while another is.",
         responses={200: JointPlanAnswer, 503: BUSY},
-        security=[{"apiKey": []}],
     )
     def batch(query: NoParameters, body: JointPlanBody) -> Response:  # noqa: ARG001 - refuses parameters
         now = clock()

@@ -187,8 +187,10 @@ class JobPath(BaseModel):
     job_id: str = Field(description="Identity of the job", json_schema_extra={"example": "train-llm-7"})
 
 
-def workload_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlueprint:
-    """`/api/v1/workloads…`"""
+def workload_endpoints(
+    database: Database, clock: Callable[[], datetime], count: Callable[[int], None] = lambda _: None
+) -> APIBlueprint:
+    """`/api/v1/workloads…`; `count` is told how many workloads come in, and raises where that is too many."""
     endpoints = APIBlueprint("workloads", __name__, url_prefix="/api/v1/workloads", abp_tags=[TAG])
 
     @endpoints.post(
@@ -199,13 +201,14 @@ def workload_endpoints(database: Database, clock: Callable[[], datetime]) -> API
             201: Stored,
             200: Stored,
             409: problem_answer("A job_id is already stored with different contents"),
+            429: problem_answer("The operator has submitted, or has open, as many workloads as it may"),
         },
-        security=[{"apiKey": []}],
     )
     def submit(body: WorkloadsBody) -> Response:
         submissions = body.submissions()
         _check_deadlines(body, clock())
         _check_distinct(submissions)
+        count(len(submissions))
         rows = [submission.row() for submission in submissions]
         # Repeated after a lost connection it finds its own rows: every one has its job_id by now.
         result = database.call("submit_workloads", {"p_rows": rows}, repeatable=True)
@@ -274,6 +277,14 @@ def _check_stored(result: dict[str, Any]) -> None:
             "nothing was stored: choose another job_id",
             conflicts=result["conflicts"],
         )
+    if "over_limit" in result:
+        over = result["over_limit"]
+        raise Problem(
+            429,
+            f"the operator's limit is reached: {over['open']} workloads are open, and {over['limit']} is "
+            f"{over['allowed']}; nothing was stored",
+            limit=over["limit"],
+        )
     for field, unknown, known in (
         ("operator", "unknown_operators", "known_operators"),
         ("host_dc_id", "unknown_data_centres", "known_data_centres"),
@@ -284,7 +295,7 @@ def _check_stored(result: dict[str, Any]) -> None:
                 422,
                 f"invalid: {field} {message}; leave it out or use a known one",
                 errors=[{"field": field, "message": message}],
-                **{known: result[known]},
+                **({known: result[known]} if known in result else {}),  # a tenant does not hear of others
             )
 
 

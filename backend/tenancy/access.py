@@ -7,18 +7,19 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
-from flask import Flask
+from flask import Flask, request
 
 from clock import utc_now
 from database.interface import Database
+from log_lines import request_id
 from outgoing.calls import KeptCaller
 from queueing.notices import Notices
 from queueing.supervised import Rest, SupervisedLoop
 from settings import Issuer, Settings
 from tenancy.audit import AuditTrail
-from tenancy.guard import Guard, Needs, answer_ended_access
+from tenancy.guard import Guard, Needs, answer_ended_access, caller_of, refusal_of
 from tenancy.identification import Identification, PlatformKey
-from tenancy.limits import OperatorLimits
+from tenancy.limits import Limit, OperatorLimits, OverLimit
 from tenancy.records import AccessRecords
 from tenancy.remembered import LONGEST_S
 from tenancy.rules import rules_of
@@ -105,6 +106,24 @@ class Access:
         app.wsgi_app = RequestIds(guard)  # type: ignore[method-assign]
         if self._allowed_origins:
             app.wsgi_app = CrossOrigin(app.wsgi_app, self._allowed_origins)  # type: ignore[method-assign]
+
+    def count_workloads(self, number: int) -> None:
+        """Count so many workloads against what the caller's operator may submit in an hour.
+
+        Raises:
+            OverLimit: they are too many; the refusal is in the audit.
+            DatabaseError: the database does not answer.
+        """
+        principal = caller_of(request.environ)
+        if principal is None or principal.is_platform or not self.rules.tells_tenants_apart:
+            return
+        try:
+            self.limits.take(principal.operator, Limit.WORKLOADS_PER_HOUR, number)
+        except OverLimit as over:
+            action = f"{request.method} {request.url_rule}"
+            refusal = refusal_of(action, request.environ, principal, over.status, over.detail)
+            self.audit.refused(refusal, request_id.get())
+            raise
 
     def start(self) -> None:
         """Begin to read signing keys, to hear of changes, and to write down what was refused, where that may be."""

@@ -170,7 +170,7 @@ class Guard:
         try:
             self._limits.take_request(principal.operator)
         except Problem as over:
-            raise Refused(_refusal(action, environ, principal, over.status, over.detail), over) from None
+            raise Refused(refusal_of(action, environ, principal, over.status, over.detail), over) from None
 
 
 def answer_ended_access(app: Flask, forget: Callable[[], None]) -> None:
@@ -214,11 +214,11 @@ def _refused(
     subject: str | None = None,
     credential_id: str | None = None,
 ) -> Refused:
-    refusal = _refusal(action, environ, principal, status, why, subject=subject, credential_id=credential_id)
+    refusal = refusal_of(action, environ, principal, status, why, subject=subject, credential_id=credential_id)
     return Refused(refusal, Problem(status, why))
 
 
-def _refusal(
+def refusal_of(
     action: str,
     environ: WSGIEnvironment,
     principal: Principal | None,
@@ -228,6 +228,7 @@ def _refusal(
     subject: str | None = None,
     credential_id: str | None = None,
 ) -> Refusal:
+    """What the audit is told of a refusal; `subject` and `credential_id` where there is no principal."""
     return Refusal(
         action=action,
         status=status,

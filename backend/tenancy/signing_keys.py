@@ -30,6 +30,9 @@ COOLDOWN_S = 30.0
 CALL_LIMITS = Limits(connect_s=2.0, whole_s=5.0, answer_bytes=64 * 1024)
 MOST_KEYS = 100
 SHORTEST_RSA_BITS = 2048
+FIRST_RETRY_S = 2.0
+"""After a failure before there is any set, for until then no token is good."""
+STUCK_AFTER_S = 60.0
 
 KeySet = Mapping[str, PyJWK]
 """Usable keys, by their ids."""
@@ -107,7 +110,12 @@ class SigningKeys:
         self._failure: str | None = None
         self._wanted = threading.Event()
         self._stopping = threading.Event()
-        self._loop = SupervisedLoop("the reader of the issuer's keys", self._take_a_turn, self._stopping)
+        self._loop = SupervisedLoop(
+            "the reader of the issuer's keys",
+            self._take_a_turn,
+            self._stopping,
+            longest_turn_s=refresh_s + cooldown_s + STUCK_AFTER_S,
+        )
 
     def start(self) -> None:
         self._loop.start()
@@ -164,6 +172,7 @@ class SigningKeys:
 
     def _rest(self, began: float) -> None:
         """Until the set is old, or one that failed or lacks a key has had its cool-down."""
-        if self._stopping.wait(max(0.0, began + self._cooldown_s - time.monotonic())) or self._failure is not None:
+        cooldown_s = min(self._cooldown_s, FIRST_RETRY_S) if self._keys is None else self._cooldown_s
+        if self._stopping.wait(max(0.0, began + cooldown_s - time.monotonic())) or self._failure is not None:
             return
         self._wanted.wait(max(0.0, began + self._refresh_s - time.monotonic()))

@@ -73,6 +73,7 @@ def bad_tokens(known: SigningKey, other_known: SigningKey) -> dict[str, str]:
         "a kid that is no text": f"{_part({**header, 'kid': 7})}.{body}.{signature}",
         "nonsense": "nonsense",
         "dots": "..",
+        "not ASCII": "é.é.é",
     }
 
 

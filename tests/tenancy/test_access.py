@@ -101,6 +101,29 @@ def test_what_is_promised_by_the_hour_is_taken_whole_or_not_at_all(
     assert "Retry-After" not in never.value.headers
 
 
+def test_workloads_are_counted_as_they_come_in_and_the_refusal_is_written_down(
+    postgres: PostgresDatabase, door: PostgresDatabase
+) -> None:
+    postgres.call("tenancy_set_limit", {"p_operator": A, "p_name": "workloads_per_hour", "p_capacity": 3})
+    member, _ = made_key(postgres, A, Role.MEMBER)
+    job = {"workload_type": "RAG_QUERY", "urgency": "LOW", "required_gpu_mins": 1}
+    with api_with_tenants(postgres, door) as client:
+
+        def post(*names: str) -> requests.Response:
+            return client.post(
+                "/api/v1/workloads", [{**job, "job_id": name} for name in names], headers=bearer(member.text)
+            )
+
+        assert post("a", "b").status_code == 201
+        refused = post("c", "d")
+        assert is_problem(refused, 429)["limit"] == "workloads_per_hour"
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert post("c").status_code == 201
+        (event,) = events_until(postgres, lambda events: len(events) == 1)
+    assert (event["operator_id"], event["credential_id"]) == (A, member.key_id)
+    assert (event["object"], event["detail"]["status"]) == ("POST /api/v1/workloads", 429)
+
+
 def test_places_are_held_kept_and_given_back(postgres: PostgresDatabase, door: PostgresDatabase) -> None:
     postgres.call("tenancy_set_limit", {"p_operator": A, "p_name": "streams", "p_capacity": 2})
     limits = OperatorLimits(door)

@@ -71,7 +71,6 @@ def context_endpoints(published: PublishedDecisions) -> APIBlueprint:
         "/processed",
         summary="Mark a task's context processed",
         responses={200: Marked, 404: problem_answer("There is no such context")},
-        security=[{"apiKey": []}],
         openapi_extensions={
             "requestBody": {
                 "required": True,

@@ -81,7 +81,6 @@ def dead_notification_endpoints(database: Database, queue: WorkQueue) -> APIBlue
         summary="Put dead notifications back",
         description="For when the cause has been put right. Notifications that are not dead are left alone.",
         responses={200: Requeued},
-        security=[{"apiKey": []}],
     )
     def requeue(body: Requeue) -> Response:
         return answer(Requeued(requeued=queue.requeue_dead(body.notification_ids)))

@@ -105,7 +105,6 @@ def output_endpoints(published: PublishedDecisions, outputs: NewestOutputs, read
         summary="Acknowledge a task's output for one consumer",
         description="Each consumer acknowledges for itself; repeating it changes nothing.",
         responses={200: Cleared},
-        security=[{"apiKey": []}],
     )
     def acknowledge(body: Acknowledged) -> Response:
         result = published.acknowledge(body.consumer, body.task_id, up_to_sequence=body.sequence)
