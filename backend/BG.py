@@ -23,6 +23,7 @@ from beckn.network.participant import Participant
 from beckn.network.settings import NetworkSettings, load_network_settings
 from beckn.network.subscribers import Role, SubscriptionRefused
 from clock import utc_now
+from database.callers import CallersCalls
 from database.errors import DatabaseError
 from database.interface import Database
 from database.opening import open_database, open_gate
@@ -31,6 +32,7 @@ from decisions.work.agent import gateway_agent_id
 from decisions.work.counts import DecisionCounts
 from decisions.work.notifications import WorkQueue
 from decisions.work.worker import LEASE_SECONDS
+from gateway.callers import CallersParts
 from gateway.decision_process import DecidingProcess, DecidingStatus
 from gateway.endpoints.broadcast import broadcast_endpoints
 from gateway.endpoints.catalogue import catalogue_endpoints
@@ -43,9 +45,11 @@ from gateway.endpoints.service import service_endpoints
 from gateway.network import JoinedNetwork
 from gateway.serving.feed import BroadcastFeed
 from gateway.serving.ready_responses import NewestOutputs, ReadyAnswers
-from gateway.serving.threads import ThreadedDatabase
+from gateway.serving.threads import RequestDatabase, ThreadedDatabase
+from gateway.serving.visits import OpenHouse, Visits
 from settings import Settings, SettingsError, load_settings
 from tenancy.access import Access
+from tenancy.guard import caller_of, calling
 from tenancy.scopes import ENDPOINTS, Server
 from version import VERSION
 from web.application import make_application
@@ -73,26 +77,36 @@ def create_app(
     clock: Callable[[], datetime] = utc_now,
     network: JoinedNetwork | None = None,
     access: Access | None = None,
+    callers: CallersParts | None = None,
 ) -> OpenAPI:
     """The gateway's endpoints over an open database. Starts nothing; `deciding` and `counts` are only reported.
 
     Args:
         network: the Beckn network that the gateway joined; without it there is no search and no registry.
         access: who may ask for what, running; by default as the settings say, and not running.
+        callers: what requests of several tenants are answered with, running; by default not running.
     """
     own_names = [] if network is None else [network.gateway.own.url]
     if access is None:
         access = gateway_access(database, settings, own_names)
-    published = PublishedDecisions(database)
-    queue = WorkQueue(database, gateway_agent_id(settings.bg_port), lease_seconds=LEASE_SECONDS)
-    outputs = NewestOutputs(PublishedDecisions(database.short_calls()))
+    if callers is None and settings.is_multi_tenant:
+        callers = CallersParts.over(database, database, feed, access)
+    requests: RequestDatabase = database if callers is None else callers.database
+    visits: Visits = OpenHouse(feed) if callers is None else callers.visits
+    published = PublishedDecisions(requests)
+    agent_id = gateway_agent_id(settings.bg_port)
+    queue = WorkQueue(database, agent_id, lease_seconds=LEASE_SECONDS)
+    short_calls = requests.short_calls()
+    outputs = NewestOutputs(
+        PublishedDecisions(short_calls), to_callers=short_calls if isinstance(short_calls, CallersCalls) else None
+    )
 
     def read_health() -> GatewayHealth:
         streams = StreamState(
             clients=feed.streams,
             newest_event=feed.newest,
             following=feed.following,
-            troubles=[*feed.troubles(), *access.troubles()],
+            troubles=[*feed.troubles(), *access.troubles(), *([] if callers is None else callers.visits.troubles())],
         )
         return read_gateway_health(
             database,
@@ -115,15 +129,16 @@ def create_app(
         own_names=[settings.bg_host, *own_names],
         allowed_origins=settings.allowed_origins,
     )
-    ready = ReadyAnswers(app.wsgi_app, outputs)
+    ready = ReadyAnswers(app.wsgi_app, outputs, caller_of) if callers else ReadyAnswers(app.wsgi_app, outputs)
     app.register_api(service_endpoints(clock, deciding, read_health))
-    app.register_api(catalogue_endpoints(database, clock))
-    app.register_api(broadcast_endpoints(published, feed))
+    app.register_api(catalogue_endpoints(requests, clock))
+    app.register_api(broadcast_endpoints(published, feed, visits, lambda: access.tickets.issue(calling())))
     app.register_api(context_endpoints(published))
     app.register_api(output_endpoints(published, outputs, ready))
-    app.register_api(dead_notification_endpoints(database, queue))
+    callers_queue = WorkQueue(requests, agent_id, lease_seconds=LEASE_SECONDS)
+    app.register_api(dead_notification_endpoints(requests, callers_queue))
     if network is not None:
-        app.register_api(gateway_search.gateway_endpoints(database, network.gateway))
+        app.register_api(gateway_search.gateway_endpoints(requests, network.gateway))
         app.register_api(
             registry_lookup.registry_endpoints(
                 network.gateway.registry,
@@ -176,6 +191,7 @@ def serve(database: Database, settings: Settings, network: NetworkSettings) -> N
             for_requests=threaded,
         )
         access = gateway_access(database, settings, [beckn.own.url], door)
+        callers = CallersParts.over(threaded, door, feed, access) if settings.is_multi_tenant else None
         app = create_app(
             threaded,
             settings,
@@ -184,9 +200,12 @@ def serve(database: Database, settings: Settings, network: NetworkSettings) -> N
             counts=deciding.counts,
             network=JoinedNetwork(network, beckn),
             access=access,
+            callers=callers,
         )
         access.start()
         feed.start()
+        if callers is not None:
+            callers.visits.start()
         listener = for_greenlets(listen(settings.bg_host, settings.bg_port))
         server = HttpServer(app, listener, gateway_limits())
         server.start()
@@ -198,6 +217,8 @@ def serve(database: Database, settings: Settings, network: NetworkSettings) -> N
         beckn.presence.stop()
         deciding.ask_to_stop()
         feed.stop()
+        if callers is not None:
+            callers.visits.stop()
         server.stop()
         beckn.deliverer.stop()
         access.stop()

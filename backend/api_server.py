@@ -25,6 +25,7 @@ from api.tenancy import tenancy_endpoints
 from api.what_if import ConcurrencyLimit
 from api.workloads import workload_endpoints
 from clock import utc_now
+from database.callers import CallersDatabase
 from database.errors import DatabaseError
 from database.interface import Database
 from database.opening import open_database, open_gate
@@ -33,6 +34,7 @@ from ingest.schedule import PipelineSchedule
 from ingest.sources import Upstreams
 from settings import Settings, SettingsError, load_settings
 from tenancy.access import Access
+from tenancy.guard import present_caller
 from tenancy.scopes import ENDPOINTS, Server
 from version import VERSION
 from web.application import make_application
@@ -71,6 +73,7 @@ def create_app(
     """
     if access is None:
         access = api_access(database, settings)
+    requests = CallersDatabase(database, access.door, present_caller) if settings.is_multi_tenant else database
     app = make_application(
         "Pylon DEG API",
         DESCRIPTION,
@@ -89,14 +92,14 @@ def create_app(
             troubles=lambda: [*([] if schedule is None else schedule.troubles()), *access.troubles()],
         )
     )
-    app.register_api(ontology_endpoints(database, clock))
-    app.register_api(grid_endpoints(database, clock))
-    app.register_api(workload_endpoints(database, clock, access.count_workloads))
-    app.register_api(market_endpoints(database, clock))
+    app.register_api(ontology_endpoints(requests, clock))
+    app.register_api(grid_endpoints(requests, clock))
+    app.register_api(workload_endpoints(requests, clock, access.count_workloads))
+    app.register_api(market_endpoints(requests, clock))
     turns = ConcurrencyLimit(LONG_COMPUTATIONS_AT_ONCE, TURN_PATIENCE_S)
     carbon_price = settings.carbon_price_gbp_per_t
-    app.register_api(plan_endpoints(database, clock, time.monotonic, turns, carbon_price))
-    app.register_api(backtest_endpoints(database, clock, turns, carbon_price))
+    app.register_api(plan_endpoints(requests, clock, time.monotonic, turns, carbon_price))
+    app.register_api(backtest_endpoints(requests, clock, turns, carbon_price))
     takes_keys = settings.is_multi_tenant
     app.register_api(tenancy_endpoints(database, access.door, clock, takes_keys=takes_keys))
     access.guard(app)

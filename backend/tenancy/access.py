@@ -25,7 +25,9 @@ from tenancy.remembered import LONGEST_S
 from tenancy.rules import rules_of
 from tenancy.scopes import Need
 from tenancy.signing_keys import SigningKeys
+from tenancy.standing import Standing
 from tenancy.strangers import tell_strangers_less
+from tenancy.tickets import Tickets
 from tenancy.tokens import Tokens
 from web.application import AsksFor
 from web.cross_origin import CrossOrigin
@@ -76,6 +78,8 @@ class Access:
             used=self.audit.used,
             takes_keys=settings.is_multi_tenant,
         )
+        self.standing = Standing(AccessRecords(calls), clock)
+        self.tickets = Tickets(calls, self.standing)
         self._stopping = threading.Event()
         self._notices = Notices(database, CHANGES_CHANNEL)
         self._changes = SupervisedLoop("the listener for changed access", self._follow_changes, self._stopping)
@@ -100,6 +104,7 @@ class Access:
             self.identification,
             self.limits,
             self.audit,
+            self.tickets,
         )
         answer_ended_access(app, self.identification.forget)
         tell_strangers_less(app)

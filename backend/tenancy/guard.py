@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from flask import Flask, Response, request
+from flask import Flask, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
 from database.errors import DatabaseError, TenantRefused
@@ -22,6 +22,7 @@ from tenancy.principals import Principal
 from tenancy.rules import Rules
 from tenancy.scopes import Need, Without
 from tenancy.signing_keys import KeysNotRead
+from tenancy.tickets import Tickets
 from web.problems import Problem, database_problem, problem_of
 from web.request_ids import InContext
 
@@ -85,6 +86,7 @@ class Guard:
         identification: Identification,
         limits: OperatorLimits,
         audit: AuditTrail,
+        tickets: Tickets,
     ) -> None:
         self._application = application
         self._needs = needs
@@ -92,6 +94,7 @@ class Guard:
         self._identification = identification
         self._limits = limits
         self._audit = audit
+        self._tickets = tickets
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -142,6 +145,9 @@ class Guard:
     def _principal(self, environ: WSGIEnvironment, action: str, *, reads: bool) -> Principal:
         given = environ.get("HTTP_AUTHORIZATION")
         if given is None:
+            by_ticket = self._tickets.redeemed(action, environ)
+            if by_ticket is not None:
+                return by_ticket
             here = self._rules.without_credential(environ.get("HTTP_HOST"))
             if here is not None and (reads or action != NOTHING_THERE):
                 return here
@@ -186,6 +192,11 @@ def caller_of(environ: WSGIEnvironment) -> Principal | None:
     """Who the request is from; None at an endpoint that asks nobody."""
     principal: Principal | None = environ.get(PRINCIPAL)
     return principal
+
+
+def present_caller() -> Principal | None:
+    """Who Flask's present request is from; None outside of one, and at an endpoint that asks nobody."""
+    return caller_of(request.environ) if has_request_context() else None
 
 
 def calling() -> Principal:

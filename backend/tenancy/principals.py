@@ -15,6 +15,9 @@ LOCAL_OPERATOR = "local"
 PLATFORM_OPERATOR = "platform"
 """Whose administrators administer the platform."""
 
+PLATFORM_CREDENTIAL = "PYLON_API_KEY"
+"""Names the administrator's key in logs and in the audit. No session and no key of ours can have this name."""
+
 
 @dataclass(frozen=True)
 class Principal:
@@ -64,4 +67,4 @@ LOCAL_READER = Principal(LOCAL_OPERATOR, "local", Role.READER, READ_SCOPES)
 
 def platform_administrator(operator: str = PLATFORM_OPERATOR) -> Principal:
     """Who has PYLON_API_KEY, acting for an operator."""
-    return Principal(operator, "platform", Role.PLATFORM, ROLE_SCOPES[Role.PLATFORM], credential_id="PYLON_API_KEY")
+    return Principal(operator, "platform", Role.PLATFORM, ROLE_SCOPES[Role.PLATFORM], PLATFORM_CREDENTIAL)

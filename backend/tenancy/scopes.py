@@ -104,6 +104,7 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "GET /beckn/catalog": Scope.WORKLOADS_READ,
             "GET /beckn/broadcast": Scope.DECISIONS_READ,
             "GET /beckn/broadcast/poll": Scope.DECISIONS_READ,
+            "POST /beckn/broadcast/ticket": Scope.DECISIONS_READ,
             "GET /beckn/context": Scope.DECISIONS_READ,
             "POST /beckn/context/processed": Scope.DECISIONS_ACKNOWLEDGE,
             "GET /beckn/llm-output": Scope.DECISIONS_READ,

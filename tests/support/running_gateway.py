@@ -21,10 +21,12 @@ from BG import create_app, gateway_access
 from database.interface import Database
 from decisions.publishing.schema import Scorer
 from decisions.work.worker import DecisionWorkers
+from gateway.callers import CallersParts
 from gateway.decision_process import DecidingStatus
 from gateway.network import JoinedNetwork
 from gateway.serving.feed import BroadcastFeed
 from gateway.serving.threads import ThreadedDatabase
+from gateway.serving.visits import LOOK_EVERY_S
 from grid_world import NOW
 from served import Client
 from settings import load_settings
@@ -60,10 +62,13 @@ def running_gateway(
     keys_dir: Path | None = None,
     patience_s: float = 30,
     workers: DecisionWorkers | None = None,
+    gate: Database | None = None,
+    look_every_s: float = LOOK_EVERY_S,
     **feed_options: Any,
 ) -> Iterator[RunningGateway]:
     """A gateway on this database, until the end of the block; `patience_s` is for clients that do not read.
 
+    Requests of tenants go through the `gate`, and who listens is looked at anew every `look_every_s`.
     It joins the Beckn network where there is a `keys_dir` for its key, and tells what `workers` did.
     """
     settings = load_settings(environ or {})
@@ -92,7 +97,11 @@ def running_gateway(
                 ),
             )
         names = [] if network is None else [network.gateway.own.url]
-        access = gateway_access(database, settings, names, threaded)
+        door = threaded if gate is None else ThreadedDatabase(gate)
+        access = gateway_access(database, settings, names, door)
+        callers = None
+        if settings.is_multi_tenant:
+            callers = CallersParts.over(threaded, door, feed, access, look_every_s=look_every_s)
         app = create_app(
             threaded,
             settings,
@@ -102,6 +111,7 @@ def running_gateway(
             clock=clock,
             network=network,
             access=access,
+            callers=callers,
         )
         listener = listen("127.0.0.1", 0)
         port = listener.getsockname()[1]
@@ -111,13 +121,19 @@ def running_gateway(
         server = HttpServer(app, for_greenlets(listener), limits)
         access.start()
         feed.start()
+        if callers is not None:
+            callers.visits.start()
         server.start()
         running.append(RunningGateway(Client(f"http://127.0.0.1:{port}"), port, feed))
         ready.set()
         stopping.wait()
         feed.stop()
+        if callers is not None:
+            callers.visits.stop()
         server.stop()
         access.stop()
+        if door is not threaded:
+            door.close()
         threaded.close()
         hub.destroy(destroy_loop=True)
 

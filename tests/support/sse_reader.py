@@ -27,7 +27,8 @@ class SseReader:
     """Reads in a thread from the port that `port` names, which may be another at every try.
 
     `retries` is whether it comes back when the stream ends; `silence_s` is how long it believes in a stream on
-    which nothing is sent. `arrived_at` has the moment of each event on the monotonic clock. Use as a context manager.
+    which nothing is sent. `headers` go with every try, and `status` is what the last one was answered. `arrived_at`
+    has the moment of each event on the monotonic clock. Use as a context manager.
     """
 
     port: int | Callable[[], int]
@@ -35,11 +36,13 @@ class SseReader:
     last_event_id: int | None = None
     retries: bool = False
     silence_s: float = 30
+    headers: dict[str, str] = field(default_factory=dict)
     events: list[SseEvent] = field(default_factory=list)
     arrived_at: dict[int, float] = field(default_factory=dict)
     comments: int = 0
     connections: int = 0
     ended: bool = False
+    status: int | None = None
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
@@ -85,10 +88,11 @@ class SseReader:
         port = self.port if isinstance(self.port, int) else self.port()
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=self.silence_s)
         self._connection = connection
-        headers = {} if self.last_event_id is None else {"Last-Event-ID": str(self.last_event_id)}
+        place = {} if self.last_event_id is None else {"Last-Event-ID": str(self.last_event_id)}
         try:
-            connection.request("GET", self.path, headers=headers)
+            connection.request("GET", self.path, headers=self.headers | place)
             answer = connection.getresponse()
+            self.status = answer.status
             if answer.status == 200:
                 self._read(answer)
         except (OSError, http.client.HTTPException, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from flask import Response
@@ -12,9 +13,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from database.interface import Row
 from decisions.publishing.store import PublishedDecisions
 from gateway.endpoints.parameters import Sequence
-from gateway.serving.feed import BroadcastFeed
+from gateway.serving.feed import BroadcastFeed, Seat
 from gateway.serving.pages import bounded_pages
+from gateway.serving.visits import Visits
 from ontology.types import Moment
+from tenancy.tickets import GOOD_FOR_S
 from web.application import answer, problem_answer
 from web.parameters import StrictQuery
 from web.problems import Problem
@@ -72,8 +75,23 @@ class EventsPage(BaseModel):
     newest: int | None = Field(description="The newest event there has been; null before the first")
 
 
-def broadcast_endpoints(published: PublishedDecisions, feed: BroadcastFeed) -> APIBlueprint:
-    """`/beckn/broadcast…`"""
+class TicketAnswer(BaseModel):
+    """What opens one stream, instead of a credential."""
+
+    ticket: str = Field(description="Open /beckn/broadcast?ticket= this: once, and soon")
+    good_for_s: int = Field(description="For how many seconds", json_schema_extra={"example": 30})
+
+
+class NoDocument(BaseModel):
+    """An empty object."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {}})
+
+
+def broadcast_endpoints(
+    published: PublishedDecisions, feed: BroadcastFeed, visits: Visits, issue_ticket: Callable[[], str]
+) -> APIBlueprint:
+    """`/beckn/broadcast…`; `issue_ticket` makes one for the present request's caller."""
     endpoints = APIBlueprint("broadcast", __name__, url_prefix="/beckn/broadcast", abp_tags=[TAG])
 
     @endpoints.get(
@@ -82,7 +100,8 @@ def broadcast_endpoints(published: PublishedDecisions, feed: BroadcastFeed) -> A
         description=(
             "Server-sent events: `id` is the event's number, `event` its type, `data` its JSON document. With "
             "`Last-Event-ID` or `after` the events that follow it are sent first; without, those published from "
-            "now on. A comment line comes at least every 15 seconds."
+            "now on. A comment line comes at least every 15 seconds. A browser's EventSource sends no header: "
+            "`ticket`, from POST /beckn/broadcast/ticket, takes the place of `Authorization`."
         ),
         responses={
             200: {
@@ -95,14 +114,28 @@ def broadcast_endpoints(published: PublishedDecisions, feed: BroadcastFeed) -> A
     def stream(header: StreamHeaders, query: StreamQuery) -> Response:
         places = (header.last_event_id, query.last_event_id, query.after)
         after = next((place for place in places if place is not None), None)
+        visit = visits.arrival()
         if after is not None:
-            _check_not_ahead(published, feed, after)
+            _check_not_ahead(visit.seat, after)
         if feed.streams >= MOST_STREAMS:
             raise Problem(503, f"{MOST_STREAMS} streams are already open: poll, or use another gateway")
-        events = Response(feed.stream(after), mimetype="text/event-stream")
+        heard = visits.attended(visit, feed.stream(after, visit.seat))
+        events = Response(heard, mimetype="text/event-stream")
         events.headers["Cache-Control"] = "no-cache, no-transform"
         events.headers["X-Accel-Buffering"] = "no"  # what a proxy of nginx's needs to hear
         return events
+
+    @endpoints.post(
+        "/ticket",
+        summary="A ticket for one stream",
+        description="For a page in a browser, whose EventSource cannot send a credential. It is good once, for half "
+        "a minute, and listens as whoever asked for it; the stream ends when that credential does.",
+        responses={201: TicketAnswer},
+    )
+    def ticket(body: NoDocument) -> Response:  # noqa: ARG001 - refuses members
+        made = answer(TicketAnswer(ticket=issue_ticket(), good_for_s=GOOD_FOR_S), 201)
+        made.headers["Cache-Control"] = "no-store"
+        return made
 
     @endpoints.get(
         "/poll",
@@ -135,10 +168,10 @@ def broadcast_endpoints(published: PublishedDecisions, feed: BroadcastFeed) -> A
     return endpoints
 
 
-def _check_not_ahead(published: PublishedDecisions, feed: BroadcastFeed, after: int) -> None:
-    if after <= feed.newest:
+def _check_not_ahead(seat: Seat, after: int) -> None:
+    if after <= seat.channel.newest:
         return
-    newest = published.events_after(after, 0).newest  # the feed may be a moment behind
+    newest = seat.published.events_after(after, 0).newest  # the feed may be a moment behind
     if after > (newest or 0):
         raise _other_database(after, newest)
 

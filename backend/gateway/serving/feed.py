@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import gevent
 from gevent.event import Event as Signal
 
-from database.errors import DatabaseError, TenantRefused
+from database.errors import DatabaseError, DatabaseUnreachable, TenantRefused
 from database.interface import Database
 from decisions.publishing.store import PublishedDecisions
 from gateway.serving.backlog import MOST_EVENTS, Backlog, ReadyEvent
@@ -26,6 +26,7 @@ from gateway.serving.channels import BELLS, Channel, TenantChannels
 from gateway.serving.past_events import PAGE_EVENTS, PastEvents
 from queueing.notices import Notices
 from queueing.supervised import Rest, SupervisedLoop, troubles
+from vocabulary import StrEnum
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +43,30 @@ LONGEST_TURN_S = 60.0
 PAUSE_AFTER_FAILURE_S = 1.0
 
 
+class Hearing(StrEnum):
+    """Whether a listener may be told something: `NOT_NOW` is while nobody knows whether it still may."""
+
+    YES = "yes"
+    NOT_NOW = "not now"
+    NO_MORE = "no more"
+
+
+def _always() -> Hearing:
+    return Hearing.YES
+
+
 @dataclass(frozen=True)
 class Seat:
     """Where a stream gets its events from.
 
     Attributes:
         published: the channel's events, read in the name of who listens.
-        is_kept: whether they may go on listening.
+        hearing: whether they may be told something now.
     """
 
     channel: Channel
     published: PublishedDecisions
-    is_kept: Callable[[], bool] = lambda: True
+    hearing: Callable[[], Hearing] = _always
 
 
 class BroadcastFeed:
@@ -107,11 +120,11 @@ class BroadcastFeed:
         """The sequence number of the newest event known here; 0 before the first."""
         return self._whole.newest
 
-    def seat(self, is_kept: Callable[[], bool] = lambda: True) -> Seat:
+    def seat(self, hearing: Callable[[], Hearing] = _always) -> Seat:
         """Where every event is heard."""
-        return Seat(self._whole, self._published, is_kept)
+        return Seat(self._whole, self._published, hearing)
 
-    def seat_of(self, operator: str, published: PublishedDecisions, is_kept: Callable[[], bool]) -> Seat:
+    def seat_of(self, operator: str, published: PublishedDecisions, hearing: Callable[[], Hearing]) -> Seat:
         """Where one operator's events are heard, in its own numbers.
 
         Args:
@@ -120,7 +133,7 @@ class BroadcastFeed:
         Raises:
             DatabaseError: the database does not answer.
         """
-        return Seat(self._tenants.open(operator, published), published, is_kept)
+        return Seat(self._tenants.open(operator, published), published, hearing)
 
     def start(self) -> None:
         """Read the latest events, and follow the log from then on.
@@ -142,7 +155,7 @@ class BroadcastFeed:
         self._notices.close()
 
     def look_again(self, seat: Seat) -> None:
-        """Have the streams in this seat's channel see whether they are still kept."""
+        """Have the streams of this seat's channel see whether they may still hear."""
         self._tell([seat.channel])
 
     def stream(self, after: int | None, seat: Seat | None = None) -> Iterator[bytes]:
@@ -166,6 +179,8 @@ class BroadcastFeed:
         """Events from the database, page by page, until the backlog takes over; the last one's number."""
         while self._goes_on(seat) and not seat.channel.backlog.reaches_back_to(cursor):
             try:
+                if seat.hearing() is not Hearing.YES:
+                    raise DatabaseUnreachable("nobody knows whether this may be told")
                 events, following = seat.channel.past.chunk_after(cursor, seat.published)
             except TenantRefused:
                 return cursor  # which ends the stream: its seat is about to be lost
@@ -188,7 +203,10 @@ class BroadcastFeed:
             if not backlog.reaches_back_to(cursor):
                 log.info("a stream is dropped: its client has read up to event %d of %d", cursor, backlog.newest)
                 return
-            if events := backlog.chunk_after(cursor):
+            if seat.hearing() is not Hearing.YES:
+                channel.wait(bell)
+                yield NOTHING_NEW
+            elif events := backlog.chunk_after(cursor):
                 yield b"".join(event.frame for event in events)
                 cursor = events[-1].sequence
             else:
@@ -198,7 +216,7 @@ class BroadcastFeed:
                     yield NOTHING_NEW
 
     def _goes_on(self, seat: Seat) -> bool:
-        return not self._stopping.is_set() and not seat.channel.closed and seat.is_kept()
+        return not self._stopping.is_set() and not seat.channel.closed and seat.hearing() is not Hearing.NO_MORE
 
     def _ring(self) -> Rest:
         """Wake the streams for which there is news, and now and then all of them without any."""

@@ -114,7 +114,7 @@ begin
         where p.pronamespace = 'public'::regnamespace
             and p.proname in (
                 'call_as', 'tenancy_api_key', 'tenancy_key_used', 'tenancy_principal', 'tenancy_audit', 'tenancy_take',
-                'tenancy_hold', 'tenancy_let_go', 'tenancy_check')
+                'tenancy_hold', 'tenancy_let_go', 'tenancy_issue_ticket', 'tenancy_redeem_ticket', 'tenancy_check')
     loop
         execute format('grant execute on function %s to pylon_gate', routine.signature);
     end loop;
