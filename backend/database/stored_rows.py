@@ -46,7 +46,7 @@ class RowUnreadable(Exception):
     """The one row that was asked for cannot be read; `found` names it."""
 
     def __init__(self, found: UnreadableRow) -> None:
-        super().__init__(f"the stored {found.row} cannot be read ({found.reason}): mend it in the database")
+        super().__init__(f"the stored {found.row} cannot be read ({found.reason}): correct it in the database")
         self.found = found
 
 

@@ -396,7 +396,7 @@ def parse_property(object_type: type[ObjectType], name: str, text: str) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**31) <= value < 2**63:
         raise ValueError(f"{name} is out of range")
     if isinstance(value, str) and "\x00" in value:
-        raise ValueError(f"{name} holds the character NUL, which cannot be stored")
+        raise ValueError(f"{name} contains the character NUL, which cannot be stored")
     return value
 
 

@@ -134,7 +134,7 @@ def _request_line(line: bytes) -> tuple[str, str, int]:
     if not target.startswith("/") and not (target == "*" and method == "OPTIONS"):
         raise RequestRefused(400, "the target must be a path: this server is not a proxy")
     if "#" in target or _BAD_PERCENT.search(target) is not None:
-        raise RequestRefused(400, "the target holds a #, or a % that is not followed by two hexadecimal digits")
+        raise RequestRefused(400, "the target contains a #, or a % that is not followed by two hexadecimal digits")
     return method, target, version
 
 
@@ -292,7 +292,9 @@ class ChunkedBody:
     def _skip_trailer(self, line: bytes) -> None:
         self._trailer_bytes += len(line)
         if _TRAILER_LINE.fullmatch(line) is None or self._trailer_bytes > LONGEST_TRAILER_BYTES:
-            raise RequestRefused(400, "what follows the last chunk is not a list of headers, or holds too many")
+            raise RequestRefused(
+                400, "what follows the last chunk is not a list of headers, or there are too many of them"
+            )
 
 
 def body_too_large(longest_bytes: int) -> RequestRefused:

@@ -56,7 +56,7 @@ def checked_request(action: Action, body: bytes, now: datetime) -> OrderRequest:
         told = f"a message about an order is {LONGEST_ORDER_BYTES:,} bytes long at most"
         raise Refused(413, Error(code=ErrorCode.INVALID_REQUEST, message=told))
     if _NUL.search(body):
-        raise Refused.invalid("a text holds the character NUL, which cannot be stored")
+        raise Refused.invalid("a text contains the character NUL, which cannot be stored")
     request: OrderRequest = read_message(REQUESTS[action], body)
     if isinstance(request, SearchRequest):
         wanted_by_intent(request.message.intent, now)

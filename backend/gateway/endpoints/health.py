@@ -26,7 +26,7 @@ class QueueState(BaseModel):
     depth: int = Field(description="How many wait, those to be tried again later included")
     oldest_waiting_seconds: float | None
     overdue_seconds: float | None = Field(
-        description="For how long the one that is due first has been due, with nobody on it; null or 0 when none is"
+        description="How long the first one due has been waiting with nothing working on it; null or 0 when none is"
     )
     in_flight: int = Field(description="How many are being decided, by any gateway on the database")
     dead: int = Field(description="How many failed for good: GET /queue/dead")
