@@ -136,7 +136,8 @@ def tenancy_endpoints(
     @endpoints.get("/keys", summary="The operator's keys", responses={200: KeyList, **refusals})
     def listed(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
         with _told():
-            return _unstored(answer(KeyList(operator_id=calling().operator, keys=list(keys().all()))))
+            found = list(keys().all()) if takes_keys else []
+            return _unstored(answer(KeyList(operator_id=calling().operator, keys=found)))
 
     @endpoints.post(
         "/keys",
