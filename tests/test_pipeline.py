@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -402,6 +403,23 @@ def test_the_slot_of_a_process_that_lives_is_left_alone(postgres: PostgresDataba
 def test_the_slot_of_another_machine_is_run_when_its_lease_has_ended(postgres: PostgresDatabase) -> None:
     claim(postgres, f"elsewhere:{a_dead_process_id()}:0a1b2c3d", lease_seconds=0)
     assert run_offline(postgres).state == "succeeded"
+
+
+def test_a_run_that_goes_on_keeps_its_slot(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.run.LEASE_SECONDS", 0.3)
+    kept: list[bool] = []
+
+    def look() -> None:
+        if not kept:
+            first = the_run(postgres)["leased_until"]
+            give_up_at = time.monotonic() + 30
+            while the_run(postgres)["leased_until"] == first:
+                assert time.monotonic() < give_up_at
+            kept.append(True)
+
+    with GridUpstreams(NOW, before=look) as upstream:
+        assert run(postgres, upstream).state == "succeeded"
+    assert kept
 
 
 def test_a_run_that_lost_its_slot_stores_nothing(postgres: PostgresDatabase) -> None:

@@ -31,6 +31,7 @@ from decisions.publishing.schema import Scorer
 from decisions.work.agent import AgentState
 from decisions.work.counts import DecisionCounts
 from decisions.work.worker import DecisionWorkers
+from queueing.backoff import Backoff
 from settings import SettingsError, load_settings
 from web.serving import Stopped, log_to_stderr, stop_on_signals
 
@@ -163,7 +164,7 @@ class DecidingProcess:
             self._supervisor.join()
 
     def _supervise(self) -> None:
-        pause_s = FIRST_PAUSE_S
+        pauses = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
@@ -174,10 +175,11 @@ class DecidingProcess:
             self._status = NOT_RUNNING
             if self._stopping.is_set():
                 return
-            pause_s = FIRST_PAUSE_S if time.monotonic() - began > LONGEST_PAUSE_S else pause_s
+            if time.monotonic() - began > LONGEST_PAUSE_S:
+                pauses.reset()
+            pause_s = pauses.next_s()
             log.error("the deciding process %s and will be restarted in %.0f s", ended, pause_s)
             self._stopping.wait(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _run_child(self) -> int | None:
         """Start the process and follow its status until it ends; its exit status, or None if none is to run."""

@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,13 +25,15 @@ from ingest.report import RunReport
 from ingest.rows import REAL_SOURCES, GridRows, Known, complete_rows
 from ingest.sources import FetchOutcome, SourceState, Upstreams, fetch_all, offline_outcome
 from printable import LONGEST_REASON, printable
+from queueing.heartbeat import Heartbeat
 from settings import Settings
 from synthetic.world import data_centres, operators, pipeline_agent, storage_assets, workloads
 from version import VERSION
 
 log = logging.getLogger(__name__)
 
-LEASE_SECONDS = 180.0  # longer than a run whose every source uses up its time
+LEASE_SECONDS = 60.0
+LONGEST_RUN_S = 600.0  # much longer than one whose every source uses up its time
 WORLD_SEED = 1
 WORKLOAD_OWNERS = {"CLOUD", "COLOCATION", "AI_LAB"}
 
@@ -65,7 +67,8 @@ def run_once(
             report.taken_until = from_rfc3339(claim["lease_until"])
         return report
     try:
-        _run_claimed(database, settings, upstreams, now, report, claim["lease_token"])
+        with _held(database, report.slot, claim["lease_token"]):
+            _run_claimed(database, settings, upstreams, now, report, claim["lease_token"])
     except Exception as error:
         _record(database, report, claim["lease_token"], "failed", printable(error, LONGEST_REASON))
         raise
@@ -83,6 +86,22 @@ def _claim(database: Database, slot: datetime, *, again: bool) -> dict[str, Any]
     if not claim["claimed"] and claim["state"] == "running" and _has_died(claim["owner"]):
         claim = database.call("claim_pipeline_slot", {**arguments, "p_dead_owner": claim["owner"]})
     return claim
+
+
+@contextmanager
+def _held(database: Database, slot: datetime, token: int) -> Iterator[None]:
+    """Keep the slot's lease until the block ends. One that is lost all the same is told when the run is stored."""
+
+    def extend(tokens: Sequence[int]) -> None:
+        for held in tokens:
+            arguments = {"p_slot": slot, "p_lease_token": held, "p_lease_seconds": LEASE_SECONDS}
+            database.call("heartbeat_pipeline_slot", arguments, repeatable=True)
+
+    heartbeat = Heartbeat(
+        "the keeper of the pipeline's slot", extend, lease_seconds=LEASE_SECONDS, longest_hold_s=LONGEST_RUN_S
+    )
+    with heartbeat.holding([token]), heartbeat.beating():
+        yield
 
 
 def _has_died(owner: str) -> bool:

@@ -4,93 +4,114 @@ from __future__ import annotations
 
 import threading
 import time
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from database.interface import Database
-from queueing.notices import Notices
+from queueing.notices import LONGEST_UNINTERRUPTED_S
 from queueing.supervised import Rest, SupervisedLoop, troubles
+from queueing.wakeups import Wakeups
+
+LONGEST_SLEEP_S = 30.0
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one look at a queue found: how many messages, and when the next is due (seconds from now), if any is."""
+    """What one look at a queue found: how much, and when the next is due (seconds from now), if that is known."""
 
     taken: int
-    next_due_s: float | None
+    next_due_s: float | None = None
 
 
-class QueueThreads(ABC):
-    """`threads` threads that look at one queue, and one that listens for what other processes put into it.
+class Consumer:
+    """`threads` threads that look at one queue, and one that looks out for what others put into it.
 
-    A thread that found work looks again at once; one that found none sleeps until a message is due, until it is
-    woken, or for `poll_seconds`. The database wakes it over a direct connection. Plain threads, so they run under
-    gevent too.
+    A thread that found work looks again at once; one that found none sleeps until something is due or it is woken.
+    The one that looks out wakes one of them at a notice of the database, and now and then without any (`Wakeups`);
+    one that finds much wakes another. Plain threads, so they run under gevent too.
     """
 
-    def __init__(self, name: str, database: Database, channel: str, *, threads: int, poll_seconds: float) -> None:
-        """Nothing runs before `start`."""
-        self._poll_seconds = poll_seconds
-        self._stopping = threading.Event()
-        self._changed = threading.Condition()
-        self._wakes = 0
-        self._notices = Notices(database, channel)
-        self._loops = [
-            SupervisedLoop(f"{name} {number}", self._take_a_turn, self._stopping) for number in range(1, threads + 1)
-        ]
-        self._listening = SupervisedLoop(f"the listener of {name}", self._listen, self._stopping)
+    def __init__(
+        self,
+        name: str,
+        look: Callable[[], Round],
+        database: Database,
+        channel: str,
+        *,
+        threads: int,
+        poll_seconds: float,
+        longest_turn_s: float = 120.0,
+    ) -> None:
+        """Nothing runs before `start`.
 
-    @abstractmethod
-    def work_once(self) -> Round:
-        """Take what is due, if anything is, and finish it, in this thread.
-
-        Raises:
-            DatabaseError: nothing can be had, or an end not be stored; then it will be tried again.
+        Args:
+            look: takes what is due, if anything is, and finishes it, in the thread that calls it. It says by `found`
+                that it took some, as soon as it has.
         """
+        self._look = look
+        self._changed = threading.Condition()
+        self._looks_due = 0
+        self.stopping = threading.Event()
+        self._wakeups = Wakeups(database, channel, poll_seconds=poll_seconds, stopping=self.stopping)
+        self._loops = [
+            SupervisedLoop(f"{name} {number}", self._take_a_turn, self.stopping, longest_turn_s=longest_turn_s)
+            for number in range(1, threads + 1)
+        ]
+        self._looking_out = SupervisedLoop(f"the lookout of {name}s", self._look_out, self.stopping)
+
+    @property
+    def threads(self) -> int:
+        return len(self._loops)
 
     def start(self) -> None:
         """Begin to work."""
-        for loop in (self._listening, *self._loops):
+        for loop in (self._looking_out, *self._loops):
             loop.start()
+
+    def ask_to_stop(self) -> None:
+        """Let no thread begin anything more; nothing is waited for."""
+        self.stopping.set()
+        with self._changed:
+            self._changed.notify_all()
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Let every thread finish what it has in hand, and end. What is left waits in the database."""
-        self._stopping.set()
-        with self._changed:
-            self._changed.notify_all()
+        self.ask_to_stop()
         give_up_at = time.monotonic() + timeout_s
         for loop in self._loops:
             loop.join(give_up_at - time.monotonic())
-        if self._listening.join(give_up_at - time.monotonic()):
-            self._notices.close()
+        # Whatever the threads took of the time: an open connection is not to outlive them.
+        if self._looking_out.join(max(give_up_at - time.monotonic(), LONGEST_UNINTERRUPTED_S + 5)):
+            self._wakeups.close()
 
     def troubles(self) -> list[str]:
         """What is wrong with the threads, in words; empty when nothing is."""
-        return troubles([*self._loops, self._listening])
+        return troubles([*self._loops, self._looking_out])
+
+    def found(self, *, more_likely: bool = True) -> None:
+        """A look found work; `more_likely` wakes another thread to look for more."""
+        self._wakeups.found()
+        if more_likely:
+            self.wake()
 
     def wake(self) -> None:
         """Let one thread look at once: something was put into the queue."""
         with self._changed:
-            self._wakes = min(self._wakes + 1, len(self._loops))
+            # More looks than threads would only be looks at an empty queue, later.
+            self._looks_due = min(self._looks_due + 1, len(self._loops))
             self._changed.notify()
 
     def _take_a_turn(self) -> Rest | None:
-        found = self.work_once()
-        if found.taken:
-            self.wake()  # where one was, there may be more
-            return None
-        return lambda: self._sleep(found.next_due_s)
+        found = self._look()
+        return None if found.taken else lambda: self._sleep(found.next_due_s)
 
     def _sleep(self, next_due_s: float | None) -> None:
-        longest_s = self._poll_seconds if next_due_s is None else min(self._poll_seconds, max(0.0, next_due_s))
+        longest_s = LONGEST_SLEEP_S if next_due_s is None else min(LONGEST_SLEEP_S, max(0.0, next_due_s))
         with self._changed:
-            self._changed.wait_for(lambda: self._wakes > 0 or self._stopping.is_set(), longest_s)
-            self._wakes = max(0, self._wakes - 1)
+            self._changed.wait_for(lambda: self._looks_due > 0 or self.stopping.is_set(), longest_s)
+            self._looks_due = max(0, self._looks_due - 1)
 
-    def _listen(self) -> Rest | None:
-        if not self._notices.are_heard():
-            # The threads look at the queue as often as this without being woken.
-            return lambda: self._stopping.wait(self._poll_seconds)
-        if self._notices.wait(self._poll_seconds):
-            self.wake()
-        return None
+    def _look_out(self) -> Rest:
+        """Wake a thread; the rest lasts until a notice, or until it is time to look without one."""
+        self.wake()
+        return self._wakeups.wait

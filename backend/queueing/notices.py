@@ -7,6 +7,7 @@ import time
 
 from database.errors import DatabaseError
 from database.interface import Database, Listener
+from queueing.backoff import Backoff
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class Notices:
         self._never = False
         self._has_just_begun = False
         self._try_at = 0.0
-        self._pause_s = FIRST_PAUSE_S
+        self._pauses = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
 
     def are_heard(self) -> bool:
         """Whether `wait` may be relied on. Where not, it is for the caller to poll, and to ask again."""
@@ -64,13 +65,12 @@ class Notices:
             return
         self._never = self._listener is None
         self._has_just_begun = True
-        if self._listener is not None and self._pause_s > FIRST_PAUSE_S:
+        if self._listener is not None and self._pauses.failures:
             _log.info("notices on %s are arriving again", self._channel)
-        self._pause_s = FIRST_PAUSE_S
+        self._pauses.reset()
 
     def _lost(self, error: DatabaseError) -> None:
-        if self._pause_s == FIRST_PAUSE_S:
+        if not self._pauses.failures:
             _log.warning("notices on %s do not arrive, polling until they do: %s", self._channel, error)
         self.close()
-        self._try_at = time.monotonic() + self._pause_s
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        self._try_at = time.monotonic() + self._pauses.next_s()

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from database.errors import DatabaseError
 from printable import LONGEST_REASON, printable
+from queueing.backoff import Backoff
 
 _log = logging.getLogger(__name__)
 
@@ -58,8 +59,7 @@ class SupervisedLoop:
         self._turn = turn
         self._stopping = stopping
         self._longest_turn_s = longest_turn_s
-        self._first_pause_s = first_pause_s
-        self._longest_pause_s = longest_pause_s
+        self._pauses = Backoff(first_pause_s, longest_pause_s)
         self._thread: threading.Thread | None = None
         self._started = False
         self._ended = False
@@ -84,14 +84,12 @@ class SupervisedLoop:
     def run(self) -> None:
         """Make turns in this thread or greenlet."""
         self._started = True
-        pause_s = self._first_pause_s
         try:
             while not self._stopping.is_set():
                 if self._made_turn():
-                    pause_s = self._first_pause_s
+                    self._pauses.reset()
                 else:
-                    self._stopping.wait(pause_s)
-                    pause_s = min(2 * pause_s, self._longest_pause_s)
+                    self._stopping.wait(self._pauses.next_s())
         finally:
             self._ended = True
 

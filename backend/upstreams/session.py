@@ -18,6 +18,7 @@ import urllib3
 
 from outgoing.calls import Answer, KeptCaller, Limits
 from outgoing.failures import AnswerTooLong, CallFailed, CallTimedOut, NoConnection
+from queueing.backoff import pause_s
 from upstreams.call_limit import CallLimit
 from upstreams.errors import (
     UnusableAnswer,
@@ -50,7 +51,7 @@ class RetryPolicy:
         deadline_seconds: for the whole fetch, with every attempt and pause. A body that comes in drips and
             then stops is given up at most one read timeout later.
         attempts: how often a fetch asks at most.
-        backoff_seconds: the longest pause after the first failure; it doubles with each further one.
+        backoff_seconds: the pause after the first failure, give or take a quarter; it doubles with each further one.
         longest_answer_bytes: a longer body, after decompression, is refused.
     """
 
@@ -149,8 +150,13 @@ class UpstreamSession:
     def _pause_before_next(self, failure: _Failure, attempts: int, began: float) -> float | None:
         if not failure.may_pass or attempts >= self._patience.attempts:
             return None
-        backoff = self._patience.backoff_seconds * 2 ** (attempts - 1)
-        pause = max(backoff * (0.5 + self._jitter() / 2), failure.retry_after_seconds)
+        pause = pause_s(
+            attempts,
+            first_s=self._patience.backoff_seconds,
+            longest_s=self._patience.deadline_seconds,
+            chance=self._jitter,
+        )
+        pause = max(pause, failure.retry_after_seconds)
         elapsed = self._monotonic() - began
         return pause if elapsed + pause < self._patience.deadline_seconds else None
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent.event import Event as Signal
 
+from queueing.backoff import Backoff
 from web.http_limits import Limits
 from web.http_server import HttpServer, for_greenlets, most_connections
 from web.serving import end_with_parent, listen, log_to_stderr
@@ -56,15 +57,15 @@ def serve(factory: str, host: str, port: int, refusals: Refusals = ()) -> None:
         CannotListen: the port is taken.
     """
     with closing(listen(host, port)) as listener:
-        pause_s = FIRST_PAUSE_S
+        pauses = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             began = time.monotonic()
             status = _run_serving_process(factory, listener, refusals)
             if time.monotonic() - began > LONGEST_PAUSE_S:
-                pause_s = FIRST_PAUSE_S
-            log.error("the serving process ended with status %s, restarting it in %g s", status, pause_s)
+                pauses.reset()
+            pause_s = pauses.next_s()
+            log.error("the serving process ended with status %s, restarting it in %.1f s", status, pause_s)
             time.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
 def _run_serving_process(factory: str, listener: socket.socket, refusals: Refusals) -> int | None:

@@ -71,7 +71,7 @@ def test_a_deaf_database_is_asked_again_with_growing_pauses(
     notices = Notices(postgres, "broadcast")
     eventually(lambda: not notices.are_heard() and len(asked) > 4)
     pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
-    assert all(pause >= 0.02 * 2**number for number, pause in enumerate(pauses))
+    assert all(pause >= 0.75 * 0.02 * 2**number for number, pause in enumerate(pauses))
 
 
 def test_where_there_are_none_nobody_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:

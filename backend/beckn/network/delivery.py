@@ -15,7 +15,7 @@ from beckn.network.outgoing_calls import AddressPolicy, AddressRefused, Caller, 
 from beckn.network.reception import AUTHORIZATION, GATEWAY_AUTHORIZATION
 from clock import utc_now
 from database.interface import Database
-from queueing.consumer import QueueThreads, Round
+from queueing.consumer import Consumer, Round
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _AWAY_STATUSES = {502, 503, 504}
 _TOO_MANY = 429
 
 
-class Deliverer(QueueThreads):
+class Deliverer(Consumer):
     """Threads that deliver the outbox of one platform until they are stopped.
 
     A message goes to the URL that is registered for its recipient. It is tried again, after pauses that double,
@@ -51,7 +51,7 @@ class Deliverer(QueueThreads):
         caller: Caller | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        super().__init__("deliverer", database, CHANNEL, threads=threads, poll_seconds=poll_seconds)
+        super().__init__("deliverer", self.work_once, database, CHANNEL, threads=threads, poll_seconds=poll_seconds)
         self._outbox = outbox
         self._signer = signer
         self._authenticates = authenticates
@@ -65,7 +65,9 @@ class Deliverer(QueueThreads):
             _log.error(
                 "%s %s for %s was not delivered: %s", lost.action, lost.message_id, lost.recipient, lost.last_error
             )
-        for claim in claims.claimed:
+        if claims.claimed:
+            self.found()
+        for claim in claims.claimed:  # in hand for less than a lease lasts, as no call takes so long
             self._deliver(claim)
         return Round(len(claims.claimed), claims.next_due_seconds)
 

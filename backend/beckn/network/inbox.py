@@ -102,6 +102,11 @@ class Inbox:
         self._most_at_once_per_sender = most_at_once_per_sender
         self._limits = limits or StoredLimits()
 
+    @property
+    def lease_seconds(self) -> float:
+        """For how long a claim holds a message, unless it is extended."""
+        return self._lease_seconds
+
     def store(self, message: IncomingMessage, *, work: bool = True) -> AckAnswer:
         """Store a checked message and acknowledge it. The same one again gets the same answer, and no work is done.
 
@@ -171,6 +176,16 @@ class Inbox:
         }
         answer = self._database.call("beckn_finish_inbox", arguments, repeatable=True)
         return bool(answer["state"] == "finished")
+
+    def extend(self, leases: Sequence[InboxLease]) -> None:
+        """Hold the messages for another lease time, as far as they are still held."""
+        for lease in leases:
+            arguments = {
+                "p_inbox_id": lease.inbox_id,
+                "p_lease_token": lease.token,
+                "p_lease_seconds": self._lease_seconds,
+            }
+            self._database.call("beckn_heartbeat_inbox", arguments, repeatable=True)
 
     def give_back(self, lease: InboxLease, *, pause_s: float) -> None:
         """Put a message back that the database's own trouble kept from being worked on: uncounted."""

@@ -10,7 +10,9 @@ from beckn.network.inbox import Inbox, InboxClaim
 from beckn.network.outbox import OutgoingMessage
 from database.errors import DatabaseError, DatabaseUnreachable
 from database.interface import Database
-from queueing.consumer import QueueThreads, Round
+from queueing.consumer import Consumer, Round
+from queueing.heartbeat import Heartbeat
+from queueing.supervised import troubles
 
 _log = logging.getLogger(__name__)
 
@@ -20,11 +22,13 @@ MOST_AT_ONCE_PER_SENDER = 2
 """Fewer than there are workers, so that no sender has them all."""
 POLL_SECONDS = 2.0
 GIVE_BACK_PAUSE_S = 2.0
+LONGEST_WORK_S = 60.0
+"""A message whose worker has not come back to it by then goes to another."""
 
 Handler = Callable[[InboxClaim], Sequence[OutgoingMessage]]
 
 
-class InboxWorkers(QueueThreads):
+class InboxWorkers(Consumer):
     """Threads that hand messages of one inbox to `handle`, and store the end of the work with what it led to.
 
     A crash or a lost lease hands a message over again, so what `handle` does must come out the same when it is
@@ -42,18 +46,47 @@ class InboxWorkers(QueueThreads):
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         """`finished` is called after work whose messages are in the outbox, to have them delivered at once."""
-        super().__init__("inbox-worker", database, CHANNEL, threads=threads, poll_seconds=poll_seconds)
+        super().__init__(
+            "inbox-worker", self.work_once, database, CHANNEL, threads=threads, poll_seconds=poll_seconds
+        )
         self._inbox = inbox
+        self._heartbeat = Heartbeat(
+            "the keeper of messages' leases",
+            inbox.extend,
+            lease_seconds=inbox.lease_seconds,
+            longest_hold_s=LONGEST_WORK_S,
+        )
         self._handle = handle
         self._finished = finished
 
+    def start(self) -> None:
+        """Begin to work."""
+        self._heartbeat.start()
+        super().start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Let every thread finish what it has in hand, and end. What is left waits in the database."""
+        super().stop(timeout_s)
+        self._heartbeat.stop()
+
+    def troubles(self) -> list[str]:
+        """What is wrong with the threads, in words; empty when nothing is."""
+        return [*super().troubles(), *troubles([self._heartbeat.loop])]
+
     def work_once(self) -> Round:
-        """Take the message that is due first, if any, and work on it."""
+        """Take the message that is due first, if any, and work on it, in this thread.
+
+        Raises:
+            DatabaseError: nothing can be had, or an end not be stored; then it will be tried again.
+        """
         claims = self._inbox.claim(1)
         for dead in claims.died:
             _log.error("%s %s from %s was abandoned: %s", dead.action, dead.message_id, dead.sender, dead.last_error)
+        if claims.claimed:
+            self.found()
         for claim in claims.claimed:
-            self._work(claim)
+            with self._heartbeat.holding([claim.lease]):
+                self._work(claim)
         return Round(len(claims.claimed), claims.next_due_seconds)
 
     def _work(self, claim: InboxClaim) -> None:

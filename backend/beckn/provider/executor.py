@@ -21,7 +21,7 @@ from uuid import UUID
 
 from beckn.protocol.objects import Action, Subscriber
 from beckn.provider.messages_order import CancelledBy, FulfillmentStateCode
-from beckn.provider.order_book import Actuals, Changing, OrderBook, OrderChange
+from beckn.provider.order_book import Actuals, Changing, OrderBook, OrderChange, OrderLease, lease_of
 from beckn.provider.order_document import unsolicited
 from beckn.provider.quotes import has_moved
 from beckn.provider.requirements import Wanted
@@ -40,7 +40,9 @@ from decisions.scoring.feasibility import Constraint
 from grid.columns import CARBON_INTENSITY_COLUMN
 from grid.half_hours import HALF_HOUR, from_rfc3339, half_hour_of, rfc3339
 from grid.provenance import in_a_row
-from queueing.consumer import QueueThreads, Round
+from queueing.consumer import Consumer, Round
+from queueing.heartbeat import Heartbeat
+from queueing.supervised import troubles
 from vocabulary import SignalSource, Urgency, WorkloadStatus
 
 _log = logging.getLogger(__name__)
@@ -48,6 +50,9 @@ _log = logging.getLogger(__name__)
 CHANNEL = "beckn_orders"
 POLL_SECONDS = 1.0
 LEASE_SECONDS = 20.0
+LONGEST_HOLD_S = 120.0
+AGAIN_AFTER_S = 20.0
+"""A step that failed is tried again after about so long."""
 BATCH = 20
 
 CARBON_SPIKE = 1.25
@@ -140,7 +145,7 @@ def spike_against(order: StoredOrder, run: SlotRun | None, broken: Iterable[Cons
     return None
 
 
-class Executor(QueueThreads):
+class Executor(Consumer):
     """Starts, defers and ends the orders of one provider's platform, in a thread of its own.
 
     Orders outlive it: whoever runs next takes them up.
@@ -158,7 +163,7 @@ class Executor(QueueThreads):
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         """`stored` is called when there are callbacks in the outbox."""
-        super().__init__("executor", database, CHANNEL, threads=1, poll_seconds=poll_seconds)
+        super().__init__("executor", self.work_once, database, CHANNEL, threads=1, poll_seconds=poll_seconds)
         self._database = database
         self._own = own
         self._book = OrderBook(database, own.subscriber_id)
@@ -167,6 +172,22 @@ class Executor(QueueThreads):
         self._clock = clock
         self._stored = stored
         self._failed_at: dict[UUID, float] = {}
+        self._heartbeat: Heartbeat[OrderLease] = Heartbeat(
+            "the keeper of orders' leases",
+            lambda orders: self._book.extend(orders, clock(), lease_seconds=LEASE_SECONDS),
+            lease_seconds=LEASE_SECONDS,
+            longest_hold_s=LONGEST_HOLD_S,
+        )
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._heartbeat.start()
+        super().start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Let the step in hand be finished, and end. What is left waits in the database."""
+        super().stop(timeout_s)
+        self._heartbeat.stop()
 
     def work_once(self) -> Round:
         """Start or end every order that is due now."""
@@ -179,8 +200,11 @@ class Executor(QueueThreads):
             DatabaseError: the orders cannot be had.
         """
         due = self._book.claim_due(self._worker, now, lease_seconds=LEASE_SECONDS, limit=BATCH)
-        for order in due.claimed:
-            self._try_step(order, now)
+        if due.claimed:
+            self.found(more_likely=False)
+        with self._heartbeat.holding([lease_of(order) for order in due.claimed]):
+            for order in due.claimed:
+                self._try_step(order, now)
         if due.claimed:
             self._stored()
         next_due_s = (due.next_due_at - now).total_seconds() if due.next_due_at else None
@@ -188,10 +212,10 @@ class Executor(QueueThreads):
 
     def troubles(self) -> list[str]:
         """What is wrong with the thread, and that there are orders it cannot go on with, in words."""
-        since = time.monotonic() - 2 * LEASE_SECONDS  # a failed step is tried again after one
+        since = time.monotonic() - 2 * AGAIN_AFTER_S
         failing = [order_id for order_id, at in list(self._failed_at.items()) if at > since]
         told = f"{len(failing)} Beckn orders cannot be started or ended: the log says why"
-        return [*super().troubles(), *([told] if failing else [])]
+        return [*super().troubles(), *troubles([self._heartbeat.loop]), *([told] if failing else [])]
 
     def _try_step(self, order: StoredOrder, now: datetime) -> None:
         """One step of one order; a fault in it does not hold up the others."""
@@ -200,12 +224,16 @@ class Executor(QueueThreads):
             self._failed_at.pop(order.order_id, None)
         except DataRefused as error:
             _log.error("order %s: this step was refused: %s", order.order_id, error)
-            self._failed_at[order.order_id] = time.monotonic()
+            self._fail(order, now, error)
         except DatabaseError:
             raise
-        except Exception:  # noqa: BLE001 - told, and tried again when the lease ends
+        except Exception as error:  # noqa: BLE001 - told, and tried again after a while
             _log.exception("order %s: this step failed", order.order_id)
-            self._failed_at[order.order_id] = time.monotonic()
+            self._fail(order, now, error)
+
+    def _fail(self, order: StoredOrder, now: datetime, error: Exception) -> None:
+        self._failed_at[order.order_id] = time.monotonic()
+        self._book.fail(order, f"{type(error).__name__}: {error}", now, again_after_s=AGAIN_AFTER_S)
 
     def _step(self, order: StoredOrder, now: datetime) -> None:
         if order.state is FulfillmentStateCode.RUNNING:

@@ -30,6 +30,7 @@ from beckn.provider.stored_orders import (
 )
 from database.interface import Database, OrderBy, Row, Where
 from grid.half_hours import from_rfc3339
+from printable import LONGEST_REASON, printable
 from vocabulary import StrEnum, WorkloadStatus
 from workloads.model import WorkloadNeeds
 
@@ -131,6 +132,19 @@ class DueOrders:
 
     claimed: tuple[StoredOrder, ...]
     next_due_at: datetime | None
+
+
+@dataclass(frozen=True)
+class OrderLease:
+    """The right to make an order's next step, for as long as nobody else got a newer token for it."""
+
+    order_id: UUID
+    token: int | None
+
+
+def lease_of(order: StoredOrder) -> OrderLease:
+    """The lease that an order was claimed on."""
+    return OrderLease(order.order_id, order.lease_token)
 
 
 class OrderBook:
@@ -275,6 +289,23 @@ class OrderBook:
             tuple(read_stored(StoredOrder, row) for row in answer["claimed"]),
             from_rfc3339(next_due) if next_due else None,
         )
+
+    def extend(self, leases: Sequence[OrderLease], now: datetime, *, lease_seconds: float) -> None:
+        """Hold orders for another lease time, as far as they are still held."""
+        rows: list[Row] = [{"order_id": str(lease.order_id), "lease_token": lease.token} for lease in leases]
+        arguments = {"p_leases": rows, "p_now": now, "p_lease_seconds": lease_seconds}
+        self._database.call("beckn_heartbeat_orders", arguments, repeatable=True)
+
+    def fail(self, order: StoredOrder, error: str, now: datetime, *, again_after_s: float) -> None:
+        """Put an order back whose step failed; nothing happens when its lease was lost."""
+        arguments = {
+            "p_order_id": str(order.order_id),
+            "p_lease_token": order.lease_token,
+            "p_error": printable(error, LONGEST_REASON),
+            "p_now": now,
+            "p_retry_seconds": again_after_s,
+        }
+        self._database.call("beckn_fail_order", arguments, repeatable=True)
 
     def _quotes(self, bap_id: str, transaction_id: str, condition: Where) -> list[Row]:
         return self._database.select(

@@ -8,7 +8,6 @@ does not pay for it.
 from __future__ import annotations
 
 import logging
-import random
 import re
 import threading
 import time
@@ -30,6 +29,7 @@ from outgoing.calls import KeptCaller, Limits
 from outgoing.failures import AnswerTooLong, CallTimedOut, NoConnection
 from outgoing.httpx_transport import bounded_client, unused_async_client
 from printable import LONGEST_REASON, printable
+from queueing import backoff
 from settings import Settings
 from vocabulary import StrEnum
 
@@ -45,6 +45,7 @@ DECISION_BUDGET_S = 25.0
 SHORTEST_REQUEST_S = 1.0
 MOST_TRIES = 3
 FIRST_BACK_OFF_S = 1.0
+LONGEST_BACK_OFF_S = 30.0
 
 LIMITS = Limits(connect_s=5.0, whole_s=REQUEST_TIMEOUT_S, answer_bytes=1024 * 1024)
 
@@ -220,7 +221,7 @@ class GeminiJudge:
                 failure = error
             pause_s = failure.delay_s
             if pause_s is None:
-                pause_s = self._first_back_off_s * 2 ** (tries - 1) * random.uniform(0.75, 1.25)  # noqa: S311
+                pause_s = backoff.pause_s(tries, first_s=self._first_back_off_s, longest_s=LONGEST_BACK_OFF_S)
             if tries == MOST_TRIES or time.monotonic() + pause_s + SHORTEST_REQUEST_S > give_up_at:
                 break
             if self._stopping.wait(pause_s):

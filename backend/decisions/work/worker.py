@@ -26,7 +26,6 @@ from decisions.publishing.schema import Scorer
 from decisions.work.agent import AgentState, GatewayAgent, gateway_agent_id
 from decisions.work.counts import DecisionCounter
 from decisions.work.decider import Decider, NothingToDecideFrom
-from decisions.work.heartbeat import LeaseKeeper
 from decisions.work.notifications import (
     Claim,
     DecisionRecord,
@@ -38,8 +37,10 @@ from decisions.work.notifications import (
 )
 from grid.half_hours import rfc3339
 from printable import printable
-from queueing.supervised import TROUBLE_AFTER_S, Rest, SupervisedLoop, troubles
-from queueing.wakeups import Lookout
+from queueing.backoff import Backoff
+from queueing.consumer import Consumer, Round
+from queueing.heartbeat import Heartbeat
+from queueing.supervised import TROUBLE_AFTER_S, troubles
 from settings import Settings
 from version import VERSION
 
@@ -47,6 +48,7 @@ _log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
+CHANNEL = "workload_ready"
 LEASE_SECONDS = 15.0
 # Claimed together where no model is asked: one context, one transaction and one flush to disk for all of them.
 BATCH = 24
@@ -86,24 +88,26 @@ class DecisionWorkers:
         self._awaited: str | None = None
         self._agent = GatewayAgent(database, agent_id, VERSION)
         self._decider = Decider(self.queue, carbon_price_gbp_per_t=carbon_price_gbp_per_t, clock=clock, judge=judge)
-        self._stopping = threading.Event()
         self._outage = _Outage()
         self._seats = ModelSeats(workers)
         threads = workers + 1 if judge else workers
-        self._lookout = Lookout(database, poll_seconds=poll_seconds, workers=threads)
         thinking_s = judge.longest_answer_s if judge else 0.0
-        self._keeper = LeaseKeeper(
-            self.queue, lease_seconds=lease_seconds, longest_hold_s=thinking_s + LONGEST_OUTAGE_S
+        self._heartbeat = Heartbeat(
+            "the keeper of leases",
+            self.queue.extend,
+            lease_seconds=lease_seconds,
+            longest_hold_s=thinking_s + LONGEST_OUTAGE_S,
         )
-        self._loops = [
-            SupervisedLoop(
-                f"decider {number}",
-                self._take_a_turn,
-                self._stopping,
-                longest_turn_s=thinking_s + LONGEST_OUTAGE_S + LONGEST_TURN_S,
-            )
-            for number in range(1, threads + 1)
-        ]
+        self._consumer = Consumer(
+            "decider",
+            self._look,
+            database,
+            CHANNEL,
+            threads=threads,
+            poll_seconds=poll_seconds,
+            longest_turn_s=thinking_s + LONGEST_OUTAGE_S + LONGEST_TURN_S,
+        )
+        self._stopping = self._consumer.stopping
 
     @classmethod
     def of(cls, settings: Settings, database: Database, *, clock: Callable[[], datetime]) -> DecisionWorkers:
@@ -124,35 +128,30 @@ class DecisionWorkers:
         Raises:
             DatabaseError: the database cannot be reached.
         """
-        self._agent.register(f"{len(self._loops)} workers")
+        self._agent.register(f"{self._consumer.threads} workers")
         self._record_state()
-        self._keeper.start()
-        self._lookout.start()
-        for loop in self._loops:
-            loop.start()
+        self._heartbeat.start()
+        self._consumer.start()
 
     def troubles(self) -> list[str]:
         """What is wrong with the threads, and with the database as they meet it, in words; empty when nothing is."""
-        found = troubles([*self._loops, self._lookout.loop, self._keeper.loop])
+        found = [*self._consumer.troubles(), *troubles([self._heartbeat.loop])]
         outage = self._outage.trouble()
         return found if outage is None else [outage, *found]
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Finish or give back what is in hand, and end. Another gateway can take what was given back at once."""
-        self._stopping.set()
+        self._consumer.ask_to_stop()
         self._seats.close()
         if self.judge:
             self.judge.stop()
-        self._lookout.stop()
-        give_up_at = time.monotonic() + timeout_s
-        for loop in self._loops:
-            loop.join(give_up_at - time.monotonic())
-        if leases := self._keeper.in_hand():
+        self._consumer.stop(timeout_s)
+        if leases := self._heartbeat.in_hand():
             try:
                 _log.info("%d unfinished notifications were given back", self.queue.release(leases))
             except DatabaseError as error:
                 _log.warning("unfinished notifications will be picked up when their leases end: %s", error)
-        self._keeper.stop()
+        self._heartbeat.stop()
         if self.judge:
             self.judge.close()
         self._agent.record(AgentState.STOPPED)
@@ -199,9 +198,9 @@ class DecisionWorkers:
             )
         taken = len(claims.claimed) + len(claims.withdrawn)
         if taken:
-            self._lookout.found_work(more_likely=taken == limit)
+            self._consumer.found(more_likely=taken == limit)
         if claims.claimed:
-            with self._keeper.holding([claim.lease for claim in claims.claimed]):
+            with self._heartbeat.holding([claim.lease for claim in claims.claimed]):
                 try:
                     self._decide_and_publish(claims.claimed, why_unasked)
                 except NothingToDecideFrom:
@@ -239,14 +238,13 @@ class DecisionWorkers:
             return AgentState.DETERMINISTIC, status.detail or str(status.state)
         return AgentState.MODEL, f"{status.model}, role {status.role}"
 
-    def _take_a_turn(self) -> Rest | None:
+    def _look(self) -> Round:
         try:
-            taken = self.work_once()
+            return Round(self.work_once())
         except DatabaseError as error:
             if not self._stopping.is_set():
                 self._outage.begins(error)
             raise
-        return None if taken else self._lookout.wait
 
     def _decide_and_publish(self, claims: Sequence[Claim], why_unasked: ModelUnavailable | None) -> None:
         began = time.monotonic()
@@ -325,7 +323,7 @@ class DecisionWorkers:
     def _patiently(self, work: Callable[[], Answer]) -> Answer:
         """Repeat database work that may be repeated while the database is away, so that no result is lost."""
         give_up_at = time.monotonic() + LONGEST_OUTAGE_S
-        pause_s = FIRST_PAUSE_S
+        pauses = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
                 answer = work()
@@ -333,9 +331,9 @@ class DecisionWorkers:
                 return answer
             except DatabaseUnreachable as error:  # noqa: PERF203
                 self._outage.begins(error)
+                pause_s = pauses.next_s()
                 if time.monotonic() + pause_s > give_up_at or self._stopping.wait(pause_s):
                     raise
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _record_state(self) -> None:
         """Store who decides, when it has changed. A failure that may pass with the next question is no change."""

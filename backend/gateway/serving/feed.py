@@ -24,8 +24,8 @@ from decisions.publishing.store import PublishedDecisions
 from gateway.serving.backlog import MOST_EVENTS, Backlog, ReadyEvent
 from gateway.serving.channels import BELLS, Channel, TenantChannels
 from gateway.serving.past_events import PAGE_EVENTS, PastEvents
-from queueing.notices import Notices
 from queueing.supervised import Rest, SupervisedLoop, troubles
+from queueing.wakeups import Wakeups
 from vocabulary import StrEnum
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,6 @@ NOTHING_NEW = b": nothing new\n\n"
 # Read at the start, so that the clients of a restarted process find what they missed.
 EVENTS_AT_START = 64
 
-FASTEST_POLL_S = 0.05
 LONGEST_TURN_S = 60.0
 PAUSE_AFTER_FAILURE_S = 1.0
 
@@ -85,7 +84,6 @@ class BroadcastFeed:
     ) -> None:
         self._database = database
         self._published = PublishedDecisions(database)
-        self._poll_seconds = poll_seconds
         self._backlog_events = backlog_events
         self._heartbeat_s = heartbeat_s
         self._heartbeat_at = time.monotonic() + heartbeat_s
@@ -94,8 +92,7 @@ class BroadcastFeed:
         self._to_ring: dict[Channel, None] = {}
         self._news = Signal()
         self._stopping = Signal()
-        self._notices = Notices(database, CHANNEL)
-        self._poll_pause_s = FASTEST_POLL_S
+        self._wakeups = Wakeups(database, CHANNEL, poll_seconds=poll_seconds, stopping=self._stopping)
         self._loops = [
             SupervisedLoop(
                 "the reader of the event log", self._follow, self._stopping, longest_turn_s=LONGEST_TURN_S
@@ -152,7 +149,7 @@ class BroadcastFeed:
         self._news.set()
         gevent.joinall(self._greenlets)
         _ring([self._whole, *self._tenants])
-        self._notices.close()
+        self._wakeups.close()
 
     def look_again(self, seat: Seat) -> None:
         """Have the streams of this seat's channel see whether they may still hear."""
@@ -236,17 +233,9 @@ class BroadcastFeed:
         except BaseException:
             self._has_read = False
             raise
-        self._poll_pause_s = FASTEST_POLL_S if grown else min(2 * self._poll_pause_s, self._poll_seconds)
-        return self._await_news
-
-    def _await_news(self) -> None:
-        if not self._notices.are_heard():
-            self._stopping.wait(self._poll_pause_s)
-            return
-        look_at = time.monotonic() + self._poll_seconds
-        while not self._stopping.is_set() and (remaining_s := look_at - time.monotonic()) > 0:
-            if self._notices.wait(remaining_s):
-                return
+        if grown:
+            self._wakeups.found()
+        return self._wakeups.wait
 
     def _read_new(self) -> bool:
         """Read what the log has grown by, page by page; whether it has grown."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -292,6 +293,17 @@ def test_old_messages_are_forgotten_by_the_pipeline(postgres: PostgresDatabase) 
 
 
 # Workers --------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_is_held_for_as_long_as_the_work_on_it_takes(database: Database) -> None:
+    inbox, other = inbox_of(database), inbox_of(database)
+    inbox.store(incoming())
+    held = claim_one(inbox)
+    run_out(database, held)
+    inbox.extend([replace(held.lease, token=0)])
+    inbox.extend([held.lease])
+    assert other.claim(1).claimed == ()
+    assert inbox.finish(held.lease)
 
 
 def test_workers_take_what_is_stored_and_store_what_it_leads_to(database: Database) -> None:

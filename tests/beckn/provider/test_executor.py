@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,12 +16,12 @@ from beckn.protocol.objects import Action, Subscriber
 from beckn.provider.executor import Executor
 from beckn.provider.messages_order import Billing, FulfillmentStateCode
 from beckn.provider.messages_request import SelectRequest
-from beckn.provider.order_book import Changing, OrderBook, OrderChange
+from beckn.provider.order_book import Changing, OrderBook, OrderChange, lease_of
 from beckn.provider.order_document import order_document
 from beckn.provider.quoting import Quoting
 from beckn.provider.stored_orders import OrderTerms, StoredOrder, StoredQuote
 from beckn_orders import outbox, store_market
-from database.interface import Database, Where
+from database.interface import Database, OrderBy, Where
 from grid.half_hours import HALF_HOUR, UTC, rfc3339
 from grid_world import data_centre
 from vocabulary import WorkloadStatus
@@ -225,6 +226,57 @@ def test_a_lost_lease_stores_nothing(desk: Desk) -> None:
     )
     assert desk.book.change(late, by_executor=True).state is Changing.FENCED
     assert len(outbox(desk.database, Action.ON_STATUS)) == 1
+
+
+def the_row(desk: Desk, order: StoredOrder) -> dict[str, Any]:
+    where = [Where("order_id", str(order.order_id))]
+    (row,) = desk.database.select("beckn_orders", where=where, order=OrderBy(("order_id",)))
+    return row
+
+
+def test_a_step_that_fails_is_told_and_tried_again_after_a_while(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    order, other = desk.place(), desk.place(start=NOW + HALF_HOUR)
+    executor = desk.executor()
+    begin = executor._begin
+
+    def fail(*_: Any) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(executor, "_begin", fail)
+    assert executor.run_due(NOW).taken == 1
+    failed = the_row(desk, order)
+    assert (failed["work_state"], failed["last_error"]) == ("retryable", "ValueError: a bug")
+    assert executor.troubles() == ["1 Beckn orders cannot be started or ended: the log says why"]
+    monkeypatch.setattr(executor, "_begin", begin)
+    again = executor.run_due(NOW + timedelta(seconds=10))
+    assert again.taken == 0
+    assert again.next_due_s is not None
+    assert 4 < again.next_due_s < 16
+    assert executor.run_due(NOW + timedelta(seconds=26)).taken == 1
+    assert desk.order(order).state is FulfillmentStateCode.RUNNING
+    begun = the_row(desk, order)
+    assert (begun["work_state"], begun["attempt"], begun["last_error"]) == ("available", 0, None)
+    assert desk.order(other).state is FulfillmentStateCode.SCHEDULED
+
+
+def test_a_batch_takes_every_buyers_first_order_before_the_second_of_anybody(desk: Desk) -> None:
+    orders = [desk.place() for _ in range(5)]
+    late = desk.place()
+    desk.database.update("beckn_orders", {"bap_id": "late.example"}, where=[Where("order_id", str(late.order_id))])
+    taken = desk.book.claim_due("one", NOW, lease_seconds=10, limit=2).claimed
+    assert late.order_id in {order.order_id for order in taken}
+    assert len(taken) == 2
+    assert {order.order_id for order in taken} - {late.order_id} <= {order.order_id for order in orders}
+
+
+def test_orders_are_held_for_as_long_as_their_steps_take(desk: Desk) -> None:
+    held, lost = desk.place(), desk.place()
+    claimed = desk.book.claim_due("one", NOW, lease_seconds=10, limit=2).claimed
+    leases = {order.order_id: lease_of(order) for order in claimed}
+    later = NOW + timedelta(seconds=9)
+    desk.book.extend([leases[held.order_id], replace(leases[lost.order_id], token=0)], later, lease_seconds=10)
+    taken = desk.book.claim_due("two", NOW + timedelta(seconds=11), lease_seconds=10, limit=2).claimed
+    assert [order.order_id for order in taken] == [lost.order_id]
 
 
 def test_an_order_is_left_alone_while_its_buyer_waits_for_an_answer(desk: Desk) -> None:
