@@ -78,6 +78,8 @@ create table if not exists public.data_centres (
     dc_id text primary key check (dc_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
     name text not null,
     operator text references public.operators,
+    -- Whose row it is: "local" where no operator is stated. What is private is keyed by it, in every table of that kind.
+    tenant text not null generated always as (coalesce(operator, 'local')) stored,
     region_id integer not null references public.regions,
     location_region text not null,
     latitude double precision not null check (latitude between -90 and 90),
@@ -100,11 +102,13 @@ create table if not exists public.data_centres (
 );
 create index if not exists data_centres_region on public.data_centres (region_id);
 create index if not exists data_centres_operator on public.data_centres (operator);
+create index if not exists data_centres_tenant on public.data_centres (tenant, dc_id);
 create index if not exists data_centres_status on public.data_centres (status);
 
 create table if not exists public.compute_workloads (
-    job_id text primary key check (job_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    job_id text not null check (job_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
     operator text references public.operators,
+    tenant text not null generated always as (coalesce(operator, 'local')) stored,
     host_dc_id text references public.data_centres,
     workload_type text not null
         check (workload_type in ('TRAINING_RUN', 'INFERENCE_BATCH', 'RAG_QUERY', 'FINE_TUNING', 'DATA_PROCESSING', 'OTHER')),
@@ -131,8 +135,18 @@ create table if not exists public.compute_workloads (
     submission_digest text,
     is_synthetic boolean not null default false,
     created_at timestamptz not null default now(),
-    updated_at timestamptz not null default now()
+    updated_at timestamptz not null default now(),
+    -- Each tenant names its own: what names another has taken is nobody's business.
+    primary key (tenant, job_id)
 );
+create index if not exists compute_workloads_job on public.compute_workloads (job_id);
+create index if not exists compute_workloads_tenant_newest on public.compute_workloads (
+    tenant, created_at desc, job_id desc);
+create index if not exists compute_workloads_tenant_open on public.compute_workloads (
+    tenant, created_at desc, job_id desc)
+    where status not in ('COMPLETED', 'FAILED', 'CANCELLED');
+create index if not exists compute_workloads_tenant_status on public.compute_workloads (
+    tenant, status, created_at desc, job_id desc);
 create index if not exists compute_workloads_newest on public.compute_workloads (created_at desc, job_id desc);
 create index if not exists compute_workloads_by_status on public.compute_workloads (status, created_at desc, job_id desc);
 create index if not exists compute_workloads_open on public.compute_workloads (created_at desc)
@@ -145,28 +159,36 @@ create table if not exists public.agents (
     name text not null,
     agent_type text not null,
     operator text references public.operators,
+    tenant text not null generated always as (coalesce(operator, 'platform')) stored, -- our gateways state none
     version text,
     status text not null default 'ACTIVE' check (status in ('ACTIVE', 'STOPPED')),
     is_synthetic boolean not null default false,
     created_at timestamptz not null default now(),
-    updated_at timestamptz not null default now()
+    updated_at timestamptz not null default now(),
+    unique (tenant, agent_id)
 );
 create index if not exists agents_operator on public.agents (operator) where operator is not null;
 
 create table if not exists public.agent_states (
     state_id bigint generated always as identity primary key,
-    agent_id text not null references public.agents on delete cascade,
+    tenant text not null,
+    agent_id text not null,
     state text not null,
     detail text,
-    observed_at timestamptz not null default now()
+    observed_at timestamptz not null default now(),
+    tenant_state_id bigint, -- counts its tenant's alone
+    foreign key (tenant, agent_id) references public.agents (tenant, agent_id) on delete cascade,
+    unique (tenant, tenant_state_id)
 );
 create index if not exists agent_states_latest on public.agent_states (agent_id, observed_at desc);
+create index if not exists agent_states_tenant on public.agent_states (tenant, observed_at desc, state_id desc);
 create index if not exists agent_states_observed on public.agent_states (observed_at);
 
 create table if not exists public.storage_assets (
     asset_id text primary key check (asset_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
     name text not null,
     operator text references public.operators,
+    tenant text not null generated always as (coalesce(operator, 'local')) stored,
     region_id integer not null references public.regions,
     asset_type text not null default 'BATTERY' check (asset_type in ('BATTERY', 'PUMPED_HYDRO', 'OTHER')),
     capacity_mwh double precision not null check (capacity_mwh >= 0 and capacity_mwh < 'infinity'),
@@ -179,6 +201,7 @@ create table if not exists public.storage_assets (
     updated_at timestamptz not null default now()
 );
 create index if not exists storage_assets_region on public.storage_assets (region_id);
+create index if not exists storage_assets_tenant on public.storage_assets (tenant, asset_id);
 create index if not exists storage_assets_operator on public.storage_assets (operator);
 
 -- The queues of work (here, beckn_inbox, beckn_outbox, beckn_orders and pipeline_runs) have the same columns for it: work_state,
@@ -187,9 +210,10 @@ create index if not exists storage_assets_operator on public.storage_assets (ope
 -- last_error and finished_at; and where senders take turns, turn.
 create table if not exists public.workload_notifications (
     notification_id bigint generated always as identity primary key,
-    job_id text not null references public.compute_workloads on delete cascade,
+    tenant text not null,
+    job_id text not null,
     reason text not null default 'submitted' check (reason in ('submitted', 'reconsidered')),
-    -- Whose turn it takes: its workload's operator's; empty: that of all that have none.
+    -- Whose turn it takes: its tenant's.
     fairness_key text not null default '',
     turn bigint not null default 0,
     work_state text not null default 'available'
@@ -212,7 +236,8 @@ create table if not exists public.workload_notifications (
     state text generated always as (
         case work_state
             when 'running' then 'leased' when 'completed' then 'done' when 'discarded' then 'dead' else 'ready' end) stored,
-    attempts integer generated always as (attempt) stored
+    attempts integer generated always as (attempt) stored,
+    foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id) on delete cascade
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 create index if not exists workload_notifications_due on public.workload_notifications (turn, notification_id)
     where work_state = 'available';
@@ -226,9 +251,9 @@ create index if not exists workload_notifications_discarded on public.workload_n
     where work_state = 'discarded';
 create index if not exists workload_notifications_finished on public.workload_notifications (finished_at)
     where work_state = 'completed';
-create index if not exists workload_notifications_job on public.workload_notifications (job_id);
+create index if not exists workload_notifications_job on public.workload_notifications (tenant, job_id);
 -- At most one that is not completed for each workload: it is decided by one worker at a time.
-create unique index if not exists workload_notifications_open on public.workload_notifications (job_id)
+create unique index if not exists workload_notifications_open on public.workload_notifications (tenant, job_id)
     where work_state <> 'completed';
 create sequence if not exists public.lease_tokens;
 
@@ -253,7 +278,9 @@ create table if not exists public.orchestration_decisions (
     -- No foreign key: a notification is pruned in time, the decision stays.
     notification_id bigint unique,
     sequence bigint unique,
-    job_id text not null references public.compute_workloads,
+    tenant text not null,
+    tenant_sequence bigint check (tenant_sequence > 0), -- counts its tenant's events alone: 1, 2, 3 …
+    job_id text not null,
     agent_id text references public.agents,
     chosen_dc_id text references public.data_centres,
     recommended_start timestamptz,
@@ -269,8 +296,15 @@ create table if not exists public.orchestration_decisions (
     token_usage jsonb,
     decided_at timestamptz not null default clock_timestamp(),
     -- No foreign key, which would lock the grid at every decision: no grid is ever changed or deleted.
-    grid_digest text
+    grid_digest text,
+    foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id),
+    unique (tenant, tenant_sequence)
 );
+create index if not exists orchestration_decisions_tenant_newest on public.orchestration_decisions (
+    tenant, decided_at desc);
+create index if not exists orchestration_decisions_tenant_job on public.orchestration_decisions (
+    tenant, job_id, decided_at desc);
+create index if not exists orchestration_decisions_tenant_id on public.orchestration_decisions (tenant, decision_id);
 create index if not exists orchestration_decisions_newest on public.orchestration_decisions (decided_at desc);
 create index if not exists orchestration_decisions_job on public.orchestration_decisions (job_id, decided_at desc);
 create index if not exists orchestration_decisions_agent on public.orchestration_decisions (agent_id, decided_at desc);
@@ -304,7 +338,11 @@ create table if not exists public.broadcast_log (
     job_id text,
     notification_id bigint unique,
     event jsonb not null,
-    created_at timestamptz not null default clock_timestamp()
+    created_at timestamptz not null default clock_timestamp(),
+    -- An event of nobody's is the platform's: no tenant sees it.
+    tenant text,
+    tenant_sequence bigint check (tenant_sequence > 0),
+    unique (tenant, tenant_sequence)
 );
 create index if not exists broadcast_log_created on public.broadcast_log (created_at);
 
@@ -314,33 +352,50 @@ create table if not exists public.event_numbers (
     newest bigint not null check (newest >= 0)
 ) with (fillfactor = 10);
 
+-- The same for each tenant: of its events, and of its agents' states.
+create table if not exists public.tenant_numbers (
+    tenant text primary key,
+    newest bigint not null default 0 check (newest >= 0),
+    newest_state bigint not null default 0 check (newest_state >= 0)
+) with (fillfactor = 10);
+
 -- How often a workload that found no place has been asked about again, and when it is next. "lowest_now" and
 -- "lowest_ahead" are the easiest of what it waits for, in the present half-hour and in the 48 hours ahead, that any of
 -- these questions met; "centres" tells the data centres then from others.
 create table if not exists public.workload_reconsiderations (
-    job_id text primary key references public.compute_workloads on delete cascade,
+    tenant text not null,
+    job_id text not null,
     status text not null,
     asked integer not null default 0,
     waiting_since timestamptz not null,
     ask_again_at timestamptz not null,
     centres text,
     lowest_now double precision,
-    lowest_ahead double precision
+    lowest_ahead double precision,
+    primary key (tenant, job_id),
+    foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id) on delete cascade
 ) with (fillfactor = 70);
 
 create table if not exists public.output_consumers (
-    consumer text primary key check (consumer ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    -- Whose consumer it is; "local": of whoever sees everything.
+    tenant text not null default 'local',
+    consumer text not null check (consumer ~ '^[A-Za-z0-9._:-]{1,64}$'),
     -- The sequences of acknowledged outputs. Neighbours merge, so it stays small however many there are.
-    acknowledged int8multirange not null default '{}'
+    acknowledged int8multirange not null default '{}',
+    -- The same in the tenant's own numbers, which it acknowledges by where there are several.
+    tenant_acknowledged int8multirange not null default '{}',
+    primary key (tenant, consumer)
 );
 
 create table if not exists public.processed_contexts (
+    tenant text not null,
     consumer text not null check (consumer ~ '^[A-Za-z0-9._:-]{1,64}$'),
-    job_id text not null references public.compute_workloads on delete cascade,
+    job_id text not null,
     processed_at timestamptz not null default clock_timestamp(),
-    primary key (consumer, job_id)
+    primary key (tenant, consumer, job_id),
+    foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id) on delete cascade
 );
-create index if not exists processed_contexts_job on public.processed_contexts (job_id);
+create index if not exists processed_contexts_job on public.processed_contexts (tenant, job_id);
 create index if not exists processed_contexts_processed on public.processed_contexts (processed_at);
 
 

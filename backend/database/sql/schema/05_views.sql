@@ -58,7 +58,7 @@ select
     d.reasoning,
     d.decided_at
 from public.orchestration_decisions d
-join public.compute_workloads w on w.job_id = d.job_id
+join public.compute_workloads w on (w.tenant, w.job_id) = (d.tenant, d.job_id)
 left join public.data_centres c on c.dc_id = d.chosen_dc_id
 order by d.decided_at desc
 limit 100;
@@ -85,7 +85,9 @@ select
     d.output,
     d.token_usage,
     d.decided_at,
-    d.grid_digest
+    d.grid_digest,
+    d.tenant,
+    d.tenant_sequence
 from public.orchestration_decisions d
 left join public.decision_grids g on g.digest = d.grid_digest;
 

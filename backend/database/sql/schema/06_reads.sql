@@ -84,12 +84,19 @@ as $$
                 select * from public.agents where status = 'ACTIVE' order by updated_at desc, agent_id limit 100) as a) end,
         'AgentState', case when p_types ? 'AgentState' then (
             select coalesce(json_agg(s order by s.observed_at desc, s.state_id desc), '[]')
-            from (select * from public.agent_states order by observed_at desc, state_id desc limit 100) as s) end,
+            from (
+                select
+                    case when tenancy.acts_as_tenant() then a.tenant_state_id else a.state_id end as state_id, a.agent_id,
+                    a.state, a.detail, a.observed_at
+                from public.agent_states a
+                order by a.observed_at desc, a.state_id desc
+                limit 100) as s) end,
         'OrchestrationDecision', case when p_types ? 'OrchestrationDecision' then (
             select coalesce(json_agg(d order by d.decided_at desc, d.decision_id), '[]')
             from (
                 select
-                    decision_id, notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model,
+                    decision_id, case when not tenancy.acts_as_tenant() then notification_id end as notification_id,
+                    case when tenancy.acts_as_tenant() then tenant_sequence else sequence end as sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model,
                     scorer_version, fallback_reason, reasoning, token_usage, decided_at
                 from public.orchestration_decisions
                 order by decided_at desc
@@ -114,26 +121,34 @@ as $$
     select json_build_object('workload', to_json(w), 'decision', (
         select json_build_object(
             'decision_id', d.decision_id,
-            'sequence', d.sequence,
+            'sequence', case when tenancy.acts_as_tenant() then d.tenant_sequence else d.sequence end,
             'chosen_dc_id', d.chosen_dc_id,
             'recommended_start', d.recommended_start,
             'scorer', d.scorer,
             'reasoning', d.reasoning,
             'decided_at', d.decided_at,
-            'output', case when p_whole then d.output end)
+            'output', case
+                when not p_whole then null
+                when tenancy.acts_as_tenant() then tenancy.seen_output(d.output, d.tenant_sequence)
+                else d.output end)
         from public.orchestration_decisions d
-        where d.job_id = w.job_id
+        where (d.tenant, d.job_id) = (w.tenant, w.job_id)
         order by d.decided_at desc
         limit 1))
 $$;
 
-create or replace function public.workload_detail(p_job_id text)
+-- Of p_operator, or (null) of whoever's the newest of this name is.
+create or replace function public.workload_detail(p_job_id text, p_operator text default null)
 returns json
 language sql
 stable
 set search_path = ''
 as $$
-    select public.workload_with_decision(w, true) from public.compute_workloads w where w.job_id = p_job_id
+    select public.workload_with_decision(w, true)
+    from public.compute_workloads w
+    where w.job_id = p_job_id and (p_operator is null or w.tenant = p_operator)
+    order by w.created_at desc
+    limit 1
 $$;
 
 -- Newest first, after the workload p_after.
@@ -153,7 +168,11 @@ as $$
                 from public.compute_workloads w
                 where (p_status is null or w.status = p_status)
                     and (p_after is null or (w.created_at, w.job_id) < (
-                        select seen.created_at, seen.job_id from public.compute_workloads seen where seen.job_id = p_after))
+                        select seen.created_at, seen.job_id
+                        from public.compute_workloads seen
+                        where seen.job_id = p_after
+                        order by seen.created_at desc
+                        limit 1))
                 order by w.created_at desc, w.job_id desc
                 limit p_limit) as page))
 $$;

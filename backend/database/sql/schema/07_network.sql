@@ -20,6 +20,8 @@ create table if not exists public.beckn_subscribers (
     private_address boolean not null default false,
     -- Of a platform that tells from time to time that it runs: until when that holds. Null: an operator looks after it.
     present_until timestamptz,
+    -- The tenant that this platform speaks for; null: a stranger's.
+    operator text references public.operators,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
     constraint beckn_subscribers_pkey primary key (subscriber_id, key_id),
@@ -225,7 +227,7 @@ stable
 set search_path = ''
 as $$
     select coalesce(json_agg(
-        jsonb_strip_nulls(to_jsonb(found) - 'private_address' - 'present_until'
+        jsonb_strip_nulls(to_jsonb(found) - 'private_address' - 'present_until' - 'operator'
             || jsonb_build_object('status', public.beckn_status_at(found, p_now)))
         order by found.subscriber_id, found.key_id), '[]')
     from (

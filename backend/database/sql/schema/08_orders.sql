@@ -15,8 +15,13 @@ create table if not exists public.beckn_quotes (
     terms jsonb not null,
     expires_at timestamptz not null,
     created_at timestamptz not null default clock_timestamp(),
+    -- The tenants on both sides; a stranger's purchase is the platform's.
+    buyer_operator text not null,
+    seller_operator text not null,
     check (starts_at < ends_at)
 );
+create index if not exists beckn_quotes_buyer_operator on public.beckn_quotes (buyer_operator, created_at desc);
+create index if not exists beckn_quotes_seller_operator on public.beckn_quotes (seller_operator, created_at desc);
 create index if not exists beckn_quotes_data_centre on public.beckn_quotes (dc_id);
 create index if not exists beckn_quotes_expired on public.beckn_quotes (expires_at);
 create index if not exists beckn_quotes_buyer on public.beckn_quotes (bpp_id, bap_id, expires_at);
@@ -30,7 +35,7 @@ create table if not exists public.beckn_orders (
     bap_id text not null,
     transaction_id uuid not null,
     quote_id uuid not null references public.beckn_quotes,
-    job_id text not null unique references public.compute_workloads,
+    job_id text not null,
     dc_id text not null references public.data_centres,
     item_id text not null,
     state text not null check (state in ('SCHEDULED', 'RUNNING', 'DEFERRED', 'COMPLETED', 'CANCELLED')),
@@ -56,7 +61,12 @@ create table if not exists public.beckn_orders (
     finished_at timestamptz,
     created_at timestamptz not null,
     updated_at timestamptz not null,
+    -- The order's workload is the buyer's; its data centre is the seller's.
+    buyer_operator text not null,
+    seller_operator text not null,
     check (starts_at < ends_at),
+    unique (buyer_operator, job_id),
+    foreign key (buyer_operator, job_id) references public.compute_workloads (tenant, job_id),
     -- One order a transaction: a confirm that is repeated finds the first one's order.
     unique (bpp_id, bap_id, transaction_id)
 );
@@ -64,6 +74,8 @@ create index if not exists beckn_orders_capacity on public.beckn_orders (dc_id, 
     where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
 create index if not exists beckn_orders_due on public.beckn_orders (bpp_id, scheduled_at)
     where work_state in ('available', 'running', 'retryable');
+create index if not exists beckn_orders_buyer_operator on public.beckn_orders (buyer_operator, created_at desc);
+create index if not exists beckn_orders_seller_operator on public.beckn_orders (seller_operator, created_at desc);
 create index if not exists beckn_orders_quote on public.beckn_orders (quote_id);
 create index if not exists beckn_orders_open on public.beckn_orders (bpp_id, bap_id)
     where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
@@ -86,7 +98,7 @@ as $$
         'actual_carbon_gco2', w.actual_carbon_gco2,
         'actual_cost_gbp', w.actual_cost_gbp)
     from public.beckn_orders o
-    join public.compute_workloads w on w.job_id = o.job_id
+    join public.compute_workloads w on (w.tenant, w.job_id) = (o.buyer_operator, o.job_id)
     where o.order_id = p_order_id and o.bpp_id = p_bpp_id and (p_bap_id is null or o.bap_id = p_bap_id)
 $$;
 

@@ -12,6 +12,7 @@ declare
     unknown_words json;
     created_ids text[];
     conflicting text[];
+    bucket integer;
 begin
     select json_agg(distinct r.operator) into unknown_words
     from jsonb_to_recordset(p_rows) as r (operator text)
@@ -31,6 +32,16 @@ begin
             from (select dc_id from public.data_centres order by dc_id limit 50) as known));
     end if;
 
+    -- Tenants name their own jobs as they like. Whoever sees them all tells them by their names, so that one that is
+    -- taken by anybody is taken here: requests that might take the same one go one after the other.
+    for bucket in
+        select distinct abs(hashtext(r.job_id) % 64)
+        from jsonb_to_recordset(p_rows) as r (job_id text)
+        order by 1
+    loop
+        perform pg_advisory_xact_lock(7263813, bucket);
+    end loop;
+
     -- The inner block is a savepoint: a conflict found after the insert takes the whole request back. The check comes
     -- after, in a statement of its own, because only then does it see a row another request committed meanwhile.
     begin
@@ -45,15 +56,17 @@ begin
                 r.deferral_window_mins, r.submission_digest
             from jsonb_populate_recordset(null::public.compute_workloads, p_rows) as r
             order by r.job_id -- two overlapping requests take their locks in one order
-            on conflict (job_id) do nothing
+            on conflict (tenant, job_id) do nothing
             returning job_id
         )
         select coalesce(array_agg(inserted.job_id), '{}') into created_ids from inserted;
 
         select array_agg(r.job_id) into conflicting
-        from jsonb_to_recordset(p_rows) as r (job_id text, submission_digest text)
+        from jsonb_to_recordset(p_rows) as r (job_id text, operator text, submission_digest text)
         join public.compute_workloads w on w.job_id = r.job_id
-        where w.submission_digest is distinct from r.submission_digest;
+        where case
+            when w.tenant = coalesce(r.operator, 'local') then w.submission_digest is distinct from r.submission_digest
+            else r.job_id = any (created_ids) end;
         if conflicting is not null then
             raise exception using errcode = 'PY409';
         end if;
@@ -65,7 +78,8 @@ begin
     return json_build_object('created', created_ids, 'rows', (
         select json_agg(w order by r.position)
         from jsonb_array_elements(p_rows) with ordinality as r (submitted, position)
-        join public.compute_workloads w on w.job_id = r.submitted ->> 'job_id'));
+        join public.compute_workloads w
+            on (w.tenant, w.job_id) = (coalesce(r.submitted ->> 'operator', 'local'), r.submitted ->> 'job_id')));
 end
 $$;
 

@@ -219,8 +219,9 @@ begin
         r.required_memory_gb, r.estimated_energy_kwh, r.carbon_cap_gco2, r.max_price_gbp, r.deadline,
         r.deferral_window_mins, 'PENDING', r.is_synthetic
     from jsonb_populate_recordset(null::public.compute_workloads, coalesce(p_batch -> 'workloads', '[]')) as r
+    where not exists (select from public.compute_workloads w where w.job_id = r.job_id)
     order by r.job_id
-    on conflict (job_id) do nothing;
+    on conflict (tenant, job_id) do nothing;
     get diagnostics new_workloads = row_count;
 
     return json_build_object('workloads', new_workloads);

@@ -1,7 +1,7 @@
 -- The queue of notifications -------------------------------------------------------------------------------------------
 --
 -- A queue of the engine above, whose turns are the operators'. Locks are always taken in one order, notifications by number,
--- then workloads by job_id, then the sequence, so that no two workers wait for each other.
+-- then workloads by tenant and job_id, then the sequence, so that no two workers wait for each other.
 
 -- The statuses in which a workload still waits for a decision.
 create or replace function public.awaits_decision(status text)
@@ -13,14 +13,14 @@ as $$
     select status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
 $$;
 
--- A new notification takes its turn among those of its workload's operator.
+-- A new notification takes its turn among those of its tenant.
 create or replace function public.place_notification()
 returns trigger
 language plpgsql
 set search_path = ''
 as $$
 begin
-    new.fairness_key := coalesce((select w.operator from public.compute_workloads w where w.job_id = new.job_id), '');
+    new.fairness_key := new.tenant;
     new.turn := public.queue_notifications_turn(null, new.fairness_key);
     return new;
 end
@@ -31,7 +31,7 @@ create or replace trigger place_notification
     for each row execute function public.place_notification();
 
 -- Takes up to p_limit notifications that are due, each operator's oldest in turn, or whose holder let the lease run out.
--- Answers {"claimed": [{notification_id, job_id, reason, attempt, lease_token, created_at}…], "withdrawn": [those whose
+-- Answers {"claimed": [{notification_id, job_id, operator (the tenant), reason, attempt, lease_token, created_at}…], "withdrawn": [those whose
 -- workload no longer waits, closed without a decision], "died": [those whose last lease ran out]}, the latter as
 -- {notification_id, job_id}.
 create or replace function public.claim_notifications(
@@ -58,7 +58,7 @@ begin
     select array_agg(n.notification_id), array_agg(n.lease_token), array_agg('withdrawn: the workload is ' || w.status)
     into withdrawn, tokens, notes
     from public.workload_notifications n
-    join public.compute_workloads w on w.job_id = n.job_id
+    join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id)
     where n.notification_id = any (taken) and not public.awaits_decision(w.status);
     if withdrawn is not null then
         withdrawn := public.queue_notifications_complete(withdrawn, tokens, notes);
@@ -69,7 +69,8 @@ begin
             'claimed', coalesce(
                 json_agg(
                     json_build_object(
-                        'notification_id', n.notification_id, 'job_id', n.job_id, 'reason', n.reason, 'attempt', n.attempt,
+                        'notification_id', n.notification_id, 'job_id', n.job_id, 'operator', n.tenant, 'reason', n.reason,
+                        'attempt', n.attempt,
                         'lease_token', n.lease_token, 'created_at', n.created_at)
                     order by n.notification_id) filter (where n.work_state = 'running'), '[]'),
             'withdrawn', coalesce(
@@ -217,31 +218,33 @@ declare
 begin
     delete from public.workload_reconsiderations r
     using public.compute_workloads w
-    where w.job_id = r.job_id and not public.awaits_decision(w.status);
+    where (w.tenant, w.job_id) = (r.tenant, r.job_id) and not public.awaits_decision(w.status);
     -- One that waits for something else since its last question has met nothing easier of that yet.
     update public.workload_reconsiderations r
     set status = w.status, lowest_now = p.lowest_now, lowest_ahead = p.lowest_ahead
     from public.compute_workloads w, public.waiting_prospects(p_now) as p
-    where w.job_id = r.job_id and r.status <> w.status and p.status = w.status;
+    where (w.tenant, w.job_id) = (r.tenant, r.job_id) and r.status <> w.status and p.status = w.status;
 
     with waiting as materialized (
         select
-            w.job_id, w.deadline,
+            w.tenant, w.job_id, w.deadline,
             trim_scale(round(extract(epoch from patience.longest) / 86400, 1)) as longest_days
         from public.compute_workloads w
         cross join lateral (
             select greatest(longest_wait, make_interval(mins => coalesce(w.deferral_window_mins, 0))) as longest
         ) as patience
-        left join public.workload_reconsiderations r on r.job_id = w.job_id
+        left join public.workload_reconsiderations r on (r.tenant, r.job_id) = (w.tenant, w.job_id)
         where w.status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
             and case
                 when w.deadline is not null then w.deadline <= p_now
                 else r.waiting_since + patience.longest <= p_now
             end
             and not exists (
-                select from public.workload_notifications n where n.job_id = w.job_id and n.work_state <> 'completed')
-            and not exists (select from public.beckn_orders o where o.job_id = w.job_id) -- it has its place
-        order by w.job_id
+                select from public.workload_notifications n
+                where (n.tenant, n.job_id) = (w.tenant, w.job_id) and n.work_state <> 'completed')
+            and not exists ( -- it has its place
+                select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (w.tenant, w.job_id))
+        order by w.tenant, w.job_id
         for update of w skip locked
     ),
     failed as (
@@ -252,24 +255,26 @@ begin
                 else 'No data centre could take it in the ' || waiting.longest_days || ' days that it may wait.'
             end || coalesce(' ' || w.status_reason, '')
         from waiting
-        where w.job_id = waiting.job_id
+        where (w.tenant, w.job_id) = (waiting.tenant, waiting.job_id)
         returning w.job_id
     )
     select coalesce(json_agg(failed.job_id order by failed.job_id), '[]') into overdue from failed;
 
     with waiting as materialized (
         select
-            w.job_id, w.status, p.centres, p.lowest_now, p.lowest_ahead,
+            w.tenant, w.job_id, w.status, p.centres, p.lowest_now, p.lowest_ahead,
             r.lowest_now as lowest_before, r.lowest_ahead as lowest_ahead_before, r.centres as centres_before,
             r.ask_again_at
         from public.compute_workloads w
         join public.waiting_prospects(p_now) as p on p.status = w.status
-        left join public.workload_reconsiderations r on r.job_id = w.job_id
+        left join public.workload_reconsiderations r on (r.tenant, r.job_id) = (w.tenant, w.job_id)
         where w.status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
             and (w.deadline is null or w.deadline > p_now)
             and not exists (
-                select from public.workload_notifications n where n.job_id = w.job_id and n.work_state <> 'completed')
-            and not exists (select from public.beckn_orders o where o.job_id = w.job_id) -- it has its place
+                select from public.workload_notifications n
+                where (n.tenant, n.job_id) = (w.tenant, w.job_id) and n.work_state <> 'completed')
+            and not exists ( -- it has its place
+                select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (w.tenant, w.job_id))
     ),
     due as (
         select waiting.*
@@ -284,20 +289,20 @@ begin
     ),
     asked as (
         -- Two runs at once meet in the unique index on open notifications, and one of them asks.
-        insert into public.workload_notifications (job_id, reason)
-        select due.job_id, 'reconsidered' from due
-        on conflict (job_id) where work_state <> 'completed' do nothing
-        returning job_id
+        insert into public.workload_notifications (tenant, job_id, reason)
+        select due.tenant, due.job_id, 'reconsidered' from due
+        on conflict (tenant, job_id) where work_state <> 'completed' do nothing
+        returning tenant, job_id
     ),
     noted as (
         insert into public.workload_reconsiderations as r (
-            job_id, status, asked, waiting_since, ask_again_at, centres, lowest_now, lowest_ahead)
+            tenant, job_id, status, asked, waiting_since, ask_again_at, centres, lowest_now, lowest_ahead)
         select
-            due.job_id, due.status, 1, p_now, p_now + interval '30 minutes', due.centres, due.lowest_now, due.lowest_ahead
+            due.tenant, due.job_id, due.status, 1, p_now, p_now + interval '30 minutes', due.centres, due.lowest_now, due.lowest_ahead
         from due
-        join asked on asked.job_id = due.job_id
-        order by due.job_id
-        on conflict (job_id) do update set
+        join asked on (asked.tenant, asked.job_id) = (due.tenant, due.job_id)
+        order by due.tenant, due.job_id
+        on conflict (tenant, job_id) do update set
             status = excluded.status,
             asked = r.asked + 1,
             ask_again_at = p_now + least(longest_pause, interval '30 minutes' * power(2, least(r.asked, 10))),

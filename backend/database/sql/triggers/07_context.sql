@@ -1,6 +1,6 @@
 -- The decision context ---------------------------------------------------------------------------------------------------
 
--- Several workloads and the one grid they are decided on: {"grid": {as_of, national, regional, data_centres,
+-- Several workloads, by job_id or as {"operator", "job_id"}, and the one grid they are decided on: {"grid": {as_of, national, regional, data_centres,
 -- generation_mix, summary}, "tasks": [{context_id, task}…]} in the order asked for. A decision context is the grid and
 -- one task's two keys.
 create or replace function public.decision_contexts(p_job_ids jsonb, p_now timestamptz)
@@ -22,8 +22,15 @@ as $$
                     'max_price_gbp', w.max_price_gbp, 'deadline', w.deadline,
                     'deferral_window_mins', w.deferral_window_mins, 'status', w.status, 'created_at', w.created_at))
                 order by asked.position)
-            from jsonb_array_elements_text(p_job_ids) with ordinality as asked (job_id, position)
-            join public.compute_workloads w on w.job_id = asked.job_id), '[]'))
+            from jsonb_array_elements(p_job_ids) with ordinality as asked (workload, position)
+            -- A bare name that several tenants have is nobody's.
+            join public.compute_workloads w on case jsonb_typeof(asked.workload)
+                when 'object' then
+                    (w.tenant, w.job_id) = (asked.workload ->> 'operator', asked.workload ->> 'job_id')
+                else w.job_id = asked.workload #>> '{}' and not exists (
+                    select from public.compute_workloads other
+                    where other.job_id = w.job_id and other.tenant <> w.tenant)
+            end), '[]'))
 $$;
 
 -- Whether there is anything to decide from at p_now: {"data_centres": one at least that is not OFFLINE, "signals": the

@@ -1,30 +1,5 @@
 -- Publishing -------------------------------------------------------------------------------------------------------------
 
--- An output as it is stored: its own text, but for the sequence number. Programs of version 1 send the document itself,
--- which has lost the order of its keys on the way here: what it begins with is put in order.
-create or replace function public.numbered_output(p_output jsonb, p_sequence bigint)
-returns json
-language sql
-immutable
-set search_path = ''
-as $$
-    select (
-        '{' || string_agg(
-            to_json(part.key)::text || ':' || case
-                when part.key = '_metadata' and json_typeof(part.value) = 'object' then (
-                    select '{' || coalesce(string_agg(
-                        to_json(m.key)::text || ':' || case m.key when 'sequence' then p_sequence::text else m.value::text end,
-                        ',' order by m.place), '') || '}'
-                    from json_each(part.value) with ordinality as m (key, value, place))
-                else part.value::text end,
-            ',' order by
-                case when jsonb_typeof(p_output) = 'object'
-                    then array_position(array['data_centre_options', 'task', 'decision', '_metadata'], part.key) end,
-                part.place) || '}')::json
-    from json_each(case jsonb_typeof(p_output) when 'string' then (p_output #>> '{}')::json else p_output::json end)
-        with ordinality as part (key, value, place)
-$$;
-
 -- The decisions of p_agent_id on one grid, each whole or not at all: the audit row, the next sequence number, the
 -- event, the workload's new status and the end of the notification, in this one transaction.
 --
@@ -52,6 +27,7 @@ declare
     shared_digest text := encode(sha256(convert_to(shared_grid::text, 'UTF8')), 'hex');
     own_moment jsonb := case when p_grid ? 'as_of' then jsonb_build_object('as_of', p_grid -> 'as_of') else '{}' end;
     head bigint;
+    tenant_heads jsonb;
     results json;
 begin
     select array_agg(locked.notification_id) into offered_ids
@@ -63,9 +39,9 @@ begin
         order by n.notification_id
         for update of n) as locked;
     perform from public.compute_workloads w
-    where w.job_id in (
-        select n.job_id from public.workload_notifications n where n.notification_id = any (offered_ids))
-    order by w.job_id
+    where (w.tenant, w.job_id) in (
+        select n.tenant, n.job_id from public.workload_notifications n where n.notification_id = any (offered_ids))
+    order by w.tenant, w.job_id
     for no key update;
 
     -- Now that nobody can change them: which of the workloads still wait.
@@ -74,7 +50,7 @@ begin
         coalesce(array_agg(n.notification_id) filter (where not public.awaits_decision(w.status)), '{}')
     into publishable, withdrawn
     from public.workload_notifications n
-    join public.compute_workloads w on w.job_id = n.job_id
+    join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id)
     where n.notification_id = any (offered_ids);
 
     if p_skip_unchanged then
@@ -83,11 +59,12 @@ begin
             notification_id bigint, chosen_dc_id text, workload_status text, scorer_version text,
             constraints_evaluated jsonb)
         join public.workload_notifications n on n.notification_id = d.notification_id and n.reason = 'reconsidered'
-        join public.compute_workloads w on w.job_id = n.job_id and w.status = d.workload_status
+        join public.compute_workloads w
+            on (w.tenant, w.job_id) = (n.tenant, n.job_id) and w.status = d.workload_status
         cross join lateral (
             select o.*
             from public.orchestration_decisions o
-            where o.job_id = n.job_id
+            where (o.tenant, o.job_id) = (n.tenant, n.job_id)
             order by o.decided_at desc, o.sequence desc
             limit 1) as last
         where d.notification_id = any (publishable)
@@ -100,7 +77,7 @@ begin
         set status_reason = d.status_reason
         from jsonb_to_recordset(p_decisions) as d (notification_id bigint, status_reason text)
         join public.workload_notifications n on n.notification_id = d.notification_id
-        where d.notification_id = any (unchanged) and w.job_id = n.job_id
+        where d.notification_id = any (unchanged) and (w.tenant, w.job_id) = (n.tenant, n.job_id)
             and w.status_reason is distinct from d.status_reason;
         publishable := array(select id from unnest(publishable) as id where id <> all (unchanged));
     end if;
@@ -120,10 +97,31 @@ begin
         into head;
         insert into public.event_numbers as e (newest) values (head + cardinality(publishable))
         on conflict (only_row) do update set newest = excluded.newest;
+        -- And so for each tenant, under the same lock.
+        with heads as materialized (
+            select of_tenant.tenant, of_tenant.amount, coalesce(greatest(
+                (select max(b.tenant_sequence) from public.broadcast_log b where b.tenant = of_tenant.tenant),
+                (select max(o.tenant_sequence) from public.orchestration_decisions o where o.tenant = of_tenant.tenant),
+                (select t.newest from public.tenant_numbers t where t.tenant = of_tenant.tenant)), 0) as head
+            from (
+                select n.tenant, count(*) as amount
+                from public.workload_notifications n
+                where n.notification_id = any (publishable)
+                group by n.tenant) as of_tenant
+        ),
+        counted as (
+            insert into public.tenant_numbers (tenant, newest)
+            select h.tenant, h.head + h.amount from heads h order by h.tenant
+            on conflict (tenant) do update set newest = excluded.newest
+        )
+        select jsonb_object_agg(h.tenant, h.head) into tenant_heads from heads h;
 
         with decided as materialized (
             select
                 head + row_number() over (order by d.notification_id) as sequence,
+                (tenant_heads ->> n.tenant)::bigint
+                    + row_number() over (partition by n.tenant order by d.notification_id) as tenant_sequence,
+                n.tenant,
                 n.job_id,
                 d.*
             from jsonb_to_recordset(p_decisions) as d (
@@ -136,22 +134,25 @@ begin
         ),
         audited as (
             insert into public.orchestration_decisions (
-                notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model, scorer_version,
-                fallback_reason, reasoning, constraints_evaluated, alternatives_considered, context, output, token_usage,
-                grid_digest)
+                notification_id, sequence, tenant, tenant_sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer,
+                model, scorer_version, fallback_reason, reasoning, constraints_evaluated, alternatives_considered, context,
+                output, token_usage, grid_digest)
             select
-                d.notification_id, d.sequence, d.job_id, a.agent_id, d.chosen_dc_id, d.recommended_start, d.scorer, d.model,
-                d.scorer_version, d.fallback_reason, d.reasoning, coalesce(d.constraints_evaluated, '[]'),
+                d.notification_id, d.sequence, d.tenant, d.tenant_sequence, d.job_id, a.agent_id, d.chosen_dc_id,
+                d.recommended_start, d.scorer, d.model, d.scorer_version, d.fallback_reason, d.reasoning, coalesce(d.constraints_evaluated, '[]'),
                 coalesce(d.alternatives_considered, '[]'), own_moment || d.context,
                 public.numbered_output(d.output, d.sequence), d.token_usage, shared_digest
             from decided d
             left join public.agents a on a.agent_id = p_agent_id
-            returning decision_id, notification_id, sequence, job_id
+            returning decision_id, notification_id, sequence, tenant, tenant_sequence, job_id
         ),
         logged as (
             -- The output is stored once, in the audit log; events_after joins the two.
-            insert into public.broadcast_log (sequence, event_type, job_id, notification_id, event)
-            select a.sequence, 'decision', a.job_id, a.notification_id, json_build_object('decision_id', a.decision_id)
+            insert into public.broadcast_log (
+                sequence, tenant, tenant_sequence, event_type, job_id, notification_id, event)
+            select
+                a.sequence, a.tenant, a.tenant_sequence, 'decision', a.job_id, a.notification_id,
+                json_build_object('decision_id', a.decision_id)
             from audited a
         )
         update public.compute_workloads w
@@ -160,7 +161,7 @@ begin
             host_dc_id = case when d.workload_status = 'QUEUED' then d.chosen_dc_id else w.host_dc_id end,
             scheduled_start = case when d.workload_status = 'QUEUED' then d.recommended_start end
         from decided d
-        where w.job_id = d.job_id;
+        where (w.tenant, w.job_id) = (d.tenant, d.job_id);
 
         perform pg_notify('broadcast', (head + cardinality(publishable))::text);
     end if;
@@ -171,7 +172,7 @@ begin
             when n.notification_id = any (withdrawn) then 'withdrawn: the workload is ' || w.status
             when n.notification_id = any (unchanged) then 'unchanged: the newest decision still stands' end))
     from public.workload_notifications n
-    join public.compute_workloads w on w.job_id = n.job_id
+    join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id)
     where n.notification_id = any (offered_ids);
 
     select coalesce(json_agg(json_build_object(
@@ -250,7 +251,8 @@ $$;
 
 -- A task's newest output: {"sequence", "output"}, both null where there is none. The output alone is null where its
 -- number is p_known: whoever asks again and again need not be sent again what it has.
-create or replace function public.task_output(p_task_id text, p_known bigint default null)
+create or replace function public.task_output(
+    p_task_id text, p_known bigint default null, p_operator text default null)
 returns json
 language sql
 stable
@@ -261,7 +263,7 @@ as $$
     left join lateral (
         select d.sequence, case when d.sequence is distinct from p_known then d.output end as output
         from public.orchestration_decisions d
-        where d.job_id = p_task_id
+        where d.job_id = p_task_id and (p_operator is null or d.tenant = p_operator)
         order by d.decided_at desc, d.sequence desc
         limit 1) as newest on true
 $$;
@@ -280,7 +282,8 @@ as $$
         select d.sequence, d.output
         -- What is not acknowledged is a few ranges of numbers, however many outputs there are.
         from unnest(int8multirange(int8range(1, null)) - coalesce(
-            (select c.acknowledged from public.output_consumers c where c.consumer = p_consumer), '{}')) as missing
+            (select c.acknowledged from public.output_consumers c where (c.tenant, c.consumer) = ('local', p_consumer)),
+            '{}')) as missing
         cross join lateral (
             select
                 candidate.sequence,
@@ -296,7 +299,8 @@ $$;
 
 -- Acknowledges a task's outputs, up to p_sequence where it is given, so that one published meanwhile is not lost.
 -- Answers {"known": whether the task has such an output, "cleared": whether one was unacknowledged until now}.
-create or replace function public.acknowledge_output(p_consumer text, p_task_id text, p_sequence bigint default null)
+create or replace function public.acknowledge_output(
+    p_consumer text, p_task_id text, p_sequence bigint default null, p_operator text default null)
 returns json
 language plpgsql
 set search_path = ''
@@ -307,13 +311,14 @@ declare
 begin
     select range_agg(int8range(d.sequence, d.sequence, '[]')) into sequences
     from public.orchestration_decisions d
-    where d.job_id = p_task_id and d.sequence <= coalesce(p_sequence, 9223372036854775807);
+    where d.job_id = p_task_id and d.sequence <= coalesce(p_sequence, 9223372036854775807)
+        and (p_operator is null or d.tenant = p_operator);
     if sequences is null then
         return json_build_object('known', false, 'cleared', false);
     end if;
-    insert into public.output_consumers as c (consumer, acknowledged)
-    values (p_consumer, sequences)
-    on conflict (consumer) do update set acknowledged = c.acknowledged + excluded.acknowledged
+    insert into public.output_consumers as c (tenant, consumer, acknowledged)
+    values ('local', p_consumer, sequences)
+    on conflict (tenant, consumer) do update set acknowledged = c.acknowledged + excluded.acknowledged
     where not c.acknowledged @> excluded.acknowledged
     returning c.consumer into changed;
     if changed is not null then
@@ -325,33 +330,33 @@ $$;
 
 -- The context a model is thinking about, else the one of the newest decision; of one task where p_task_id is given.
 -- {"state": "in_work" | "decided" | "none", "task_id", "context", "processed_by": [consumer…]}
-create or replace function public.current_context(p_task_id text default null)
+create or replace function public.current_context(p_task_id text default null, p_operator text default null)
 returns json
 language sql
 stable
 set search_path = ''
 as $$
     with thinking as materialized (
-        select 'in_work' as state, n.job_id, n.context
+        select 'in_work' as state, n.tenant, n.job_id, n.context
         from public.workload_notifications n
         where n.work_state = 'running' and n.context is not null and n.leased_until >= clock_timestamp()
-            and (p_task_id is null or n.job_id = p_task_id)
+            and (p_task_id is null or n.job_id = p_task_id) and (p_operator is null or n.tenant = p_operator)
         order by n.notification_id desc
         limit 1
     ),
     newest as (
         -- The two arms keep each search on its own index.
         (
-            select 'decided' as state, d.job_id, d.context
+            select 'decided' as state, d.tenant, d.job_id, d.context
             from public.audited_decisions d
-            where p_task_id is null and d.sequence is not null
+            where p_task_id is null and d.sequence is not null and (p_operator is null or d.tenant = p_operator)
             order by d.sequence desc
             limit 1)
         union all
         (
-            select 'decided', d.job_id, d.context
+            select 'decided', d.tenant, d.job_id, d.context
             from public.audited_decisions d
-            where d.job_id = p_task_id
+            where d.job_id = p_task_id and (p_operator is null or d.tenant = p_operator)
             order by d.decided_at desc, d.sequence desc
             limit 1)
     ),
@@ -363,27 +368,30 @@ as $$
     select json_build_object(
         'state', coalesce(chosen.state, 'none'),
         'task_id', chosen.job_id,
+        'operator', chosen.tenant,
         'context', chosen.context,
         'processed_by', coalesce((
             select json_agg(p.consumer order by p.consumer)
-            from public.processed_contexts p where p.job_id = chosen.job_id), '[]'))
+            from public.processed_contexts p
+            where (p.tenant, p.job_id) = (chosen.tenant, chosen.job_id)), '[]'))
     from (select 1) as always
     left join chosen on true
 $$;
 
 -- Notes that a consumer is done with the context of a task, or with the current one. Answers {"task_id"}, null where
 -- there is no such context.
-create or replace function public.mark_context_processed(p_consumer text, p_task_id text default null)
+create or replace function public.mark_context_processed(
+    p_consumer text, p_task_id text default null, p_operator text default null)
 returns json
 language sql
 set search_path = ''
 as $$
     with marked as (
-        insert into public.processed_contexts (consumer, job_id)
-        select p_consumer, current.document ->> 'task_id'
-        from (select public.current_context(p_task_id) as document) as current
+        insert into public.processed_contexts (tenant, consumer, job_id)
+        select current.document ->> 'operator', p_consumer, current.document ->> 'task_id'
+        from (select public.current_context(p_task_id, p_operator) as document) as current
         where current.document ->> 'task_id' is not null
-        on conflict (consumer, job_id) do update set processed_at = clock_timestamp()
+        on conflict (tenant, consumer, job_id) do update set processed_at = clock_timestamp()
         returning job_id
     )
     select json_build_object('task_id', (select job_id from marked))

@@ -1,5 +1,23 @@
 -- The agents that decide -------------------------------------------------------------------------------------------------
 
+-- Each state has the next number of its tenant's.
+create or replace function public.number_agent_state()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.tenant_numbers as t (tenant, newest_state) values (new.tenant, 1)
+    on conflict (tenant) do update set newest_state = t.newest_state + 1
+    returning t.newest_state into new.tenant_state_id;
+    return new;
+end
+$$;
+
+create or replace trigger number_agent_state -- after file_under_tenant: they are called in the order of their names
+    before insert on public.agent_states
+    for each row execute function public.number_agent_state();
+
 -- An agent that starts: made, or made active again, with its state.
 create or replace function public.register_agent(
     p_agent_id text, p_name text, p_agent_type text, p_version text, p_detail text)
@@ -12,11 +30,11 @@ as $$
         values (p_agent_id, p_name, p_agent_type, p_version)
         on conflict (agent_id) do update set
             name = excluded.name, agent_type = excluded.agent_type, version = excluded.version, status = 'ACTIVE'
-        returning a.agent_id
+        returning a.tenant, a.agent_id
     ),
     noted as (
-        insert into public.agent_states (agent_id, state, detail)
-        select registered.agent_id, 'STARTED', p_detail from registered
+        insert into public.agent_states (tenant, agent_id, state, detail)
+        select registered.tenant, registered.agent_id, 'STARTED', p_detail from registered
     )
     select json_build_object('agent_id', (select agent_id from registered))
 $$;
@@ -29,8 +47,8 @@ language sql
 set search_path = ''
 as $$
     with noted as (
-        insert into public.agent_states (agent_id, state, detail)
-        select a.agent_id, p_state, p_detail
+        insert into public.agent_states (tenant, agent_id, state, detail)
+        select a.tenant, a.agent_id, p_state, p_detail
         from public.agents a
         where a.agent_id = p_agent_id
             and not exists (

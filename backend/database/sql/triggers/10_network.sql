@@ -25,10 +25,10 @@ begin
     end if;
     insert into public.beckn_subscribers as s (
         key_id, subscriber_id, type, domain, url, location, signing_public_key, encr_public_key, valid_from, valid_until,
-        private_address)
+        private_address, operator)
     values (
         given.key_id, given.subscriber_id, given.type, given.domain, given.url, given.location, given.signing_public_key,
-        given.encr_public_key, given.valid_from, given.valid_until, coalesce(given.private_address, false))
+        given.encr_public_key, given.valid_from, given.valid_until, coalesce(given.private_address, false), given.operator)
     on conflict (subscriber_id, key_id) do update set
         domain = excluded.domain,
         url = excluded.url,
@@ -36,6 +36,7 @@ begin
         encr_public_key = excluded.encr_public_key,
         valid_until = excluded.valid_until,
         private_address = excluded.private_address,
+        operator = coalesce(excluded.operator, s.operator),
         present_until = null,
         updated = clock_timestamp()
     where s.status = 'SUBSCRIBED'

@@ -1,5 +1,31 @@
 -- The provider's platform: orders --------------------------------------------------------------------------------------
 
+-- The operator that a platform of the network speaks for; a stranger's purchases are the platform's.
+create or replace function public.beckn_operator(p_subscriber_id text)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        (
+            select s.operator from public.beckn_subscribers s
+            where s.subscriber_id = p_subscriber_id and s.operator is not null
+            order by s.updated desc
+            limit 1),
+        'platform')
+$$;
+
+-- The operator whose capacity is sold.
+create or replace function public.beckn_seller(p_dc_id text)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select d.tenant from public.data_centres d where d.dc_id = p_dc_id
+$$;
+
 -- Stores a quote. One that the same request made before, when it was worked on, stays as it is. A quote_id that stands for
 -- anything else, another buyer's quote or one for another item or quantity, is not taken: the quote gets an id of its own.
 -- Answers the stored one, or null: its buyer has as many quotes that hold as p_quote.limits.live_quotes lets it have.
@@ -22,10 +48,11 @@ begin
     loop
         insert into public.beckn_quotes (
             quote_id, bpp_id, bap_id, transaction_id, dc_id, item_id, starts_at, ends_at, it_power_kw, price_gbp, terms,
-            expires_at)
+            expires_at, buyer_operator, seller_operator)
         values (
             given.quote_id, given.bpp_id, given.bap_id, given.transaction_id, given.dc_id, given.item_id, given.starts_at,
-            given.ends_at, given.it_power_kw, given.price_gbp, given.terms, given.expires_at)
+            given.ends_at, given.it_power_kw, given.price_gbp, given.terms, given.expires_at,
+            public.beckn_operator(given.bap_id), public.beckn_seller(given.dc_id))
         on conflict (quote_id) do nothing
         returning * into stored;
         exit when stored.quote_id is not null;
@@ -129,27 +156,33 @@ begin
         return json_build_object('state', 'share_held', 'free_kw', free_kw);
     end if;
 
+    -- Whose the workload is: the buyer's, where one of our operators speaks through it, else the platform's.
+    work.operator := public.beckn_operator(given.bap_id);
+    insert into public.operators (operator_id, name)
+    select 'platform', 'The platform'
+    where work.operator = 'platform' and not exists (select from public.operators o where o.operator_id = 'platform')
+    on conflict (operator_id) do nothing;
     -- Anybody who may submit workloads may have taken the name first: then the order's has another.
     while exists (select from public.compute_workloads w where w.job_id = work.job_id) loop
         work.job_id := 'order:' || gen_random_uuid();
     end loop;
     insert into public.compute_workloads (
-        job_id, host_dc_id, workload_type, urgency, required_gpu_mins, required_cpu_cores, required_memory_gb,
+        job_id, operator, host_dc_id, workload_type, urgency, required_gpu_mins, required_cpu_cores, required_memory_gb,
         estimated_energy_kwh, carbon_cap_gco2, max_price_gbp, deadline, deferral_window_mins, status, status_reason,
         scheduled_start, created_at, updated_at)
     values (
-        work.job_id, quote.dc_id, work.workload_type, work.urgency, work.required_gpu_mins, work.required_cpu_cores,
+        work.job_id, work.operator, quote.dc_id, work.workload_type, work.urgency, work.required_gpu_mins, work.required_cpu_cores,
         work.required_memory_gb, work.estimated_energy_kwh, work.carbon_cap_gco2, work.max_price_gbp,
         least(work.deadline, timestamptz '2199-12-31 00:00:00+00'), -- as late as the table has times
         work.deferral_window_mins, 'QUEUED', 'Ordered by ' || given.bap_id || ' through ' || given.bpp_id || '.',
         given.starts_at, p_now, p_now);
     insert into public.beckn_orders (
         order_id, bpp_id, bap_id, transaction_id, quote_id, job_id, dc_id, item_id, state, starts_at, ends_at,
-        it_power_kw, price_gbp, terms, scheduled_at, created_at, updated_at)
+        it_power_kw, price_gbp, terms, scheduled_at, created_at, updated_at, buyer_operator, seller_operator)
     values (
         given.order_id, given.bpp_id, given.bap_id, given.transaction_id, quote.quote_id, work.job_id, quote.dc_id,
         quote.item_id, 'SCHEDULED', given.starts_at, given.ends_at, quote.it_power_kw, quote.price_gbp, given.terms,
-        given.starts_at, p_now, p_now);
+        given.starts_at, p_now, p_now, work.operator, public.beckn_seller(quote.dc_id));
     return json_build_object('state', 'placed', 'order', public.beckn_order(given.bpp_id, given.bap_id, given.order_id));
 end
 $$;
@@ -222,7 +255,7 @@ begin
         actual_energy_kwh = coalesce(work.actual_energy_kwh, w.actual_energy_kwh),
         actual_carbon_gco2 = coalesce(work.actual_carbon_gco2, w.actual_carbon_gco2),
         actual_cost_gbp = coalesce(work.actual_cost_gbp, w.actual_cost_gbp)
-    where w.job_id = held.job_id;
+    where (w.tenant, w.job_id) = (held.buyer_operator, held.job_id);
     perform public.beckn_put_outbox(held.bpp_id, p_outgoing);
     return json_build_object('state', 'changed', 'order', public.beckn_order(held.bpp_id, held.bap_id, held.order_id));
 end

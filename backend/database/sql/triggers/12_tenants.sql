@@ -4,15 +4,6 @@
 -- alone, and sees what the policies (19_policies.sql) let it. The claims choose an operator; the table of memberships
 -- confirms it, so that a revocation holds at once.
 
--- Whether this statement runs for a tenant.
-create or replace function tenancy.acts_as_tenant()
-returns boolean
-language sql
-stable
-as $$
-    select current_user = 'pylon_tenant'
-$$;
-
 -- The operator that the claims name, if their user belongs to it. None of these three takes an argument: with one it
 -- would answer about others.
 create or replace function tenancy.operator_id()
@@ -88,6 +79,25 @@ begin
         raise exception 'only an administrator of the operator may do this' using errcode = 'insufficient_privilege';
     end if;
     return administered;
+end
+$$;
+
+-- The operator that the caller may write for.
+--
+-- Raises 42501 where it may not.
+create or replace function tenancy.must_write()
+returns text
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    written_for constant text := tenancy.writes_for();
+begin
+    if written_for is null then
+        raise exception 'a reader changes nothing' using errcode = 'insufficient_privilege';
+    end if;
+    return written_for;
 end
 $$;
 

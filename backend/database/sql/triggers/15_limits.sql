@@ -27,6 +27,17 @@ as $$
         (select u.capacity from tenancy.usual_limits() as u where u.name = p_limit))
 $$;
 
+-- The same of the caller's own operator.
+create or replace function tenancy.own_capacity(p_limit text)
+returns integer
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select tenancy.capacity(tenancy.operator_id(), p_limit)
+$$;
+
 create or replace function public.tenancy_limits(p_operator text)
 returns json
 language sql

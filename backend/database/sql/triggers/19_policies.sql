@@ -22,16 +22,32 @@ as $$
         ('operators', 'select', 'true', null),
         ('operators', 'update', 'operator_id = (select tenancy.administers())', 'operator_id = (select tenancy.administers())'),
         ('data_centres', 'select', 'true', null),
-        ('data_centres', 'insert', null, 'operator = (select tenancy.writes_for())'),
-        ('data_centres', 'update', 'operator = (select tenancy.writes_for())', 'operator = (select tenancy.writes_for())'),
-        -- Each operator's own.
-        ('compute_workloads', 'select', 'operator = (select tenancy.operator_id())', null),
-        ('compute_workloads', 'insert', null, 'operator = (select tenancy.writes_for())'),
-        ('storage_assets', 'select', 'operator = (select tenancy.operator_id())', null),
-        ('storage_assets', 'insert', null, 'operator = (select tenancy.writes_for())'),
-        ('storage_assets', 'update', 'operator = (select tenancy.writes_for())', 'operator = (select tenancy.writes_for())'),
+        ('data_centres', 'insert', null, 'tenant = (select tenancy.writes_for())'),
+        ('data_centres', 'update', 'tenant = (select tenancy.writes_for())', 'tenant = (select tenancy.writes_for())'),
+        -- Each tenant's own.
+        ('compute_workloads', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('storage_assets', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('orchestration_decisions', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('workload_notifications', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('processed_contexts', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('output_consumers', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('broadcast_log', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('tenant_numbers', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('agent_states', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('compute_workloads', 'insert', null, 'tenant = (select tenancy.writes_for())'),
+        ('storage_assets', 'insert', null, 'tenant = (select tenancy.writes_for())'),
+        ('processed_contexts', 'insert', null, 'tenant = (select tenancy.writes_for())'),
+        ('output_consumers', 'insert', null, 'tenant = (select tenancy.writes_for())'),
+        ('storage_assets', 'update', 'tenant = (select tenancy.writes_for())', 'tenant = (select tenancy.writes_for())'),
+        ('processed_contexts', 'update', 'tenant = (select tenancy.writes_for())', 'tenant = (select tenancy.writes_for())'),
+        ('output_consumers', 'update', 'tenant = (select tenancy.writes_for())', 'tenant = (select tenancy.writes_for())'),
         -- The platform's own agents are known to all.
-        ('agents', 'select', 'operator = (select tenancy.operator_id()) or operator = ''platform''', null)
+        ('agents', 'select', 'tenant = (select tenancy.operator_id()) or tenant = ''platform''', null),
+        -- A purchase is both sides'.
+        ('beckn_quotes', 'select',
+            'buyer_operator = (select tenancy.operator_id()) or seller_operator = (select tenancy.operator_id())', null),
+        ('beckn_orders', 'select',
+            'buyer_operator = (select tenancy.operator_id()) or seller_operator = (select tenancy.operator_id())', null)
 $$;
 
 -- Makes the policies and grants of tenants. At the end of these files, and again by the program where the roles were made
@@ -43,7 +59,8 @@ set search_path = ''
 as $$
 declare
     -- What policies and our functions ask; of no use but to whoever is already a tenant or the service.
-    asked constant text[] := array['acts_as_tenant', 'operator_id', 'writes_for', 'administers', 'claimed'];
+    asked constant text[] := array[
+        'acts_as_tenant', 'operator_id', 'writes_for', 'must_write', 'administers', 'claimed', 'seen_output', 'own_capacity'];
     rule record;
     routine record;
     named text;
@@ -84,7 +101,7 @@ begin
     revoke all on all tables in schema public from pylon_tenant;
     revoke all on all functions in schema public from pylon_tenant;
     grant usage on schema public, tenancy, tenant to pylon_tenant;
-    grant select on public.audited_decisions to pylon_tenant;
+    grant select on public.audited_decisions, tenant.agent_states, tenant.orchestration_decisions to pylon_tenant;
     for rule in select * from tenancy.tables_of_tenants() loop
         execute format(
             'create policy %I on public.%I for %s to pylon_tenant%s%s', 'tenant_' || rule.command, rule.name, rule.command,
@@ -97,7 +114,7 @@ begin
         where p.pronamespace = 'tenant'::regnamespace
             or (p.pronamespace = 'tenancy'::regnamespace and p.proname = any (asked))
             or (p.pronamespace = 'public'::regnamespace and p.proname in (
-                'half_hour_of', 'source_rank', 'counted', 'national_forecast_series', 'regional_forecast_series',
+                'half_hour_of', 'source_rank', 'counted', 'numbered_output', 'national_forecast_series', 'regional_forecast_series',
                 'current_mix', 'grid_context', 'regional_overview', 'live_state', 'workload_with_decision',
                 'workload_detail', 'workloads_page', 'signal_history', 'decision_readiness'))
     loop

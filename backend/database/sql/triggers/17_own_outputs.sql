@@ -1,0 +1,229 @@
+-- Tenants: their own events and outputs ------------------------------------------------------------------------------------
+--
+-- As the public functions of these names, in the tenant's own numbers: 1, 2, 3 …, whatever happens at others. What is read is
+-- what the policies show.
+
+create or replace function tenant.events_after(p_after bigint, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with page as materialized (
+        select
+            b.tenant_sequence as sequence, b.event_type, b.job_id, b.created_at,
+            coalesce(tenancy.seen_output(d.output, b.tenant_sequence), b.event::json) as event
+        from (
+            select * from public.broadcast_log where tenant_sequence > p_after order by tenant_sequence limit p_limit) as b
+        left join public.orchestration_decisions d on (d.tenant, d.tenant_sequence) = (b.tenant, b.tenant_sequence)
+    ),
+    ever as (
+        select coalesce(max(t.newest), 0) as newest from public.tenant_numbers t
+    )
+    select json_build_object(
+        'events', coalesce((select json_agg(page order by page.sequence) from page), '[]'),
+        'next', coalesce(
+            (select max(page.sequence) from page),
+            case when p_limit > 0 then greatest(p_after, ever.newest) end,
+            p_after),
+        'oldest', (select min(b.tenant_sequence) from public.broadcast_log b),
+        'newest', nullif(ever.newest, 0))
+    from ever
+$$;
+
+create or replace function tenant.outputs_history(p_after bigint, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with page as materialized (
+        select d.tenant_sequence as sequence, tenancy.seen_output(d.output, d.tenant_sequence) as output
+        from public.orchestration_decisions d
+        where d.tenant_sequence < coalesce(p_after, 9223372036854775807)
+        order by d.tenant_sequence desc
+        limit p_limit
+    ),
+    ending as (
+        select min(page.sequence) as sequence from page
+    )
+    select json_build_object(
+        'outputs', coalesce((select json_agg(page.output order by page.sequence desc) from page), '[]'),
+        'next', (
+            select ending.sequence from ending
+            where exists (select from public.orchestration_decisions d where d.tenant_sequence < ending.sequence)))
+$$;
+
+create or replace function tenant.task_output(p_task_id text, p_known bigint default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object('sequence', newest.sequence, 'output', newest.output)
+    from (select 1) as always
+    left join lateral (
+        select
+            d.tenant_sequence as sequence,
+            case when d.tenant_sequence is distinct from p_known then tenancy.seen_output(d.output, d.tenant_sequence) end
+                as output
+        from public.orchestration_decisions d
+        where d.job_id = p_task_id
+        order by d.decided_at desc, d.tenant_sequence desc
+        limit 1) as newest on true
+$$;
+
+create or replace function tenant.newest_unacknowledged_output(p_consumer text, p_known bigint default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object('sequence', newest.sequence, 'output', newest.output)
+    from (select 1) as always
+    left join lateral (
+        select d.sequence, d.output
+        from unnest(int8multirange(int8range(1, null)) - coalesce(
+            (select c.tenant_acknowledged from public.output_consumers c where c.consumer = p_consumer), '{}')) as missing
+        cross join lateral (
+            select
+                candidate.tenant_sequence as sequence,
+                case when candidate.tenant_sequence is distinct from p_known
+                    then tenancy.seen_output(candidate.output, candidate.tenant_sequence) end as output
+            from public.orchestration_decisions candidate
+            where candidate.tenant_sequence >= lower(missing)
+                and candidate.tenant_sequence < coalesce(upper(missing), 9223372036854775807)
+            order by candidate.tenant_sequence desc
+            limit 1) as d
+        order by d.sequence desc
+        limit 1) as newest on true
+$$;
+
+create or replace function tenant.acknowledge_output(p_consumer text, p_task_id text, p_sequence bigint default null)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    own constant text := tenancy.must_write();
+    sequences int8multirange;
+    changed text;
+begin
+    select range_agg(int8range(d.tenant_sequence, d.tenant_sequence, '[]')) into sequences
+    from public.orchestration_decisions d
+    where d.job_id = p_task_id and d.tenant_sequence <= coalesce(p_sequence, 9223372036854775807);
+    if sequences is null then
+        return json_build_object('known', false, 'cleared', false);
+    end if;
+    insert into public.output_consumers as c (tenant, consumer, tenant_acknowledged)
+    values (own, p_consumer, sequences)
+    on conflict (tenant, consumer) do update set tenant_acknowledged = c.tenant_acknowledged + excluded.tenant_acknowledged
+    where not c.tenant_acknowledged @> excluded.tenant_acknowledged
+    returning c.consumer into changed;
+    if changed is not null then
+        perform pg_notify('acknowledged', p_consumer);
+    end if;
+    return json_build_object('known', true, 'cleared', changed is not null);
+end
+$$;
+
+create or replace function tenant.current_context(p_task_id text default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with thinking as materialized (
+        select 'in_work' as state, n.job_id, n.context
+        from public.workload_notifications n
+        where n.work_state = 'running' and n.context is not null and n.leased_until >= clock_timestamp()
+            and (p_task_id is null or n.job_id = p_task_id)
+        order by n.notification_id desc
+        limit 1
+    ),
+    newest as (
+        (
+            select 'decided' as state, d.job_id, d.context
+            from public.audited_decisions d
+            where p_task_id is null and d.tenant_sequence is not null
+            order by d.tenant_sequence desc
+            limit 1)
+        union all
+        (
+            select 'decided', d.job_id, d.context
+            from public.audited_decisions d
+            where d.job_id = p_task_id
+            order by d.decided_at desc, d.tenant_sequence desc
+            limit 1)
+    ),
+    chosen as (
+        select * from thinking
+        union all
+        select * from newest where not exists (select from thinking)
+    )
+    select json_build_object(
+        'state', coalesce(chosen.state, 'none'),
+        'task_id', chosen.job_id,
+        'context', chosen.context,
+        'processed_by', coalesce((
+            select json_agg(p.consumer order by p.consumer)
+            from public.processed_contexts p where p.job_id = chosen.job_id), '[]'))
+    from (select 1) as always
+    left join chosen on true
+$$;
+
+create or replace function tenant.mark_context_processed(p_consumer text, p_task_id text default null)
+returns json
+language sql
+set search_path = ''
+as $$
+    with marked as (
+        insert into public.processed_contexts (tenant, consumer, job_id)
+        select tenancy.must_write(), p_consumer, current.document ->> 'task_id'
+        from (select tenant.current_context(p_task_id) as document) as current
+        where current.document ->> 'task_id' is not null
+        on conflict (tenant, consumer, job_id) do update set processed_at = clock_timestamp()
+        returning job_id
+    )
+    select json_build_object('task_id', (select job_id from marked))
+$$;
+
+-- What waits or runs at the caller's data centres, whoever's it is: the host sees what is placed with it while it is, and no
+-- more of its owner than the name.
+create or replace function tenant.own_hosted_workloads(p_limit integer default 100)
+returns json
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select coalesce(json_agg(hosted order by hosted.scheduled_start nulls last, hosted.job_id), '[]')
+    from (
+        select
+            w.job_id, w.tenant as operator, w.host_dc_id, w.workload_type, w.urgency, w.required_gpu_mins, w.required_cpu_cores,
+            w.required_memory_gb, w.estimated_energy_kwh, w.status, w.scheduled_start, w.actual_start
+        from public.data_centres d
+        join public.compute_workloads w on w.host_dc_id = d.dc_id
+        where d.tenant = (select tenancy.operator_id()) and w.status in ('QUEUED', 'RUNNING')
+        order by w.scheduled_start nulls last, w.job_id
+        limit p_limit) as hosted
+$$;
+
+-- What of the caller's own work was given up: notifications, and messages of the platforms that speak for it, without bodies.
+create or replace function tenant.own_dead_letters(p_limit integer default 100)
+returns json
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select json_build_object(
+        'notifications', coalesce((
+            select json_agg(dead order by dead.created_at desc)
+            from (
+                select n.job_id, n.reason, n.attempt as attempts, n.last_error, n.created_at
+                from public.workload_notifications n
+                where n.tenant = (select tenancy.operator_id()) and n.work_state = 'discarded'
+                order by n.created_at desc
+                limit p_limit) as dead), '[]'))
+$$;
