@@ -46,6 +46,11 @@ CHANGED: dict[tuple[int, str, str], Callable[[dict[str, Any]], Any]] = {
     (2, "grid_signals", "demand_source"): lambda row: (
         "modelled" if row["demand_source"] == "neso" else row["demand_source"]
     ),
+    # What strangers bought is the platform's.
+    (3, "compute_workloads", "operator"): lambda row: (
+        "platform" if row["job_id"].startswith("sold") else row["operator"]
+    ),
+    (3, "workload_notifications", "fairness_key"): lambda row: row["fairness_key"] or "local",
 }
 
 # What a migration is to call otherwise: (version it leads to, table, column) → its new name.
@@ -149,7 +154,7 @@ def test_an_upgraded_database_is_like_a_new_one_and_has_lost_nothing(server: str
 def as_changed(table: str, row: dict[str, Any], version: int) -> dict[str, Any]:
     changed = dict(row)
     for (to_version, of_table, column), value in CHANGED.items():
-        if to_version > version and of_table == table:
+        if to_version > version and of_table == table and column in row:
             changed[column] = value(row)
     for (to_version, of_table, column), name in RENAMED.items():
         if to_version > version and of_table == table:

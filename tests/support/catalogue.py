@@ -12,7 +12,7 @@ _THEIRS = f"(select oid from pg_namespace where nspname in {SCHEMAS})"
 STRUCTURE = {
     "columns": "select table_name, column_name, data_type, udt_name, is_nullable, column_default, is_identity, "
     "is_generated, generation_expression from information_schema.columns "
-    f"where table_schema in {SCHEMAS} order by 1, 2",
+    f"where table_schema in {SCHEMAS} order by table_schema, 1, 2",
     "constraints": "select conrelid::regclass::text, conname, convalidated, pg_get_constraintdef(oid) "
     f"from pg_constraint where connamespace in {_THEIRS} and contype <> 'n' order by 1, 2",
     "indexes": f"select indexname, indexdef from pg_indexes where schemaname in {SCHEMAS} order by 1",
@@ -22,9 +22,10 @@ STRUCTURE = {
     "prosrc, proconfig, provolatile::text, prosecdef, proacl::text from pg_proc "
     f"where pronamespace in {_THEIRS} order by 1",
     "relations": "select relname, relkind::text, relacl::text, relrowsecurity, relforcerowsecurity, reloptions, "
-    f"relpersistence::text from pg_class where relnamespace in {_THEIRS} order by 1",
+    f"relpersistence::text from pg_class where relnamespace in {_THEIRS} "
+    "order by relnamespace::regnamespace::text, 1",
     "schemas": f"select nspname, nspacl::text from pg_namespace where nspname in {SCHEMAS} order by 1",
-    "views": f"select viewname, definition from pg_views where schemaname in {SCHEMAS} order by 1",
+    "views": f"select viewname, definition from pg_views where schemaname in {SCHEMAS} order by schemaname, 1",
     "policies": "select tablename, policyname, permissive, roles::text, cmd, qual, with_check from pg_policies "
     f"where schemaname in {SCHEMAS} order by 1, 2",
     "comments": "select objoid::regclass::text, description from pg_description "

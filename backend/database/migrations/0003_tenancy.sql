@@ -5,6 +5,21 @@
 -- Columns are filled by a change of type, which rewrites a table and fires no trigger: no row looks changed, and the audit
 -- log, which refuses changes, takes it. A change of type takes no subquery, hence the functions.
 
+-- Policies are made anew at the end of the second file; until then nothing may depend on the columns that change.
+do $policies$
+declare
+    policy record;
+begin
+    for policy in
+        select p.tablename, p.policyname
+        from pg_catalog.pg_policies p
+        where p.schemaname = 'public' and p.policyname in ('tenant_select', 'tenant_insert', 'tenant_update', 'service_all')
+    loop
+        execute format('drop policy %I on public.%I', policy.policyname, policy.tablename);
+    end loop;
+end
+$policies$;
+
 -- What strangers bought through the platform is the platform's.
 create function pg_temp.stated_operator(p_job_id text, p_operator text)
 returns text
@@ -229,6 +244,7 @@ alter table public.beckn_orders
 create index beckn_orders_buyer_operator on public.beckn_orders (buyer_operator, created_at desc);
 create index beckn_orders_seller_operator on public.beckn_orders (seller_operator, created_at desc);
 alter table public.beckn_subscribers add column operator text references public.operators;
+create index beckn_subscribers_operator on public.beckn_subscribers (operator) where operator is not null;
 
 drop function pg_temp.tenant_of_workload(text);
 drop function pg_temp.tenant_sequence_of(bigint);

@@ -71,13 +71,13 @@ class Decider:
             DatabaseError: the database failed; nothing is stored yet.
             NothingToDecideFrom: the claims are to be given back until there is.
         """
-        batch = self._queue.contexts([claim.job_id for claim in claims], self._clock())
+        batch = self._queue.contexts([claim.job for claim in claims], self._clock())
         if not batch.grid["data_centres"] or batch.grid["national"]["current"] is None:
             raise NothingToDecideFrom
         records: list[DecisionRecord] = []
         undecided: list[Undecided] = []
         for claim in claims:
-            if claim.job_id not in batch:
+            if claim.job not in batch:
                 continue  # deleted since it was claimed, and its notification with it
             try:
                 records.append(self._record(claim, batch, why_unasked))
@@ -92,7 +92,7 @@ class Decider:
 
     def _record(self, claim: Claim, batch: ContextBatch, why_unasked: ModelUnavailable | None) -> DecisionRecord:
         decision = decide(
-            batch.context(claim.job_id),
+            batch.context(claim.job),
             carbon_price_gbp_per_t=self._carbon_price_gbp_per_t,
             policy=self._policy,
         )
@@ -109,7 +109,7 @@ class Decider:
         )
         return record_of(
             claim.lease,
-            batch.task_row(claim.job_id),
+            batch.task_row(claim.job),
             decision,
             decided_with,
             token_usage=dict(usage.to_row()) if usage.calls else None,
@@ -123,7 +123,7 @@ class Decider:
             return None, None
         if why_unasked is not None:
             return None, why_unasked
-        if not self._queue.note_context(claim.lease, {**batch.grid, **batch.task_row(claim.job_id)}):
+        if not self._queue.note_context(claim.lease, {**batch.grid, **batch.task_row(claim.job)}):
             raise LeaseLost
         try:
             return self._judge.judge(question), None

@@ -26,6 +26,10 @@ from vocabulary import StrEnum, WorkloadStatus
 UtcDatetime = Annotated[AwareDatetime, AfterValidator(as_utc)]
 
 
+UNSTATED_OPERATOR = "local"
+"""Whose a workload is whose operator nobody stated, as the tables have it."""
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -46,15 +50,28 @@ class Lease:
     token: int
 
 
+@dataclass(frozen=True)
+class OwnedJob:
+    """A workload by its full name: each tenant names its own."""
+
+    operator: str
+    job_id: str
+
+
 class Claim(_Answer):
-    """A notification that this worker holds. `attempt` counts from 1."""
+    """A notification that this worker holds. `attempt` counts from 1; `operator` is whose workload it is."""
 
     notification_id: int
     job_id: str
+    operator: str = UNSTATED_OPERATOR
     reason: NotificationReason
     attempt: int
     lease_token: int
     created_at: UtcDatetime
+
+    @property
+    def job(self) -> OwnedJob:
+        return OwnedJob(self.operator, self.job_id)
 
     @property
     def lease(self) -> Lease:
@@ -177,29 +194,43 @@ class DecisionRecord:
         }
 
 
+def _owned(task: Row) -> OwnedJob:
+    return OwnedJob(task.get("operator") or UNSTATED_OPERATOR, task["job_id"])
+
+
 class ContextBatch:
-    """The decision contexts of several workloads on one grid, which is parsed once."""
+    """The decision contexts of several workloads on one grid, which is parsed once.
+
+    A workload is asked for by its full name; a bare job_id is that of the tenant that states no operator, or of the
+    only one in the batch.
+    """
 
     def __init__(self, grid: Row, tasks: Iterable[Row]) -> None:
         self.grid = grid
-        self._tasks: dict[str, Row] = {task["task"]["job_id"]: task for task in tasks}
+        self._tasks = {_owned(task["task"]): task for task in tasks}
         self._parsed: DecisionContext | None = None
 
-    def __contains__(self, job_id: str) -> bool:
-        return job_id in self._tasks
+    def __contains__(self, job: OwnedJob | str) -> bool:
+        return self._full(job) in self._tasks
 
-    def task_row(self, job_id: str) -> Row:
+    def _full(self, job: OwnedJob | str) -> OwnedJob:
+        if isinstance(job, OwnedJob):
+            return job
+        owners = [known for known in self._tasks if known.job_id == job]
+        return owners[0] if len(owners) == 1 else OwnedJob(UNSTATED_OPERATOR, job)
+
+    def task_row(self, job: OwnedJob | str) -> Row:
         """What the grid lacks to be the workload's context: `context_id` and `task`."""
-        return self._tasks[job_id]
+        return self._tasks[self._full(job)]
 
-    def context(self, job_id: str) -> DecisionContext:
+    def context(self, job: OwnedJob | str) -> DecisionContext:
         """A workload's decision context.
 
         Raises:
             KeyError: the workload does not exist.
             pydantic.ValidationError: the database holds what the scorer does not understand.
         """
-        row = self._tasks[job_id]
+        row = self.task_row(job)
         if self._parsed is None:
             self._parsed = DecisionContext.model_validate({**self.grid, **row})
             return self._parsed
@@ -228,9 +259,10 @@ class WorkQueue:
         """Whether there is anything to decide from at `now`: claim nothing while there is not."""
         return self._call(Readiness, "decision_readiness", {"p_now": now}, repeatable=True)
 
-    def contexts(self, job_ids: Sequence[str], now: datetime) -> ContextBatch:
-        """What the workloads are decided from at `now`."""
-        arguments = {"p_job_ids": list(job_ids), "p_now": now}
+    def contexts(self, jobs: Sequence[OwnedJob | str], now: datetime) -> ContextBatch:
+        """What the workloads are decided from at `now`; a bare job_id that several tenants have is left out."""
+        asked = [job if isinstance(job, str) else {"operator": job.operator, "job_id": job.job_id} for job in jobs]
+        arguments = {"p_job_ids": asked, "p_now": now}
         answer = self._database.call("decision_contexts", arguments, repeatable=True)
         return ContextBatch(answer["grid"], answer["tasks"])
 

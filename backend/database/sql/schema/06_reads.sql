@@ -85,9 +85,7 @@ as $$
         'AgentState', case when p_types ? 'AgentState' then (
             select coalesce(json_agg(s order by s.observed_at desc, s.state_id desc), '[]')
             from (
-                select
-                    case when tenancy.acts_as_tenant() then a.tenant_state_id else a.state_id end as state_id, a.agent_id,
-                    a.state, a.detail, a.observed_at
+                select a.state_id, a.agent_id, a.state, a.detail, a.observed_at
                 from public.agent_states a
                 order by a.observed_at desc, a.state_id desc
                 limit 100) as s) end,
@@ -95,8 +93,7 @@ as $$
             select coalesce(json_agg(d order by d.decided_at desc, d.decision_id), '[]')
             from (
                 select
-                    decision_id, case when not tenancy.acts_as_tenant() then notification_id end as notification_id,
-                    case when tenancy.acts_as_tenant() then tenant_sequence else sequence end as sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model,
+                    decision_id, notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model,
                     scorer_version, fallback_reason, reasoning, token_usage, decided_at
                 from public.orchestration_decisions
                 order by decided_at desc

@@ -29,6 +29,7 @@ create table if not exists public.beckn_subscribers (
     check (valid_from < valid_until)
 );
 create index if not exists beckn_subscribers_platform on public.beckn_subscribers (subscriber_id, type, updated desc);
+create index if not exists beckn_subscribers_operator on public.beckn_subscribers (operator) where operator is not null;
 create index if not exists beckn_subscribers_providers on public.beckn_subscribers (domain, type) where status = 'SUBSCRIBED';
 
 -- The processes of a platform that tells that it runs: it is present for as long as one of them is.

@@ -2,7 +2,7 @@
 
 -- What bears numbers that count everybody's, with the tenant's own in their place.
 create or replace view tenant.agent_states with (security_invoker = true) as
-select s.tenant_state_id as state_id, s.agent_id, s.state, s.detail, s.observed_at
+select s.tenant_state_id as state_id, s.agent_id, s.state, s.detail, s.observed_at, s.tenant
 from public.agent_states s;
 
 create or replace view tenant.orchestration_decisions with (security_invoker = true) as
@@ -25,7 +25,8 @@ select
     tenancy.seen_output(d.output, d.tenant_sequence) as output,
     d.token_usage,
     d.decided_at,
-    d.grid_digest
+    d.grid_digest,
+    d.tenant
 from public.audited_decisions d;
 
 -- Rows of a table that tenants may read, as the program reads them: p_where [{column, comparison: eq | gt | gte | lt | lte |
@@ -42,6 +43,11 @@ set search_path = ''
 as $$
 declare
     direction constant text := case when p_descending then 'desc' else 'asc' end;
+    -- Written into the statement, for the planner: the policies say the same, where it does not see it.
+    own constant text := case
+        when p_table in ('compute_workloads', 'storage_assets', 'agent_states', 'orchestration_decisions')
+            then format('tenant = %L', tenancy.operator_id())
+        else 'true' end;
     source text;
     listed text;
     conditions text;
@@ -55,10 +61,20 @@ begin
             'compute_workloads', 'agents', 'storage_assets') then format('public.%I', p_table)
         when p_table in ('agent_states', 'orchestration_decisions') then format('tenant.%I', p_table)
     end;
+    -- All columns but the one that is for us.
+    listed := case p_table
+        when 'agent_states' then 'state_id, agent_id, state, detail, observed_at'
+        when 'orchestration_decisions' then
+            'decision_id, notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model, '
+            'scorer_version, fallback_reason, reasoning, constraints_evaluated, alternatives_considered, context, output, '
+            'token_usage, decided_at, grid_digest'
+        else '*' end;
     if source is null then
         raise exception 'tenants may not read %', p_table using errcode = 'insufficient_privilege';
     end if;
-    select string_agg(format('%I', name), ', ') into listed from jsonb_array_elements_text(p_columns) as name;
+    if p_columns is not null then
+        select string_agg(format('%I', name), ', ') into listed from jsonb_array_elements_text(p_columns) as name;
+    end if;
     select string_agg(format('%I %s', name, direction), ', ') into sorted from jsonb_array_elements_text(p_order) as name;
     select string_agg(
         case condition ->> 'comparison'
@@ -81,11 +97,94 @@ begin
         from jsonb_array_elements_text(p_after) with ordinality as seen (value, place);
     end if;
     execute format(
-        'select coalesce(json_agg(r), ''[]'') from (select %s from %s where %s and %s %s %s) as r',
-        coalesce(listed, '*'), source, coalesce(conditions, 'true'), coalesce(position, 'true'),
+        'select coalesce(json_agg(r), ''[]'') from (select %s from %s where %s and %s and %s %s %s) as r',
+        listed, source, own, coalesce(conditions, 'true'), coalesce(position, 'true'),
         coalesce('order by ' || sorted, ''), coalesce('limit ' || p_limit, ''))
     into answer;
     return answer;
+end
+$$;
+
+-- The next two are the public functions of these names, with the tenant written into their conditions: behind a policy the
+-- planner does not know whose rows are meant, and for a tenant of few and old rows it may read everybody's newer ones first.
+
+create or replace function tenant.workloads_page(p_status text, p_after text, p_limit integer)
+returns json
+language plpgsql
+stable
+set search_path = ''
+set plan_cache_mode = force_custom_plan
+as $$
+declare
+    own constant text := tenancy.operator_id();
+    seen public.compute_workloads;
+begin
+    select * into seen from public.compute_workloads w where (w.tenant, w.job_id) = (own, p_after);
+    return json_build_object(
+        'known_after', p_after is null or seen.job_id is not null,
+        'workloads', (
+            select coalesce(json_agg(public.workload_with_decision(page.row, false)
+                order by page.created_at desc, page.job_id desc), '[]')
+            from (
+                select w as row, w.created_at, w.job_id
+                from public.compute_workloads w
+                where w.tenant = own
+                    and (p_status is null or w.status = p_status)
+                    and (p_after is null or (w.created_at, w.job_id) < (seen.created_at, seen.job_id))
+                order by w.created_at desc, w.job_id desc
+                limit p_limit) as page));
+end
+$$;
+
+create or replace function tenant.live_state(p_now timestamptz, p_types jsonb)
+returns json
+language plpgsql
+stable
+set search_path = ''
+set plan_cache_mode = force_custom_plan
+as $$
+declare
+    own constant text := tenancy.operator_id();
+    private constant text[] := array['ComputeWorkload', 'Agent', 'AgentState', 'OrchestrationDecision', 'StorageAsset'];
+begin
+    return (public.live_state(p_now, p_types - private)::jsonb || jsonb_build_object(
+        'ComputeWorkload', case when p_types ? 'ComputeWorkload' then (
+            select coalesce(json_agg(w order by w.created_at desc, w.job_id desc), '[]')
+            from (
+                select * from public.compute_workloads
+                where tenant = own and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+                order by created_at desc, job_id desc
+                limit 100) as w) end,
+        'Agent', case when p_types ? 'Agent' then (
+            select coalesce(json_agg(a order by a.agent_id), '[]')
+            from (
+                select * from public.agents
+                where tenant in (own, 'platform') and status = 'ACTIVE'
+                order by updated_at desc, agent_id
+                limit 100) as a) end,
+        'AgentState', case when p_types ? 'AgentState' then (
+            select coalesce(json_agg(s order by s.observed_at desc, s.state_id desc), '[]')
+            from (
+                select a.tenant_state_id as state_id, a.agent_id, a.state, a.detail, a.observed_at
+                from public.agent_states a
+                where a.tenant = own
+                order by a.observed_at desc, a.state_id desc
+                limit 100) as s) end,
+        'OrchestrationDecision', case when p_types ? 'OrchestrationDecision' then (
+            select coalesce(json_agg(d order by d.decided_at desc, d.decision_id), '[]')
+            from (
+                select
+                    decision_id, null::bigint as notification_id, tenant_sequence as sequence, job_id, agent_id, chosen_dc_id,
+                    recommended_start, scorer, model, scorer_version, fallback_reason, reasoning, token_usage, decided_at
+                from public.orchestration_decisions
+                where tenant = own
+                order by decided_at desc
+                limit 100) as d) end,
+        'StorageAsset', case when p_types ? 'StorageAsset' then (
+            select coalesce(json_agg(s order by s.asset_id), '[]')
+            from (
+                select * from public.storage_assets where tenant = own and status <> 'OFFLINE' order by asset_id limit 1000) as s)
+            end))::json;
 end
 $$;
 

@@ -31,7 +31,7 @@ declare
     newest integer := (select max(version) from public.schema_version);
 begin
     if newest > 2 then
-        raise exception 'this database has schema version %, these files are of version 2 and would put older '
+        raise exception 'this database has schema version %, but these files are of version 2 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -855,7 +855,7 @@ as $$
     select coalesce(json_object_agg(word, n), '{}')
     from (select word, count(*) as n from unnest(words) as word where word is not null group by word order by word) as c
 $$;
-comment on function public.counted is 'How often each word stands in a list: {"elexon": 80, "neso": 16}.';
+comment on function public.counted is 'How often each word occurs in a list: {"elexon": 80, "neso": 16}.';
 
 -- Of each figure, when the oldest of those fetched was fetched: what is invented never was, whenever it was made.
 -- Half-hours without a row are nulls in their place, so that a position in an array is always a time.
@@ -2052,7 +2052,7 @@ begin
                     if touched then
                         execute format('alter table public.%I enable trigger touch_updated_at', bound.relation);
                     end if;
-                    raise warning '%.%: % values out of bounds were mended', bound.relation, bound.property, mended;
+                    raise warning '%.%: % values out of bounds were corrected', bound.relation, bound.property, mended;
                     execute format('alter table public.%I validate constraint %I', bound.relation, bound.name);
                 end if;
         end;

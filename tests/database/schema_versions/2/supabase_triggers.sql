@@ -14,8 +14,8 @@ declare
     newest integer := (select max(version) from public.schema_version);
 begin
     if newest is distinct from 2 then
-        raise exception 'this database has the tables of schema version %, this file is of version 2: '
-            'run the supabase_schema.sql that stands beside it first', newest;
+        raise exception 'this database has the tables of schema version %, but this file is of version 2: '
+            'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
 $version$;
@@ -339,7 +339,7 @@ begin
         leased_until = null,
             context = null,
         finished_at = clock_timestamp(),
-        last_error = format('its lease ran out %s times, the last held by %s', q.lost_leases + 1, q.leased_by)
+        last_error = format('its lease ran out %s times, last held by %s', q.lost_leases + 1, q.leased_by)
             || coalesce('; before that: ' || q.last_error, '')
     from lapsed
     where q.notification_id = lapsed.notification_id
@@ -625,7 +625,7 @@ begin
         lease_token = null,
         leased_until = null,
         finished_at = clock_timestamp(),
-        last_error = format('its lease ran out %s times, the last held by %s', q.lost_leases + 1, q.leased_by)
+        last_error = format('its lease ran out %s times, last held by %s', q.lost_leases + 1, q.leased_by)
             || coalesce('; before that: ' || q.last_error, '')
     from lapsed
     where q.inbox_id = lapsed.inbox_id
@@ -981,7 +981,7 @@ begin
         lease_token = null,
         leased_until = null,
         finished_at = clock_timestamp(),
-        last_error = format('its lease ran out %s times, the last held by %s', q.lost_leases + 1, q.leased_by)
+        last_error = format('its lease ran out %s times, last held by %s', q.lost_leases + 1, q.leased_by)
             || coalesce('; before that: ' || q.last_error, '')
     from lapsed
     where q.outbox_id = lapsed.outbox_id
@@ -1243,7 +1243,7 @@ begin
         lease_token = null,
         leased_until = null,
         finished_at = clock_timestamp(),
-        last_error = format('its lease ran out %s times, the last held by %s', q.lost_leases + 1, q.leased_by)
+        last_error = format('its lease ran out %s times, last held by %s', q.lost_leases + 1, q.leased_by)
             || coalesce('; before that: ' || q.last_error, '')
     from lapsed
     where q.order_id = lapsed.order_id
@@ -1452,7 +1452,7 @@ begin
         lease_token = null,
         leased_until = null,
         finished_at = clock_timestamp(),
-        last_error = format('its lease ran out %s times, the last held by %s', q.lost_leases + 1, q.leased_by)
+        last_error = format('its lease ran out %s times, last held by %s', q.lost_leases + 1, q.leased_by)
             || coalesce('; before that: ' || q.last_error, '')
     from lapsed
     where q.slot = lapsed.slot
@@ -3891,7 +3891,7 @@ begin
     perform set_config('request.jwt.claims', p_claims::text, true);
     perform set_config('role', 'pylon_tenant', true);
     if tenancy.operator_id() is null then
-        raise exception 'this principal is no member of that operator' using errcode = 'insufficient_privilege';
+        raise exception 'this principal is not a member of that operator' using errcode = 'insufficient_privilege';
     end if;
 
     -- A scalar is a literal whose type the function's declaration gives; documents go as they are.
@@ -4733,7 +4733,7 @@ begin
             'compute_workloads', 'agents', 'storage_assets') then format('public.%I', p_table)
     end;
     if source is null then
-        raise exception 'tenants do not read %', p_table using errcode = 'insufficient_privilege';
+        raise exception 'tenants may not read %', p_table using errcode = 'insufficient_privilege';
     end if;
     select string_agg(format('%I', name), ', ') into listed from jsonb_array_elements_text(p_columns) as name;
     select string_agg(format('%I %s', name, direction), ', ') into sorted from jsonb_array_elements_text(p_order) as name;
@@ -5046,7 +5046,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'f6fd9df547a45111'
+    fingerprint = '4cd78e6e126c5832'
 where version = 2;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -1,0 +1,455 @@
+"""What two tenants see of each other's work: nothing, through every function and table that is theirs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.types.json import Jsonb
+
+from database.errors import AccessRefused
+from database.interface import Database, OrderBy, Row, Where
+from database.postgres import PostgresDatabase
+from database.tenant_door import TenantDatabase
+from decisions.work.notifications import OwnedJob, WorkQueue
+from grid_world import NOW, data_centre, store_data_centres, store_grid
+from tenants import A, B, as_tenant, claims, claims_of, gate_of, make_operators
+
+EVERYTHING = [
+    "Operator",
+    "Region",
+    "DataCentre",
+    "ComputeWorkload",
+    "Agent",
+    "AgentState",
+    "OrchestrationDecision",
+    "StorageAsset",
+]
+TABLES = [
+    ("operators", "operator_id"),
+    ("data_centres", "dc_id"),
+    ("compute_workloads", "job_id"),
+    ("agents", "agent_id"),
+    ("agent_states", "state_id"),
+    ("orchestration_decisions", "decision_id"),
+    ("storage_assets", "asset_id"),
+]
+SECRET_OF_A, SECRET_OF_B = "planted-string-of-a", "planted-string-of-b"
+
+
+@pytest.fixture
+def service(database: Database) -> Database:
+    """A world with two operators, a data centre of each, and a battery and an agent of each."""
+    make_operators(database)
+    store_grid(database, NOW)
+    store_data_centres(database, [data_centre(1, operator=A), data_centre(2, operator=B), data_centre(3)], NOW)
+    for operator, secret in ((A, SECRET_OF_A), (B, SECRET_OF_B)):
+        database.insert(
+            "storage_assets",
+            [
+                {
+                    "asset_id": f"asset-{secret}",
+                    "name": secret,
+                    "operator": operator,
+                    "region_id": 1,
+                    "capacity_mwh": 1,
+                    "power_mw": 1,
+                }
+            ],
+        )
+        database.insert(
+            "agents", [{"agent_id": f"agent-{secret}", "name": secret, "agent_type": "t", "operator": operator}]
+        )
+        database.insert("agent_states", [{"agent_id": f"agent-{secret}", "state": "STARTED", "detail": secret}])
+    return database
+
+
+@pytest.fixture
+def door(service: Database, conninfo: str) -> Iterator[Database]:
+    if not isinstance(service, PostgresDatabase):
+        yield service
+        return
+    gate = gate_of(conninfo)
+    yield gate
+    gate.close()
+
+
+@pytest.fixture
+def of_a(door: Database) -> TenantDatabase:
+    return as_tenant(door, claims(A))
+
+
+@pytest.fixture
+def of_b(door: Database) -> TenantDatabase:
+    return as_tenant(door, claims(B))
+
+
+def submission(job_id: str, secret: str = "", **more: Any) -> Row:
+    return {
+        "job_id": job_id,
+        "workload_type": "RAG_QUERY",
+        "urgency": "LOW",
+        "required_gpu_mins": 60,
+        "submission_digest": f"digest of {job_id}",
+        **({"status_reason": secret} if secret else {}),
+        **more,
+    }
+
+
+def submit(tenant: Database, *rows: Row) -> Any:
+    return tenant.call("submit_workloads", {"p_rows": list(rows)})
+
+
+def decide_all(service: Database) -> int:
+    """Decide whatever waits, as a worker would; how many there were."""
+    queue = WorkQueue(service, "pylon-test", lease_seconds=60)
+    claims_ = queue.claim(100).claimed
+    batch = queue.contexts([claim.job for claim in claims_], NOW)
+    assert all(claim.job in batch for claim in claims_)
+    answer = service.call(
+        "publish_decisions",
+        {
+            "p_agent_id": "pylon-test",
+            "p_grid": batch.grid,
+            "p_decisions": [
+                {
+                    "notification_id": claim.notification_id,
+                    "lease_token": claim.lease_token,
+                    "context": batch.task_row(claim.job),
+                    "output": json.dumps(
+                        {
+                            "data_centre_options": [],
+                            "task": {"job_id": claim.job_id},
+                            "decision": {"of": claim.operator},
+                            "_metadata": {"task_id": claim.job_id, "sequence": None},
+                        }
+                    ),
+                    "chosen_dc_id": None,
+                    "workload_status": "DEFERRED_CARBON",
+                    "scorer": "deterministic",
+                    "scorer_version": "1",
+                    "reasoning": f"decided for {claim.operator}",
+                }
+                for claim in claims_
+            ],
+        },
+    )
+    assert [result["state"] for result in answer["results"]] == ["published"] * len(claims_)
+    return len(claims_)
+
+
+def everything_seen(tenant: TenantDatabase) -> str:
+    """All that a tenant's functions and tables say, as one text."""
+    said: list[Any] = [
+        tenant.call("live_state", {"p_now": NOW, "p_types": EVERYTHING}),
+        tenant.call("workloads_page", {"p_status": None, "p_after": None, "p_limit": 100}),
+        tenant.call("events_after", {"p_after": 0, "p_limit": 100}),
+        tenant.call("outputs_history", {"p_after": None, "p_limit": 100}),
+        tenant.call("newest_unacknowledged_output", {"p_consumer": "bpp"}),
+        tenant.call("current_context"),
+        tenant.call("grid_context", {"p_now": NOW}),
+        tenant.call("own_dead_letters"),
+        tenant.call("own_hosted_workloads"),
+        *(tenant.select(table, order=OrderBy((key,))) for table, key in TABLES),
+    ]
+    for job_id in ("job-1", "of-a", "of-b"):
+        said.append(tenant.call("workload_detail", {"p_job_id": job_id}))
+        said.append(tenant.call("task_output", {"p_task_id": job_id}))
+        said.append(tenant.call("current_context", {"p_task_id": job_id}))
+    return json.dumps(said)
+
+
+def test_nothing_of_one_is_seen_by_the_other(service: Database, of_a: TenantDatabase, of_b: TenantDatabase) -> None:
+    submit(of_a, submission("job-1"), submission("of-a"))
+    submit(of_b, submission("job-1"), submission("of-b"))
+    service.call("submit_workloads", {"p_rows": [submission("of-the-installation")]})
+    assert decide_all(service) == 5
+    seen_by_a, seen_by_b = everything_seen(of_a), everything_seen(of_b)
+    assert SECRET_OF_A in seen_by_a
+    assert SECRET_OF_B in seen_by_b
+    assert f"decided for {A}" in seen_by_a
+    for seen, strange in ((seen_by_a, [SECRET_OF_B, "of-b", f"decided for {B}"]), (seen_by_b, [SECRET_OF_A, "of-a"])):
+        for words in [*strange, "of-the-installation", "decided for local", "decided for None"]:
+            assert f'"{words}"' not in seen, words
+            assert f'"agent-{words}"' not in seen, words
+
+
+def test_what_is_not_theirs_is_answered_like_what_is_not_there(
+    service: Database, of_a: TenantDatabase, of_b: TenantDatabase
+) -> None:
+    submit(of_a, submission("of-a"))
+    decide_all(service)
+    for function, argument in (
+        ("workload_detail", "p_job_id"),
+        ("task_output", "p_task_id"),
+        ("current_context", "p_task_id"),
+    ):
+        assert of_b.call(function, {argument: "of-a"}) == of_b.call(function, {argument: "is-not-there"})
+        assert of_a.call(function, {argument: "of-a"}) != of_a.call(function, {argument: "is-not-there"})
+    theirs = {"p_consumer": "bpp", "p_task_id": "of-a"}
+    assert of_b.call("acknowledge_output", theirs) == {"known": False, "cleared": False}
+    assert of_b.call("mark_context_processed", theirs) == {"task_id": None}
+    assert of_a.call("acknowledge_output", theirs) == {"known": True, "cleared": True}
+    page = {"p_status": None, "p_limit": 10}
+    assert of_b.call("workloads_page", {**page, "p_after": "of-a"})["known_after"] is False
+    assert of_a.call("workloads_page", {**page, "p_after": "of-a"})["known_after"] is True
+
+
+def test_two_tenants_may_give_their_jobs_the_same_name(
+    service: Database, of_a: TenantDatabase, of_b: TenantDatabase
+) -> None:
+    for tenant in (of_a, of_b):
+        answer = submit(tenant, submission("job-1", submission_digest=repr(tenant)))
+        assert answer["created"] == ["job-1"]
+    assert [row["operator"] for row in submit(of_a, submission("job-1", submission_digest=repr(of_a)))["rows"]] == [A]
+    assert submit(of_a, submission("job-1", submission_digest="other")) == {"conflicts": ["job-1"]}
+    assert decide_all(service) == 2
+    for tenant, operator in ((of_a, A), (of_b, B)):
+        found = tenant.call("task_output", {"p_task_id": "job-1"})
+        assert (found["sequence"], found["output"]["decision"]["of"]) == (1, operator)
+        assert service.call("task_output", {"p_task_id": "job-1", "p_operator": operator})["output"]["decision"] == {
+            "of": operator
+        }
+
+
+def test_whoever_sees_all_is_told_of_a_name_that_anybody_has(service: Database, of_a: TenantDatabase) -> None:
+    submit(of_a, submission("job-1"))
+    rows = [submission("job-1"), submission("job-2")]
+    assert service.call("submit_workloads", {"p_rows": rows}) == {"conflicts": ["job-1"]}
+    assert service.call("workload_detail", {"p_job_id": "job-2"}) is None
+    assert service.call("submit_workloads", {"p_rows": rows[1:]})["created"] == ["job-2"]
+    submit(of_a, submission("job-2"))
+    again = service.call("submit_workloads", {"p_rows": rows[1:]})
+    assert (again["created"], len(again["rows"])) == ([], 1)  # a repetition of its own is no conflict
+
+
+def test_a_submission_is_the_callers_whatever_it_says(of_a: TenantDatabase) -> None:
+    assert submit(of_a, submission("x", operator=A))["rows"][0]["operator"] == A
+    assert submit(of_a, submission("y"))["rows"][0]["operator"] == A
+    for other in (B, "local", "platform", "no-such-operator"):
+        assert submit(of_a, submission("z", operator=other)) == {
+            "unknown_operators": [other],
+            "known_operators": [A],
+        }
+
+
+def test_numbers_are_a_tenants_own_and_without_a_gap(
+    service: Database, of_a: TenantDatabase, of_b: TenantDatabase
+) -> None:
+    for round_ in range(3):
+        submit(of_a, *(submission(f"a-{round_}-{n}") for n in range(3)))
+        submit(of_b, submission(f"b-{round_}"))
+        decide_all(service)
+    for tenant, expected in ((of_a, 9), (of_b, 3)):
+        events = tenant.call("events_after", {"p_after": 0, "p_limit": 100})
+        assert [event["sequence"] for event in events["events"]] == list(range(1, expected + 1))
+        assert [event["event"]["_metadata"]["sequence"] for event in events["events"]] == list(range(1, expected + 1))
+        assert (events["oldest"], events["newest"], events["next"]) == (1, expected, expected)
+        assert [
+            event["sequence"] for event in tenant.call("events_after", {"p_after": 1, "p_limit": 1})["events"]
+        ] == [2]
+        history = tenant.call("outputs_history", {"p_after": None, "p_limit": 2})
+        assert history["next"] == expected - 1
+        assert [output["_metadata"]["sequence"] for output in history["outputs"]] == [expected, expected - 1]
+        decisions = tenant.call("live_state", {"p_now": NOW, "p_types": ["OrchestrationDecision"]})
+        assert sorted(row["sequence"] for row in decisions["OrchestrationDecision"]) == list(range(1, expected + 1))
+        assert {row["notification_id"] for row in decisions["OrchestrationDecision"]} == {None}
+        page = tenant.call("workloads_page", {"p_status": None, "p_after": None, "p_limit": 100})
+        assert sorted(row["decision"]["sequence"] for row in page["workloads"]) == list(range(1, expected + 1))
+        rows = tenant.select("orchestration_decisions", order=OrderBy(("sequence",)))
+        assert [row["sequence"] for row in rows] == list(range(1, expected + 1))
+        assert [row["output"]["_metadata"]["sequence"] for row in rows] == list(range(1, expected + 1))
+        assert [row["state_id"] for row in tenant.select("agent_states", order=OrderBy(("state_id",)))] == [1]
+    everybodys = service.call("events_after", {"p_after": 0, "p_limit": 100})
+    assert [event["sequence"] for event in everybodys["events"]] == list(range(1, 13))
+    assert [event["event"]["_metadata"]["sequence"] for event in everybodys["events"]] == list(range(1, 13))
+
+
+def test_a_tenants_numbers_go_on_where_the_log_was_pruned(service: Database, of_a: TenantDatabase) -> None:
+    submit(of_a, submission("one"), submission("two"))
+    decide_all(service)
+    service.delete("broadcast_log", where=[Where("sequence", 1, "gte")])
+    service.delete("tenant_numbers", where=[Where("tenant", A)])
+    submit(of_a, submission("three"))
+    decide_all(service)
+    events = of_a.call("events_after", {"p_after": 0, "p_limit": 10})
+    assert [event["sequence"] for event in events["events"]] == [3]
+    assert events["oldest"] == events["newest"] == 3
+
+
+def test_an_event_of_nobodys_is_the_platforms(service: Database, of_a: TenantDatabase) -> None:
+    service.insert("broadcast_log", [{"sequence": 7, "event_type": "note", "event": {"a": 1}}])
+    assert of_a.call("events_after", {"p_after": 0, "p_limit": 10})["events"] == []
+    assert len(service.call("events_after", {"p_after": 0, "p_limit": 10})["events"]) == 1
+
+
+def test_consumers_are_a_tenants_own(service: Database, of_a: TenantDatabase, of_b: TenantDatabase) -> None:
+    for tenant in (of_a, of_b):
+        submit(tenant, submission("first"), submission("second"))
+    decide_all(service)
+    bpp = {"p_consumer": "bpp"}
+    assert of_a.call("newest_unacknowledged_output", bpp)["sequence"] == 2
+    newest = of_a.call("newest_unacknowledged_output", bpp)["output"]["task"]["job_id"]
+    assert of_a.call("acknowledge_output", {**bpp, "p_task_id": newest}) == {"known": True, "cleared": True}
+    assert of_a.call("newest_unacknowledged_output", bpp)["sequence"] == 1
+    assert of_a.call("newest_unacknowledged_output", {**bpp, "p_known": 1})["output"] is None
+    assert of_b.call("newest_unacknowledged_output", bpp)["sequence"] == 2
+    assert service.call("newest_unacknowledged_output", bpp)["sequence"] == 4
+    assert of_a.call("mark_context_processed", {**bpp, "p_task_id": "first"}) == {"task_id": "first"}
+    assert of_a.call("current_context", {"p_task_id": "first"})["processed_by"] == ["bpp"]
+    assert of_b.call("current_context", {"p_task_id": "first"})["processed_by"] == []
+
+
+def test_a_reader_reads_and_changes_nothing(service: Database, door: Database, of_a: TenantDatabase) -> None:
+    submit(of_a, submission("job-1"))
+    decide_all(service)
+    for document in (claims(A, "reader"), claims_of("user-a-admin", A, role="reader")):
+        reader = as_tenant(door, document)
+        assert reader.call("workload_detail", {"p_job_id": "job-1"})["workload"]["operator"] == A
+        for function, arguments in (
+            ("submit_workloads", {"p_rows": [submission("x")]}),
+            ("acknowledge_output", {"p_consumer": "bpp", "p_task_id": "job-1"}),
+            ("mark_context_processed", {"p_consumer": "bpp", "p_task_id": "job-1"}),
+        ):
+            with pytest.raises(AccessRefused):
+                reader.call(function, arguments)
+
+
+def test_an_operator_has_no_more_open_jobs_than_it_may(service: Database, of_a: TenantDatabase) -> None:
+    service.call("tenancy_set_limit", {"p_operator": A, "p_name": "open_jobs", "p_capacity": 2})
+    assert submit(of_a, submission("1"), submission("2"))["created"] == ["1", "2"]
+    refused = submit(of_a, submission("3"))
+    assert refused == {"over_limit": {"limit": "open_jobs", "allowed": 2, "open": 2}}
+    assert submit(of_a, submission("2"))["created"] == []  # a repetition takes no place
+    service.update("compute_workloads", {"status": "CANCELLED"}, where=[Where("job_id", "1")])
+    assert submit(of_a, submission("3"))["created"] == ["3"]
+
+
+def test_a_host_sees_what_is_placed_with_it_while_it_is(
+    service: Database, of_a: TenantDatabase, of_b: TenantDatabase
+) -> None:
+    submit(of_a, submission("here"), submission("elsewhere"))
+    for job_id, status in (("here", "QUEUED"), ("elsewhere", "COMPLETED")):
+        service.update(
+            "compute_workloads", {"status": status, "host_dc_id": "DC-002"}, where=[Where("job_id", job_id)]
+        )
+    (hosted,) = of_b.call("own_hosted_workloads")
+    assert (hosted["job_id"], hosted["operator"], hosted["host_dc_id"]) == ("here", A, "DC-002")
+    assert not {"max_price_gbp", "carbon_cap_gco2", "submission_digest"} & set(hosted)
+    assert of_a.call("own_hosted_workloads") == []
+    assert of_b.call("workload_detail", {"p_job_id": "here"}) is None
+
+
+def test_a_child_cannot_be_filed_under_another_tenant(service: Database, of_a: TenantDatabase) -> None:
+    submit(of_a, submission("job-1"))
+    for table, row in (
+        ("processed_contexts", {"tenant": B, "consumer": "x", "job_id": "job-1"}),
+        ("workload_notifications", {"tenant": B, "job_id": "job-1"}),
+        ("agent_states", {"tenant": B, "agent_id": f"agent-{SECRET_OF_A}", "state": "STARTED"}),
+    ):
+        with pytest.raises(Exception, match="foreign key"):
+            service.insert(table, [row])
+
+
+def test_what_is_filed_without_a_tenant_is_its_workloads(service: Database, of_a: TenantDatabase) -> None:
+    submit(of_a, submission("job-1"))
+    (row,) = service.insert("processed_contexts", [{"consumer": "x", "job_id": "job-1"}])
+    assert row["tenant"] == A
+    service.call("submit_workloads", {"p_rows": [submission("job-2")]})
+    submit(of_a, submission("job-2"))
+    with pytest.raises(Exception, match="say whose is meant"):
+        service.insert("processed_contexts", [{"consumer": "x", "job_id": "job-2"}])
+
+
+def test_a_bare_name_that_two_tenants_have_gives_no_context(
+    service: Database, of_a: TenantDatabase, of_b: TenantDatabase
+) -> None:
+    """A program of an earlier version asks so: it must not decide one tenant's job on the other's."""
+    submit(of_a, submission("job-1", required_gpu_mins=1))
+    submit(of_b, submission("job-1", required_gpu_mins=2))
+    queue = WorkQueue(service, "pylon-test", lease_seconds=60)
+    assert "job-1" not in queue.contexts(["job-1"], NOW)
+    both = queue.contexts([OwnedJob(A, "job-1"), OwnedJob(B, "job-1")], NOW)
+    assert both.task_row(OwnedJob(A, "job-1"))["task"]["required_gpu_mins"] == 1
+    assert both.task_row(OwnedJob(B, "job-1"))["task"]["required_gpu_mins"] == 2
+
+
+CLAIMS_THAT_SHOW_NOTHING = {
+    "none": None,
+    "empty": "",
+    "of nobody": json.dumps(claims_of("nobody", A)),
+    "forged": json.dumps(claims_of("user-b-admin", A)),
+    "without an operator": json.dumps({"sub": "user-a-admin", "role": "authenticated"}),
+    "without a user": json.dumps({"app_metadata": {"operator_id": A}}),
+    "a number": "17",
+    "null": "null",
+}
+
+
+@pytest.mark.parametrize("kind", CLAIMS_THAT_SHOW_NOTHING)
+def test_the_policies_show_nothing_private_without_claims_that_hold(postgres: PostgresDatabase, kind: str) -> None:
+    """Were the door left open: the role of tenants, with whatever is in the setting, straight at the tables."""
+    make_operators(postgres)
+    postgres.insert("agents", [{"agent_id": "x", "name": "x", "agent_type": "t", "operator": A}])
+    postgres.call("submit_workloads", {"p_rows": [submission("job-1", operator=A)]})
+    shared = {
+        *("regions", "grid_signals", "regional_grid_signals", "generation_mix", "pipeline_runs", "decision_grids"),
+        *("operators", "data_centres"),
+    }
+    with psycopg.connect(postgres.conninfo) as session:
+        tables = session.execute(
+            "select tablename from pg_policies where 'pylon_tenant' = any (roles) and cmd = 'SELECT'"
+        ).fetchall()
+        session.execute("set local role pylon_tenant")
+        if (document := CLAIMS_THAT_SHOW_NOTHING[kind]) is not None:
+            session.execute("select set_config('request.jwt.claims', %s, true)", (document,))
+        assert len(tables) > len(shared)
+        for (table,) in tables:
+            if table not in shared:
+                assert session.execute(f"select count(*) from public.{table}".encode()).fetchone() == (0,), table
+        for statement in (
+            "insert into compute_workloads (job_id, operator, workload_type) values ('x', 'op-a', 'RAG_QUERY')",
+            "insert into compute_workloads (job_id, workload_type) values ('x', 'RAG_QUERY')",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), session.transaction():
+                session.execute(statement.encode())
+
+
+def test_claims_that_are_no_document_are_an_error(postgres: PostgresDatabase) -> None:
+    postgres.call("submit_workloads", {"p_rows": [submission("job-1")]})
+    with psycopg.connect(postgres.conninfo) as session:
+        session.execute("set local role pylon_tenant")
+        session.execute("select set_config('request.jwt.claims', 'no document', true)")
+        with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+            session.execute("select count(*) from public.compute_workloads")
+
+
+def test_one_session_serves_one_tenant_after_the_other(postgres: PostgresDatabase) -> None:
+    """A pool of one: A, an error, nobody, B, with a cancelled statement between."""
+    make_operators(postgres)
+    for operator in (A, B):
+        postgres.call("submit_workloads", {"p_rows": [submission(f"of-{operator}", operator=operator)]})
+    with psycopg.connect(make_conninfo(postgres.conninfo, user="pylon_gate"), autocommit=True) as session:
+
+        def page(document: Any) -> str:
+            query = "select public.call_as(%s, 'workloads_page', %s)::text"
+            arguments = {"p_status": None, "p_after": None, "p_limit": 10}
+            (answer,) = session.execute(query, (Jsonb(document), Jsonb(arguments))).fetchone() or ("",)
+            return str(answer)
+
+        for _ in range(3):
+            assert f"of-{A}" in page(claims(A))
+            assert f"of-{B}" not in page(claims(A))
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                page(claims_of("nobody", A))
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                session.execute("set statement_timeout = '1ms'; select pg_sleep(1)")
+            session.execute("set statement_timeout = 0")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                session.execute("select * from public.compute_workloads")
+            assert f"of-{B}" in page(claims(B))
+            assert f"of-{A}" not in page(claims(B))
