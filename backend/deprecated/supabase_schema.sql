@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 2 then
-        raise exception 'this database has schema version %, but these files are of version 2 and would put older '
+    if newest > 3 then
+        raise exception 'this database has schema version %, but these files are of version 3 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -345,17 +345,279 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 2 then
+        execute $statements$
+-- Every private row says whose it is: "tenant", the stated operator, else "local"; of what the platform itself runs or a
+-- stranger bought, "platform". A child has the tenant of its workload or agent, and the keys that bind them hold both.
+-- Columns are filled by a change of type, which rewrites a table and fires no trigger: no row looks changed, and the audit
+-- log, which refuses changes, takes it. A change of type takes no subquery, hence the functions.
+
+-- Policies are made anew at the end of the second file; until then nothing may depend on the columns that change.
+do $policies$
+declare
+    policy record;
+begin
+    for policy in
+        select p.tablename, p.policyname
+        from pg_catalog.pg_policies p
+        where p.schemaname = 'public' and p.policyname in ('tenant_select', 'tenant_insert', 'tenant_update', 'service_all')
+    loop
+        execute format('drop policy %I on public.%I', policy.policyname, policy.tablename);
+    end loop;
+end
+$policies$;
+
+-- What strangers bought through the platform is the platform's.
+create function pg_temp.stated_operator(p_job_id text, p_operator text)
+returns text
+language sql
+stable
+as $$
+    select case
+        when p_operator is null and exists (select from public.beckn_orders o where o.job_id = p_job_id) then 'platform'
+        else p_operator end
+$$;
+do $bought$
+begin
+    if exists (
+        select from public.beckn_orders o join public.compute_workloads w on w.job_id = o.job_id where w.operator is null)
+    then
+        insert into public.operators (operator_id, name) values ('platform', 'The platform')
+        on conflict (operator_id) do nothing;
+        alter table public.compute_workloads
+            alter column operator type text using pg_temp.stated_operator(job_id, operator);
+    end if;
+end
+$bought$;
+drop function pg_temp.stated_operator(text, text);
+
+alter table public.data_centres
+    add column tenant text not null generated always as (coalesce(operator, 'local')) stored;
+create index data_centres_tenant on public.data_centres (tenant, dc_id);
+alter table public.storage_assets
+    add column tenant text not null generated always as (coalesce(operator, 'local')) stored;
+create index storage_assets_tenant on public.storage_assets (tenant, asset_id);
+alter table public.agents
+    add column tenant text not null generated always as (coalesce(operator, 'platform')) stored,
+    add constraint agents_tenant_agent_id_key unique (tenant, agent_id);
+
+-- With the primary key of workloads go the foreign keys that lead to it, and come back with the tenant.
+alter table public.compute_workloads
+    add column tenant text not null generated always as (coalesce(operator, 'local')) stored;
+alter table public.compute_workloads
+    drop constraint compute_workloads_pkey cascade,
+    add constraint compute_workloads_pkey primary key (tenant, job_id);
+create index compute_workloads_job on public.compute_workloads (job_id);
+create index compute_workloads_tenant_newest on public.compute_workloads (tenant, created_at desc, job_id desc);
+create index compute_workloads_tenant_open on public.compute_workloads (tenant, created_at desc, job_id desc)
+    where status not in ('COMPLETED', 'FAILED', 'CANCELLED');
+create index compute_workloads_tenant_status on public.compute_workloads (tenant, status, created_at desc, job_id desc);
+
+create function pg_temp.tenant_of_workload(p_job_id text)
+returns text
+language sql
+stable
+as $$
+    select w.tenant from public.compute_workloads w where w.job_id = p_job_id
+$$;
+
+alter table public.workload_notifications add column tenant text;
+alter table public.workload_notifications alter column tenant type text using pg_temp.tenant_of_workload(job_id);
+alter table public.workload_notifications
+    alter column tenant set not null,
+    add constraint workload_notifications_tenant_job_id_fkey
+        foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id) on delete cascade;
+alter table public.workload_notifications alter column fairness_key type text using tenant;
+drop index public.workload_notifications_job;
+create index workload_notifications_job on public.workload_notifications (tenant, job_id);
+drop index public.workload_notifications_open;
+create unique index workload_notifications_open on public.workload_notifications (tenant, job_id)
+    where work_state <> 'completed';
+
+alter table public.workload_reconsiderations add column tenant text;
+alter table public.workload_reconsiderations alter column tenant type text using pg_temp.tenant_of_workload(job_id);
+alter table public.workload_reconsiderations
+    alter column tenant set not null,
+    drop constraint workload_reconsiderations_pkey,
+    add constraint workload_reconsiderations_pkey primary key (tenant, job_id),
+    add constraint workload_reconsiderations_tenant_job_id_fkey
+        foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id) on delete cascade;
+
+alter table public.processed_contexts add column tenant text;
+alter table public.processed_contexts alter column tenant type text using pg_temp.tenant_of_workload(job_id);
+alter table public.processed_contexts
+    alter column tenant set not null,
+    drop constraint processed_contexts_pkey,
+    add constraint processed_contexts_pkey primary key (tenant, consumer, job_id),
+    add constraint processed_contexts_tenant_job_id_fkey
+        foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id) on delete cascade;
+drop index public.processed_contexts_job;
+create index processed_contexts_job on public.processed_contexts (tenant, job_id);
+
+alter table public.output_consumers
+    add column tenant text not null default 'local',
+    add column tenant_acknowledged int8multirange not null default '{}',
+    drop constraint output_consumers_pkey,
+    add constraint output_consumers_pkey primary key (tenant, consumer);
+
+-- Decisions and events are numbered anew for each tenant, in the order of the numbers that they have.
+create temporary table pylon_numbers on commit drop as
+select
+    numbered.sequence, w.tenant,
+    row_number() over (partition by w.tenant order by numbered.sequence) as tenant_sequence
+from (
+    select d.sequence, d.job_id from public.orchestration_decisions d where d.sequence is not null
+    union
+    select b.sequence, b.job_id from public.broadcast_log b) as numbered
+join public.compute_workloads w on w.job_id = numbered.job_id;
+create index pylon_numbers_sequence on pg_temp.pylon_numbers (sequence);
+analyze pg_temp.pylon_numbers;
+
+create function pg_temp.tenant_sequence_of(p_sequence bigint)
+returns bigint
+language sql
+stable
+as $$
+    select n.tenant_sequence from pg_temp.pylon_numbers n where n.sequence = p_sequence
+$$;
+create function pg_temp.tenant_of_event(p_sequence bigint)
+returns text
+language sql
+stable
+as $$
+    select n.tenant from pg_temp.pylon_numbers n where n.sequence = p_sequence
+$$;
+
+alter table public.orchestration_decisions add column tenant text, add column tenant_sequence bigint;
+alter table public.orchestration_decisions
+    alter column tenant type text using pg_temp.tenant_of_workload(job_id),
+    alter column tenant_sequence type bigint using pg_temp.tenant_sequence_of(sequence);
+alter table public.orchestration_decisions
+    alter column tenant set not null,
+    add constraint orchestration_decisions_tenant_sequence_check check (tenant_sequence > 0),
+    add constraint orchestration_decisions_tenant_tenant_sequence_key unique (tenant, tenant_sequence),
+    add constraint orchestration_decisions_tenant_job_id_fkey
+        foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id);
+create index orchestration_decisions_tenant_newest on public.orchestration_decisions (tenant, decided_at desc);
+create index orchestration_decisions_tenant_job on public.orchestration_decisions (tenant, job_id, decided_at desc);
+create index orchestration_decisions_tenant_id on public.orchestration_decisions (tenant, decision_id);
+
+alter table public.broadcast_log add column tenant text, add column tenant_sequence bigint;
+alter table public.broadcast_log
+    alter column tenant type text using pg_temp.tenant_of_event(sequence),
+    alter column tenant_sequence type bigint using pg_temp.tenant_sequence_of(sequence);
+alter table public.broadcast_log
+    add constraint broadcast_log_tenant_sequence_check check (tenant_sequence > 0),
+    add constraint broadcast_log_tenant_tenant_sequence_key unique (tenant, tenant_sequence);
+
+alter table public.agent_states
+    drop constraint agent_states_agent_id_fkey,
+    add column tenant text,
+    add column tenant_state_id bigint;
+create function pg_temp.tenant_of_agent(p_agent_id text)
+returns text
+language sql
+stable
+as $$
+    select a.tenant from public.agents a where a.agent_id = p_agent_id
+$$;
+create temporary table pylon_states on commit drop as
+select s.state_id, row_number() over (partition by a.tenant order by s.state_id) as tenant_state_id
+from public.agent_states s
+join public.agents a on a.agent_id = s.agent_id;
+create index pylon_states_state_id on pg_temp.pylon_states (state_id);
+create function pg_temp.tenant_state_of(p_state_id bigint)
+returns bigint
+language sql
+stable
+as $$
+    select s.tenant_state_id from pg_temp.pylon_states s where s.state_id = p_state_id
+$$;
+alter table public.agent_states
+    alter column tenant type text using pg_temp.tenant_of_agent(agent_id),
+    alter column tenant_state_id type bigint using pg_temp.tenant_state_of(state_id);
+alter table public.agent_states
+    alter column tenant set not null,
+    add constraint agent_states_tenant_tenant_state_id_key unique (tenant, tenant_state_id),
+    add constraint agent_states_tenant_agent_id_fkey
+        foreign key (tenant, agent_id) references public.agents (tenant, agent_id) on delete cascade;
+create index agent_states_tenant on public.agent_states (tenant, observed_at desc, state_id desc);
+
+create table public.tenant_numbers (
+    tenant text primary key,
+    newest bigint not null default 0 check (newest >= 0),
+    newest_state bigint not null default 0 check (newest_state >= 0)
+) with (fillfactor = 10);
+insert into public.tenant_numbers (tenant, newest, newest_state)
+select
+    tenants.tenant,
+    coalesce((select max(n.tenant_sequence) from pg_temp.pylon_numbers n where n.tenant = tenants.tenant), 0),
+    coalesce((select max(s.tenant_state_id) from public.agent_states s where s.tenant = tenants.tenant), 0)
+from (
+    select n.tenant from pg_temp.pylon_numbers n
+    union
+    select s.tenant from public.agent_states s) as tenants;
+
+-- A purchase has two sides.
+create function pg_temp.tenant_of_data_centre(p_dc_id text)
+returns text
+language sql
+stable
+as $$
+    select d.tenant from public.data_centres d where d.dc_id = p_dc_id
+$$;
+alter table public.beckn_quotes
+    add column buyer_operator text not null default 'platform',
+    add column seller_operator text;
+alter table public.beckn_quotes
+    alter column buyer_operator drop default,
+    alter column seller_operator type text using pg_temp.tenant_of_data_centre(dc_id);
+alter table public.beckn_quotes alter column seller_operator set not null;
+create index beckn_quotes_buyer_operator on public.beckn_quotes (buyer_operator, created_at desc);
+create index beckn_quotes_seller_operator on public.beckn_quotes (seller_operator, created_at desc);
+alter table public.beckn_orders
+    add column buyer_operator text,
+    add column seller_operator text;
+alter table public.beckn_orders
+    alter column buyer_operator type text using pg_temp.tenant_of_workload(job_id),
+    alter column seller_operator type text using pg_temp.tenant_of_data_centre(dc_id);
+alter table public.beckn_orders
+    alter column buyer_operator set not null,
+    alter column seller_operator set not null,
+    drop constraint beckn_orders_job_id_key,
+    add constraint beckn_orders_buyer_operator_job_id_key unique (buyer_operator, job_id),
+    add constraint beckn_orders_buyer_operator_job_id_fkey
+        foreign key (buyer_operator, job_id) references public.compute_workloads (tenant, job_id);
+create index beckn_orders_buyer_operator on public.beckn_orders (buyer_operator, created_at desc);
+create index beckn_orders_seller_operator on public.beckn_orders (seller_operator, created_at desc);
+alter table public.beckn_subscribers add column operator text references public.operators;
+create index beckn_subscribers_operator on public.beckn_subscribers (operator) where operator is not null;
+
+drop function pg_temp.tenant_of_workload(text);
+drop function pg_temp.tenant_sequence_of(bigint);
+drop function pg_temp.tenant_of_event(bigint);
+drop function pg_temp.tenant_of_agent(text);
+drop function pg_temp.tenant_state_of(bigint);
+drop function pg_temp.tenant_of_data_centre(text);
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (3, 1);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 2, 1
+select 3, 1
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
 set local pylon.functions =
     'half_hour_of source_rank stored_is_newer counted national_forecast_series regional_forecast_series '
-    'current_mix grid_context regional_overview live_state workload_with_decision workload_detail '
-    'workloads_page system_health figure_origins known_signals signal_history beckn_same_place beckn_key_id '
-    'beckn_leads_inside beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order beckn_held_kw '
-    'beckn_free_kw beckn_share_left_kw';
+    'current_mix grid_context numbered_output regional_overview live_state workload_with_decision '
+    'workload_detail workloads_page system_health figure_origins known_signals signal_history beckn_same_place '
+    'beckn_key_id beckn_leads_inside beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order '
+    'beckn_held_kw beckn_free_kw beckn_share_left_kw';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -430,6 +692,43 @@ begin
     end loop;
 end
 $roles$;
+
+
+-- Tenants: where their functions are -----------------------------------------------------------------------------------------
+--
+-- A tenant is an operator. Two schemas that PostgREST does not expose: "tenancy" holds who belongs to whom, and "tenant"
+-- the functions as a tenant has them. Nobody but our own functions reaches their tables.
+
+create schema if not exists tenancy;
+create schema if not exists tenant;
+
+-- Their functions are made again below and by the second file; those that policies depend on stay.
+do $drop$
+declare
+    routine record;
+begin
+    for routine in
+        select p.oid::regprocedure as signature
+        from pg_catalog.pg_proc p
+        where p.pronamespace in ('tenancy'::regnamespace, 'tenant'::regnamespace)
+    loop
+        begin
+            execute format('drop function %s', routine.signature);
+        exception
+            when dependent_objects_still_exist then null;
+        end;
+    end loop;
+end
+$drop$;
+
+-- Whether this statement runs for a tenant.
+create or replace function tenancy.acts_as_tenant()
+returns boolean
+language sql
+stable
+as $$
+    select current_user = 'pylon_tenant'
+$$;
 
 
 -- Half-hours and sources ---------------------------------------------------------------------------------------
@@ -548,6 +847,8 @@ create table if not exists public.data_centres (
     dc_id text primary key check (dc_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
     name text not null,
     operator text references public.operators,
+    -- Whose row it is: "local" where no operator is stated. What is private is keyed by it, in every table of that kind.
+    tenant text not null generated always as (coalesce(operator, 'local')) stored,
     region_id integer not null references public.regions,
     location_region text not null,
     latitude double precision not null check (latitude between -90 and 90),
@@ -570,11 +871,13 @@ create table if not exists public.data_centres (
 );
 create index if not exists data_centres_region on public.data_centres (region_id);
 create index if not exists data_centres_operator on public.data_centres (operator);
+create index if not exists data_centres_tenant on public.data_centres (tenant, dc_id);
 create index if not exists data_centres_status on public.data_centres (status);
 
 create table if not exists public.compute_workloads (
-    job_id text primary key check (job_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    job_id text not null check (job_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
     operator text references public.operators,
+    tenant text not null generated always as (coalesce(operator, 'local')) stored,
     host_dc_id text references public.data_centres,
     workload_type text not null
         check (workload_type in ('TRAINING_RUN', 'INFERENCE_BATCH', 'RAG_QUERY', 'FINE_TUNING', 'DATA_PROCESSING', 'OTHER')),
@@ -601,8 +904,18 @@ create table if not exists public.compute_workloads (
     submission_digest text,
     is_synthetic boolean not null default false,
     created_at timestamptz not null default now(),
-    updated_at timestamptz not null default now()
+    updated_at timestamptz not null default now(),
+    -- Each tenant names its own: what names another has taken is nobody's business.
+    primary key (tenant, job_id)
 );
+create index if not exists compute_workloads_job on public.compute_workloads (job_id);
+create index if not exists compute_workloads_tenant_newest on public.compute_workloads (
+    tenant, created_at desc, job_id desc);
+create index if not exists compute_workloads_tenant_open on public.compute_workloads (
+    tenant, created_at desc, job_id desc)
+    where status not in ('COMPLETED', 'FAILED', 'CANCELLED');
+create index if not exists compute_workloads_tenant_status on public.compute_workloads (
+    tenant, status, created_at desc, job_id desc);
 create index if not exists compute_workloads_newest on public.compute_workloads (created_at desc, job_id desc);
 create index if not exists compute_workloads_by_status on public.compute_workloads (status, created_at desc, job_id desc);
 create index if not exists compute_workloads_open on public.compute_workloads (created_at desc)
@@ -615,28 +928,36 @@ create table if not exists public.agents (
     name text not null,
     agent_type text not null,
     operator text references public.operators,
+    tenant text not null generated always as (coalesce(operator, 'platform')) stored, -- our gateways state none
     version text,
     status text not null default 'ACTIVE' check (status in ('ACTIVE', 'STOPPED')),
     is_synthetic boolean not null default false,
     created_at timestamptz not null default now(),
-    updated_at timestamptz not null default now()
+    updated_at timestamptz not null default now(),
+    unique (tenant, agent_id)
 );
 create index if not exists agents_operator on public.agents (operator) where operator is not null;
 
 create table if not exists public.agent_states (
     state_id bigint generated always as identity primary key,
-    agent_id text not null references public.agents on delete cascade,
+    tenant text not null,
+    agent_id text not null,
     state text not null,
     detail text,
-    observed_at timestamptz not null default now()
+    observed_at timestamptz not null default now(),
+    tenant_state_id bigint, -- counts its tenant's alone
+    foreign key (tenant, agent_id) references public.agents (tenant, agent_id) on delete cascade,
+    unique (tenant, tenant_state_id)
 );
 create index if not exists agent_states_latest on public.agent_states (agent_id, observed_at desc);
+create index if not exists agent_states_tenant on public.agent_states (tenant, observed_at desc, state_id desc);
 create index if not exists agent_states_observed on public.agent_states (observed_at);
 
 create table if not exists public.storage_assets (
     asset_id text primary key check (asset_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
     name text not null,
     operator text references public.operators,
+    tenant text not null generated always as (coalesce(operator, 'local')) stored,
     region_id integer not null references public.regions,
     asset_type text not null default 'BATTERY' check (asset_type in ('BATTERY', 'PUMPED_HYDRO', 'OTHER')),
     capacity_mwh double precision not null check (capacity_mwh >= 0 and capacity_mwh < 'infinity'),
@@ -649,6 +970,7 @@ create table if not exists public.storage_assets (
     updated_at timestamptz not null default now()
 );
 create index if not exists storage_assets_region on public.storage_assets (region_id);
+create index if not exists storage_assets_tenant on public.storage_assets (tenant, asset_id);
 create index if not exists storage_assets_operator on public.storage_assets (operator);
 
 -- The queues of work (here, beckn_inbox, beckn_outbox, beckn_orders and pipeline_runs) have the same columns for it: work_state,
@@ -657,9 +979,10 @@ create index if not exists storage_assets_operator on public.storage_assets (ope
 -- last_error and finished_at; and where senders take turns, turn.
 create table if not exists public.workload_notifications (
     notification_id bigint generated always as identity primary key,
-    job_id text not null references public.compute_workloads on delete cascade,
+    tenant text not null,
+    job_id text not null,
     reason text not null default 'submitted' check (reason in ('submitted', 'reconsidered')),
-    -- Whose turn it takes: its workload's operator's; empty: that of all that have none.
+    -- Whose turn it takes: its tenant's.
     fairness_key text not null default '',
     turn bigint not null default 0,
     work_state text not null default 'available'
@@ -682,7 +1005,8 @@ create table if not exists public.workload_notifications (
     state text generated always as (
         case work_state
             when 'running' then 'leased' when 'completed' then 'done' when 'discarded' then 'dead' else 'ready' end) stored,
-    attempts integer generated always as (attempt) stored
+    attempts integer generated always as (attempt) stored,
+    foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id) on delete cascade
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 create index if not exists workload_notifications_due on public.workload_notifications (turn, notification_id)
     where work_state = 'available';
@@ -696,9 +1020,9 @@ create index if not exists workload_notifications_discarded on public.workload_n
     where work_state = 'discarded';
 create index if not exists workload_notifications_finished on public.workload_notifications (finished_at)
     where work_state = 'completed';
-create index if not exists workload_notifications_job on public.workload_notifications (job_id);
+create index if not exists workload_notifications_job on public.workload_notifications (tenant, job_id);
 -- At most one that is not completed for each workload: it is decided by one worker at a time.
-create unique index if not exists workload_notifications_open on public.workload_notifications (job_id)
+create unique index if not exists workload_notifications_open on public.workload_notifications (tenant, job_id)
     where work_state <> 'completed';
 create sequence if not exists public.lease_tokens;
 
@@ -723,7 +1047,9 @@ create table if not exists public.orchestration_decisions (
     -- No foreign key: a notification is pruned in time, the decision stays.
     notification_id bigint unique,
     sequence bigint unique,
-    job_id text not null references public.compute_workloads,
+    tenant text not null,
+    tenant_sequence bigint check (tenant_sequence > 0), -- counts its tenant's events alone: 1, 2, 3 …
+    job_id text not null,
     agent_id text references public.agents,
     chosen_dc_id text references public.data_centres,
     recommended_start timestamptz,
@@ -739,8 +1065,15 @@ create table if not exists public.orchestration_decisions (
     token_usage jsonb,
     decided_at timestamptz not null default clock_timestamp(),
     -- No foreign key, which would lock the grid at every decision: no grid is ever changed or deleted.
-    grid_digest text
+    grid_digest text,
+    foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id),
+    unique (tenant, tenant_sequence)
 );
+create index if not exists orchestration_decisions_tenant_newest on public.orchestration_decisions (
+    tenant, decided_at desc);
+create index if not exists orchestration_decisions_tenant_job on public.orchestration_decisions (
+    tenant, job_id, decided_at desc);
+create index if not exists orchestration_decisions_tenant_id on public.orchestration_decisions (tenant, decision_id);
 create index if not exists orchestration_decisions_newest on public.orchestration_decisions (decided_at desc);
 create index if not exists orchestration_decisions_job on public.orchestration_decisions (job_id, decided_at desc);
 create index if not exists orchestration_decisions_agent on public.orchestration_decisions (agent_id, decided_at desc);
@@ -774,7 +1107,11 @@ create table if not exists public.broadcast_log (
     job_id text,
     notification_id bigint unique,
     event jsonb not null,
-    created_at timestamptz not null default clock_timestamp()
+    created_at timestamptz not null default clock_timestamp(),
+    -- An event of nobody's is the platform's: no tenant sees it.
+    tenant text,
+    tenant_sequence bigint check (tenant_sequence > 0),
+    unique (tenant, tenant_sequence)
 );
 create index if not exists broadcast_log_created on public.broadcast_log (created_at);
 
@@ -784,33 +1121,50 @@ create table if not exists public.event_numbers (
     newest bigint not null check (newest >= 0)
 ) with (fillfactor = 10);
 
+-- The same for each tenant: of its events, and of its agents' states.
+create table if not exists public.tenant_numbers (
+    tenant text primary key,
+    newest bigint not null default 0 check (newest >= 0),
+    newest_state bigint not null default 0 check (newest_state >= 0)
+) with (fillfactor = 10);
+
 -- How often a workload that found no place has been asked about again, and when it is next. "lowest_now" and
 -- "lowest_ahead" are the easiest of what it waits for, in the present half-hour and in the 48 hours ahead, that any of
 -- these questions met; "centres" tells the data centres then from others.
 create table if not exists public.workload_reconsiderations (
-    job_id text primary key references public.compute_workloads on delete cascade,
+    tenant text not null,
+    job_id text not null,
     status text not null,
     asked integer not null default 0,
     waiting_since timestamptz not null,
     ask_again_at timestamptz not null,
     centres text,
     lowest_now double precision,
-    lowest_ahead double precision
+    lowest_ahead double precision,
+    primary key (tenant, job_id),
+    foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id) on delete cascade
 ) with (fillfactor = 70);
 
 create table if not exists public.output_consumers (
-    consumer text primary key check (consumer ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    -- Whose consumer it is; "local": of whoever sees everything.
+    tenant text not null default 'local',
+    consumer text not null check (consumer ~ '^[A-Za-z0-9._:-]{1,64}$'),
     -- The sequences of acknowledged outputs. Neighbours merge, so it stays small however many there are.
-    acknowledged int8multirange not null default '{}'
+    acknowledged int8multirange not null default '{}',
+    -- The same in the tenant's own numbers, which it acknowledges by where there are several.
+    tenant_acknowledged int8multirange not null default '{}',
+    primary key (tenant, consumer)
 );
 
 create table if not exists public.processed_contexts (
+    tenant text not null,
     consumer text not null check (consumer ~ '^[A-Za-z0-9._:-]{1,64}$'),
-    job_id text not null references public.compute_workloads on delete cascade,
+    job_id text not null,
     processed_at timestamptz not null default clock_timestamp(),
-    primary key (consumer, job_id)
+    primary key (tenant, consumer, job_id),
+    foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id) on delete cascade
 );
-create index if not exists processed_contexts_job on public.processed_contexts (job_id);
+create index if not exists processed_contexts_job on public.processed_contexts (tenant, job_id);
 create index if not exists processed_contexts_processed on public.processed_contexts (processed_at);
 
 
@@ -1028,6 +1382,44 @@ $$;
 comment on function public.grid_context is 'The present and the next 48 hours of the grid, and the data centres: what a decision is made from.';
 
 
+-- Outputs and their numbers ------------------------------------------------------------------------------------------------
+
+-- An output as it is stored: its own text, but for the sequence number. Programs of version 1 send the document itself,
+-- which has lost the order of its keys on the way here: what it begins with is put in order.
+create or replace function public.numbered_output(p_output jsonb, p_sequence bigint)
+returns json
+language sql
+immutable
+set search_path = ''
+as $$
+    select (
+        '{' || string_agg(
+            to_json(part.key)::text || ':' || case
+                when part.key = '_metadata' and json_typeof(part.value) = 'object' then (
+                    select '{' || coalesce(string_agg(
+                        to_json(m.key)::text || ':' || case m.key when 'sequence' then p_sequence::text else m.value::text end,
+                        ',' order by m.place), '') || '}'
+                    from json_each(part.value) with ordinality as m (key, value, place))
+                else part.value::text end,
+            ',' order by
+                case when jsonb_typeof(p_output) = 'object'
+                    then array_position(array['data_centre_options', 'task', 'decision', '_metadata'], part.key) end,
+                part.place) || '}')::json
+    from json_each(case jsonb_typeof(p_output) when 'string' then (p_output #>> '{}')::json else p_output::json end)
+        with ordinality as part (key, value, place)
+$$;
+
+-- A stored output as its tenant sees it: with the tenant's own number.
+create or replace function tenancy.seen_output(p_output json, p_tenant_sequence bigint)
+returns json
+language sql
+immutable
+set search_path = ''
+as $$
+    select public.numbered_output(to_jsonb(p_output::text), p_tenant_sequence)
+$$;
+
+
 -- Views ----------------------------------------------------------------------------------------------------------
 
 create or replace view public.current_system_state with (security_invoker = true) as
@@ -1088,7 +1480,7 @@ select
     d.reasoning,
     d.decided_at
 from public.orchestration_decisions d
-join public.compute_workloads w on w.job_id = d.job_id
+join public.compute_workloads w on (w.tenant, w.job_id) = (d.tenant, d.job_id)
 left join public.data_centres c on c.dc_id = d.chosen_dc_id
 order by d.decided_at desc
 limit 100;
@@ -1115,7 +1507,9 @@ select
     d.output,
     d.token_usage,
     d.decided_at,
-    d.grid_digest
+    d.grid_digest,
+    d.tenant,
+    d.tenant_sequence
 from public.orchestration_decisions d
 left join public.decision_grids g on g.digest = d.grid_digest;
 
@@ -1205,7 +1599,11 @@ as $$
                 select * from public.agents where status = 'ACTIVE' order by updated_at desc, agent_id limit 100) as a) end,
         'AgentState', case when p_types ? 'AgentState' then (
             select coalesce(json_agg(s order by s.observed_at desc, s.state_id desc), '[]')
-            from (select * from public.agent_states order by observed_at desc, state_id desc limit 100) as s) end,
+            from (
+                select a.state_id, a.agent_id, a.state, a.detail, a.observed_at
+                from public.agent_states a
+                order by a.observed_at desc, a.state_id desc
+                limit 100) as s) end,
         'OrchestrationDecision', case when p_types ? 'OrchestrationDecision' then (
             select coalesce(json_agg(d order by d.decided_at desc, d.decision_id), '[]')
             from (
@@ -1235,26 +1633,34 @@ as $$
     select json_build_object('workload', to_json(w), 'decision', (
         select json_build_object(
             'decision_id', d.decision_id,
-            'sequence', d.sequence,
+            'sequence', case when tenancy.acts_as_tenant() then d.tenant_sequence else d.sequence end,
             'chosen_dc_id', d.chosen_dc_id,
             'recommended_start', d.recommended_start,
             'scorer', d.scorer,
             'reasoning', d.reasoning,
             'decided_at', d.decided_at,
-            'output', case when p_whole then d.output end)
+            'output', case
+                when not p_whole then null
+                when tenancy.acts_as_tenant() then tenancy.seen_output(d.output, d.tenant_sequence)
+                else d.output end)
         from public.orchestration_decisions d
-        where d.job_id = w.job_id
+        where (d.tenant, d.job_id) = (w.tenant, w.job_id)
         order by d.decided_at desc
         limit 1))
 $$;
 
-create or replace function public.workload_detail(p_job_id text)
+-- Of p_operator, or (null) of whoever's the newest of this name is.
+create or replace function public.workload_detail(p_job_id text, p_operator text default null)
 returns json
 language sql
 stable
 set search_path = ''
 as $$
-    select public.workload_with_decision(w, true) from public.compute_workloads w where w.job_id = p_job_id
+    select public.workload_with_decision(w, true)
+    from public.compute_workloads w
+    where w.job_id = p_job_id and (p_operator is null or w.tenant = p_operator)
+    order by w.created_at desc
+    limit 1
 $$;
 
 -- Newest first, after the workload p_after.
@@ -1274,7 +1680,11 @@ as $$
                 from public.compute_workloads w
                 where (p_status is null or w.status = p_status)
                     and (p_after is null or (w.created_at, w.job_id) < (
-                        select seen.created_at, seen.job_id from public.compute_workloads seen where seen.job_id = p_after))
+                        select seen.created_at, seen.job_id
+                        from public.compute_workloads seen
+                        where seen.job_id = p_after
+                        order by seen.created_at desc
+                        limit 1))
                 order by w.created_at desc, w.job_id desc
                 limit p_limit) as page))
 $$;
@@ -1457,6 +1867,8 @@ create table if not exists public.beckn_subscribers (
     private_address boolean not null default false,
     -- Of a platform that tells from time to time that it runs: until when that holds. Null: an operator looks after it.
     present_until timestamptz,
+    -- The tenant that this platform speaks for; null: a stranger's.
+    operator text references public.operators,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
     constraint beckn_subscribers_pkey primary key (subscriber_id, key_id),
@@ -1464,6 +1876,7 @@ create table if not exists public.beckn_subscribers (
     check (valid_from < valid_until)
 );
 create index if not exists beckn_subscribers_platform on public.beckn_subscribers (subscriber_id, type, updated desc);
+create index if not exists beckn_subscribers_operator on public.beckn_subscribers (operator) where operator is not null;
 create index if not exists beckn_subscribers_providers on public.beckn_subscribers (domain, type) where status = 'SUBSCRIBED';
 
 -- The processes of a platform that tells that it runs: it is present for as long as one of them is.
@@ -1662,7 +2075,7 @@ stable
 set search_path = ''
 as $$
     select coalesce(json_agg(
-        jsonb_strip_nulls(to_jsonb(found) - 'private_address' - 'present_until'
+        jsonb_strip_nulls(to_jsonb(found) - 'private_address' - 'present_until' - 'operator'
             || jsonb_build_object('status', public.beckn_status_at(found, p_now)))
         order by found.subscriber_id, found.key_id), '[]')
     from (
@@ -1759,8 +2172,13 @@ create table if not exists public.beckn_quotes (
     terms jsonb not null,
     expires_at timestamptz not null,
     created_at timestamptz not null default clock_timestamp(),
+    -- The tenants on both sides; a stranger's purchase is the platform's.
+    buyer_operator text not null,
+    seller_operator text not null,
     check (starts_at < ends_at)
 );
+create index if not exists beckn_quotes_buyer_operator on public.beckn_quotes (buyer_operator, created_at desc);
+create index if not exists beckn_quotes_seller_operator on public.beckn_quotes (seller_operator, created_at desc);
 create index if not exists beckn_quotes_data_centre on public.beckn_quotes (dc_id);
 create index if not exists beckn_quotes_expired on public.beckn_quotes (expires_at);
 create index if not exists beckn_quotes_buyer on public.beckn_quotes (bpp_id, bap_id, expires_at);
@@ -1774,7 +2192,7 @@ create table if not exists public.beckn_orders (
     bap_id text not null,
     transaction_id uuid not null,
     quote_id uuid not null references public.beckn_quotes,
-    job_id text not null unique references public.compute_workloads,
+    job_id text not null,
     dc_id text not null references public.data_centres,
     item_id text not null,
     state text not null check (state in ('SCHEDULED', 'RUNNING', 'DEFERRED', 'COMPLETED', 'CANCELLED')),
@@ -1800,7 +2218,12 @@ create table if not exists public.beckn_orders (
     finished_at timestamptz,
     created_at timestamptz not null,
     updated_at timestamptz not null,
+    -- The order's workload is the buyer's; its data centre is the seller's.
+    buyer_operator text not null,
+    seller_operator text not null,
     check (starts_at < ends_at),
+    unique (buyer_operator, job_id),
+    foreign key (buyer_operator, job_id) references public.compute_workloads (tenant, job_id),
     -- One order a transaction: a confirm that is repeated finds the first one's order.
     unique (bpp_id, bap_id, transaction_id)
 );
@@ -1808,6 +2231,8 @@ create index if not exists beckn_orders_capacity on public.beckn_orders (dc_id, 
     where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
 create index if not exists beckn_orders_due on public.beckn_orders (bpp_id, scheduled_at)
     where work_state in ('available', 'running', 'retryable');
+create index if not exists beckn_orders_buyer_operator on public.beckn_orders (buyer_operator, created_at desc);
+create index if not exists beckn_orders_seller_operator on public.beckn_orders (seller_operator, created_at desc);
 create index if not exists beckn_orders_quote on public.beckn_orders (quote_id);
 create index if not exists beckn_orders_open on public.beckn_orders (bpp_id, bap_id)
     where state in ('SCHEDULED', 'DEFERRED', 'RUNNING');
@@ -1830,7 +2255,7 @@ as $$
         'actual_carbon_gco2', w.actual_carbon_gco2,
         'actual_cost_gbp', w.actual_cost_gbp)
     from public.beckn_orders o
-    join public.compute_workloads w on w.job_id = o.job_id
+    join public.compute_workloads w on (w.tenant, w.job_id) = (o.buyer_operator, o.job_id)
     where o.order_id = p_order_id and o.bpp_id = p_bpp_id and (p_bap_id is null or o.bap_id = p_bap_id)
 $$;
 
@@ -1930,7 +2355,7 @@ begin
     'schema_version', 'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix',
     'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
     'write_probe', 'decision_grids', 'orchestration_decisions', 'pipeline_runs', 'broadcast_log',
-    'event_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
+    'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
     'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
     'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
     'beckn_quotes', 'beckn_orders') and c.table_name <> 'schema_version'
@@ -2074,7 +2499,7 @@ begin
     'schema_version', 'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix',
     'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
     'write_probe', 'decision_grids', 'orchestration_decisions', 'pipeline_runs', 'broadcast_log',
-    'event_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
+    'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
     'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
     'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
     'beckn_quotes', 'beckn_orders')
@@ -2123,31 +2548,6 @@ begin
 end
 $access$;
 -- Tenants: who may act for which operator ------------------------------------------------------------------------------
---
--- A tenant is an operator. Two schemas that PostgREST does not expose: "tenancy" holds who belongs to whom, and "tenant"
--- the functions as a tenant has them. Nobody but our own functions reaches their tables.
-
-create schema if not exists tenancy;
-create schema if not exists tenant;
-
--- Functions of these two schemas are made again by the second file; those that policies depend on stay.
-do $drop$
-declare
-    routine record;
-begin
-    for routine in
-        select p.oid::regprocedure as signature
-        from pg_catalog.pg_proc p
-        where p.pronamespace in ('tenancy'::regnamespace, 'tenant'::regnamespace)
-    loop
-        begin
-            execute format('drop function %s', routine.signature);
-        exception
-            when dependent_objects_still_exist then null;
-        end;
-    end loop;
-end
-$drop$;
 
 -- user_id: the "sub" of a user's token, or svc:<uuid> of a service account.
 create table if not exists tenancy.memberships (

@@ -17,7 +17,7 @@ from database.postgres import PostgresDatabase
 from database.tenant_door import TenantDatabase
 from decisions.work.notifications import OwnedJob, WorkQueue
 from grid_world import NOW, data_centre, store_data_centres, store_grid
-from tenants import A, B, as_tenant, claims, claims_of, gate_of, make_operators
+from two_operators import A, B, as_tenant, claims, claims_of, gate_of, make_operators
 
 EVERYTHING = [
     "Operator",

@@ -10,7 +10,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from database.postgres import PostgresDatabase
-from tenants import A, B, claims, make_operators
+from two_operators import A, B, claims, make_operators
 
 # A tenant with nearly all of the rows, the newest among them, and one with a few of the oldest.
 HUGE, TINY = A, B
