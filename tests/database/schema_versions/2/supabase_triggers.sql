@@ -47,7 +47,7 @@ set local pylon.functions =
     'tenancy_create_service_account tenancy_disable_service_account tenancy_principal tenancy_api_key '
     'tenancy_key_used tenancy_keys tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits '
     'tenancy_set_limit tenancy_take tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events '
-    'tenancy_check';
+    'tenancy_issue_ticket tenancy_redeem_ticket tenancy_check';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -4607,6 +4607,46 @@ as $$
         'events', coalesce((select json_agg(page order by page.event_id desc) from page), '[]'),
         'next', case when (select count(*) from page) = p_limit then (select min(page.event_id) from page) end)
 $$;
+-- Tenants: tickets for streams -----------------------------------------------------------------------------------------------
+
+-- Notes a ticket by its SHA-256: whoever shows it within p_seconds, a minute at most, is p_holder, once. Answers
+-- {"good_until"}.
+create or replace function public.tenancy_issue_ticket(p_digest text, p_holder jsonb, p_seconds double precision)
+returns json
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    until constant timestamptz := clock_timestamp() + make_interval(secs => least(greatest(p_seconds, 0), 60));
+begin
+    -- Whoever comes for tickets takes away those that nobody came back with; a few at a time, and none that is in use.
+    delete from tenancy.tickets t
+    where t.digest in (
+        select old.digest from tenancy.tickets old
+        where old.good_until < clock_timestamp()
+        order by old.good_until
+        limit 100
+        for update skip locked);
+    insert into tenancy.tickets (digest, holder, good_until) values (p_digest, p_holder, until);
+    return json_build_object('good_until', until);
+end
+$$;
+
+-- Who shows the ticket with this digest; null where there is none, or no more. Of two who show it at once, one is answered.
+create or replace function public.tenancy_redeem_ticket(p_digest text)
+returns json
+language sql
+security definer
+set search_path = ''
+as $$
+    with taken as (
+        delete from tenancy.tickets t where t.digest = p_digest
+        returning t.holder, t.good_until
+    )
+    select taken.holder::json from taken where taken.good_until >= clock_timestamp()
+$$;
+
 -- Tenants: what an operator's own administrator does ----------------------------------------------------------------------
 --
 -- Each takes the operator from the claims: none has a parameter that could name another. They run as their owner, since no
@@ -5011,7 +5051,7 @@ begin
         where p.pronamespace = 'public'::regnamespace
             and p.proname in (
                 'call_as', 'tenancy_api_key', 'tenancy_key_used', 'tenancy_principal', 'tenancy_audit', 'tenancy_take',
-                'tenancy_hold', 'tenancy_let_go', 'tenancy_check')
+                'tenancy_hold', 'tenancy_let_go', 'tenancy_issue_ticket', 'tenancy_redeem_ticket', 'tenancy_check')
     loop
         execute format('grant execute on function %s to pylon_gate', routine.signature);
     end loop;
@@ -5046,7 +5086,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '4cd78e6e126c5832'
+    fingerprint = '3f010135e4de1e22'
 where version = 2;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
