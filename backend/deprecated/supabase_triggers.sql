@@ -2624,9 +2624,10 @@ begin
 end
 $$;
 
--- Events by cursor, oldest first: {"events": [{sequence, event_type, job_id, created_at, event}…], "next" (the cursor to
--- go on from), "oldest" (that the log holds), "newest" (that there has ever been)}. Reading takes nothing from anyone
--- else. Where the log no longer holds what follows p_after, "next" is beyond it.
+-- Events by cursor, oldest first: {"events": [{sequence, event_type, job_id, created_at, event, operator (the tenant),
+-- tenant_sequence (its number there)}…], "next" (the cursor to go on from), "oldest" (that the log holds), "newest" (that
+-- there has ever been)}. Reading takes nothing from anyone else. Where the log no longer holds what follows p_after, "next"
+-- is beyond it.
 create or replace function public.events_after(p_after bigint, p_limit integer)
 returns json
 language sql
@@ -2634,7 +2635,9 @@ stable
 set search_path = ''
 as $$
     with page as materialized (
-        select b.sequence, b.event_type, b.job_id, b.created_at, coalesce(d.output, b.event::json) as event
+        select
+            b.sequence, b.event_type, b.job_id, b.created_at, coalesce(d.output, b.event::json) as event,
+            b.tenant as operator, b.tenant_sequence
         from (
             select * from public.broadcast_log where sequence > p_after order by sequence limit p_limit) as b
         left join public.orchestration_decisions d on d.notification_id = b.notification_id
@@ -5410,6 +5413,26 @@ as $$
                 from public.workload_notifications n
                 where n.tenant = (select tenancy.operator_id()) and n.work_state = 'discarded'
                 order by n.created_at desc
+                limit p_limit) as dead), '[]'),
+        'inbox', coalesce((
+            select json_agg(dead order by dead.received_at desc)
+            from (
+                select i.recipient, i.sender, i.action, i.transaction_id, i.message_id, i.attempt as attempts, i.last_error,
+                    i.received_at
+                from public.beckn_inbox i
+                where i.work_state = 'discarded' and i.recipient in (
+                    select s.subscriber_id from public.beckn_subscribers s where s.operator = (select tenancy.operator_id()))
+                order by i.received_at desc
+                limit p_limit) as dead), '[]'),
+        'outbox', coalesce((
+            select json_agg(dead order by dead.created_at desc)
+            from (
+                select o.sender, o.recipient, o.action, o.transaction_id, o.message_id, o.attempt as attempts, o.last_error,
+                    o.created_at
+                from public.beckn_outbox o
+                where o.work_state = 'discarded' and o.sender in (
+                    select s.subscriber_id from public.beckn_subscribers s where s.operator = (select tenancy.operator_id()))
+                order by o.created_at desc
                 limit p_limit) as dead), '[]'))
 $$;
 -- Tenants: whether they are kept apart -------------------------------------------------------------------------------------
@@ -5710,7 +5733,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '3259c8814ec7ca90'
+    fingerprint = '1aabc3ce3bc063d9'
 where version = 3;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -4,40 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
-import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
-from psycopg.types.json import Jsonb
 
 from database.errors import AccessRefused
-from database.interface import Database, OrderBy, Row, Where
+from database.interface import Database, OrderBy, Where
 from database.postgres import PostgresDatabase
 from database.tenant_door import TenantDatabase
 from decisions.work.notifications import OwnedJob, WorkQueue
 from grid_world import NOW, data_centre, store_data_centres, store_grid
+from tenants_work import decide_all, everything_seen, submission, submit
 from two_operators import A, B, as_tenant, claims, claims_of, gate_of, make_operators
 
-EVERYTHING = [
-    "Operator",
-    "Region",
-    "DataCentre",
-    "ComputeWorkload",
-    "Agent",
-    "AgentState",
-    "OrchestrationDecision",
-    "StorageAsset",
-]
-TABLES = [
-    ("operators", "operator_id"),
-    ("data_centres", "dc_id"),
-    ("compute_workloads", "job_id"),
-    ("agents", "agent_id"),
-    ("agent_states", "state_id"),
-    ("orchestration_decisions", "decision_id"),
-    ("storage_assets", "asset_id"),
-]
 SECRET_OF_A, SECRET_OF_B = "planted-string-of-a", "planted-string-of-b"
 
 
@@ -86,81 +64,6 @@ def of_a(door: Database) -> TenantDatabase:
 @pytest.fixture
 def of_b(door: Database) -> TenantDatabase:
     return as_tenant(door, claims(B))
-
-
-def submission(job_id: str, secret: str = "", **more: Any) -> Row:
-    return {
-        "job_id": job_id,
-        "workload_type": "RAG_QUERY",
-        "urgency": "LOW",
-        "required_gpu_mins": 60,
-        "submission_digest": f"digest of {job_id}",
-        **({"status_reason": secret} if secret else {}),
-        **more,
-    }
-
-
-def submit(tenant: Database, *rows: Row) -> Any:
-    return tenant.call("submit_workloads", {"p_rows": list(rows)})
-
-
-def decide_all(service: Database) -> int:
-    """Decide whatever waits, as a worker would; how many there were."""
-    queue = WorkQueue(service, "pylon-test", lease_seconds=60)
-    claims_ = queue.claim(100).claimed
-    batch = queue.contexts([claim.job for claim in claims_], NOW)
-    assert all(claim.job in batch for claim in claims_)
-    answer = service.call(
-        "publish_decisions",
-        {
-            "p_agent_id": "pylon-test",
-            "p_grid": batch.grid,
-            "p_decisions": [
-                {
-                    "notification_id": claim.notification_id,
-                    "lease_token": claim.lease_token,
-                    "context": batch.task_row(claim.job),
-                    "output": json.dumps(
-                        {
-                            "data_centre_options": [],
-                            "task": {"job_id": claim.job_id},
-                            "decision": {"of": claim.operator},
-                            "_metadata": {"task_id": claim.job_id, "sequence": None},
-                        }
-                    ),
-                    "chosen_dc_id": None,
-                    "workload_status": "DEFERRED_CARBON",
-                    "scorer": "deterministic",
-                    "scorer_version": "1",
-                    "reasoning": f"decided for {claim.operator}",
-                }
-                for claim in claims_
-            ],
-        },
-    )
-    assert [result["state"] for result in answer["results"]] == ["published"] * len(claims_)
-    return len(claims_)
-
-
-def everything_seen(tenant: TenantDatabase) -> str:
-    """All that a tenant's functions and tables say, as one text."""
-    said: list[Any] = [
-        tenant.call("live_state", {"p_now": NOW, "p_types": EVERYTHING}),
-        tenant.call("workloads_page", {"p_status": None, "p_after": None, "p_limit": 100}),
-        tenant.call("events_after", {"p_after": 0, "p_limit": 100}),
-        tenant.call("outputs_history", {"p_after": None, "p_limit": 100}),
-        tenant.call("newest_unacknowledged_output", {"p_consumer": "bpp"}),
-        tenant.call("current_context"),
-        tenant.call("grid_context", {"p_now": NOW}),
-        tenant.call("own_dead_letters"),
-        tenant.call("own_hosted_workloads"),
-        *(tenant.select(table, order=OrderBy((key,))) for table, key in TABLES),
-    ]
-    for job_id in ("job-1", "of-a", "of-b"):
-        said.append(tenant.call("workload_detail", {"p_job_id": job_id}))
-        said.append(tenant.call("task_output", {"p_task_id": job_id}))
-        said.append(tenant.call("current_context", {"p_task_id": job_id}))
-    return json.dumps(said)
 
 
 def test_nothing_of_one_is_seen_by_the_other(service: Database, of_a: TenantDatabase, of_b: TenantDatabase) -> None:
@@ -267,6 +170,9 @@ def test_numbers_are_a_tenants_own_and_without_a_gap(
     everybodys = service.call("events_after", {"p_after": 0, "p_limit": 100})
     assert [event["sequence"] for event in everybodys["events"]] == list(range(1, 13))
     assert [event["event"]["_metadata"]["sequence"] for event in everybodys["events"]] == list(range(1, 13))
+    for operator, expected in ((A, 9), (B, 3)):
+        own = [event["tenant_sequence"] for event in everybodys["events"] if event["operator"] == operator]
+        assert own == list(range(1, expected + 1))
 
 
 def test_a_tenants_numbers_go_on_where_the_log_was_pruned(service: Database, of_a: TenantDatabase) -> None:
@@ -378,78 +284,29 @@ def test_a_bare_name_that_two_tenants_have_gives_no_context(
     assert both.task_row(OwnedJob(B, "job-1"))["task"]["required_gpu_mins"] == 2
 
 
-CLAIMS_THAT_SHOW_NOTHING = {
-    "none": None,
-    "empty": "",
-    "of nobody": json.dumps(claims_of("nobody", A)),
-    "forged": json.dumps(claims_of("user-b-admin", A)),
-    "without an operator": json.dumps({"sub": "user-a-admin", "role": "authenticated"}),
-    "without a user": json.dumps({"app_metadata": {"operator_id": A}}),
-    "a number": "17",
-    "null": "null",
-}
-
-
-@pytest.mark.parametrize("kind", CLAIMS_THAT_SHOW_NOTHING)
-def test_the_policies_show_nothing_private_without_claims_that_hold(postgres: PostgresDatabase, kind: str) -> None:
-    """Were the door left open: the role of tenants, with whatever is in the setting, straight at the tables."""
-    make_operators(postgres)
-    postgres.insert("agents", [{"agent_id": "x", "name": "x", "agent_type": "t", "operator": A}])
-    postgres.call("submit_workloads", {"p_rows": [submission("job-1", operator=A)]})
-    shared = {
-        *("regions", "grid_signals", "regional_grid_signals", "generation_mix", "pipeline_runs", "decision_grids"),
-        *("operators", "data_centres"),
+def test_what_was_given_up_is_shown_to_its_own_operator(
+    service: Database, of_a: TenantDatabase, of_b: TenantDatabase
+) -> None:
+    submit(of_a, submission("job-1"))
+    service.update("workload_notifications", {"work_state": "discarded"}, where=[Where("job_id", "job-1")])
+    key = {"domain": "d", "url": "https://a.example", "valid_from": NOW, "valid_until": NOW.replace(year=2030)}
+    for operator, name in ((A, "bap.a.example"), (B, "bap.b.example")):
+        subscriber = {**key, "subscriber_id": name, "key_id": "1", "type": "BAP", "signing_public_key": name}
+        service.call("beckn_register", {"p_subscriber": {**subscriber, "operator": operator}})
+    message = {
+        "recipient": "bap.a.example",
+        "sender": "bpp.example",
+        "action": "on_select",
+        "transaction_id": "00000000-0000-4000-8000-000000000001",
+        "message_id": "00000000-0000-4000-8000-000000000002",
+        "body": "secret",
+        "answer": {},
+        "work_state": "discarded",
+        "last_error": "it broke",
     }
-    with psycopg.connect(postgres.conninfo) as session:
-        tables = session.execute(
-            "select tablename from pg_policies where 'pylon_tenant' = any (roles) and cmd = 'SELECT'"
-        ).fetchall()
-        session.execute("set local role pylon_tenant")
-        if (document := CLAIMS_THAT_SHOW_NOTHING[kind]) is not None:
-            session.execute("select set_config('request.jwt.claims', %s, true)", (document,))
-        assert len(tables) > len(shared)
-        for (table,) in tables:
-            if table not in shared:
-                assert session.execute(f"select count(*) from public.{table}".encode()).fetchone() == (0,), table
-        for statement in (
-            "insert into compute_workloads (job_id, operator, workload_type) values ('x', 'op-a', 'RAG_QUERY')",
-            "insert into compute_workloads (job_id, workload_type) values ('x', 'RAG_QUERY')",
-        ):
-            with pytest.raises(psycopg.errors.InsufficientPrivilege), session.transaction():
-                session.execute(statement.encode())
-
-
-def test_claims_that_are_no_document_are_an_error(postgres: PostgresDatabase) -> None:
-    postgres.call("submit_workloads", {"p_rows": [submission("job-1")]})
-    with psycopg.connect(postgres.conninfo) as session:
-        session.execute("set local role pylon_tenant")
-        session.execute("select set_config('request.jwt.claims', 'no document', true)")
-        with pytest.raises(psycopg.errors.InvalidTextRepresentation):
-            session.execute("select count(*) from public.compute_workloads")
-
-
-def test_one_session_serves_one_tenant_after_the_other(postgres: PostgresDatabase) -> None:
-    """A pool of one: A, an error, nobody, B, with a cancelled statement between."""
-    make_operators(postgres)
-    for operator in (A, B):
-        postgres.call("submit_workloads", {"p_rows": [submission(f"of-{operator}", operator=operator)]})
-    with psycopg.connect(make_conninfo(postgres.conninfo, user="pylon_gate"), autocommit=True) as session:
-
-        def page(document: Any) -> str:
-            query = "select public.call_as(%s, 'workloads_page', %s)::text"
-            arguments = {"p_status": None, "p_after": None, "p_limit": 10}
-            (answer,) = session.execute(query, (Jsonb(document), Jsonb(arguments))).fetchone() or ("",)
-            return str(answer)
-
-        for _ in range(3):
-            assert f"of-{A}" in page(claims(A))
-            assert f"of-{B}" not in page(claims(A))
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                page(claims_of("nobody", A))
-            with pytest.raises(psycopg.errors.QueryCanceled):
-                session.execute("set statement_timeout = '1ms'; select pg_sleep(1)")
-            session.execute("set statement_timeout = 0")
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                session.execute("select * from public.compute_workloads")
-            assert f"of-{B}" in page(claims(B))
-            assert f"of-{A}" not in page(claims(B))
+    service.insert("beckn_inbox", [message])
+    found = of_a.call("own_dead_letters")
+    assert [row["job_id"] for row in found["notifications"]] == ["job-1"]
+    assert [row["last_error"] for row in found["inbox"]] == ["it broke"]
+    assert "secret" not in json.dumps(found)
+    assert of_b.call("own_dead_letters") == {"notifications": [], "inbox": [], "outbox": []}

@@ -30,6 +30,7 @@ create or replace function tenancy.acts_as_tenant()
 returns boolean
 language sql
 stable
+set search_path = ''
 as $$
     select current_user = 'pylon_tenant'
 $$;

@@ -193,9 +193,10 @@ begin
 end
 $$;
 
--- Events by cursor, oldest first: {"events": [{sequence, event_type, job_id, created_at, event}…], "next" (the cursor to
--- go on from), "oldest" (that the log holds), "newest" (that there has ever been)}. Reading takes nothing from anyone
--- else. Where the log no longer holds what follows p_after, "next" is beyond it.
+-- Events by cursor, oldest first: {"events": [{sequence, event_type, job_id, created_at, event, operator (the tenant),
+-- tenant_sequence (its number there)}…], "next" (the cursor to go on from), "oldest" (that the log holds), "newest" (that
+-- there has ever been)}. Reading takes nothing from anyone else. Where the log no longer holds what follows p_after, "next"
+-- is beyond it.
 create or replace function public.events_after(p_after bigint, p_limit integer)
 returns json
 language sql
@@ -203,7 +204,9 @@ stable
 set search_path = ''
 as $$
     with page as materialized (
-        select b.sequence, b.event_type, b.job_id, b.created_at, coalesce(d.output, b.event::json) as event
+        select
+            b.sequence, b.event_type, b.job_id, b.created_at, coalesce(d.output, b.event::json) as event,
+            b.tenant as operator, b.tenant_sequence
         from (
             select * from public.broadcast_log where sequence > p_after order by sequence limit p_limit) as b
         left join public.orchestration_decisions d on d.notification_id = b.notification_id

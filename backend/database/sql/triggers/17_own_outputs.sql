@@ -225,5 +225,25 @@ as $$
                 from public.workload_notifications n
                 where n.tenant = (select tenancy.operator_id()) and n.work_state = 'discarded'
                 order by n.created_at desc
+                limit p_limit) as dead), '[]'),
+        'inbox', coalesce((
+            select json_agg(dead order by dead.received_at desc)
+            from (
+                select i.recipient, i.sender, i.action, i.transaction_id, i.message_id, i.attempt as attempts, i.last_error,
+                    i.received_at
+                from public.beckn_inbox i
+                where i.work_state = 'discarded' and i.recipient in (
+                    select s.subscriber_id from public.beckn_subscribers s where s.operator = (select tenancy.operator_id()))
+                order by i.received_at desc
+                limit p_limit) as dead), '[]'),
+        'outbox', coalesce((
+            select json_agg(dead order by dead.created_at desc)
+            from (
+                select o.sender, o.recipient, o.action, o.transaction_id, o.message_id, o.attempt as attempts, o.last_error,
+                    o.created_at
+                from public.beckn_outbox o
+                where o.work_state = 'discarded' and o.sender in (
+                    select s.subscriber_id from public.beckn_subscribers s where s.operator = (select tenancy.operator_id()))
+                order by o.created_at desc
                 limit p_limit) as dead), '[]'))
 $$;
