@@ -106,7 +106,7 @@ class Access:
             self.audit,
             self.tickets,
         )
-        answer_ended_access(app, self.identification.forget)
+        answer_ended_access(app, self.identification.forget, self.audit)
         tell_strangers_less(app)
         app.wsgi_app = RequestIds(guard)  # type: ignore[method-assign]
         if self._allowed_origins:

@@ -179,13 +179,20 @@ class Guard:
             raise Refused(refusal_of(action, environ, principal, over.status, over.detail), over) from None
 
 
-def answer_ended_access(app: Flask, forget: Callable[[], None]) -> None:
+def answer_ended_access(app: Flask, forget: Callable[[], None], audit: AuditTrail) -> None:
     """Where the database refuses a tenant what was remembered as its right, answer so, and remember it no longer."""
 
     @app.errorhandler(TenantRefused)
     def _ended(error: TenantRefused) -> Response:
         forget()
-        return database_problem(error)
+        answer = database_problem(error)
+        action = f"{request.method} {request.url_rule}"
+        principal = caller_of(request.environ)
+        audit.refused(
+            refusal_of(action, request.environ, principal, answer.status_code, "the database refused it"),
+            request_id.get(),
+        )
+        return answer
 
 
 def caller_of(environ: WSGIEnvironment) -> Principal | None:
