@@ -601,6 +601,98 @@ drop function pg_temp.tenant_of_event(bigint);
 drop function pg_temp.tenant_of_agent(text);
 drop function pg_temp.tenant_state_of(bigint);
 drop function pg_temp.tenant_of_data_centre(text);
+
+-- The decisions of before are chained in the order they were published in, like new ones (`decision_hash`): by these
+-- statements of its kind at this version. Nothing after this may change what is hashed.
+alter table public.orchestration_decisions
+    add column chain_position bigint,
+    add column previous_hash text,
+    add column chain_hash text;
+create function pg_temp.decision_hash(d public.orchestration_decisions)
+returns text
+language sql
+stable
+as $$
+    select encode(sha256(convert_to(
+        E'pylon decision 1\n' || string_agg(
+            named.name || '=' || coalesce(octet_length(convert_to(named.value, 'UTF8')) || ':' || named.value, '-') || E'\n',
+            '' order by named.place),
+        'UTF8')), 'hex')
+    from unnest(
+        array[
+            'chain_position', 'previous_hash', 'tenant', 'tenant_sequence', 'sequence', 'decision_id',
+            'notification_id', 'job_id', 'agent_id', 'chosen_dc_id', 'recommended_start',
+            'scorer', 'model', 'scorer_version', 'fallback_reason', 'reasoning', 'constraints_evaluated',
+            'alternatives_considered', 'context', 'output', 'token_usage', 'decided_at', 'grid_digest'],
+        array[
+            d.chain_position::text, d.previous_hash, d.tenant, d.tenant_sequence::text, d.sequence::text, d.decision_id::text,
+            d.notification_id::text, d.job_id, d.agent_id, d.chosen_dc_id, extract(epoch from d.recommended_start)::text,
+            d.scorer, d.model, d.scorer_version, d.fallback_reason, d.reasoning, d.constraints_evaluated::text,
+            d.alternatives_considered::text, d.context::text, d.output::text, d.token_usage::text,
+            extract(epoch from d.decided_at)::text, d.grid_digest]) with ordinality as named (name, value, place)
+$$;
+create temporary table pylon_chain (
+    decision_id uuid primary key,
+    chain_position bigint not null,
+    previous_hash text,
+    chain_hash text not null
+) on commit drop;
+do $chain$
+declare
+    link record;
+    decision public.orchestration_decisions;
+    hash text;
+begin
+    for link in
+        select
+            d.decision_id,
+            row_number() over (
+                partition by d.tenant order by d.sequence nulls first, d.decided_at, d.decision_id) as place
+        from public.orchestration_decisions d
+        order by d.tenant, place
+    loop
+        select * into strict decision from public.orchestration_decisions d where d.decision_id = link.decision_id;
+        decision.chain_position := link.place;
+        decision.previous_hash := case when link.place > 1 then hash end;
+        hash := pg_temp.decision_hash(decision);
+        insert into pg_temp.pylon_chain
+        values (decision.decision_id, decision.chain_position, decision.previous_hash, hash);
+    end loop;
+end
+$chain$;
+create function pg_temp.chain_position_of(p_decision_id uuid)
+returns bigint
+language sql
+stable
+as $$
+    select c.chain_position from pg_temp.pylon_chain c where c.decision_id = p_decision_id
+$$;
+create function pg_temp.previous_hash_of(p_decision_id uuid)
+returns text
+language sql
+stable
+as $$
+    select c.previous_hash from pg_temp.pylon_chain c where c.decision_id = p_decision_id
+$$;
+create function pg_temp.chain_hash_of(p_decision_id uuid)
+returns text
+language sql
+stable
+as $$
+    select c.chain_hash from pg_temp.pylon_chain c where c.decision_id = p_decision_id
+$$;
+alter table public.orchestration_decisions
+    alter column chain_position type bigint using pg_temp.chain_position_of(decision_id),
+    alter column previous_hash type text using pg_temp.previous_hash_of(decision_id),
+    alter column chain_hash type text using pg_temp.chain_hash_of(decision_id);
+alter table public.orchestration_decisions
+    alter column chain_position set not null,
+    alter column chain_hash set not null,
+    add constraint orchestration_decisions_tenant_chain_position_key unique (tenant, chain_position);
+drop function pg_temp.decision_hash(public.orchestration_decisions);
+drop function pg_temp.chain_position_of(uuid);
+drop function pg_temp.previous_hash_of(uuid);
+drop function pg_temp.chain_hash_of(uuid);
 $statements$;
         insert into public.schema_version (version, compatible_from) values (3, 1);
     end if;
@@ -1067,8 +1159,13 @@ create table if not exists public.orchestration_decisions (
     decided_at timestamptz not null default clock_timestamp(),
     -- No foreign key, which would lock the grid at every decision: no grid is ever changed or deleted.
     grid_digest text,
+    -- The hash of all of this and of the decision before it among the tenant's: a trigger fills them.
+    chain_position bigint not null,
+    previous_hash text,
+    chain_hash text not null,
     foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id),
-    unique (tenant, tenant_sequence)
+    unique (tenant, tenant_sequence),
+    unique (tenant, chain_position)
 );
 create index if not exists orchestration_decisions_tenant_newest on public.orchestration_decisions (
     tenant, decided_at desc);

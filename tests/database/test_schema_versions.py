@@ -21,7 +21,9 @@ from database.interface import Database
 from database.postgres import PostgresDatabase
 from database.schema import check_schema, install_schema
 from database.versions import FIRST_VERSION, MigrationMistake, migrations, newest
+from decisions.chain.verification import Verified
 from postgres_servers import postgres_of_version
+from rewritten_history import publish, verified
 
 VERSIONS = Path(__file__).resolve().parent / "schema_versions"
 EARLIER = range(FIRST_VERSION, newest().version)
@@ -186,6 +188,39 @@ def test_running_the_files_again_changes_nothing(server: str) -> None:
         assert (structure(session), content(session)) == once
         database = PostgresDatabase(conninfo, max_connections=1)
         assert not install_schema(database)
+        database.close()
+
+
+@pytest.mark.parametrize("version", range(FIRST_VERSION, 3))
+def test_the_decisions_of_before_are_chained_in_their_order_and_new_ones_follow(server: str, version: int) -> None:
+    with bare_database(server, "chained") as conninfo:
+        with psycopg.connect(conninfo, autocommit=True) as session:
+            install_earlier(session, version)
+            session.execute(
+                "insert into operators (operator_id, name) values ('op-a', 'A'), ('op-b', 'B');"
+                "insert into compute_workloads (job_id, workload_type, operator, status) "
+                "values ('a-1', 'OTHER', 'op-a', 'QUEUED'), ('b-1', 'OTHER', 'op-b', 'QUEUED');"
+                "delete from workload_notifications;"
+                "select setval(pg_get_serial_sequence('workload_notifications', 'notification_id'), 1000000);"
+                "insert into orchestration_decisions "
+                "(sequence, job_id, scorer, scorer_version, context, output, reasoning, decided_at) "
+                "select case when n <> 7 then 1000 - n end, case when n % 3 = 0 then 'b-1' else 'a-1' end, "
+                "'deterministic', '1', '{\"x\": 1.50}', '{\"b\": 1, \"a\": 2}', "
+                "'\u00a33 \u2013 ' || n, timestamptz '2026-01-01' - n * interval '1 day' "
+                "from generate_series(1, 40) as n"
+            )
+        upgrade(conninfo, "by the program")
+        database = PostgresDatabase(conninfo, max_connections=1)
+        publish(database, "op-a", "a-2")
+        for operator, length in {"op-a": 28, "op-b": 13}.items():
+            found = verified(database, operator)
+            assert isinstance(found, Verified), found
+            assert found.position == length
+            numbered = database.scalar(
+                "select json_agg(chain_position order by sequence) from orchestration_decisions "
+                f"where tenant = '{operator}' and sequence is not null"
+            )
+            assert numbered == list(range(length - len(numbered) + 1, length + 1))
         database.close()
 
 

@@ -297,8 +297,13 @@ create table if not exists public.orchestration_decisions (
     decided_at timestamptz not null default clock_timestamp(),
     -- No foreign key, which would lock the grid at every decision: no grid is ever changed or deleted.
     grid_digest text,
+    -- The hash of all of this and of the decision before it among the tenant's: a trigger fills them.
+    chain_position bigint not null,
+    previous_hash text,
+    chain_hash text not null,
     foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id),
-    unique (tenant, tenant_sequence)
+    unique (tenant, tenant_sequence),
+    unique (tenant, chain_position)
 );
 create index if not exists orchestration_decisions_tenant_newest on public.orchestration_decisions (
     tenant, decided_at desc);
