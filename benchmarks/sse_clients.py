@@ -1,8 +1,10 @@
 """Many clients of an event stream in one process, which note when each event arrives.
 
-    python benchmarks/sse_clients.py PORT CLIENTS SECONDS
+    python benchmarks/sse_clients.py PORT CLIENTS SECONDS [CREDENTIALS]
 
-Prints "connected", and in the end one JSON document: for every event, when it arrived at each client.
+Prints "connected", and in the end one JSON document: for every event, when it arrived at each client. CREDENTIALS is
+a file with a JSON list of them, which the clients have one after the other; an event's name is then the place of the
+credential in the list and the event's number, as in "7/12".
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
-REQUEST = b"GET /beckn/broadcast HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n"
+REQUEST = b"GET /beckn/broadcast HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n%b\r\n"
 EVENT = re.compile(rb"\nid: (\d+)\nevent: ")
 LONGEST_MARK = 64
 
@@ -26,18 +30,21 @@ LONGEST_MARK = 64
 class SseClients:
     """The handle on a process of clients."""
 
-    def __init__(self, port: int, clients: int, seconds: float) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, str(port), str(clients), str(seconds)], stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, port: int, clients: int, seconds: float, credentials: Path | None) -> None:
+        arguments = [str(port), str(clients), str(seconds), *([] if credentials is None else [str(credentials)])]
+        self._process = subprocess.Popen([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self._output = self._process.stdout
         assert self._output.readline() == "connected\n"
 
     def arrivals(self) -> dict[int, list[float]]:
         """Waits for the end: for each event's number, the moments (seconds since 1970) it arrived."""
-        document = json.loads(self._output.read())
-        return {int(sequence): moments for sequence, moments in document.items()}
+        return {int(sequence): moments for sequence, moments in self.arrivals_by_name().items()}
+
+    def arrivals_by_name(self) -> dict[str, list[float]]:
+        """The same by the events' names, where the clients have credentials."""
+        document: dict[str, list[float]] = json.loads(self._output.read())
+        return document
 
     def close(self) -> None:
         self._process.terminate()
@@ -46,9 +53,9 @@ class SseClients:
 
 
 @contextmanager
-def sse_clients(port: int, clients: int, seconds: float) -> Iterator[SseClients]:
+def sse_clients(port: int, clients: int, seconds: float, credentials: Path | None = None) -> Iterator[SseClients]:
     """So many connected clients, which read for so long."""
-    running = SseClients(port, clients, seconds)
+    running = SseClients(port, clients, seconds, credentials)
     try:
         yield running
     finally:
@@ -57,35 +64,46 @@ def sse_clients(port: int, clients: int, seconds: float) -> Iterator[SseClients]
 
 def main() -> None:
     port, clients, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    credentials: list[str] = json.loads(Path(sys.argv[4]).read_text()) if len(sys.argv) > 4 else []
     selector = selectors.DefaultSelector()
-    tails: dict[int, bytes] = {}
-    for _ in range(clients):
+    for number in range(clients):
+        place = number % len(credentials) if credentials else 0
+        header = f"Authorization: Bearer {credentials[place]}\r\n".encode() if credentials else b""
         connection = socket.create_connection(("127.0.0.1", port), timeout=30)
-        connection.sendall(REQUEST)
-        connection.recv(4096)
+        connection.sendall(REQUEST % header)
+        if not connection.recv(4096).startswith(b"HTTP/1.1 200"):
+            raise ConnectionError("the gateway refused a stream")
         connection.setblocking(False)
-        selector.register(connection, selectors.EVENT_READ, connection)
-        tails[connection.fileno()] = b""
+        client = Client(connection, f"{place}/" if credentials else "")
+        selector.register(connection, selectors.EVENT_READ, client)
     print("connected", flush=True)
-    arrivals: defaultdict[int, list[float]] = defaultdict(list)
+    arrivals: defaultdict[str, list[float]] = defaultdict(list)
     until = time.monotonic() + seconds
     while (remaining_s := until - time.monotonic()) > 0:
         for key, _ in selector.select(remaining_s):
-            _read(key.fileobj, tails, arrivals)  # type: ignore[arg-type]
+            key.data.read(arrivals)
     print(json.dumps(arrivals))
 
 
-def _read(connection: socket.socket, tails: dict[int, bytes], arrivals: defaultdict[int, list[float]]) -> None:
-    received = connection.recv(256 * 1024)
-    if not received:
-        raise ConnectionError("the gateway closed a stream")
-    now = time.time()
-    text = tails[connection.fileno()] + received
-    end = 0
-    for found in EVENT.finditer(text):
-        arrivals[int(found[1])].append(now)
-        end = found.end()
-    tails[connection.fileno()] = text[max(end, len(text) - LONGEST_MARK) :]
+@dataclass
+class Client:
+    """One stream. `tail` may hold the beginning of an event."""
+
+    connection: socket.socket
+    prefix: str
+    tail: bytes = b""
+
+    def read(self, arrivals: defaultdict[str, list[float]]) -> None:
+        received = self.connection.recv(256 * 1024)
+        if not received:
+            raise ConnectionError("the gateway closed a stream")
+        now = time.time()
+        text = self.tail + received
+        end = 0
+        for found in EVENT.finditer(text):
+            arrivals[self.prefix + found[1].decode()].append(now)
+            end = found.end()
+        self.tail = text[max(end, len(text) - LONGEST_MARK) :]
 
 
 if __name__ == "__main__":

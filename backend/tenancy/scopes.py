@@ -113,6 +113,7 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "GET /beckn/llm-output/<task_id>/data-centres/<dc_id>": Scope.DECISIONS_READ,
             "POST /beckn/llm-output/acknowledge": Scope.DECISIONS_ACKNOWLEDGE,
             "GET /queue/dead": Scope.PLATFORM_READ,
+            "GET /queue/dead/own": Scope.WORKLOADS_READ,
             "POST /queue/dead/requeue": Scope.PLATFORM_WRITE,
             "POST /beckn/search": Without.SIGNED,
             "POST /beckn/on_search": Without.SIGNED,

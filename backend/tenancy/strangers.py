@@ -1,4 +1,4 @@
-"""What a server tells of itself to whoever has not said who they are: whether it serves, and nothing of how much."""
+"""What a server tells of itself to whoever does not look after it: whether it serves, and nothing of how much."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import orjson
 from flask import Flask, Response, request
 
 from tenancy.guard import caller_of
+from tenancy.scopes import Scope
 from web.http_server import HEALTH_PATH
 from web.problems import MEDIA_TYPE
 
@@ -13,11 +14,15 @@ TOLD = ("type", "title", "status", "state", "as_of", "version")
 
 
 def tell_strangers_less(app: Flask) -> None:
-    """Leave out of the health page what counts or names anything, where nobody says for whom it is."""
+    """Leave out of the health page what counts or names anything, but for those who may read it of the platform.
+
+    An operator's own people are strangers here: the page counts everybody's work.
+    """
 
     @app.after_request
     def _shorten(answer: Response) -> Response:
-        if request.path != HEALTH_PATH or caller_of(request.environ) is not None:
+        principal = caller_of(request.environ)
+        if request.path != HEALTH_PATH or (principal is not None and Scope.PLATFORM_READ in principal.scopes):
             return answer
         if answer.mimetype not in {"application/json", MEDIA_TYPE}:
             return answer

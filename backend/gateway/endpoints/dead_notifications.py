@@ -7,7 +7,8 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from database.interface import Database, OrderBy, Where
+from database.callers import viewer_through
+from database.interface import Database, OrderBy, Row, Where
 from database.stored_rows import LEFT_OUT, UnreadableRow, left_out, read_each
 from decisions.work.notifications import WorkQueue
 from gateway.endpoints.parameters import JsonSequence, Sequence
@@ -21,6 +22,10 @@ TAG = Tag(name="Queue", description="For the operator")
 class DeadQuery(StrictQuery):
     limit: int = Field(100, ge=1, le=1000, description="How many to return at most")
     after: Sequence = Field(0, description="Go on after this: `next` of the previous answer")
+
+
+class OwnDeadQuery(StrictQuery):
+    limit: int = Field(100, ge=1, le=1000, description="How many to answer at most")
 
 
 class DeadNotification(BaseModel):
@@ -39,6 +44,22 @@ class DeadNotifications(BaseModel):
     notifications: list[DeadNotification]
     next: int | None = Field(description="Pass this as after= to go on; null at the end")
     unreadable: list[UnreadableRow] = Field([], description=LEFT_OUT)
+
+
+class OwnDeadNotification(BaseModel):
+    """A workload of the caller's operator that is not decided, because every attempt failed."""
+
+    job_id: str
+    reason: str = Field(description="Why it was to be decided: submitted, or reconsidered")
+    attempts: int
+    last_error: str | None
+    created_at: Moment
+
+
+class OwnDeadNotifications(BaseModel):
+    """The newest dead notifications. Whoever runs the platform can put them back."""
+
+    notifications: list[OwnDeadNotification]
 
 
 class Requeue(BaseModel):
@@ -76,6 +97,19 @@ def dead_notification_endpoints(database: Database, queue: WorkQueue) -> APIBlue
         following = found[-1]["notification_id"] if len(rows) > query.limit else None
         return answer({"notifications": page, "next": following, **left_out(unreadable)})
 
+    @endpoints.get(
+        "/own",
+        summary="The dead notifications of one's own workloads",
+        description="Newest first. Whoever sees everything sees everybody's here too.",
+        responses={200: OwnDeadNotifications},
+    )
+    def own(query: OwnDeadQuery) -> Response:
+        if viewer_through(database).is_platform:
+            found = [{**row, "attempts": row["attempt"]} for row in _newest_dead(database, query.limit)]
+        else:
+            found = database.call("own_dead_letters", {"p_limit": query.limit}, repeatable=True)["notifications"]
+        return answer(OwnDeadNotifications.model_validate({"notifications": found}))
+
     @endpoints.post(
         "/requeue",
         summary="Put dead notifications back",
@@ -86,3 +120,13 @@ def dead_notification_endpoints(database: Database, queue: WorkQueue) -> APIBlue
         return answer(Requeued(requeued=queue.requeue_dead(body.notification_ids)))
 
     return endpoints
+
+
+def _newest_dead(database: Database, limit: int) -> list[Row]:
+    return database.select(
+        "workload_notifications",
+        where=[Where("work_state", "discarded")],
+        order=OrderBy(("created_at", "notification_id"), descending=True),
+        limit=limit,
+        columns=("job_id", "reason", "attempt", "last_error", "created_at"),
+    )

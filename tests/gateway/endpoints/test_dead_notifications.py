@@ -43,6 +43,11 @@ def test_the_dead_are_listed_with_their_errors_and_put_back(database: Database) 
         found = dead(gateway)
         assert [(each["job_id"], each["attempts"]) for each in found] == [("first", 5), ("second", 5), ("third", 5)]
         assert "first is poisonous" in found[0]["last_error"]
+        own = gateway.get(f"{DEAD}/own?limit=2").json()["notifications"]
+        assert [(each["job_id"], each["reason"], each["attempts"]) for each in own] == [
+            ("third", "submitted", 5),
+            ("second", "submitted", 5),
+        ]
         numbers = [each["notification_id"] for each in found]
         page = gateway.get(f"{DEAD}?limit=2").json()
         assert [each["notification_id"] for each in page["notifications"]] == numbers[:2]
