@@ -295,7 +295,7 @@ def _check_stored(result: dict[str, Any]) -> None:
                 422,
                 f"invalid: {field} {message}; leave it out or use a known one",
                 errors=[{"field": field, "message": message}],
-                **({known: result[known]} if known in result else {}),  # a tenant does not hear of others
+                **{known: result[known]},
             )
 
 

@@ -115,15 +115,28 @@ def test_workloads_are_counted_as_they_come_in_and_the_refusal_is_written_down(
                 "/api/v1/workloads", [{**job, "job_id": name} for name in names], headers=bearer(member.text)
             )
 
-        assert post("a", "b").status_code != 429
+        assert post("a", "b").status_code == 201
         refused = post("c", "d")
         assert is_problem(refused, 429)["limit"] == "workloads_per_hour"
         assert int(refused.headers["Retry-After"]) >= 1
-        assert post("c").status_code != 429
+        assert post("c").status_code == 201
         found = events_until(postgres, lambda events: 429 in [event["detail"]["status"] for event in events])
         (event,) = [event for event in found if event["detail"]["status"] == 429]
     assert (event["operator_id"], event["credential_id"]) == (A, member.key_id)
     assert (event["object"], event["detail"]["status"]) == ("POST /api/v1/workloads", 429)
+
+
+def test_no_more_workloads_are_open_than_may_be(postgres: PostgresDatabase, door: PostgresDatabase) -> None:
+    postgres.call("tenancy_set_limit", {"p_operator": A, "p_name": "open_jobs", "p_capacity": 1})
+    member, _ = made_key(postgres, A, Role.MEMBER)
+    job = {"workload_type": "RAG_QUERY", "urgency": "LOW", "required_gpu_mins": 1}
+    with api_with_tenants(postgres, door) as client:
+        assert client.post("/api/v1/workloads", job, headers=bearer(member.text)).status_code == 201
+        refused = client.post("/api/v1/workloads", job, headers=bearer(member.text))
+        assert is_problem(refused, 429)["limit"] == "open_jobs"
+        named = client.post("/api/v1/workloads", {**job, "operator": B}, headers=bearer(member.text))
+        assert B in is_problem(named, 422)["detail"]
+        assert named.json()["known_operators"] == [A]
 
 
 def test_places_are_held_kept_and_given_back(postgres: PostgresDatabase, door: PostgresDatabase) -> None:
