@@ -12,6 +12,7 @@ import pytest
 
 from database.interface import Database, Row
 from database.postgres import PostgresDatabase
+from database.postgrest import SupabaseDatabase
 from decisions.work.notifications import WorkQueue
 from grid_world import store_world, submit, workload
 from running_gateway import RunningGateway, running_gateway, workers_on
@@ -51,6 +52,19 @@ def gateway(postgres: PostgresDatabase, gate: PostgresDatabase) -> Iterator[Runn
 
 
 @pytest.fixture
+def any_gateway(database: Database, conninfo: str) -> Iterator[RunningGateway]:
+    """The same through each door; over REST there is one key for all, and nothing but `call_as` is asked with it."""
+    make_operators(database)
+    store_world(database)
+    over_rest = isinstance(database, SupabaseDatabase)
+    gate = database if over_rest else gate_of(conninfo)
+    with running_gateway(database, gate=gate, environ=with_tenants(), look_every_s=0.1, poll_seconds=0.1) as running:
+        yield running
+    if not over_rest:
+        gate.close()
+
+
+@pytest.fixture
 def key_a(postgres: PostgresDatabase, gate: PostgresDatabase) -> Key:
     return made_key(postgres, A)[0]
 
@@ -71,9 +85,9 @@ def jobs_of(stream: SseReader) -> list[tuple[int, str]]:
     return [(event.id, event.data["task"]["job_id"]) for event in stream.events]
 
 
-def test_two_streams_and_a_third_without_a_credential(
-    gateway: RunningGateway, postgres: PostgresDatabase, key_a: Key, key_b: Key
-) -> None:
+def test_two_streams_and_a_third_without_a_credential(any_gateway: RunningGateway, database: Database) -> None:
+    gateway, postgres = any_gateway, database
+    key_a, key_b = made_key(database, A)[0], made_key(database, B)[0]
     with ExitStack() as stack:
         of_a, of_b, of_platform, of_nobody = (
             stack.enter_context(reader(gateway, credential))
@@ -139,8 +153,10 @@ def test_an_event_without_an_operator_is_the_platforms_alone(
 
 
 def test_nobody_gets_another_s_ready_answer_with_the_same_query_and_the_other_s_etag(
-    gateway: RunningGateway, postgres: PostgresDatabase, key_a: Key, key_b: Key
+    any_gateway: RunningGateway, database: Database
 ) -> None:
+    gateway, postgres = any_gateway, database
+    key_a, key_b = made_key(database, A)[0], made_key(database, B)[0]
     publish(postgres, (A, "the-job"))
     empty_to_b = gateway.get(NEWEST, headers=bearer(key_b.text))
     for query in ("", "?consumer=bpp", "?task_id=the-job"):
@@ -292,8 +308,10 @@ def test_a_reader_acknowledges_nothing(gateway: RunningGateway, postgres: Postgr
 
 
 def test_a_stream_ends_when_its_key_is_revoked_and_the_others_go_on(
-    gateway: RunningGateway, postgres: PostgresDatabase, key_a: Key
+    any_gateway: RunningGateway, database: Database
 ) -> None:
+    gateway, postgres = any_gateway, database
+    key_a, _ = made_key(database, A)
     other, _ = made_key(postgres, A)
     with reader(gateway, key_a.text) as revoked, reader(gateway, other.text) as stays:
         publish(postgres, (A, "a-1"))
@@ -305,7 +323,10 @@ def test_a_stream_ends_when_its_key_is_revoked_and_the_others_go_on(
         stays.wait_for(2)
         assert not stays.ended
     assert jobs_of(revoked) == [(1, "a-1")]
-    assert gateway.get(STREAM, headers=bearer(key_a.text)).status_code == 401
+    # Where no notice tells of it, the door remembers a key for seconds; a stream that it lets in meanwhile ends soon.
+    while (answer := gateway.get(STREAM, headers=bearer(key_a.text))).status_code == 200:
+        assert b"\nid: " not in answer.content
+    assert answer.status_code == 401
 
 
 def test_a_stream_ends_when_its_member_is_removed_or_its_key_expires(
