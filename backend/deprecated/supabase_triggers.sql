@@ -551,6 +551,7 @@ $$;
 create or replace function public.queue_notifications_sweep(p_scope text, p_moment timestamptz)
 returns setof public.workload_notifications
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 begin
@@ -594,6 +595,7 @@ create or replace function public.queue_notifications_claim(
     p_lease_seconds double precision)
 returns setof public.workload_notifications
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 declare
@@ -808,6 +810,7 @@ $$;
 create or replace function public.queue_inbox_expire(p_scope text, p_moment timestamptz)
 returns setof public.beckn_inbox
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 begin
@@ -838,6 +841,7 @@ $$;
 create or replace function public.queue_inbox_sweep(p_scope text, p_moment timestamptz)
 returns setof public.beckn_inbox
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 begin
@@ -973,6 +977,7 @@ create or replace function public.queue_inbox_claim(
     p_lease_seconds double precision)
 returns setof public.beckn_inbox
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 declare
@@ -1164,6 +1169,7 @@ $$;
 create or replace function public.queue_outbox_expire(p_scope text, p_moment timestamptz)
 returns setof public.beckn_outbox
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 begin
@@ -1194,6 +1200,7 @@ $$;
 create or replace function public.queue_outbox_sweep(p_scope text, p_moment timestamptz)
 returns setof public.beckn_outbox
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 begin
@@ -1329,6 +1336,7 @@ create or replace function public.queue_outbox_claim(
     p_lease_seconds double precision)
 returns setof public.beckn_outbox
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 declare
@@ -1456,6 +1464,7 @@ $$;
 create or replace function public.queue_orders_sweep(p_scope text, p_moment timestamptz)
 returns setof public.beckn_orders
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 begin
@@ -1498,6 +1507,7 @@ create or replace function public.queue_orders_claim(
     p_lease_seconds double precision)
 returns setof public.beckn_orders
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 declare
@@ -1665,6 +1675,7 @@ $$;
 create or replace function public.queue_runs_sweep(p_scope timestamptz, p_moment timestamptz)
 returns setof public.pipeline_runs
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 begin
@@ -1707,6 +1718,7 @@ create or replace function public.queue_runs_claim(
     p_lease_seconds double precision)
 returns setof public.pipeline_runs
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 declare
@@ -2199,42 +2211,36 @@ as $$
 declare
     moment timestamptz := clock_timestamp();
     died json;
-    taken bigint[];
+    claimed json;
+    withdrawn json;
+    withdrawn_ids bigint[];
     tokens bigint[];
     notes text[];
-    withdrawn bigint[];
 begin
     select coalesce(json_agg(json_build_object('notification_id', n.notification_id, 'job_id', n.job_id)), '[]')
     into died
     from public.queue_notifications_sweep(null, moment) as n;
 
-    select array_agg(n.notification_id) into taken
-    from public.queue_notifications_claim(null, null, p_worker, p_limit, moment, p_lease_seconds) as n;
-
-    select array_agg(n.notification_id), array_agg(n.lease_token), array_agg('withdrawn: the workload is ' || w.status)
-    into withdrawn, tokens, notes
-    from public.workload_notifications n
-    join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id)
-    where n.notification_id = any (taken) and not public.awaits_decision(w.status);
-    if withdrawn is not null then
-        withdrawn := public.queue_notifications_complete(withdrawn, tokens, notes);
+    select
+        coalesce(
+            json_agg(
+                json_build_object(
+                    'notification_id', n.notification_id, 'job_id', n.job_id, 'reason', n.reason, 'attempt', n.attempt,
+                    'lease_token', n.lease_token, 'created_at', n.created_at)
+                order by n.notification_id) filter (where public.awaits_decision(w.status)), '[]'),
+        coalesce(
+            json_agg(json_build_object('notification_id', n.notification_id, 'job_id', n.job_id))
+                filter (where not public.awaits_decision(w.status)), '[]'),
+        array_agg(n.notification_id) filter (where not public.awaits_decision(w.status)),
+        array_agg(n.lease_token) filter (where not public.awaits_decision(w.status)),
+        array_agg('withdrawn: the workload is ' || w.status) filter (where not public.awaits_decision(w.status))
+    into claimed, withdrawn, withdrawn_ids, tokens, notes
+    from public.queue_notifications_claim(null, null, p_worker, p_limit, moment, p_lease_seconds) as n
+    join public.compute_workloads w on w.job_id = n.job_id;
+    if withdrawn_ids is not null then
+        perform public.queue_notifications_complete(withdrawn_ids, tokens, notes);
     end if;
-
-    return (
-        select json_build_object(
-            'claimed', coalesce(
-                json_agg(
-                    json_build_object(
-                        'notification_id', n.notification_id, 'job_id', n.job_id, 'operator', n.tenant, 'reason', n.reason,
-                        'attempt', n.attempt,
-                        'lease_token', n.lease_token, 'created_at', n.created_at)
-                    order by n.notification_id) filter (where n.work_state = 'running'), '[]'),
-            'withdrawn', coalesce(
-                json_agg(json_build_object('notification_id', n.notification_id, 'job_id', n.job_id))
-                    filter (where n.work_state = 'completed'), '[]'),
-            'died', died)
-        from public.workload_notifications n
-        where n.notification_id = any (taken));
+    return json_build_object('claimed', claimed, 'withdrawn', withdrawn, 'died', died);
 end
 $$;
 
@@ -5962,7 +5968,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'fbb6f7686024db29'
+    fingerprint = 'af6e1c72e8d57270'
 where version = 3;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
