@@ -1,13 +1,14 @@
 """The workloads that wait for compute, as a Beckn catalogue.
 
-One provider lists them all, each as an item whose id is its job's: whose they are is left out. A workload's price is
-the most it may cost, its quantity the GPU time it takes, and its fulfilment runs from its earliest start to its
-deadline. What a workload does not state is left out.
+One provider lists them all, each as an item whose id is its job's: whose they are is left out, but in the id where
+several operators have a job of that id. A workload's price is the most it may cost, its quantity the GPU time it
+takes, and its fulfilment runs from its earliest start to its deadline. What a workload does not state is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from beckn.catalogue.workload_tags import energy_constraints, machine_tags, window_tag
@@ -58,6 +59,7 @@ def open_workloads(workloads: Iterable[ComputeWorkload], *, now: datetime) -> Ca
         (workload for workload in workloads if workload.status in OPEN_STATUSES),
         key=lambda workload: (workload.created_at, workload.job_id),
     )
+    ids = _item_ids(waiting)
     great_britain = Location(
         id=GREAT_BRITAIN_ID,
         descriptor=Descriptor(name="Great Britain"),
@@ -66,14 +68,23 @@ def open_workloads(workloads: Iterable[ComputeWorkload], *, now: datetime) -> Ca
     provider = Provider(
         id=WORKLOADS_PROVIDER_ID,
         descriptor=Descriptor(name="Open workloads"),
-        fulfillments=tuple(_fulfillment(workload, now) for workload in waiting),
+        fulfillments=tuple(_fulfillment(*each, now) for each in zip(waiting, ids, strict=True)),
         locations=(great_britain,),
-        items=tuple(_item(workload) for workload in waiting),
+        items=tuple(_item(*each) for each in zip(waiting, ids, strict=True)),
     )
     return Catalog(descriptor=Descriptor(name="Workloads waiting for compute"), providers=(provider,))
 
 
-def _item(workload: ComputeWorkload) -> Item:
+def _item_ids(workloads: Sequence[ComputeWorkload]) -> list[str]:
+    """Their jobs' ids, each once: no id of ours has a slash in it."""
+    times = Counter(workload.job_id for workload in workloads)
+    return [
+        workload.job_id if times[workload.job_id] == 1 else f"{workload.operator or ''}/{workload.job_id}"
+        for workload in workloads
+    ]
+
+
+def _item(workload: ComputeWorkload, item_id: str) -> Item:
     groups = (
         TagGroup.known(
             "workload-requirements",
@@ -89,12 +100,12 @@ def _item(workload: ComputeWorkload) -> Item:
         energy_constraints(workload),
     )
     return Item(
-        id=workload.job_id,
+        id=item_id,
         descriptor=Descriptor(code=str(workload.workload_type), name=f"Workload {workload.job_id}"),
         price=_price(workload.max_price_gbp),
         quantity=_quantity(workload.required_gpu_mins),
         location_ids=(GREAT_BRITAIN_ID,),
-        fulfillment_ids=(_fulfillment_id(workload),),
+        fulfillment_ids=(_fulfillment_id(item_id),),
         tags=tuple(group for group in groups if group),
     )
 
@@ -109,14 +120,14 @@ def _quantity(gpu_minutes: float | None) -> ItemQuantity:
     return ItemQuantity(selected=Quantity(measure=Scalar(unit=GPU_MINUTE, value=decimal_text(gpu_minutes))))
 
 
-def _fulfillment(workload: ComputeWorkload, now: datetime) -> Fulfillment:
+def _fulfillment(workload: ComputeWorkload, item_id: str, now: datetime) -> Fulfillment:
     """It may start from now to the end of its deferral window, and must have ended by its deadline."""
     latest = latest_start(Task.model_validate(workload, from_attributes=True), now)
     stops = [Stop(type="start", time=Time(range=TimeRange(start=now, end=latest)))]
     if workload.deadline:
         stops.append(Stop(type="end", time=Time(timestamp=workload.deadline)))
-    return Fulfillment(id=_fulfillment_id(workload), type=COMPUTE, stops=tuple(stops))
+    return Fulfillment(id=_fulfillment_id(item_id), type=COMPUTE, stops=tuple(stops))
 
 
-def _fulfillment_id(workload: ComputeWorkload) -> str:
-    return f"ful:{workload.job_id}"
+def _fulfillment_id(item_id: str) -> str:
+    return f"ful:{item_id}"

@@ -47,7 +47,7 @@ class ReadyCatalogue:
     """The catalogue of none."""
     newest_first: tuple[str, ...]
     items: dict[str, bytes]
-    """By job id, oldest first; so are the fulfilments."""
+    """By item id, oldest first; so are the fulfilments."""
     fulfillments: dict[str, bytes]
     unreadable: tuple[str, ...]
 
@@ -64,12 +64,12 @@ class ReadyCatalogue:
             ComputeWorkload.model_validate, rows, lambda row: f"ComputeWorkload/{row['job_id']}"
         )
         (provider,) = workload_catalogue(workloads, now=now).message.catalog.providers
-        job_ids = [item.id for item in provider.items or ()]
+        item_ids = [item.id for item in provider.items or ()]  # oldest first
         return cls(
             document=orjson.loads(workload_catalogue([], now=now).model_dump_json()),
-            newest_first=tuple(workload.job_id for workload in workloads),
-            items=dict(zip(job_ids, map(_written, provider.items or ()), strict=True)),
-            fulfillments=dict(zip(job_ids, map(_written, provider.fulfillments or ()), strict=True)),
+            newest_first=tuple(reversed(item_ids)),
+            items=dict(zip(item_ids, map(_written, provider.items or ()), strict=True)),
+            fulfillments=dict(zip(item_ids, map(_written, provider.fulfillments or ()), strict=True)),
             unreadable=tuple(row.row for row in unreadable),
         )
 
@@ -80,7 +80,7 @@ class ReadyCatalogue:
         (provider,) = catalog["providers"]
         parts = {"fulfillments": self.fulfillments, "items": self.items} if listed else {}
         written = {
-            name: orjson.Fragment(b"[%b]" % b",".join(part for job_id, part in all_.items() if job_id in listed))
+            name: orjson.Fragment(b"[%b]" % b",".join(part for item_id, part in all_.items() if item_id in listed))
             for name, all_ in parts.items()
         }
         return orjson.dumps(

@@ -135,6 +135,15 @@ def test_workloads_of_the_same_age_are_in_the_order_of_their_ids() -> None:
     assert [item["id"] for item in listed(*map(a_workload, "cab"))] == ["a", "b", "c"]
 
 
+def test_jobs_of_one_id_are_told_apart_by_their_operators() -> None:
+    workloads = [a_workload("same", operator=operator) for operator in ("OP-1", "OP-2")] + [a_workload("other")]
+    (provider,) = open_workloads(workloads, now=NOON).providers
+    assert sorted(item.id for item in provider.items or ()) == ["OP-1/same", "OP-2/same", "other"]
+    assert [item.fulfillment_ids for item in provider.items or ()] == [
+        (fulfillment.id,) for fulfillment in provider.fulfillments or ()
+    ]
+
+
 def test_without_workloads_the_list_is_empty() -> None:
     assert listed() == []
 
