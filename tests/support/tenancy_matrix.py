@@ -1,0 +1,292 @@
+"""For every operation of the three servers: with which ids of somebody else it can be asked, and how.
+
+A row names the places of an operation where an id can stand; `check_complete` holds the rows against what the servers
+say of themselves, so that neither an operation nor a parameter comes without a thought given to it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from openapi_description import Described, operations
+from planted import DATA_CENTRES, SHARED_JOB, Ids
+from tenancy.scopes import Server
+from two_operators import A
+
+PATH, QUERY, BODY, HEADER = "path", "query", "body", "header"
+
+Filled = dict[tuple[str, str], Any]
+"""(where, name) → what stands there."""
+
+Names = Callable[[Ids], list[Filled]]
+"""Every way in which an operation can name what is somebody's."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operation.
+
+    Attributes:
+        usual: what every request of it holds.
+        names: the ways to name something of somebody's.
+        harmless: further parameters, which name nothing of anybody's.
+        shows_own: whether the tenant itself finds something of its own in an answer of it.
+        streams: whether the answer has no end.
+        moment: where it takes the moment it is to answer for; the present is another one at every request.
+    """
+
+    usual: Filled = field(default_factory=dict)
+    names: Names = lambda _: []
+    harmless: frozenset[str] = frozenset()
+    shows_own: bool = False
+    streams: bool = False
+    moment: tuple[str, str] | None = None
+
+
+def at(where: str, name: str, *attributes: str, also: Mapping[tuple[str, str], Any] | None = None) -> Names:
+    """One place that takes any of these ids."""
+
+    def names(ids: Ids) -> list[Filled]:
+        return [{(where, name): getattr(ids, attribute), **(also or {})} for attribute in attributes]
+
+    return names
+
+
+def any_of(*ways: Names) -> Names:
+    return lambda ids: [filled for way in ways for filled in way(ids)]
+
+
+OBJECTS = {
+    "ComputeWorkload": ("job", "dead_job"),
+    "Agent": ("agent",),
+    "AgentState": ("state",),
+    "OrchestrationDecision": ("decision",),
+    "StorageAsset": ("asset",),
+}
+LINKS = {
+    "ComputeWorkload": ("OWNED_BY", "DECIDES"),
+    "Agent": ("OPERATED_BY", "STATE_OF", "DECIDED_BY"),
+    "AgentState": ("STATE_OF",),
+    "OrchestrationDecision": ("DECIDED_BY", "DECIDES", "CHOSE"),
+    "StorageAsset": ("OPERATED_BY", "LOCATED_IN"),
+}
+FILTERS: dict[str, dict[str, Callable[[Ids], str]]] = {
+    "ComputeWorkload": {"operator": lambda ids: ids.operator, "job_id": lambda ids: ids.job},
+    "OrchestrationDecision": {"job_id": lambda ids: ids.job},
+    "AgentState": {"agent_id": lambda ids: ids.agent},
+}
+
+
+def _objects(ids: Ids) -> list[Filled]:
+    return [
+        {(PATH, "object_type"): object_type, (PATH, "object_id"): getattr(ids, attribute)}
+        for object_type, attributes in OBJECTS.items()
+        for attribute in attributes
+    ]
+
+
+def _lists_after(ids: Ids) -> list[Filled]:
+    return [
+        {(PATH, "object_type"): filled[PATH, "object_type"], (QUERY, "after"): filled[PATH, "object_id"]}
+        for filled in _objects(ids)
+    ]
+
+
+def _lists_of(ids: Ids) -> list[Filled]:
+    """Whole lists, which name nothing, and lists by what is somebody's."""
+    whole: list[Filled] = [{(PATH, "object_type"): object_type} for object_type in OBJECTS]
+    return whole + [
+        {(PATH, "object_type"): object_type, (QUERY, name): of(ids)}
+        for object_type, by in FILTERS.items()
+        for name, of in by.items()
+    ]
+
+
+def _links(ids: Ids) -> list[Filled]:
+    steps: list[Filled] = [
+        {**filled, (PATH, "link_type"): link}
+        for filled in _objects(ids)
+        for link in LINKS[filled[PATH, "object_type"]]
+    ]
+    # From what all see to what is somebody's.
+    from_public: list[Filled] = [
+        {(PATH, "object_type"): "Operator", (PATH, "object_id"): A, (PATH, "link_type"): link}
+        for link in ("OPERATED_BY", "OWNED_BY")
+    ] + [
+        {(PATH, "object_type"): "DataCentre", (PATH, "object_id"): dc_id, (PATH, "link_type"): link}
+        for dc_id in DATA_CENTRES
+        for link in ("CHOSE", "HOSTED_BY")
+    ]
+    begun: list[Filled] = [
+        {
+            (PATH, "object_type"): "Operator",
+            (PATH, "object_id"): A,
+            (PATH, "link_type"): "OWNED_BY",
+            (QUERY, "after"): f"ComputeWorkload/{ids.job}",
+        }
+    ]
+    return steps + from_public + begun
+
+
+WORKLOAD: dict[str, Any] = {"workload_type": "RAG_QUERY", "required_gpu_mins": 3}
+OPTIONS = frozenset({"limit", "status", "at", "policy", "policies", "time_limit_s", "from", "to", "every_minutes"})
+WORKLOAD_FIELDS = frozenset(
+    {
+        *("workload_type", "urgency", "required_gpu_mins", "required_cpu_cores", "required_memory_gb"),
+        *("estimated_energy_kwh", "carbon_cap_gco2", "max_price_gbp", "deadline", "deferral_window_mins"),
+    }
+)
+NUMBERS = ("newest", "notification")
+
+
+def _submissions(ids: Ids) -> list[Filled]:
+    return [
+        {(BODY, "job_id"): ids.job, **_body(WORKLOAD)},
+        {(BODY, "job_id"): ids.dead_job, **_body(WORKLOAD)},
+        {(BODY, "job_id"): SHARED_JOB, **_body(WORKLOAD)},
+        {(BODY, "operator"): ids.operator, **_body(WORKLOAD)},
+    ]
+
+
+def _body(document: Mapping[str, Any]) -> Filled:
+    return {(BODY, name): value for name, value in document.items()}
+
+
+def _keys(ids: Ids) -> list[Filled]:
+    return [
+        {(BODY, "name"): "another", (BODY, "service_account_id"): ids.account},
+    ]
+
+
+SERVICE = {"GET /": Row(), "GET /health": Row()}
+SIGNED = Row(harmless=frozenset({"context", "message", "error"}))
+ROWS: Mapping[Server, Mapping[str, Row]] = {
+    Server.API: {
+        **SERVICE,
+        "GET /api/v1/live-state": Row(harmless=frozenset({"objects"}), shows_own=True),
+        "GET /api/v1/ontology": Row(),
+        "GET /api/v1/objects/{object_type}": Row(
+            names=any_of(_lists_of, _lists_after), harmless=OPTIONS, shows_own=True
+        ),
+        "GET /api/v1/objects/{object_type}/{object_id}": Row(names=_objects, shows_own=True),
+        "GET /api/v1/objects/{object_type}/{object_id}/links/{link_type}": Row(
+            names=_links, harmless=OPTIONS, shows_own=True
+        ),
+        "GET /api/v1/grid/regional": Row(),
+        "GET /api/v1/grid/forecast": Row(harmless=frozenset({"region_id"})),
+        "GET /api/v1/market/catalog": Row(),
+        "GET /api/v1/workloads": Row(names=at(QUERY, "after", "job", "dead_job"), harmless=OPTIONS, shows_own=True),
+        "GET /api/v1/workloads/{job_id}": Row(names=at(PATH, "job_id", "job", "dead_job"), shows_own=True),
+        "POST /api/v1/workloads": Row(_body(WORKLOAD), _submissions, WORKLOAD_FIELDS | {"host_dc_id"}),
+        "POST /api/v1/plan": Row(
+            _body(WORKLOAD), _submissions, WORKLOAD_FIELDS | OPTIONS | {"host_dc_id"}, moment=(QUERY, "at")
+        ),
+        # They take workloads as they stand in the request, and look none up.
+        "POST /api/v1/plan/batch": Row(_body({"workloads": [WORKLOAD]}), harmless=OPTIONS | {"workloads"}),
+        "POST /api/v1/backtest": Row(_body({"workloads": [WORKLOAD]}), harmless=OPTIONS | {"workloads"}),
+        "GET /api/v1/tenancy/keys": Row(shows_own=True),
+        "POST /api/v1/tenancy/keys": Row(
+            _body({"name": "another"}), _keys, frozenset({"name", "role", "scopes", "expires_in_days"})
+        ),
+        "POST /api/v1/tenancy/keys/{key_id}/roll": Row(
+            _body({"overlap_hours": 1}), at(PATH, "key_id", "key"), frozenset({"overlap_hours"})
+        ),
+        "POST /api/v1/tenancy/keys/{key_id}/revoke": Row(names=at(PATH, "key_id", "key")),
+    },
+    Server.GATEWAY: {
+        **SERVICE,
+        "GET /beckn/catalog": Row(harmless=OPTIONS, shows_own=True),
+        "GET /beckn/broadcast": Row(
+            names=any_of(
+                at(QUERY, "after", *NUMBERS),
+                at(QUERY, "lastEventId", *NUMBERS),
+                at(HEADER, "Last-Event-ID", *NUMBERS),
+            ),
+            streams=True,
+        ),
+        "POST /beckn/broadcast/ticket": Row(),
+        "GET /beckn/broadcast/poll": Row(names=at(QUERY, "after", *NUMBERS), harmless=OPTIONS, shows_own=True),
+        "GET /beckn/context": Row(names=at(QUERY, "task_id", "job", "dead_job"), shows_own=True),
+        "POST /beckn/context/processed": Row(
+            names=any_of(at(BODY, "task_id", "job", "dead_job"), at(BODY, "consumer", "consumer"), lambda _: [{}])
+        ),
+        "GET /beckn/llm-output": Row(
+            names=any_of(
+                at(QUERY, "task_id", "job", "dead_job"),
+                at(QUERY, "consumer", "consumer"),
+                at(HEADER, "If-None-Match", "etag"),
+                at(HEADER, "If-None-Match", "etag", also={(QUERY, "task_id"): SHARED_JOB}),
+            ),
+            shows_own=True,
+        ),
+        "POST /beckn/llm-output/acknowledge": Row(
+            names=any_of(
+                at(BODY, "task_id", "job", "dead_job"),
+                at(BODY, "consumer", "consumer", also={(BODY, "task_id"): SHARED_JOB}),
+                at(BODY, "sequence", *NUMBERS, also={(BODY, "task_id"): SHARED_JOB}),
+            )
+        ),
+        "GET /beckn/llm-output/history": Row(names=at(QUERY, "after", *NUMBERS), harmless=OPTIONS, shows_own=True),
+        "GET /beckn/llm-output/{task_id}/task": Row(names=at(PATH, "task_id", "job", "dead_job"), shows_own=True),
+        "GET /beckn/llm-output/{task_id}/data-centres/{dc_id}": Row(
+            names=at(PATH, "task_id", "job", "dead_job", also={(PATH, "dc_id"): DATA_CENTRES[0]}),
+        ),
+        "GET /queue/dead/own": Row(harmless=OPTIONS, shows_own=True),
+        "GET /queue/dead": Row(names=at(QUERY, "after", *NUMBERS), harmless=OPTIONS),
+        "POST /queue/dead/requeue": Row(names=lambda ids: [{(BODY, "notification_ids"): [ids.notification]}]),
+        "POST /beckn/search": SIGNED,
+        "POST /beckn/on_search": SIGNED,
+        "GET /beckn/dead-letters": Row(harmless=OPTIONS),
+        "POST /registry/lookup": Row(
+            harmless=frozenset(
+                {"subscriber_id", "url", "type", "domain", "location", "key_id", "signing_public_key", "status"}
+            )
+        ),
+    },
+    Server.PROVIDER: {
+        **SERVICE,
+        **{
+            f"POST /beckn/{action}": SIGNED
+            for action in ("search", "select", "init", "confirm", "status", "update", "cancel")
+        },
+        "GET /beckn/dead-letters": Row(harmless=OPTIONS),
+    },
+}
+
+
+def check_complete(server: Server, description: Described) -> None:
+    """Every operation that a server describes has a row, and each of its parameters a place in it."""
+    described = {f"{method.upper()} {path}": operation for method, path, operation in operations(description)}
+    assert set(described) == set(ROWS[server])
+    some = Ids(*("x" * 3,) * 10, 1, 1, "x", "x")
+    for name, operation in described.items():
+        row = ROWS[server][name]
+        known = {place for filled in [row.usual, *row.names(some)] for _, place in filled} | row.harmless
+        parameters = {parameter["name"] for parameter in operation.get("parameters", ())}
+        fields = _fields(description, operation)
+        assert parameters | fields <= known, (name, (parameters | fields) - known)
+
+
+def _fields(description: Described, operation: Described) -> set[str]:
+    found: set[str] = set()
+    for media in operation.get("requestBody", {}).get("content", {}).values():
+        for schema in _alternatives(description, media["schema"]):
+            found |= set(schema.get("properties", ()))
+    return found
+
+
+def _alternatives(description: Described, schema: Described) -> Iterator[Described]:
+    while "$ref" in schema:
+        found: Any = description
+        for part in schema["$ref"].split("/")[1:]:
+            found = found[part]
+        schema = found
+    yield schema
+    for inner in [
+        *schema.get("anyOf", ()),
+        *schema.get("oneOf", ()),
+        *([schema["items"]] if "items" in schema else ()),
+    ]:
+        yield from _alternatives(description, inner)
