@@ -189,11 +189,12 @@ def test_no_stretch_of_time_has_more_than_the_rate_and_the_burst(
         if is_taken(rates, "one.example", size_bytes):
             taken.append((clock.now, size_bytes))
         assert is_taken(rates, f"other-{number}.example", size_bytes)
+    # A token is taken where a millionth of it is missing; floating point adds its own.
     for begin in range(len(taken)):
         for end in range(begin, len(taken)):
             stretch_s = taken[end][0] - taken[begin][0]
-            assert end - begin + 1 <= at_once + per_s * stretch_s + 1e-6
-            assert sum(size for _, size in taken[begin : end + 1]) <= 500 + 100 * stretch_s + 1e-6
+            assert end - begin + 1 <= at_once + per_s * stretch_s + 2e-6
+            assert sum(size for _, size in taken[begin : end + 1]) <= 500 + 100 * stretch_s + 2e-6
 
 
 def test_a_sender_that_waits_as_long_as_it_is_told_is_served() -> None:
