@@ -1,5 +1,7 @@
 """Three gateways, a model that is slow and fails, kills, pauses and a database that dies: every effect exactly once.
 
+The work is two operators', who name their jobs alike.
+
 It sends signals to processes that it started, and ends by itself.
 """
 
@@ -30,6 +32,7 @@ from model_server import HTML, ModelRequest, ModelServer, Reply, answer, error, 
 from server_process import BACKEND, ServerProcess, free_port, postgres_of
 from sse_reader import SseReader
 
+OPERATORS = ("op-a", "op-b")
 WORKLOADS = 300
 GATEWAYS = 3
 TROUBLE_S = 35.0
@@ -143,6 +146,9 @@ def test_every_workload_becomes_one_decision_that_every_reader_sees_once(
     database = EmbeddedDatabase(data_dir)
     install_schema(database)
     store_world(database, utc_now(), data_centres=4)
+    database.insert("operators", [{"operator_id": operator, "name": operator} for operator in OPERATORS])
+    # An earlier program knows jobs by their ids alone.
+    jobs = jobs_of_two(named_alike=earlier is None)
     with ExitStack() as stack:
         model = stack.enter_context(ModelServer(then=slow_and_failing(chance)))
         fleet = Fleet(
@@ -170,7 +176,7 @@ def test_every_workload_becomes_one_decision_that_every_reader_sees_once(
             )
             for _ in range(GATEWAYS)
         ]
-        _make_trouble(fleet, database, data_dir, chance)
+        _make_trouble(fleet, database, data_dir, chance, jobs)
         until = time.monotonic() + SETTLED_WITHIN_S
         for reader in readers:
             reader.wait_for(WORKLOADS, timeout_s=max(1, until - time.monotonic()))
@@ -179,7 +185,14 @@ def test_every_workload_becomes_one_decision_that_every_reader_sees_once(
     everything = list(range(1, WORKLOADS + 1))
     decisions = in_order(database, "orchestration_decisions", "sequence")
     assert [decision["sequence"] for decision in decisions] == everything
-    assert sorted(decision["job_id"] for decision in decisions) == sorted(f"job-{n}" for n in range(WORKLOADS))
+    assert sorted((each["tenant"], each["job_id"]) for each in decisions) == sorted(jobs)
+    for operator in OPERATORS:
+        own = [decision for decision in decisions if decision["tenant"] == operator]
+        numbers = list(range(1, WORKLOADS // 2 + 1))
+        assert [decision["tenant_sequence"] for decision in own] == numbers
+        events = [event for event in in_order(database, "broadcast_log", "sequence") if event["tenant"] == operator]
+        assert [event["tenant_sequence"] for event in events] == numbers
+        assert [event["job_id"] for event in events] == [decision["job_id"] for decision in own]
     assert [event["sequence"] for event in in_order(database, "broadcast_log", "sequence")] == everything
     for reader in readers:
         assert reader.ids == everything
@@ -202,7 +215,14 @@ def _wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
         time.sleep(0.1)
 
 
-def _make_trouble(fleet: Fleet, database: EmbeddedDatabase, data_dir: Path, chance: random.Random) -> None:
+def jobs_of_two(*, named_alike: bool) -> list[tuple[str, str]]:
+    """As many as WORKLOADS, in turn of each operator: (operator, job_id)."""
+    return [(OPERATORS[n % 2], f"job-{n // 2 if named_alike else n}") for n in range(WORKLOADS)]
+
+
+def _make_trouble(
+    fleet: Fleet, database: EmbeddedDatabase, data_dir: Path, chance: random.Random, jobs: list[tuple[str, str]]
+) -> None:
     began = time.monotonic()
     submitted = 0
     timer: threading.Timer | None = None
@@ -212,8 +232,8 @@ def _make_trouble(fleet: Fleet, database: EmbeddedDatabase, data_dir: Path, chan
     ):
         while submitted < min(WORKLOADS, WORKLOADS * elapsed / (0.8 * TROUBLE_S)):
             # Repeated by itself should the database die meanwhile, and then nothing is stored twice.
-            rows = [workload(f"job-{submitted + number}") for number in range(10)]
-            database.upsert("compute_workloads", rows, conflict=["job_id"])
+            rows = [workload(job_id, operator=operator) for operator, job_id in jobs[submitted : submitted + 10]]
+            database.upsert("compute_workloads", rows, conflict=["tenant", "job_id"])
             submitted += 10
         at_work = fleet.at_work()
         if timer is None and elapsed > 8 and at_work:
