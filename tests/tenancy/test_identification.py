@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clock import utc_now
@@ -237,7 +237,6 @@ def test_what_is_forgotten_while_it_is_looked_up_is_not_remembered() -> None:
 
 
 @given(st.lists(st.floats(0, 3), max_size=20))
-@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_no_answer_is_older_than_it_may_be(pauses: list[float]) -> None:
     now = [0.0]
     remembered: Remembered[str, float] = Remembered(monotonic=lambda: now[0])
