@@ -25,14 +25,4 @@ begin
 end
 $drop$;
 
--- Whether this statement runs for a tenant.
-create or replace function tenancy.acts_as_tenant()
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select current_user = 'pylon_tenant'
-$$;
-
 

@@ -117,8 +117,7 @@ as $$
 declare
     role_before constant text := current_setting('role');
     claims_before constant text := current_setting('request.jwt.claims', true);
-    namespace text;
-    permitted boolean;
+    target regproc;
     given text;
     answer json;
 begin
@@ -131,24 +130,19 @@ begin
     if p_claims ->> 'role' is distinct from 'authenticated' then
         raise exception 'the claims are not those of a user' using errcode = 'insufficient_privilege';
     end if;
-    select n.nspname, has_function_privilege('pylon_tenant', p.oid, 'execute')
-    into namespace, permitted
-    from pg_catalog.pg_proc p
-    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-    where p.proname = p_function and n.nspname in ('tenant', 'public')
-    order by n.nspname desc
-    limit 1;
-    if namespace is null then
-        raise exception 'there is no function %', p_function using errcode = 'undefined_function';
-    end if;
-    if not permitted then
-        raise exception 'tenants may not call %', p_function using errcode = 'insufficient_privilege';
-    end if;
-
     perform set_config('request.jwt.claims', p_claims::text, true);
     perform set_config('role', 'pylon_tenant', true);
     if tenancy.operator_id() is null then
         raise exception 'this principal is not a member of that operator' using errcode = 'insufficient_privilege';
+    end if;
+
+    target := coalesce(
+        to_regproc(format('tenant.%I', p_function)), to_regproc(format('public.%I', p_function)));
+    if target is null then
+        raise exception 'there is no function %', p_function using errcode = 'undefined_function';
+    end if;
+    if not has_function_privilege(target, 'execute') then
+        raise exception 'tenants may not call %', p_function using errcode = 'insufficient_privilege';
     end if;
 
     -- A scalar is a literal whose type the function's declaration gives; documents go as they are.
@@ -161,7 +155,7 @@ begin
         end, ', ')
     into given
     from jsonb_each(p_arguments) as argument;
-    execute format('select %I.%I(%s)', namespace, p_function, given) into answer using p_arguments;
+    execute format('select %s(%s)', target, given) into answer using p_arguments; -- a regproc is written with its schema
 
     perform set_config('role', role_before, true);
     perform set_config('request.jwt.claims', coalesce(claims_before, ''), true);

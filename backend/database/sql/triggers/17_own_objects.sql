@@ -105,7 +105,7 @@ begin
 end
 $$;
 
--- The next two are the public functions of these names, with the tenant written into their conditions: behind a policy the
+-- The next three are the public functions of these names, with the tenant written into their conditions: behind a policy the
 -- planner does not know whose rows are meant, and for a tenant of few and old rows it may read everybody's newer ones first.
 
 create or replace function tenant.workloads_page(p_status text, p_after text, p_limit integer)
@@ -123,7 +123,7 @@ begin
     return json_build_object(
         'known_after', p_after is null or seen.job_id is not null,
         'workloads', (
-            select coalesce(json_agg(public.workload_with_decision(page.row, false)
+            select coalesce(json_agg(json_build_object('workload', page.row, 'decision', newest.decision)
                 order by page.created_at desc, page.job_id desc), '[]')
             from (
                 select w as row, w.created_at, w.job_id
@@ -132,7 +132,40 @@ begin
                     and (p_status is null or w.status = p_status)
                     and (p_after is null or (w.created_at, w.job_id) < (seen.created_at, seen.job_id))
                 order by w.created_at desc, w.job_id desc
-                limit p_limit) as page));
+                limit p_limit) as page
+            left join lateral (
+                select json_build_object(
+                    'decision_id', d.decision_id, 'sequence', d.tenant_sequence, 'chosen_dc_id', d.chosen_dc_id,
+                    'recommended_start', d.recommended_start, 'scorer', d.scorer, 'reasoning', d.reasoning,
+                    'decided_at', d.decided_at, 'output', null) as decision
+                from public.orchestration_decisions d
+                where (d.tenant, d.job_id) = (own, page.job_id)
+                order by d.decided_at desc
+                limit 1) as newest on true));
+end
+$$;
+
+create or replace function tenant.workload_detail(p_job_id text)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    own constant text := tenancy.operator_id();
+begin
+    return (
+        select json_build_object('workload', w, 'decision', (
+            select json_build_object(
+                'decision_id', d.decision_id, 'sequence', d.tenant_sequence, 'chosen_dc_id', d.chosen_dc_id,
+                'recommended_start', d.recommended_start, 'scorer', d.scorer, 'reasoning', d.reasoning,
+                'decided_at', d.decided_at, 'output', tenancy.seen_output(d.output, d.tenant_sequence))
+            from public.orchestration_decisions d
+            where (d.tenant, d.job_id) = (own, w.job_id)
+            order by d.decided_at desc
+            limit 1))
+        from public.compute_workloads w
+        where (w.tenant, w.job_id) = (own, p_job_id));
 end
 $$;
 

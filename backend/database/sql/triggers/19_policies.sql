@@ -60,7 +60,7 @@ as $$
 declare
     -- What policies and our functions ask; of no use but to whoever is already a tenant or the service.
     asked constant text[] := array[
-        'acts_as_tenant', 'operator_id', 'writes_for', 'must_write', 'administers', 'claimed', 'seen_output', 'own_capacity'];
+        'operator_id', 'writes_for', 'must_write', 'administers', 'claimed', 'seen_output', 'own_capacity'];
     rule record;
     routine record;
     named text;
@@ -115,8 +115,7 @@ begin
             or (p.pronamespace = 'tenancy'::regnamespace and p.proname = any (asked))
             or (p.pronamespace = 'public'::regnamespace and p.proname in (
                 'half_hour_of', 'source_rank', 'counted', 'numbered_output', 'national_forecast_series', 'regional_forecast_series',
-                'current_mix', 'grid_context', 'regional_overview', 'live_state', 'workload_with_decision',
-                'workload_detail', 'workloads_page', 'signal_history', 'decision_readiness'))
+                'current_mix', 'grid_context', 'regional_overview', 'live_state', 'signal_history', 'decision_readiness'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;
