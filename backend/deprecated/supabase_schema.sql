@@ -813,16 +813,6 @@ begin
 end
 $drop$;
 
--- Whether this statement runs for a tenant.
-create or replace function tenancy.acts_as_tenant()
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select current_user = 'pylon_tenant'
-$$;
-
 
 -- Half-hours and sources ---------------------------------------------------------------------------------------
 
@@ -1731,16 +1721,13 @@ as $$
     select json_build_object('workload', to_json(w), 'decision', (
         select json_build_object(
             'decision_id', d.decision_id,
-            'sequence', case when tenancy.acts_as_tenant() then d.tenant_sequence else d.sequence end,
+            'sequence', d.sequence,
             'chosen_dc_id', d.chosen_dc_id,
             'recommended_start', d.recommended_start,
             'scorer', d.scorer,
             'reasoning', d.reasoning,
             'decided_at', d.decided_at,
-            'output', case
-                when not p_whole then null
-                when tenancy.acts_as_tenant() then tenancy.seen_output(d.output, d.tenant_sequence)
-                else d.output end)
+            'output', case when p_whole then d.output end)
         from public.orchestration_decisions d
         where (d.tenant, d.job_id) = (w.tenant, w.job_id)
         order by d.decided_at desc

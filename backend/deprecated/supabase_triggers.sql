@@ -4185,8 +4185,7 @@ as $$
 declare
     role_before constant text := current_setting('role');
     claims_before constant text := current_setting('request.jwt.claims', true);
-    namespace text;
-    permitted boolean;
+    target regproc;
     given text;
     answer json;
 begin
@@ -4199,24 +4198,19 @@ begin
     if p_claims ->> 'role' is distinct from 'authenticated' then
         raise exception 'the claims are not those of a user' using errcode = 'insufficient_privilege';
     end if;
-    select n.nspname, has_function_privilege('pylon_tenant', p.oid, 'execute')
-    into namespace, permitted
-    from pg_catalog.pg_proc p
-    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-    where p.proname = p_function and n.nspname in ('tenant', 'public')
-    order by n.nspname desc
-    limit 1;
-    if namespace is null then
-        raise exception 'there is no function %', p_function using errcode = 'undefined_function';
-    end if;
-    if not permitted then
-        raise exception 'tenants may not call %', p_function using errcode = 'insufficient_privilege';
-    end if;
-
     perform set_config('request.jwt.claims', p_claims::text, true);
     perform set_config('role', 'pylon_tenant', true);
     if tenancy.operator_id() is null then
         raise exception 'this principal is not a member of that operator' using errcode = 'insufficient_privilege';
+    end if;
+
+    target := coalesce(
+        to_regproc(format('tenant.%I', p_function)), to_regproc(format('public.%I', p_function)));
+    if target is null then
+        raise exception 'there is no function %', p_function using errcode = 'undefined_function';
+    end if;
+    if not has_function_privilege(target, 'execute') then
+        raise exception 'tenants may not call %', p_function using errcode = 'insufficient_privilege';
     end if;
 
     -- A scalar is a literal whose type the function's declaration gives; documents go as they are.
@@ -4229,7 +4223,7 @@ begin
         end, ', ')
     into given
     from jsonb_each(p_arguments) as argument;
-    execute format('select %I.%I(%s)', namespace, p_function, given) into answer using p_arguments;
+    execute format('select %s(%s)', target, given) into answer using p_arguments; -- a regproc is written with its schema
 
     perform set_config('role', role_before, true);
     perform set_config('request.jwt.claims', coalesce(claims_before, ''), true);
@@ -5187,7 +5181,7 @@ begin
 end
 $$;
 
--- The next two are the public functions of these names, with the tenant written into their conditions: behind a policy the
+-- The next three are the public functions of these names, with the tenant written into their conditions: behind a policy the
 -- planner does not know whose rows are meant, and for a tenant of few and old rows it may read everybody's newer ones first.
 
 create or replace function tenant.workloads_page(p_status text, p_after text, p_limit integer)
@@ -5205,7 +5199,7 @@ begin
     return json_build_object(
         'known_after', p_after is null or seen.job_id is not null,
         'workloads', (
-            select coalesce(json_agg(public.workload_with_decision(page.row, false)
+            select coalesce(json_agg(json_build_object('workload', page.row, 'decision', newest.decision)
                 order by page.created_at desc, page.job_id desc), '[]')
             from (
                 select w as row, w.created_at, w.job_id
@@ -5214,7 +5208,40 @@ begin
                     and (p_status is null or w.status = p_status)
                     and (p_after is null or (w.created_at, w.job_id) < (seen.created_at, seen.job_id))
                 order by w.created_at desc, w.job_id desc
-                limit p_limit) as page));
+                limit p_limit) as page
+            left join lateral (
+                select json_build_object(
+                    'decision_id', d.decision_id, 'sequence', d.tenant_sequence, 'chosen_dc_id', d.chosen_dc_id,
+                    'recommended_start', d.recommended_start, 'scorer', d.scorer, 'reasoning', d.reasoning,
+                    'decided_at', d.decided_at, 'output', null) as decision
+                from public.orchestration_decisions d
+                where (d.tenant, d.job_id) = (own, page.job_id)
+                order by d.decided_at desc
+                limit 1) as newest on true));
+end
+$$;
+
+create or replace function tenant.workload_detail(p_job_id text)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    own constant text := tenancy.operator_id();
+begin
+    return (
+        select json_build_object('workload', w, 'decision', (
+            select json_build_object(
+                'decision_id', d.decision_id, 'sequence', d.tenant_sequence, 'chosen_dc_id', d.chosen_dc_id,
+                'recommended_start', d.recommended_start, 'scorer', d.scorer, 'reasoning', d.reasoning,
+                'decided_at', d.decided_at, 'output', tenancy.seen_output(d.output, d.tenant_sequence))
+            from public.orchestration_decisions d
+            where (d.tenant, d.job_id) = (own, w.job_id)
+            order by d.decided_at desc
+            limit 1))
+        from public.compute_workloads w
+        where (w.tenant, w.job_id) = (own, p_job_id));
 end
 $$;
 
@@ -5779,7 +5806,7 @@ as $$
 declare
     -- What policies and our functions ask; of no use but to whoever is already a tenant or the service.
     asked constant text[] := array[
-        'acts_as_tenant', 'operator_id', 'writes_for', 'must_write', 'administers', 'claimed', 'seen_output', 'own_capacity'];
+        'operator_id', 'writes_for', 'must_write', 'administers', 'claimed', 'seen_output', 'own_capacity'];
     rule record;
     routine record;
     named text;
@@ -5848,8 +5875,7 @@ begin
             or (p.pronamespace = 'tenancy'::regnamespace and p.proname = any (asked))
             or (p.pronamespace = 'public'::regnamespace and p.proname in (
                 'half_hour_of', 'source_rank', 'counted', 'numbered_output', 'national_forecast_series', 'regional_forecast_series',
-                'current_mix', 'grid_context', 'regional_overview', 'live_state', 'workload_with_decision',
-                'workload_detail', 'workloads_page', 'signal_history', 'decision_readiness'))
+                'current_mix', 'grid_context', 'regional_overview', 'live_state', 'signal_history', 'decision_readiness'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;
@@ -5899,7 +5925,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'be2c11795bba17d4'
+    fingerprint = '3082ff5f96b17692'
 where version = 3;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
