@@ -100,6 +100,9 @@ def parser() -> argparse.ArgumentParser:
     adding.add_argument("--city", default=ANY_CITY, help="city code, or * (default)")
     adding.add_argument("--valid-days", type=int, default=365, help="for how many days it is valid (default: 365)")
     adding.add_argument(
+        "--operator", help="the operator of this installation that it speaks for: what it buys is that operator's"
+    )
+    adding.add_argument(
         "--private-address", action="store_true", help="its URL may lead to this machine or into a private network"
     )
     adding.set_defaults(run=_add)
@@ -126,11 +129,13 @@ def _described(each: Subscription, now: datetime) -> str:
     places = (each.location.country, each.location.city) if each.location else ()
     place = " ".join(place.code for place in places if place and place.code) or "everywhere"
     private = ", may be a private address" if each.private_address else ""
+    operator = f"\n    speaks for {each.operator}" if each.operator else ""
     return (
         f"{each.subscriber_id}  {each.type}  {status}\n"
         f"    {each.url}{private}\n"
         f"    {each.domain}, {place}\n"
         f"    key {each.key_id}  {each.signing_public_key}  until {rfc3339(each.valid_until)}"
+        f"{operator}"
     )
 
 
@@ -150,6 +155,7 @@ def _add(registry: Registry, asked: argparse.Namespace, now: datetime) -> str:
             valid_from=now,
             valid_until=now + timedelta(days=asked.valid_days),
             private_address=asked.private_address,
+            operator=asked.operator,
         )
     except ValidationError as error:
         first = error.errors()[0]

@@ -551,6 +551,7 @@ $$;
 create or replace function public.queue_notifications_sweep(p_scope text, p_moment timestamptz)
 returns setof public.workload_notifications
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 begin
@@ -594,6 +595,7 @@ create or replace function public.queue_notifications_claim(
     p_lease_seconds double precision)
 returns setof public.workload_notifications
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 declare
@@ -808,6 +810,7 @@ $$;
 create or replace function public.queue_inbox_expire(p_scope text, p_moment timestamptz)
 returns setof public.beckn_inbox
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 begin
@@ -838,6 +841,7 @@ $$;
 create or replace function public.queue_inbox_sweep(p_scope text, p_moment timestamptz)
 returns setof public.beckn_inbox
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 begin
@@ -973,6 +977,7 @@ create or replace function public.queue_inbox_claim(
     p_lease_seconds double precision)
 returns setof public.beckn_inbox
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 declare
@@ -1164,6 +1169,7 @@ $$;
 create or replace function public.queue_outbox_expire(p_scope text, p_moment timestamptz)
 returns setof public.beckn_outbox
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 begin
@@ -1194,6 +1200,7 @@ $$;
 create or replace function public.queue_outbox_sweep(p_scope text, p_moment timestamptz)
 returns setof public.beckn_outbox
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 begin
@@ -1329,6 +1336,7 @@ create or replace function public.queue_outbox_claim(
     p_lease_seconds double precision)
 returns setof public.beckn_outbox
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 declare
@@ -1456,6 +1464,7 @@ $$;
 create or replace function public.queue_orders_sweep(p_scope text, p_moment timestamptz)
 returns setof public.beckn_orders
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 begin
@@ -1498,6 +1507,7 @@ create or replace function public.queue_orders_claim(
     p_lease_seconds double precision)
 returns setof public.beckn_orders
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 declare
@@ -1665,6 +1675,7 @@ $$;
 create or replace function public.queue_runs_sweep(p_scope timestamptz, p_moment timestamptz)
 returns setof public.pipeline_runs
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 begin
@@ -1707,6 +1718,7 @@ create or replace function public.queue_runs_claim(
     p_lease_seconds double precision)
 returns setof public.pipeline_runs
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 declare
@@ -2199,42 +2211,36 @@ as $$
 declare
     moment timestamptz := clock_timestamp();
     died json;
-    taken bigint[];
+    claimed json;
+    withdrawn json;
+    withdrawn_ids bigint[];
     tokens bigint[];
     notes text[];
-    withdrawn bigint[];
 begin
     select coalesce(json_agg(json_build_object('notification_id', n.notification_id, 'job_id', n.job_id)), '[]')
     into died
     from public.queue_notifications_sweep(null, moment) as n;
 
-    select array_agg(n.notification_id) into taken
-    from public.queue_notifications_claim(null, null, p_worker, p_limit, moment, p_lease_seconds) as n;
-
-    select array_agg(n.notification_id), array_agg(n.lease_token), array_agg('withdrawn: the workload is ' || w.status)
-    into withdrawn, tokens, notes
-    from public.workload_notifications n
-    join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id)
-    where n.notification_id = any (taken) and not public.awaits_decision(w.status);
-    if withdrawn is not null then
-        withdrawn := public.queue_notifications_complete(withdrawn, tokens, notes);
+    select
+        coalesce(
+            json_agg(
+                json_build_object(
+                    'notification_id', n.notification_id, 'job_id', n.job_id, 'operator', n.tenant, 'reason', n.reason,
+                    'attempt', n.attempt, 'lease_token', n.lease_token, 'created_at', n.created_at)
+                order by n.notification_id) filter (where public.awaits_decision(w.status)), '[]'),
+        coalesce(
+            json_agg(json_build_object('notification_id', n.notification_id, 'job_id', n.job_id))
+                filter (where not public.awaits_decision(w.status)), '[]'),
+        array_agg(n.notification_id) filter (where not public.awaits_decision(w.status)),
+        array_agg(n.lease_token) filter (where not public.awaits_decision(w.status)),
+        array_agg('withdrawn: the workload is ' || w.status) filter (where not public.awaits_decision(w.status))
+    into claimed, withdrawn, withdrawn_ids, tokens, notes
+    from public.queue_notifications_claim(null, null, p_worker, p_limit, moment, p_lease_seconds) as n
+    join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id);
+    if withdrawn_ids is not null then
+        perform public.queue_notifications_complete(withdrawn_ids, tokens, notes);
     end if;
-
-    return (
-        select json_build_object(
-            'claimed', coalesce(
-                json_agg(
-                    json_build_object(
-                        'notification_id', n.notification_id, 'job_id', n.job_id, 'operator', n.tenant, 'reason', n.reason,
-                        'attempt', n.attempt,
-                        'lease_token', n.lease_token, 'created_at', n.created_at)
-                    order by n.notification_id) filter (where n.work_state = 'running'), '[]'),
-            'withdrawn', coalesce(
-                json_agg(json_build_object('notification_id', n.notification_id, 'job_id', n.job_id))
-                    filter (where n.work_state = 'completed'), '[]'),
-            'died', died)
-        from public.workload_notifications n
-        where n.notification_id = any (taken));
+    return json_build_object('claimed', claimed, 'withdrawn', withdrawn, 'died', died);
 end
 $$;
 
@@ -3079,7 +3085,9 @@ $$;
 -- finished.
 
 -- A platform's own entry, or one that an operator adds: made, or brought up to date. What was revoked stays revoked, and a
--- key stays whose it is: another platform may have its id, and not the key itself with it. Answers {"state": "registered" | "revoked" | "taken"}.
+-- key stays whose it is: another platform may have its id, and not the key itself with it. A platform speaks for one
+-- operator, whichever key it signs with; where none is named, that of before stays. Answers {"state": "registered" |
+-- "revoked" | "taken" | "unknown_operator"}.
 create or replace function public.beckn_register(p_subscriber jsonb)
 returns json
 language plpgsql
@@ -3090,6 +3098,9 @@ declare
     found public.beckn_subscribers;
 begin
     given.key_id := public.beckn_key_id(given.key_id);
+    if given.operator is not null and not exists (select from public.operators o where o.operator_id = given.operator) then
+        return json_build_object('state', 'unknown_operator');
+    end if;
     if exists (
         select
         from public.beckn_subscribers s
@@ -3118,6 +3129,10 @@ begin
             = (excluded.subscriber_id, excluded.type, excluded.signing_public_key)
     returning * into found;
     if found.key_id is not null then
+        update public.beckn_subscribers s
+        set operator = found.operator
+        where s.subscriber_id = found.subscriber_id and given.operator is not null
+            and s.operator is distinct from found.operator;
         return json_build_object('state', 'registered');
     end if;
     select * into found
@@ -3686,7 +3701,7 @@ $$;
 
 -- The provider's platform: orders --------------------------------------------------------------------------------------
 
--- The operator that a platform of the network speaks for; a stranger's purchases are the platform's.
+-- The operator that a buyer's platform speaks for, by a subscription that holds; a stranger's purchases are the platform's.
 create or replace function public.beckn_operator(p_subscriber_id text)
 returns text
 language sql
@@ -3696,7 +3711,8 @@ as $$
     select coalesce(
         (
             select s.operator from public.beckn_subscribers s
-            where s.subscriber_id = p_subscriber_id and s.operator is not null
+            where s.subscriber_id = p_subscriber_id and s.operator is not null and s.type = 'BAP'
+                and s.status = 'SUBSCRIBED' and clock_timestamp() between s.valid_from and s.valid_until
             order by s.updated desc
             limit 1),
         'platform')
@@ -5590,7 +5606,8 @@ as $$
         limit p_limit) as hosted
 $$;
 
--- What of the caller's own work was given up: notifications, and messages of the platforms that speak for it, without bodies.
+-- What of the caller's own work was given up: notifications, and messages without bodies that platforms which speak for it
+-- sent or were to get. What went wrong is told of its own platforms' queues alone: of others' it is their business.
 create or replace function tenant.own_dead_letters(p_limit integer default 100)
 returns json
 language sql
@@ -5598,6 +5615,11 @@ stable
 security definer
 set search_path = ''
 as $$
+    with own as materialized (
+        select distinct s.subscriber_id as name
+        from public.beckn_subscribers s
+        where s.operator = (select tenancy.operator_id())
+    )
     select json_build_object(
         'notifications', coalesce((
             select json_agg(dead order by dead.created_at desc)
@@ -5610,23 +5632,70 @@ as $$
         'inbox', coalesce((
             select json_agg(dead order by dead.received_at desc)
             from (
-                select i.recipient, i.sender, i.action, i.transaction_id, i.message_id, i.attempt as attempts, i.last_error,
+                select i.recipient, i.sender, i.action, i.transaction_id, i.message_id, i.attempt as attempts,
+                    case when i.recipient in (select name from own) then i.last_error end as last_error,
                     i.received_at
                 from public.beckn_inbox i
-                where i.work_state = 'discarded' and i.recipient in (
-                    select s.subscriber_id from public.beckn_subscribers s where s.operator = (select tenancy.operator_id()))
+                where i.work_state = 'discarded' and (i.recipient in (select name from own) or i.sender in (select name from own))
                 order by i.received_at desc
                 limit p_limit) as dead), '[]'),
         'outbox', coalesce((
             select json_agg(dead order by dead.created_at desc)
             from (
-                select o.sender, o.recipient, o.action, o.transaction_id, o.message_id, o.attempt as attempts, o.last_error,
+                select o.sender, o.recipient, o.action, o.transaction_id, o.message_id, o.attempt as attempts,
+                    case when o.sender in (select name from own) then o.last_error end as last_error,
                     o.created_at
                 from public.beckn_outbox o
-                where o.work_state = 'discarded' and o.sender in (
-                    select s.subscriber_id from public.beckn_subscribers s where s.operator = (select tenancy.operator_id()))
+                where o.work_state = 'discarded' and (o.sender in (select name from own) or o.recipient in (select name from own))
                 order by o.created_at desc
                 limit p_limit) as dead), '[]'))
+$$;
+-- Tenants: what they bought and sold on the network ------------------------------------------------------------------------
+
+-- The caller's newest orders, those that it placed and those of its data centres: both sides see the whole order, and neither
+-- anything else of the other's. "side" is buyer, seller or both.
+create or replace function tenant.own_orders(p_limit integer default 100)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(own order by own.created_at desc, own.order_id), '[]')
+    from (
+        select
+            o.order_id, o.bpp_id, o.bap_id, o.transaction_id, o.quote_id, o.job_id, o.dc_id, o.item_id, o.state,
+            o.starts_at, o.ends_at, o.it_power_kw, o.price_gbp, o.terms, o.deferral, o.cancellation, o.revision,
+            o.created_at, o.updated_at, o.buyer_operator, o.seller_operator,
+            case
+                when o.buyer_operator = o.seller_operator then 'both'
+                when o.buyer_operator = (select tenancy.operator_id()) then 'buyer'
+                else 'seller' end as side
+        from public.beckn_orders o
+        where o.buyer_operator = (select tenancy.operator_id()) or o.seller_operator = (select tenancy.operator_id())
+        order by o.created_at desc, o.order_id
+        limit p_limit) as own
+$$;
+
+-- The same of quotes, the used and expired ones included for as long as they are kept.
+create or replace function tenant.own_quotes(p_limit integer default 100)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(own order by own.created_at desc, own.quote_id), '[]')
+    from (
+        select
+            q.quote_id, q.bpp_id, q.bap_id, q.transaction_id, q.dc_id, q.item_id, q.starts_at, q.ends_at, q.it_power_kw,
+            q.price_gbp, q.terms, q.expires_at, q.created_at, q.buyer_operator, q.seller_operator,
+            case
+                when q.buyer_operator = q.seller_operator then 'both'
+                when q.buyer_operator = (select tenancy.operator_id()) then 'buyer'
+                else 'seller' end as side
+        from public.beckn_quotes q
+        where q.buyer_operator = (select tenancy.operator_id()) or q.seller_operator = (select tenancy.operator_id())
+        order by q.created_at desc, q.quote_id
+        limit p_limit) as own
 $$;
 -- Tenants: whether they are kept apart -------------------------------------------------------------------------------------
 
@@ -5925,7 +5994,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '3082ff5f96b17692'
+    fingerprint = '32d7a071fbc19b7f'
 where version = 3;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -302,6 +302,23 @@ def command(database: Database, *arguments: str) -> str:
     return answer(parser().parse_args(arguments), Registry(database), utc_now())
 
 
+def test_a_platform_is_added_for_an_operator_that_there_is(database: Database) -> None:
+    public_key = buyer().signer.key.signing.public_key
+    described = ("add", "--type", "BAP", "--id", "bap.acme.example", "--public-key", public_key, "--key-id", "1")
+    for_acme = (*described, "--url", "https://bap.acme.example/beckn", "--operator", "acme")
+    with pytest.raises(SubscriptionRefused, match="there is no operator acme"):
+        command(database, *for_acme)
+    assert Registry(database).everyone() == []
+    database.insert("operators", [{"operator_id": "acme", "name": "Acme"}])
+    assert command(database, *for_acme).endswith("\n    speaks for acme")
+    assert "    speaks for acme" in command(database, "list")
+    # Brought up to date without it, it goes on speaking for the same; whoever looks it up is not told.
+    command(database, *described, "--url", "https://bap.acme.example/elsewhere")
+    (found,) = Registry(database).everyone()
+    assert (found.operator, found.url) == ("acme", "https://bap.acme.example/elsewhere")
+    assert "operator" not in found.model_dump(mode="json")
+
+
 def test_an_operator_lists_adds_and_revokes(postgres: PostgresDatabase) -> None:
     assert "There are no subscribers" in command(postgres, "list")
 

@@ -91,6 +91,10 @@ def _check_together(settings: Settings, network: NetworkSettings) -> None:
         raise SettingsError("BECKN_BG_ID, BECKN_BPP_ID and BECKN_BAP_ID must differ: they are three platforms")
     if network.authenticates:
         return
+    if settings.is_multi_tenant:
+        raise SettingsError(
+            "BECKN_AUTH=off is refused with TENANCY=multi: without signatures anybody may buy in an operator's name"
+        )
     hosts = {"API_HOST": settings.api_host, "BG_HOST": settings.bg_host, "BPP_HOST": network.bpp_host}
     hosts |= {f"BECKN_{name}_URL": urlsplit(each.url).hostname or "" for name, each in platforms.items()}
     for name, host in hosts.items():

@@ -91,6 +91,9 @@ class Subscription(BecknObject):
     private_address: bool = Field(
         False, exclude=True, description="Whether an operator allowed its URL to lead into a private network"
     )
+    operator: Omittable[str] = Field(
+        None, exclude=True, description="The operator of this installation that it speaks for; a stranger's has none"
+    )
     present_until: Omittable[Timestamp] = Field(
         None,
         exclude=True,
@@ -194,14 +197,22 @@ class Registry:
         """Store a subscription, or bring the one with its key up to date.
 
         Raises:
-            SubscriptionRefused: its key was revoked, or is another platform's.
+            SubscriptionRefused: its key was revoked, or is another platform's, or there is no such operator.
         """
-        row: Row = subscription.model_dump(mode="json") | {"private_address": subscription.private_address}
+        row: Row = subscription.model_dump(mode="json") | {
+            "private_address": subscription.private_address,
+            "operator": subscription.operator,
+        }
         state = self._database.call("beckn_register", {"p_subscriber": row}, repeatable=True)["state"]
         if state == "revoked":
             raise SubscriptionRefused(
                 f"the key {subscription.key_id} of {subscription.subscriber_id} is no longer valid: "
                 "it was revoked, so register a new key with a key_id of its own"
+            )
+        if state == "unknown_operator":
+            raise SubscriptionRefused(
+                f"there is no operator {subscription.operator}: "
+                "python backend/tenants.py operators list shows which there are"
             )
         if state != "registered":
             raise SubscriptionRefused(

@@ -88,3 +88,8 @@ def test_the_network_is_read_from_the_same_files_as_everything_else(
 def test_signatures_may_be_switched_off_where_everything_is_on_this_machine() -> None:
     assert not load({"BECKN_AUTH": "off"}).authenticates
     assert not load({"BECKN_AUTH": "off", "BG_HOST": "localhost", "BPP_HOST": "::1"}).authenticates
+
+
+def test_signatures_are_not_switched_off_where_there_are_tenants() -> None:
+    several = {"TENANCY": "multi", "BECKN_AUTH": "off"}
+    assert complaint(several).startswith("BECKN_AUTH=off is refused with TENANCY=multi")

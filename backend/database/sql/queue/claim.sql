@@ -6,6 +6,7 @@ create or replace function public.queue_{queue}_claim(
     p_lease_seconds double precision)
 returns setof public.{table}
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 declare

@@ -3,6 +3,7 @@
 create or replace function public.queue_{queue}_sweep(p_scope {scope_type}, p_moment timestamptz)
 returns setof public.{table}
 language plpgsql
+rows 10 -- or what they are joined with would be read whole
 set search_path = ''
 as $$
 begin

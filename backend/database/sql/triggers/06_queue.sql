@@ -43,42 +43,36 @@ as $$
 declare
     moment timestamptz := clock_timestamp();
     died json;
-    taken bigint[];
+    claimed json;
+    withdrawn json;
+    withdrawn_ids bigint[];
     tokens bigint[];
     notes text[];
-    withdrawn bigint[];
 begin
     select coalesce(json_agg(json_build_object('notification_id', n.notification_id, 'job_id', n.job_id)), '[]')
     into died
     from public.queue_notifications_sweep(null, moment) as n;
 
-    select array_agg(n.notification_id) into taken
-    from public.queue_notifications_claim(null, null, p_worker, p_limit, moment, p_lease_seconds) as n;
-
-    select array_agg(n.notification_id), array_agg(n.lease_token), array_agg('withdrawn: the workload is ' || w.status)
-    into withdrawn, tokens, notes
-    from public.workload_notifications n
-    join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id)
-    where n.notification_id = any (taken) and not public.awaits_decision(w.status);
-    if withdrawn is not null then
-        withdrawn := public.queue_notifications_complete(withdrawn, tokens, notes);
+    select
+        coalesce(
+            json_agg(
+                json_build_object(
+                    'notification_id', n.notification_id, 'job_id', n.job_id, 'operator', n.tenant, 'reason', n.reason,
+                    'attempt', n.attempt, 'lease_token', n.lease_token, 'created_at', n.created_at)
+                order by n.notification_id) filter (where public.awaits_decision(w.status)), '[]'),
+        coalesce(
+            json_agg(json_build_object('notification_id', n.notification_id, 'job_id', n.job_id))
+                filter (where not public.awaits_decision(w.status)), '[]'),
+        array_agg(n.notification_id) filter (where not public.awaits_decision(w.status)),
+        array_agg(n.lease_token) filter (where not public.awaits_decision(w.status)),
+        array_agg('withdrawn: the workload is ' || w.status) filter (where not public.awaits_decision(w.status))
+    into claimed, withdrawn, withdrawn_ids, tokens, notes
+    from public.queue_notifications_claim(null, null, p_worker, p_limit, moment, p_lease_seconds) as n
+    join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id);
+    if withdrawn_ids is not null then
+        perform public.queue_notifications_complete(withdrawn_ids, tokens, notes);
     end if;
-
-    return (
-        select json_build_object(
-            'claimed', coalesce(
-                json_agg(
-                    json_build_object(
-                        'notification_id', n.notification_id, 'job_id', n.job_id, 'operator', n.tenant, 'reason', n.reason,
-                        'attempt', n.attempt,
-                        'lease_token', n.lease_token, 'created_at', n.created_at)
-                    order by n.notification_id) filter (where n.work_state = 'running'), '[]'),
-            'withdrawn', coalesce(
-                json_agg(json_build_object('notification_id', n.notification_id, 'job_id', n.job_id))
-                    filter (where n.work_state = 'completed'), '[]'),
-            'died', died)
-        from public.workload_notifications n
-        where n.notification_id = any (taken));
+    return json_build_object('claimed', claimed, 'withdrawn', withdrawn, 'died', died);
 end
 $$;
 

@@ -5,7 +5,9 @@
 -- finished.
 
 -- A platform's own entry, or one that an operator adds: made, or brought up to date. What was revoked stays revoked, and a
--- key stays whose it is: another platform may have its id, and not the key itself with it. Answers {"state": "registered" | "revoked" | "taken"}.
+-- key stays whose it is: another platform may have its id, and not the key itself with it. A platform speaks for one
+-- operator, whichever key it signs with; where none is named, that of before stays. Answers {"state": "registered" |
+-- "revoked" | "taken" | "unknown_operator"}.
 create or replace function public.beckn_register(p_subscriber jsonb)
 returns json
 language plpgsql
@@ -16,6 +18,9 @@ declare
     found public.beckn_subscribers;
 begin
     given.key_id := public.beckn_key_id(given.key_id);
+    if given.operator is not null and not exists (select from public.operators o where o.operator_id = given.operator) then
+        return json_build_object('state', 'unknown_operator');
+    end if;
     if exists (
         select
         from public.beckn_subscribers s
@@ -44,6 +49,10 @@ begin
             = (excluded.subscriber_id, excluded.type, excluded.signing_public_key)
     returning * into found;
     if found.key_id is not null then
+        update public.beckn_subscribers s
+        set operator = found.operator
+        where s.subscriber_id = found.subscriber_id and given.operator is not null
+            and s.operator is distinct from found.operator;
         return json_build_object('state', 'registered');
     end if;
     select * into found

@@ -1,6 +1,6 @@
 -- The provider's platform: orders --------------------------------------------------------------------------------------
 
--- The operator that a platform of the network speaks for; a stranger's purchases are the platform's.
+-- The operator that a buyer's platform speaks for, by a subscription that holds; a stranger's purchases are the platform's.
 create or replace function public.beckn_operator(p_subscriber_id text)
 returns text
 language sql
@@ -10,7 +10,8 @@ as $$
     select coalesce(
         (
             select s.operator from public.beckn_subscribers s
-            where s.subscriber_id = p_subscriber_id and s.operator is not null
+            where s.subscriber_id = p_subscriber_id and s.operator is not null and s.type = 'BAP'
+                and s.status = 'SUBSCRIBED' and clock_timestamp() between s.valid_from and s.valid_until
             order by s.updated desc
             limit 1),
         'platform')

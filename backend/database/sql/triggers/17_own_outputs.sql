@@ -209,7 +209,8 @@ as $$
         limit p_limit) as hosted
 $$;
 
--- What of the caller's own work was given up: notifications, and messages of the platforms that speak for it, without bodies.
+-- What of the caller's own work was given up: notifications, and messages without bodies that platforms which speak for it
+-- sent or were to get. What went wrong is told of its own platforms' queues alone: of others' it is their business.
 create or replace function tenant.own_dead_letters(p_limit integer default 100)
 returns json
 language sql
@@ -217,6 +218,11 @@ stable
 security definer
 set search_path = ''
 as $$
+    with own as materialized (
+        select distinct s.subscriber_id as name
+        from public.beckn_subscribers s
+        where s.operator = (select tenancy.operator_id())
+    )
     select json_build_object(
         'notifications', coalesce((
             select json_agg(dead order by dead.created_at desc)
@@ -229,21 +235,21 @@ as $$
         'inbox', coalesce((
             select json_agg(dead order by dead.received_at desc)
             from (
-                select i.recipient, i.sender, i.action, i.transaction_id, i.message_id, i.attempt as attempts, i.last_error,
+                select i.recipient, i.sender, i.action, i.transaction_id, i.message_id, i.attempt as attempts,
+                    case when i.recipient in (select name from own) then i.last_error end as last_error,
                     i.received_at
                 from public.beckn_inbox i
-                where i.work_state = 'discarded' and i.recipient in (
-                    select s.subscriber_id from public.beckn_subscribers s where s.operator = (select tenancy.operator_id()))
+                where i.work_state = 'discarded' and (i.recipient in (select name from own) or i.sender in (select name from own))
                 order by i.received_at desc
                 limit p_limit) as dead), '[]'),
         'outbox', coalesce((
             select json_agg(dead order by dead.created_at desc)
             from (
-                select o.sender, o.recipient, o.action, o.transaction_id, o.message_id, o.attempt as attempts, o.last_error,
+                select o.sender, o.recipient, o.action, o.transaction_id, o.message_id, o.attempt as attempts,
+                    case when o.sender in (select name from own) then o.last_error end as last_error,
                     o.created_at
                 from public.beckn_outbox o
-                where o.work_state = 'discarded' and o.sender in (
-                    select s.subscriber_id from public.beckn_subscribers s where s.operator = (select tenancy.operator_id()))
+                where o.work_state = 'discarded' and (o.sender in (select name from own) or o.recipient in (select name from own))
                 order by o.created_at desc
                 limit p_limit) as dead), '[]'))
 $$;

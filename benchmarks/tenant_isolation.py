@@ -1,6 +1,6 @@
 """What does it cost that tenants are kept apart? The newest of a million rows, and one call through the door.
 
-    make bench NAME=tenants ARGS="--rows 1000000 --repeats 300"
+    make bench NAME=tenant_isolation ARGS="--rows 1000000 --repeats 300"
 
 Builds a database on an embedded PostgreSQL of its own in a temporary folder; takes a few minutes and about 1 GB. One
 tenant has nearly all of the rows, one has twenty of the oldest. "without policies" is the same statement by the
