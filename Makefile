@@ -33,7 +33,7 @@ check: $(VENV)/installed-for-tests
 	$(VENV)/bin/mypy
 	PYTHONPATH=backend $(VENV)/bin/lint-imports --no-cache
 	$(VENV)/bin/deptry --config .deptry.toml backend
-	$(VENV)/bin/deptry --config .deptry.toml --requirements-files requirements-dev.txt --ignore DEP002 backend tests benchmarks docs/pictures
+	$(VENV)/bin/deptry --config .deptry.toml --requirements-files requirements-dev.txt --ignore DEP002 backend tests/support tests benchmarks docs/pictures
 
 format: $(VENV)/installed-for-tests
 	$(VENV)/bin/ruff check --fix
