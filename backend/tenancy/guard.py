@@ -22,7 +22,7 @@ from tenancy.principals import Principal
 from tenancy.rules import Rules
 from tenancy.scopes import Need, Without
 from tenancy.signing_keys import KeysNotRead
-from tenancy.tickets import Tickets
+from tenancy.tickets import NO_GOOD, Tickets, shows_one
 from web.problems import Problem, database_problem, problem_of
 from web.request_ids import InContext
 
@@ -151,7 +151,8 @@ class Guard:
             here = self._rules.without_credential(environ.get("HTTP_HOST"))
             if here is not None and (reads or action != NOTHING_THERE):
                 return here
-            raise _refused(action, environ, None, 401, f"this endpoint needs the header {self._rules.says}")
+            why = NO_GOOD if shows_one(action, environ) else f"this endpoint needs the header {self._rules.says}"
+            raise _refused(action, environ, None, 401, why)
         scheme, _, credential = given.partition(" ")
         credential = credential.strip()
         if scheme.lower() != "bearer" or not credential:

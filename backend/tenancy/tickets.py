@@ -28,6 +28,11 @@ PARAMETER = "ticket"
 TAKEN_BY = {"GET /beckn/broadcast": Scope.DECISIONS_READ}
 """The endpoints that take a ticket, and what it is to be good for."""
 
+NO_GOOD = (
+    "this ticket does not open a stream: it was used, has run out, or its holder may listen no longer; "
+    "POST /beckn/broadcast/ticket makes a new one"
+)
+
 _HOLDER: TypeAdapter[Principal] = TypeAdapter(Principal)
 
 
@@ -59,17 +64,23 @@ class Tickets:
         Raises:
             DatabaseError: the database does not answer.
         """
-        need = TAKEN_BY.get(endpoint)
-        if need is None:
-            return None
-        shown = parse_qs(environ.get("QUERY_STRING", "")).get(PARAMETER, [])
-        if len(shown) != 1 or len(shown[0]) > LONGEST_TICKET:
+        need, shown = TAKEN_BY.get(endpoint), _shown(environ)
+        if need is None or len(shown) != 1 or len(shown[0]) > LONGEST_TICKET:
             return None
         found = self._calls.call("tenancy_redeem_ticket", {"p_digest": _digest(shown[0])})
         if found is None:
             return None
         holder = _HOLDER.validate_python(found)
         return holder if self._standing.holds(holder, need) else None
+
+
+def shows_one(endpoint: str, environ: WSGIEnvironment) -> bool:
+    """Whether a request brings a ticket, good or not, where one is taken."""
+    return endpoint in TAKEN_BY and bool(_shown(environ))
+
+
+def _shown(environ: WSGIEnvironment) -> list[str]:
+    return parse_qs(environ.get("QUERY_STRING", "")).get(PARAMETER, [])
 
 
 def _digest(ticket: str) -> str:
