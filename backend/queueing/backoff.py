@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
+from random import Random
 
 _FURTHEST_DOUBLING = 20
+# Of its own: threads draw from it at any time, and whoever seeds the process's counts on what comes after.
+_CHANCE = Random()  # noqa: S311 - nothing is kept secret by it
 
 
-def pause_s(failures: int, *, first_s: float, longest_s: float, chance: Callable[[], float] = random.random) -> float:
+def pause_s(
+    failures: int, *, first_s: float, longest_s: float, chance: Callable[[], float] = _CHANCE.random
+) -> float:
     """How long what failed for the `failures`-th time waits, in seconds.
 
     `first_s`, and then twice as long each time, at most `longest_s`, give or take a quarter by `chance` (0 to 1), so

@@ -17,6 +17,8 @@ from workloads.reshaping import said_of
 
 SQL = Path(__file__).resolve().parents[2] / "backend" / "database" / "sql"
 LISTING = [path for path in sorted(SQL.rglob("*.sql")) if "required_memory_gb" in path.read_text(encoding="utf-8")]
+# A host is shown what it has to run, and not what its customer would pay or wait for.
+LEFT_OUT = {"17_own_outputs.sql": {"carbon_cap_gco2", "max_price_gbp", "deferral_window_mins"}}
 AMOUNTS = {name: said_of(field) for name, field in WorkloadNeeds.model_fields.items()}
 
 
@@ -28,8 +30,8 @@ def test_every_need_says_what_it_means() -> None:
 def test_sql_that_lists_one_need_lists_them_all(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     amounts = [name for name, about in AMOUNTS.items() if isinstance(about, AmountOf)]
-    missing = [name for name in amounts if not re.search(rf"\b{name}\b", text)]
-    assert not missing, f"{path.name} lists required_memory_gb and leaves these out"
+    missing = {name for name in amounts if not re.search(rf"\b{name}\b", text)}
+    assert missing == LEFT_OUT.get(path.name, set()), f"{path.name} lists required_memory_gb and leaves these out"
 
 
 def test_what_the_table_takes_is_what_the_declaration_says() -> None:
