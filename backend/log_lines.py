@@ -49,7 +49,7 @@ class LogLines(logging.Formatter):
         self.converter = time.gmtime
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
-        record.message = printable(_told_by(record.message), LONGEST_MESSAGE)
+        record.message = printable(_told_by(record), LONGEST_MESSAGE)
         return super().formatMessage(record)
 
     def formatException(self, ei: object) -> str:  # noqa: N802 - the standard library's name
@@ -73,6 +73,8 @@ class JsonLines(logging.Formatter):
             event["request_id"] = answering
         if (calling := caller.get()) is not None:
             event["operator"], event["principal"] = map(printable, calling)
+        elif (operator := _operator_of(record)) is not None:
+            event["operator"] = operator
         if (job_id := _job_of(record)) is not None:
             event["job_id"] = job_id
         if record.exc_info:
@@ -82,13 +84,19 @@ class JsonLines(logging.Formatter):
         return orjson.dumps(event).decode()
 
 
-def _told_by(message: str) -> str:
-    """The message, with who asked and in which request, where somebody said who he is."""
-    calling = caller.get()
-    if calling is None:
-        return message
-    operator, principal = calling
-    return f"[{operator} {principal} {request_id.get()}] {message}"
+def _told_by(record: logging.LogRecord) -> str:
+    """The message, with who asked and in which request where that is known, else with whose work it is about."""
+    if (calling := caller.get()) is not None:
+        operator, principal = calling
+        return f"[{operator} {principal} {request_id.get()}] {record.message}"
+    about = _operator_of(record)
+    return record.message if about is None else f"[{about}] {record.message}"
+
+
+def _operator_of(record: logging.LogRecord) -> str | None:
+    """Whose workload the event is about, which its `extra` may say."""
+    operator = getattr(record, "operator", None)
+    return None if operator is None else printable(operator)
 
 
 def _job_of(record: logging.LogRecord) -> str | None:

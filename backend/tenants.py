@@ -108,7 +108,7 @@ def _member_commands(commands: Any) -> None:
 
 def _key_commands(commands: Any) -> None:
     actions = _actions(commands, "keys", "the keys of an operator")
-    listing = _action(actions, "list", "show them, without what opens", _keys)
+    listing = _action(actions, "list", "show them, but never the keys themselves", _keys)
     listing.add_argument("operator")
     listing.add_argument("--all", action="store_true", help="revoked and expired ones too")
     making = _action(actions, "make", "make one, and show it this once", _make_key)
@@ -131,7 +131,7 @@ def _key_commands(commands: Any) -> None:
 
 
 def _limit_commands(commands: Any) -> None:
-    actions = _actions(commands, "limits", "what an operator may have of the platform")
+    actions = _actions(commands, "limits", "how much of the platform an operator may use")
     _action(actions, "list", "show them", _limits).add_argument("operator")
     setting = _action(actions, "set", "change one", _set_limit)
     setting.add_argument("operator")
@@ -196,7 +196,7 @@ def _set_member(database: Database, asked: argparse.Namespace, _: datetime) -> s
 
 def _remove_member(database: Database, asked: argparse.Namespace, _: datetime) -> str:
     checked(_functions(database, asked).change("remove_member", {"p_user_id": asked.user}), "removed")
-    return f"{asked.user} is a member of {asked.operator} no more"
+    return f"{asked.user} is no longer a member of {asked.operator}"
 
 
 def _keys(database: Database, asked: argparse.Namespace, _: datetime) -> str:
@@ -246,7 +246,7 @@ def _roll_key(database: Database, asked: argparse.Namespace, _: datetime) -> str
 
 def _revoke_key(database: Database, asked: argparse.Namespace, _: datetime) -> str:
     _keys_of(database, asked).revoke(asked.key_id)
-    return f"{asked.key_id} opens nothing any more, within ten seconds everywhere"
+    return f"{asked.key_id} is revoked: within ten seconds it opens nothing anywhere"
 
 
 def _limits(database: Database, asked: argparse.Namespace, _: datetime) -> str:

@@ -117,6 +117,18 @@ def test_as_json_an_event_has_the_ids_of_its_request_and_its_job() -> None:
     assert (event["request_id"], event["job_id"], event["message"]) == ("r-1", "job-7", "job job-7: 12 ms")
 
 
+def test_an_event_about_a_workload_says_whose_it_is() -> None:
+    def log_it(log: logging.Logger) -> None:
+        log.info("job %s: %d ms", "job-7", 12, extra={"operator": "acme\x1b"})
+
+    (line,) = logged(log_it, JsonLines)
+    event = json.loads(line)
+    assert (event["operator"], event["job_id"], event["message"]) == (r"acme\x1b", "job-7", "job job-7: 12 ms")
+    assert "principal" not in event
+    (line,) = logged(log_it)
+    assert line.endswith(r"[acme\x1b] job job-7: 12 ms")
+
+
 @given(anything)
 def test_as_json_a_traceback_is_part_of_its_event(text: str) -> None:
     (line,) = logged_failure(f"{text}\n{FORGED}", JsonLines)

@@ -141,7 +141,7 @@ def test_two_operators_submit_watch_and_read_and_see_nothing_of_each_other(walke
     refused = answers(by_ticket)[-1]
     assert (refused["status"], refused["detail"].split(":")[0]) == (401, "this ticket does not open a stream")
 
-    assert "opens nothing any more" in rolled
+    assert "opens nothing anywhere" in rolled
     assert answers(rolled)[-1]["status"] == 401
     assert rolled.endswith("\n200\n")
 
@@ -152,6 +152,7 @@ def test_two_operators_submit_watch_and_read_and_see_nothing_of_each_other(walke
 
 def test_no_key_is_shown_or_logged_on_the_way(walked: Walked) -> None:
     assert "a stream of acme ends" in walked.log
+    assert "[acme] job train-1: decision " in walked.log
     assert "Traceback" not in walked.log
     for written in (walked.log, *walked.shown):
         assert A_KEY.search(written) is None

@@ -72,7 +72,7 @@ def test_a_key_is_shown_once_listed_without_what_opens_rolled_and_revoked(acme: 
     assert {row[0] for row in columns(run(acme, "keys", "list", "acme"))[1:]} == {key.key_id, newer.key_id}
 
     for key_id in (key.key_id, newer.key_id):
-        assert "opens nothing any more" in run(acme, "keys", "revoke", "acme", key_id)
+        assert "opens nothing anywhere" in run(acme, "keys", "revoke", "acme", key_id)
     assert columns(run(acme, "keys", "list", "acme"))[1:] == []
     states = {row[0]: row[-1] for row in columns(run(acme, "keys", "list", "acme", "--all"))[1:]}
     assert states == {key.key_id: "revoked", newer.key_id: "revoked"}
@@ -94,10 +94,10 @@ def test_a_key_for_figures_alone(acme: PostgresDatabase) -> None:
             ("keys", "make", "acme", "x", "--account", "0f6a5d3e-6f0b-4f57-9a43-2c5f7e6c9d11"),
             "no such service account",
         ),
-        (("keys", "roll", "acme", "a" * 12), "no such thing"),
-        (("keys", "revoke", "acme", "a" * 12), "no such thing"),
+        (("keys", "roll", "acme", "a" * 12), "no such key or member"),
+        (("keys", "revoke", "acme", "a" * 12), "no such key or member"),
         (("members", "set", "nobody", "user-1", "admin"), "no such operator"),
-        (("members", "remove", "acme", "user-1"), "no such thing"),
+        (("members", "remove", "acme", "user-1"), "no such key or member"),
         (("limits", "set", "acme", "cars", "1"), "no such limit"),
         (("limits", "set", "acme", "streams", "many"), "neither a number nor usual"),
     ],

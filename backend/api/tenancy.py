@@ -34,7 +34,7 @@ from web.problems import Problem
 
 TAG = Tag(name="Tenancy", description="Who may call for an operator")
 
-NOT_HERE = "this server has one tenant and takes no keys: TENANCY=multi"
+NOT_HERE = "this server has one tenant and takes no keys: TENANCY=multi changes that"
 _NOT_FOUND = {"unknown", "unknown_operator"}
 
 KeyName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", min_length=1, max_length=200)]
@@ -104,7 +104,7 @@ class KeyMade(BaseModel):
 
 
 class KeyRevoked(BaseModel):
-    """The key opens nothing any more; at servers that had it in mind, in ten seconds at most."""
+    """The key is revoked: servers that still remember it refuse it within ten seconds."""
 
     key_id: str
     revoked: bool = True

@@ -41,7 +41,7 @@ class KeyEntry(BaseModel):
     operator_id: str
     user_id: str = Field(description="The service account whose key it is: svc:<uuid>")
     service_account_id: str
-    role: Role | None = Field(description="What its service account is; null when that is a member no more")
+    role: Role | None = Field(description="What its service account is; null when that is no longer a member")
     scopes: tuple[str, ...]
     created_by: str | None
     created_at: datetime
@@ -186,7 +186,7 @@ _WORDS = {
     "unknown_operator": "there is no such operator",
     "unknown_account": "the operator has no such service account",
     "unknown_limit": "there is no such limit",
-    "unknown": "there is no such thing, or it has ended",
+    "unknown": "the operator has no such key or member, or no longer",
     "last_admin": "an operator keeps its last administrator",
     "taken": "the key is taken: try again",
 }
@@ -201,7 +201,9 @@ def checked(answer: Mapping[str, Any], *good: str) -> str:
     state = str(answer["state"])
     if state not in good:
         if state == "too_many_keys":
-            raise ChangeRefused(state, f"the operator has {answer['limit']} keys that open something: revoke one")
+            raise ChangeRefused(
+                state, f"the operator has {answer['limit']} usable keys, as many as it may have: revoke one"
+            )
         raise ChangeRefused(state, _WORDS.get(state, state))
     return state
 

@@ -82,11 +82,12 @@ class Decider:
             try:
                 records.append(self._record(claim, batch, why_unasked))
             except LeaseLost:
-                _log.info("job %s: left to another worker, the lease was lost", claim.job_id)
+                extra = claim.job.for_the_log
+                _log.info("job %s: left to another worker, the lease was lost", claim.job_id, extra=extra)
             except DatabaseError:
                 raise
             except Exception as error:  # noqa: BLE001 - one poisonous workload must not hold up the others
-                _log.exception("job %s cannot be decided", claim.job_id)
+                _log.exception("job %s cannot be decided", claim.job_id, extra=claim.job.for_the_log)
                 undecided.append(Undecided(claim, f"{type(error).__name__}: {error}"))
         return Decided(batch.grid, tuple(records), tuple(undecided))
 
@@ -128,5 +129,6 @@ class Decider:
         try:
             return self._judge.judge(question), None
         except ModelUnavailable as failure:
-            _log.warning("job %s: the deterministic score is used: %s", claim.job_id, failure)
+            extra = claim.job.for_the_log
+            _log.warning("job %s: the deterministic score is used: %s", claim.job_id, failure, extra=extra)
             return None, failure

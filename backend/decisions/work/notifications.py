@@ -57,6 +57,11 @@ class OwnedJob:
     operator: str
     job_id: str
 
+    @property
+    def for_the_log(self) -> dict[str, str]:
+        """The `extra` of an event about it: its operator, where one was stated."""
+        return {} if self.operator == UNSTATED_OPERATOR else {"operator": self.operator}
+
 
 class Claim(_Answer):
     """A notification that this worker holds. `attempt` counts from 1; `operator` is whose workload it is."""
@@ -181,8 +186,8 @@ class DecisionRecord:
     token_usage: Row | None
 
     @property
-    def job_id(self) -> str:
-        return str(self.context["task"]["job_id"])
+    def job(self) -> OwnedJob:
+        return _owned(self.context["task"])
 
     def to_row(self) -> Row:
         """As `publish_decisions` takes it: the output as text, which keeps the order of its keys."""

@@ -31,6 +31,7 @@ from decisions.work.notifications import (
     DecisionRecord,
     FailureState,
     Lease,
+    OwnedJob,
     PublishResult,
     PublishState,
     WorkQueue,
@@ -256,7 +257,7 @@ class DecisionWorkers:
                 self.queue.release([claim.lease for claim in claims])
                 return
         for undecided in decided.undecided:
-            self._fail(undecided.claim.lease, undecided.claim.job_id, undecided.error)
+            self._fail(undecided.claim.lease, undecided.claim.job, undecided.error)
         records = {record.lease.notification_id: record for record in decided.records}
         if records:
             for result in self._published(decided.grid, decided.records):
@@ -274,7 +275,7 @@ class DecisionWorkers:
                 if not isinstance(error, DataRefused):
                     raise
                 # A data centre deleted since the context was read, say: decided again on a new one.
-                self._fail(records[0].lease, records[0].job_id, str(error))
+                self._fail(records[0].lease, records[0].job, str(error))
                 return []
         return self._published_alone(grid, records)
 
@@ -289,7 +290,7 @@ class DecisionWorkers:
         for record in records:
             outcome = self._tried(grid, record)
             if isinstance(outcome, DataRefused):
-                self._fail(record.lease, record.job_id, str(outcome))
+                self._fail(record.lease, record.job, str(outcome))
             elif isinstance(outcome, DatabaseError):
                 if in_doubt and not results:
                     raise outcome
@@ -301,7 +302,7 @@ class DecisionWorkers:
             if not isinstance(outcome, DatabaseError):
                 results += outcome
             elif results:
-                self._fail(record.lease, record.job_id, str(outcome))
+                self._fail(record.lease, record.job, str(outcome))
             else:
                 raise outcome
         return results
@@ -312,13 +313,15 @@ class DecisionWorkers:
         except DatabaseError as error:
             return error
 
-    def _fail(self, lease: Lease, job_id: str, error: str) -> None:
+    def _fail(self, lease: Lease, job: OwnedJob, error: str) -> None:
         self.counter.failed()
+        job_id, extra = job.job_id, job.for_the_log
         result = self._patiently(lambda: self.queue.fail(lease, error))
         if result.state is FailureState.DEAD:
-            _log.error("job %s: notification %d failed for good: %s", job_id, lease.notification_id, error)
+            number = lease.notification_id
+            _log.error("job %s: notification %d failed for good: %s", job_id, number, error, extra=extra)
         else:
-            _log.warning("job %s: not decided (%s): %s", job_id, result.state, error)
+            _log.warning("job %s: not decided (%s): %s", job_id, result.state, error, extra=extra)
 
     def _patiently(self, work: Callable[[], Answer]) -> Answer:
         """Repeat database work that may be repeated while the database is away, so that no result is lost."""
@@ -371,19 +374,21 @@ class _Outage:
 
 
 def _log_result(result: PublishResult, record: DecisionRecord, took_ms: float) -> None:
+    job_id, extra = record.job.job_id, record.job.for_the_log
     if result.state is PublishState.UNCHANGED:
-        _log.info("job %s: asked again, and the newest decision still stands", record.job_id)
+        _log.info("job %s: asked again, and the newest decision still stands", job_id, extra=extra)
         return
     if result.state not in {PublishState.PUBLISHED, PublishState.ALREADY}:
-        _log.info("job %s: result dropped, the notification is %s", record.job_id, result.state)
+        _log.info("job %s: result dropped, the notification is %s", job_id, result.state, extra=extra)
         return
     _log.info(
         "job %s: decision %d, %s at %s from %s, by %s in %.0f ms",
-        record.job_id,
+        job_id,
         result.sequence,
         record.workload_status,
         record.chosen_dc_id or "no data centre",
         rfc3339(record.recommended_start) if record.recommended_start else "-",
         record.model or record.scorer,
         took_ms,
+        extra=extra,
     )
