@@ -2,20 +2,25 @@
 
     make bench NAME=tenant_isolation ARGS="--rows 1000000 --repeats 300"
 
-Builds a database on an embedded PostgreSQL of its own in a temporary folder; takes a few minutes and about 1 GB. One
-tenant has nearly all of the rows, one has twenty of the oldest. "without policies" is the same statement by the
-owner.
+Builds a database on an embedded PostgreSQL of its own in a temporary folder; takes a few minutes and about 1 GB. Of a
+hundred operators one has half of the rows and one has twenty of the oldest. Each is asked with and without policies
+in turns. `statement` is the newest fifty rows as written by hand, behind the policies or by the owner, whom they do
+not hold; `page` is the function that answers GET /api/v1/workloads, through `call_as` or called by the owner. Their
+times are the database's, planning included, as EXPLAIN ANALYZE says; the calls' are round trips over the socket.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psycopg
@@ -23,13 +28,32 @@ from machine import machine
 from psycopg.conninfo import make_conninfo
 
 from database.embedded import EmbeddedPostgres
+from database.interface import Calls
 from database.postgres import PostgresDatabase
 from database.schema import install_schema
+from database.tenant_door import TenantDatabase
 
-TENANTS = {"huge": "op-huge", "tiny": "op-tiny"}
+OPERATORS = 100
+TENANTS = {"huge": "op-0", "tiny": "op-1"}
 TINY_ROWS = 20
-NEWEST = "order by created_at desc, job_id desc limit 50"
-PAGE = {"p_status": None, "p_after": None, "p_limit": 50}
+WARM_UP = 20
+STATEMENT = (
+    "select * from public.compute_workloads where tenant = '{operator}' "
+    "order by created_at desc, job_id desc limit 50"
+)
+PAGE = "select tenant.workloads_page(null, null, 50)"
+PAGE_AS = "select public.call_as('{claims}', 'workloads_page', '{arguments}')"
+PAGE_ARGUMENTS = json.dumps({"p_status": None, "p_after": None, "p_limit": 50})
+EXPLAIN = "explain (analyze, timing off, serialize text, format json) "
+CALLS = ("decision_readiness", "regional_overview")
+FILL = """
+insert into compute_workloads (job_id, operator, workload_type, status, created_at)
+select 'job-' || n,
+    'op-' || case when n <= %(tiny)s then 1 when n %% 2 = 0 then 0 else 2 + n / 2 %% (%(operators)s - 2) end,
+    'RAG_QUERY', (array['COMPLETED', 'QUEUED', 'CANCELLED'])[1 + n %% 3],
+    timestamptz '2026-01-01 00:00:00+00' + n * interval '1 second'
+from generate_series(1, %(rows)s) as n
+"""
 
 Session = psycopg.Connection[tuple[Any, ...]]
 
@@ -40,89 +64,105 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=300)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        server = EmbeddedPostgres(Path(folder))
+        Path(folder).chmod(0o711)
+        server = EmbeddedPostgres(Path(folder) / "data")
         server.start()
         try:
-            _fill(server.conninfo, options.rows)
-            rows = _measured(server.conninfo, options.repeats)
+            held = _fill(server.conninfo, options.rows)
+            print(f"{machine()}; {options.rows:,} workloads of {OPERATORS} operators, medians of {options.repeats}\n")
+            _print_reads(server.conninfo, held, options.repeats)
+            _print_calls(server.conninfo, options.repeats)
         finally:
             server.stop()
-    print(f"{machine()}; {options.rows:,} workloads, medians of {options.repeats}\n")
-    print("| what is asked | ms |")
-    print("|---|---|")
-    for name, milliseconds in rows.items():
-        print(f"| {name} | {milliseconds:.3f} |")
 
 
-def _fill(conninfo: str, rows: int) -> None:
-    owner = PostgresDatabase(conninfo, max_connections=1)
-    install_schema(owner)
-    for operator in TENANTS.values():
-        owner.call("tenancy_set_operator", {"p_operator": {"operator_id": operator}})
-        member = {"p_operator": operator, "p_user_id": f"user of {operator}", "p_role": "member"}
-        owner.call("tenancy_set_member", member)
-    owner.close()
-    with psycopg.connect(conninfo, autocommit=True) as session, session.transaction():
-        session.execute("set local session_replication_role = replica")
-        session.execute(
-            "insert into compute_workloads (job_id, operator, workload_type, status, created_at) "
-            "select 'job-' || n, case when n <= %s then 'op-tiny' else 'op-huge' end, 'RAG_QUERY', "
-            "(array['COMPLETED', 'QUEUED', 'CANCELLED'])[1 + n %% 3], "
-            "timestamptz '2026-01-01 00:00:00+00' + n * interval '1 second' from generate_series(1, %s) as n",
-            (TINY_ROWS, rows),
-        )
+def _fill(conninfo: str, rows: int) -> dict[str, int]:
+    """How many rows each of `TENANTS` has."""
+    with closing(PostgresDatabase(conninfo, max_connections=1)) as owner:
+        install_schema(owner)
+        for operator in (f"op-{number}" for number in range(OPERATORS)):
+            owner.call("tenancy_set_operator", {"p_operator": {"operator_id": operator}})
+            member = {"p_operator": operator, "p_user_id": f"user of {operator}", "p_role": "member"}
+            owner.call("tenancy_set_member", member)
     with psycopg.connect(conninfo, autocommit=True) as session:
-        session.execute("vacuum analyze compute_workloads")
+        with session.transaction():
+            session.execute("set local session_replication_role = replica")  # no notifications
+            session.execute(FILL, {"tiny": TINY_ROWS, "operators": OPERATORS, "rows": rows})
+        session.execute("vacuum analyze")
+        counted = session.execute("select tenant, count(*) from compute_workloads group by tenant").fetchall()
+    numbers: dict[str, int] = dict(counted)
+    return {size: numbers[operator] for size, operator in TENANTS.items()}
 
 
-def _claims(operator: str) -> str:
-    return json.dumps(
-        {"sub": f"user of {operator}", "role": "authenticated", "app_metadata": {"operator_id": operator}}
-    )
-
-
-def _measured(conninfo: str, repeats: int) -> dict[str, float]:
-    found: dict[str, float] = {}
+def _print_reads(conninfo: str, held: dict[str, int], repeats: int) -> None:
+    print("| the newest fifty, database time | without policies, ms | with, ms | ratio |")
+    print("|---|---|---|---|")
     with (
         psycopg.connect(conninfo, autocommit=True) as owner,
         psycopg.connect(make_conninfo(conninfo, user="pylon_gate"), autocommit=True) as gate,
-        psycopg.connect(conninfo) as tenant,
+        psycopg.connect(conninfo, autocommit=True) as tenant,
     ):
         for size, operator in TENANTS.items():
-            bare = f"select * from compute_workloads where tenant = '{operator}' {NEWEST}"
-            found[f"the newest fifty, {size} tenant, without policies"] = _median(owner, bare, (), repeats)
-            tenant.execute("select set_config('request.jwt.claims', %s, false)", (_claims(operator),))
-            tenant.execute("set role pylon_tenant")
-            own = f"select * from compute_workloads where tenant = '{operator}' {NEWEST}"
-            found[f"the newest fifty, {size} tenant, behind the policies"] = _median(tenant, own, (), repeats)
-            tenant.execute("reset role")
-            page = "select public.call_as(%s, 'workloads_page', %s)"
-            arguments = (_claims(operator), json.dumps(PAGE))
-            found[f"workloads_page of fifty, {size} tenant, through call_as"] = _median(
-                gate, page, arguments, repeats
-            )
-        found["workloads_page of fifty of everybody's, by the owner"] = _median(
-            owner, "select public.workloads_page(null, null, 50)", (), repeats
-        )
-        plain = "select public.decision_readiness(now())"
-        found["a short call by the owner"] = _median(owner, plain, (), repeats)
-        called = "select public.call_as(%s, 'decision_readiness', %s)"
-        moment = json.dumps({"p_now": "2026-11-22T08:00:00Z"})
-        found["the same through call_as"] = _median(gate, called, (_claims("op-huge"), moment), repeats)
-    return found
+            claims = json.dumps(_claims(operator))
+            statement = STATEMENT.format(operator=operator)
+            owner.execute("select set_config('request.jwt.claims', %s, false)", (claims,))
+            with _as_tenant(tenant, claims):
+                times = _in_turns(partial(_of, owner, statement), partial(_of, tenant, statement), repeats)
+            _print_pair(f"statement, {size} tenant ({held[size]:,} rows)", *times)
+            through = PAGE_AS.format(claims=claims, arguments=PAGE_ARGUMENTS)
+            times = _in_turns(partial(_of, owner, PAGE), partial(_of, gate, through), repeats)
+            _print_pair(f"page, {size} tenant", *times)
 
 
-def _median(session: Session, query: str, parameters: tuple[str, ...], repeats: int) -> float:
-    def ask() -> None:
-        session.execute(query.encode(), parameters).fetchall()
+@contextmanager
+def _as_tenant(session: Session, claims: str) -> Iterator[None]:
+    session.execute("select set_config('request.jwt.claims', %s, false)", (claims,))
+    session.execute("set role pylon_tenant")
+    try:
+        yield
+    finally:
+        session.execute("reset role")
 
-    return statistics.median(_milliseconds(ask) for _ in range(repeats))
+
+def _print_calls(conninfo: str, repeats: int) -> None:
+    print("\n| call over psycopg | by the owner, ms | a tenant's, ms | more, ms |")
+    print("|---|---|---|---|")
+    gate_conninfo = make_conninfo(conninfo, user="pylon_gate")
+    with closing(PostgresDatabase(conninfo)) as owner, closing(PostgresDatabase(gate_conninfo)) as gate:
+        tenant = TenantDatabase(gate, _claims(TENANTS["huge"]))
+        now = datetime.now(timezone.utc)
+        for name in CALLS:
+            plainly, as_tenant = partial(_trip, owner, name, now), partial(_trip, tenant, name, now)
+            plain, called = _in_turns(plainly, as_tenant, 5 * repeats)
+            print(f"| {name} | {plain:.3f} | {called:.3f} | {called - plain:+.3f} |", flush=True)
 
 
-def _milliseconds(ask: Callable[[], None]) -> float:
-    begun = time.perf_counter()
-    ask()
-    return (time.perf_counter() - begun) * 1000
+def _print_pair(name: str, without: float, with_policies: float) -> None:
+    print(f"| {name} | {without:.3f} | {with_policies:.3f} | {with_policies / without:.2f} |", flush=True)
+
+
+def _claims(operator: str) -> dict[str, Any]:
+    return {"sub": f"user of {operator}", "role": "authenticated", "app_metadata": {"operator_id": operator}}
+
+
+def _in_turns(first: Callable[[], float], second: Callable[[], float], repeats: int) -> tuple[float, float]:
+    """The medians, in ms."""
+    pairs = [(first(), second()) for _ in range(WARM_UP + repeats)][WARM_UP:]
+    return median(one for one, _ in pairs), median(other for _, other in pairs)
+
+
+def _of(session: Session, statement: str) -> float:
+    """What the database takes for a statement, in ms."""
+    row = session.execute((EXPLAIN + statement).encode()).fetchone()
+    assert row is not None
+    told = row[0][0]
+    return float(told["Planning Time"] + told["Execution Time"])
+
+
+def _trip(database: Calls, function: str, now: datetime) -> float:
+    began = time.perf_counter()
+    database.call(function, {"p_now": now}, repeatable=True)
+    return 1000 * (time.perf_counter() - began)
 
 
 if __name__ == "__main__":
