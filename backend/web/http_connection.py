@@ -110,7 +110,11 @@ class Connection:
             self._socket.close()
 
     def hang_up(self) -> None:
-        """End the connection from outside: whatever waits for its client goes on, and finds it gone."""
+        """End the connection from outside: whatever waits for its client goes on, and finds it gone.
+
+        What has come of a request is let go of at once: that may be what the connection is ended for.
+        """
+        self._received.clear()
         with suppress(OSError):  # the client was quicker
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -233,6 +237,8 @@ class Connection:
             raise TimeoutError
         self._socket.settimeout(remaining_s)
         data = self._socket.recv(READ_AT_ONCE_BYTES)
+        if self.is_closing:
+            raise ClientGone  # what the system had taken before is still handed out
         self._received += data
         return bool(data)
 
@@ -286,7 +292,7 @@ class Connection:
             while self._receive(deadline):
                 self._received.clear()
                 gevent.sleep(0)
-        except OSError:
+        except (ClientGone, OSError):
             pass
 
     def _environment(self, head: RequestHead, body: bytes) -> WSGIEnvironment:
