@@ -81,10 +81,8 @@ def filled(postgres: PostgresDatabase) -> Iterator[psycopg.Connection[Any]]:
         yield session
 
 
-def rows_read(
-    session: psycopg.Connection[Any], tenant: str, function: str, arguments: dict[str, Any]
-) -> dict[str, int]:
-    """How many rows of each table a call of the tenant's looked at, shown or not."""
+def rows_read(session: psycopg.Connection[Any], query: bytes, *parameters: Any) -> dict[str, int]:
+    """How many rows of each table a query looked at, shown or not."""
 
     def looked_at() -> dict[str, int]:
         found = session.execute(
@@ -96,7 +94,7 @@ def rows_read(
 
     with session.transaction():
         before = looked_at()
-        session.execute("select public.call_as(%s, %s, %s)", (Jsonb(claims(tenant)), function, Jsonb(arguments)))
+        session.execute(query, parameters)
         return {name: count - before[name] for name, count in looked_at().items() if count > before[name]}
 
 
@@ -104,6 +102,14 @@ def rows_read(
 def test_no_call_reads_many_more_rows_than_it_shows(filled: psycopg.Connection[Any], tenant: str) -> None:
     for listing, (function, arguments) in CALLS.items():
         for _ in range(7):  # plans are kept after five
-            read = rows_read(filled, tenant, function, arguments)
+            call = b"select public.call_as(%s, %s, %s)"
+            read = rows_read(filled, call, Jsonb(claims(tenant)), function, Jsonb(arguments))
         assert read or "no new" in listing, listing
         assert max(read.values(), default=0) <= MOST_ROWS_READ, (listing, read)
+
+
+def test_what_is_decided_is_read_without_a_look_at_all_workloads(filled: psycopg.Connection[Any]) -> None:
+    asked = [{"operator": HUGE, "job_id": "job-500"}, {"operator": TINY, "job_id": "job-7"}, "job-8"]
+    for _ in range(7):
+        read = rows_read(filled, b"select public.decision_contexts(%s, now())", Jsonb(asked))
+    assert read["compute_workloads"] <= 2 * len(asked)

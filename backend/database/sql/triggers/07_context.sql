@@ -23,14 +23,21 @@ as $$
                     'deferral_window_mins', w.deferral_window_mins, 'status', w.status, 'created_at', w.created_at))
                 order by asked.position)
             from jsonb_array_elements(p_job_ids) with ordinality as asked (workload, position)
-            -- A bare name that several tenants have is nobody's.
-            join public.compute_workloads w on case jsonb_typeof(asked.workload)
-                when 'object' then
-                    (w.tenant, w.job_id) = (asked.workload ->> 'operator', asked.workload ->> 'job_id')
-                else w.job_id = asked.workload #>> '{}' and not exists (
-                    select from public.compute_workloads other
-                    where other.job_id = w.job_id and other.tenant <> w.tenant)
-            end), '[]'))
+            -- In two halves, each of which an index answers: a condition of either kind would have every workload read.
+            cross join lateral (
+                select named.*
+                from public.compute_workloads named
+                where jsonb_typeof(asked.workload) = 'object'
+                    and (named.tenant, named.job_id) = (asked.workload ->> 'operator', asked.workload ->> 'job_id')
+                union all
+                -- A bare name that several tenants have is nobody's.
+                select bare.*
+                from public.compute_workloads bare
+                where jsonb_typeof(asked.workload) <> 'object' and bare.job_id = asked.workload #>> '{}'
+                    and not exists (
+                        select from public.compute_workloads other
+                        where other.job_id = bare.job_id and other.tenant <> bare.tenant)
+            ) as w), '[]'))
 $$;
 
 -- Whether there is anything to decide from at p_now: {"data_centres": one at least that is not OFFLINE, "signals": the
