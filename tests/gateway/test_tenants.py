@@ -382,7 +382,7 @@ def test_an_operator_has_so_many_streams_at_a_time(
         assert stack.enter_context(reader(gateway, PLATFORM_KEY)).status == 200
     # Those that have ended leave their places to others.
     with reader(gateway, key_a.text, retries=True) as again:
-        again.wait_until(lambda: again.status == 200)
+        again.wait_until(lambda: again.status == 200, 60)
 
 
 def ticket_of(gateway: RunningGateway, credential: str) -> str:
