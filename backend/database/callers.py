@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from database.errors import NobodyAsks
 from database.interface import Calls, Database, Listener, OrderBy, Row, Where
 from database.tenant_door import TenantDatabase
+
+Service = TypeVar("Service")
 
 
 class Caller(Protocol):
@@ -51,9 +53,10 @@ def viewer_of(caller: Caller | None) -> Viewer:
     Raises:
         NobodyAsks: there is none.
     """
-    if _known(caller).is_platform:
+    known = _known(caller)
+    if known.is_platform:
         return SEES_EVERYTHING
-    claims = _known(caller).claims()
+    claims = known.claims()
     return Viewer(claims["app_metadata"]["operator_id"], claims["sub"])
 
 
@@ -81,7 +84,7 @@ class CallersCalls:
         Raises:
             NobodyAsks: there is none.
         """
-        return self._service if _known(caller).is_platform else TenantDatabase(self._gate, _known(caller).claims())
+        return _as_reached_by(_known(caller), self._service, self._gate)
 
 
 class CallersDatabase:
@@ -98,8 +101,7 @@ class CallersDatabase:
 
     def of_caller(self) -> Database:
         """The database as the present caller has it, also after its request."""
-        caller = self.known_caller()
-        return self._service if caller.is_platform else TenantDatabase(self._gate, caller.claims())
+        return _as_reached_by(self.known_caller(), self._service, self._gate)
 
     def known_caller(self) -> Caller:
         """Who makes the request that is being answered."""
@@ -150,6 +152,10 @@ def viewer_through(database: object) -> Viewer:
         NobodyAsks: it is one for requests, and this one has no caller.
     """
     return database.viewer() if isinstance(database, CallersDatabase) else SEES_EVERYTHING
+
+
+def _as_reached_by(caller: Caller, service: Service, gate: Calls) -> Service | TenantDatabase:
+    return service if caller.is_platform else TenantDatabase(gate, caller.claims())
 
 
 def _known(caller: Caller | None) -> Caller:

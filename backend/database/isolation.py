@@ -6,7 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 from database.errors import DatabaseError
 from database.interface import Database
-from database.postgres import PostgresDatabase
 
 
 class IsolationMissing(DatabaseError):
@@ -45,12 +44,3 @@ def refuse_unless_isolated(door: Database) -> None:
     found = check_isolation(door)
     if not found.holds:
         raise IsolationMissing("several operators cannot be served from this database: " + "; ".join(found.reasons))
-
-
-def let_tenants_in(owner: PostgresDatabase) -> None:
-    """Make the policies and grants of tenants, where their roles were made after the tables.
-
-    Raises:
-        DatabaseError: `owner` does not own the tables.
-    """
-    owner.run_script("select tenancy.let_tenants_in()")

@@ -10,12 +10,11 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from database.interface import Database
+from database.interface import Calls, Database
 from database.tenant_door import TenantDatabase
 from grid.half_hours import rfc3339
 from tenancy.keys import Key, mint_key
 from tenancy.principals import PLATFORM_OPERATOR, Principal
-from tenancy.records import Calls
 from tenancy.scopes import ROLE_SCOPES, Role, Scope, role_within
 
 USUAL_KEY_DAYS = 90

@@ -15,9 +15,9 @@ from typing import Any
 
 from clock import utc_now
 from database.errors import DatabaseError
+from database.interface import Calls
 from grid.half_hours import rfc3339
 from queueing.supervised import Rest, SupervisedLoop
-from tenancy.records import Calls
 
 WRITE_EVERY_S = 1.0
 MOST_UNWRITTEN = 500

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tenancy.records import Calls
+from database.interface import Calls
 from vocabulary import StrEnum
 from web.problems import Problem
 

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from database.interface import Calls
 from tenancy.scopes import Role, Scope
 
 _SCOPES = {str(scope): scope for scope in Scope}
-
-
-class Calls(Protocol):
-    """As much of a database as is needed here."""
-
-    def call(self, function: str, arguments: Mapping[str, Any] | None = None, *, repeatable: bool = False) -> Any: ...
 
 
 class StoredKey(BaseModel):

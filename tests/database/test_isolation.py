@@ -9,7 +9,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from database.embedded import EmbeddedPostgres
-from database.isolation import IsolationMissing, check_isolation, let_tenants_in, refuse_unless_isolated
+from database.isolation import IsolationMissing, check_isolation, refuse_unless_isolated
 from database.postgres import PostgresDatabase
 from database.postgrest import SupabaseDatabase
 from database.schema import install_schema
@@ -117,7 +117,7 @@ def test_an_owner_who_may_not_make_roles_is_told_what_to_run(postgres_server: Em
         with psycopg.connect(conninfo, autocommit=True) as administrator:
             statements = message.split('"')[1]
             administrator.execute(statements.encode())
-        let_tenants_in(owner)
+        owner.run_script("select tenancy.let_tenants_in()")
         gate = gate_of(theirs, max_connections=1)
         refuse_unless_isolated(gate)
         gate.close()

@@ -9,12 +9,11 @@ import pytest
 
 from database.errors import AccessRefused
 from database.interface import Database, OrderBy, Where
-from database.postgres import PostgresDatabase
 from database.tenant_door import TenantDatabase
 from decisions.work.notifications import OwnedJob, WorkQueue
 from grid_world import NOW, data_centre, store_data_centres, store_grid
 from tenants_work import decide_all, everything_seen, submission, submit
-from two_operators import A, B, as_tenant, claims, claims_of, gate_of, make_operators
+from two_operators import A, B, as_tenant, claims, claims_of, door_of, make_operators
 
 SECRET_OF_A, SECRET_OF_B = "planted-string-of-a", "planted-string-of-b"
 
@@ -48,12 +47,8 @@ def service(database: Database) -> Database:
 
 @pytest.fixture
 def door(service: Database, conninfo: str) -> Iterator[Database]:
-    if not isinstance(service, PostgresDatabase):
-        yield service
-        return
-    gate = gate_of(conninfo)
-    yield gate
-    gate.close()
+    with door_of(service, conninfo) as door:
+        yield door
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from database.errors import AccessRefused, DatabaseError, SchemaMissing
 from database.interface import Database, OrderBy, Where
 from database.postgres import PostgresDatabase
 from database.tenant_door import TenantDatabase
-from two_operators import A, B, as_tenant, claims, claims_of, gate_of, make_operators
+from two_operators import A, B, as_tenant, claims, claims_of, door_of, make_operators
 
 BY_ID = OrderBy(("operator_id",))
 
@@ -28,13 +28,8 @@ def service(database: Database) -> Database:
 
 @pytest.fixture
 def door(service: Database, conninfo: str) -> Iterator[Database]:
-    """What requests of tenants come through: a session of pylon_gate, or PostgREST with the secret key."""
-    if not isinstance(service, PostgresDatabase):
-        yield service
-        return
-    gate = gate_of(conninfo)
-    yield gate
-    gate.close()
+    with door_of(service, conninfo) as door:
+        yield door
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import pytest
 
 from database.interface import Database, Row
 from database.postgres import PostgresDatabase
-from database.postgrest import SupabaseDatabase
 from decisions.work.notifications import WorkQueue
 from grid_world import store_world, submit, workload
 from running_gateway import RunningGateway, running_gateway, workers_on
@@ -20,7 +19,7 @@ from sse_reader import SseReader
 from tenancy.keys import Key
 from tenancy.scopes import Role, Scope
 from tenant_settings import PLATFORM_KEY, bearer, keys_of, made_key, with_tenants
-from two_operators import A, B, gate_of, make_operators
+from two_operators import A, B, door_of, gate_of, make_operators
 
 STREAM = "/beckn/broadcast"
 POLL = "/beckn/broadcast/poll"
@@ -56,12 +55,11 @@ def any_gateway(database: Database, conninfo: str) -> Iterator[RunningGateway]:
     """The same through each door; over REST there is one key for all, and nothing but `call_as` is asked with it."""
     make_operators(database)
     store_world(database)
-    over_rest = isinstance(database, SupabaseDatabase)
-    gate = database if over_rest else gate_of(conninfo)
-    with running_gateway(database, gate=gate, environ=with_tenants(), look_every_s=0.1, poll_seconds=0.1) as running:
+    with (
+        door_of(database, conninfo) as gate,
+        running_gateway(database, gate=gate, environ=with_tenants(), look_every_s=0.1, poll_seconds=0.1) as running,
+    ):
         yield running
-    if not over_rest:
-        gate.close()
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any
 
 from psycopg.conninfo import make_conninfo
@@ -55,3 +56,13 @@ def as_tenant(door: Database, document: Mapping[str, Any]) -> TenantDatabase:
 def gate_of(conninfo: str, max_connections: int = 4) -> PostgresDatabase:
     """The database as requests of tenants log in."""
     return PostgresDatabase(make_conninfo(conninfo, user="pylon_gate"), max_connections=max_connections)
+
+
+@contextmanager
+def door_of(database: Database, conninfo: str) -> Iterator[Database]:
+    """What requests of tenants come through: a session of pylon_gate, or PostgREST with the secret key."""
+    if not isinstance(database, PostgresDatabase):
+        yield database
+        return
+    with closing(gate_of(conninfo)) as gate:
+        yield gate

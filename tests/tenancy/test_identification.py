@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clock import utc_now
+from database.interface import Calls
 from database.postgres import PostgresDatabase
 from tenancy.identification import Identification, NoMember, NotIdentified, PlatformKey
 from tenancy.keys import mint_key
-from tenancy.records import AccessRecords, Calls
+from tenancy.records import AccessRecords
 from tenancy.remembered import LONGEST_S, Remembered
 from tenancy.scopes import ROLE_SCOPES, Role, Scope
 from tenancy.signing_keys import read_key_set

@@ -18,11 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from database.errors import AccessRefused
 from database.interface import Database, OrderBy
-from database.postgres import PostgresDatabase
 from decisions.publishing.store import PublishedDecisions
 from grid_world import NOW, store_world, workload
 from running_gateway import workers_on
-from two_operators import as_tenant, claims_of, gate_of
+from two_operators import as_tenant, claims_of, door_of
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -204,13 +203,8 @@ def machine(service: Database, door: Database) -> type[RuleBasedStateMachine]:
 
 @pytest.fixture
 def door(database: Database, conninfo: str) -> Iterator[Database]:
-    """What requests of tenants come through: a session of pylon_gate, or PostgREST with the secret key."""
-    if not isinstance(database, PostgresDatabase):
-        yield database
-        return
-    gate = gate_of(conninfo)
-    yield gate
-    gate.close()
+    with door_of(database, conninfo) as door:
+        yield door
 
 
 def test_each_tenant_is_as_if_alone_whatever_the_others_do(database: Database, door: Database) -> None:

@@ -164,9 +164,6 @@ class DecisionContext(_Fact):
     def region(self, region_id: int) -> RegionalSignals | None:
         return next((region for region in self.regional if region.region_id == region_id), None)
 
-    def mix_of(self, region_id: int) -> GenerationMix | None:
-        return next((mix for mix in self.generation_mix if mix.region_id == region_id), None)
-
 
 def _refuse_repeats(name: str, values: Iterable[object]) -> None:
     seen: set[object] = set()

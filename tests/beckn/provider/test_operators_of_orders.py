@@ -23,7 +23,7 @@ from database.postgres import PostgresDatabase
 from database.tenant_door import TenantDatabase
 from grid_world import data_centre
 from tenants_work import submission, submit
-from two_operators import A, B, as_tenant, claims, claims_of, gate_of, make_operators
+from two_operators import A, B, as_tenant, claims, claims_of, door_of, make_operators
 
 SELLER, BUYER, THIRD = A, B, "op-c"
 SECRET = "buyers-other-job"
@@ -42,12 +42,8 @@ def shop(database: Database, tmp_path: Path) -> Iterator[Market]:
 
 @pytest.fixture
 def door(database: Database, conninfo: str) -> Iterator[Database]:
-    if not isinstance(database, PostgresDatabase):
-        yield database
-        return
-    gate = gate_of(conninfo)
-    yield gate
-    gate.close()
+    with door_of(database, conninfo) as door:
+        yield door
 
 
 def tenants(door: Database) -> dict[str, TenantDatabase]:
