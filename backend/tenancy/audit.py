@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from clock import utc_now
@@ -18,8 +19,12 @@ from database.errors import DatabaseError
 from database.interface import Calls
 from grid.half_hours import rfc3339
 from queueing.supervised import Rest, SupervisedLoop
+from tenancy.remembered import Remembered
 
 WRITE_EVERY_S = 1.0
+NOTED_EVERY_S = 60.0
+"""The database notes a key's use once a minute and no more often: it need not be told either."""
+
 MOST_UNWRITTEN = 500
 """Kinds of refusals, and keys, between two writes."""
 
@@ -57,6 +62,7 @@ class AuditTrail:
         self._refusals: dict[Refusal, _Times] = {}
         self._left_out = 0
         self._used: set[str] = set()
+        self._noted: Remembered[str, object] = Remembered(longest_s=NOTED_EVERY_S)
         self._stopping = threading.Event()
         self._loop = SupervisedLoop("the audit's writer", self._take_a_turn, self._stopping)
 
@@ -105,13 +111,16 @@ class AuditTrail:
             if events:
                 self._database.call("tenancy_audit", {"p_events": events})
             for key_id in sorted(used):
-                self._database.call("tenancy_key_used", {"p_key_id": key_id}, repeatable=True)
+                self._noted.answer(key_id, partial(self._note_use, key_id))
         except DatabaseError:
             with self._lock:
                 for refusal, times in refusals.items():
                     self._note(refusal, times)
                 self._left_out += left_out
             raise
+
+    def _note_use(self, key_id: str) -> object:
+        return self._database.call("tenancy_key_used", {"p_key_id": key_id}, repeatable=True)
 
     def _note(self, refusal: Refusal, times: _Times) -> None:
         known = self._refusals.get(refusal)
