@@ -20,6 +20,7 @@ from new_database import TEMPLATE, empty, new_database
 from postgrest_server import PostgrestServer, postgrest_required
 from server_process import data_directory, postgres_of
 
+pytest_plugins = ["watchdog", "file_schedule"]
 load_profile()
 
 
