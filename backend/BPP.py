@@ -24,8 +24,8 @@ from beckn.network.settings import NetworkSettings, load_network_settings
 from beckn.network.subscribers import Role, SubscriptionRefused
 from beckn.provider.answering import Provider
 from beckn.provider.endpoints import provider_endpoint_names, provider_endpoints
-from beckn.provider.executor import Executor
 from beckn.provider.order_limits import BuyerLimits
+from beckn.provider.order_runs import executor_of_orders
 from beckn.provider.service import provider_service_endpoints
 from clock import utc_now
 from database.errors import DatabaseError
@@ -80,7 +80,7 @@ class ProviderPlatform:
         self.deliverer = participant.deliverer
         self.presence = participant.presence
         self._participant = participant
-        self.executor = Executor(
+        self.executor = executor_of_orders(
             database,
             own,
             worker=f"{socket.gethostname()}:{os.getpid()}",

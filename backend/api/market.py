@@ -11,10 +11,10 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 
 from beckn.catalogue.catalogue import compute_catalogue
-from beckn.catalogue.grid_reading import GridContext
 from beckn.protocol.objects import CatalogueDocument
 from database.callers import Viewer, viewer_through
 from database.interface import Database
+from decisions.scoring.grid_context import GridContext
 from web.parameters import NoParameters
 from web.shared_question import SharedQuestions
 

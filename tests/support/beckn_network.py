@@ -14,7 +14,6 @@ from typing import Any
 from uuid import uuid4
 
 from beckn.catalogue.compute_offers import SLOTS_OFFERED, compute_offers
-from beckn.catalogue.grid_reading import GridContext
 from beckn.network.keys import MessageSigner, OwnKey
 from beckn.network.subscribers import Place, Registry, Role, Subscription, Territory
 from beckn.protocol.acknowledgement import ACK
@@ -23,6 +22,7 @@ from beckn.protocol.signing import SigningKey
 from clock import utc_now
 from database.interface import Database, Where
 from decision_contexts import NOON, centre, context_json, task
+from decisions.scoring.grid_context import GridContext
 from grid.half_hours import rfc3339
 
 ACKNOWLEDGED = ACK.model_dump_json().encode()

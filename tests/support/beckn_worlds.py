@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from beckn.catalogue.grid_reading import GridContext
+from decisions.scoring.grid_context import GridContext
 from grid.half_hours import HALF_HOUR, UTC, half_hour_of
 from ontology.types import ComputeWorkload
 from vocabulary import CarbonIndex, DataCentreStatus, Fuel, SignalSource, Urgency, WorkloadStatus, WorkloadType

@@ -12,7 +12,6 @@ from datetime import datetime
 from uuid import NAMESPACE_URL, uuid5
 
 from beckn.catalogue.compute_offers import SLOTS_OFFERED, compute_offers
-from beckn.catalogue.grid_reading import GridContext
 from beckn.catalogue.open_workloads import open_workloads
 from beckn.protocol.objects import (
     ANY_CITY,
@@ -30,6 +29,7 @@ from beckn.protocol.objects import (
     Country,
     Subscriber,
 )
+from decisions.scoring.grid_context import GridContext
 from grid.half_hours import rfc3339
 from ontology.types import ComputeWorkload
 

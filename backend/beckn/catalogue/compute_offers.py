@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from beckn.catalogue.grid_reading import GridContext, GridReading
+from beckn.catalogue.grid_reading import GridReading
 from beckn.catalogue.slot import Slot
 from beckn.protocol.objects import (
     COMPUTE,
@@ -51,6 +51,7 @@ from beckn.protocol.objects import (
 )
 from beckn.protocol.values import decimal_text
 from decisions.scoring.context import DataCentre
+from decisions.scoring.grid_context import GridContext
 from decisions.scoring.objective import free_power_kw
 from hardware import GPU_IT_POWER_KW
 from vocabulary import DataCentreStatus

@@ -7,39 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
-
 from beckn.protocol.objects import TagGroup, TagValue
-from decisions.scoring.context import (
-    DataCentre,
-    GenerationMix,
-    NationalSignal,
-    NationalSignals,
-    RegionalSignals,
-    SourceCounts,
-)
+from decisions.scoring.context import NationalSignal, NationalSignals, RegionalSignals, SourceCounts
 from decisions.scoring.freshness import STALE_AFTER
+from decisions.scoring.grid_context import GridContext
 from decisions.scoring.runs import Floats
 from decisions.scoring.signals import GridSignals, line_up
 from grid.half_hours import HALF_HOUR
 from grid.provenance import SignalName, in_a_row, origin_remarks, signal_title
 from vocabulary import Fuel
-from workloads.model import UtcDatetime
 
 # As NESO counts it: biomass is low in carbon there, but not renewable.
 RENEWABLE_FUELS = (Fuel.WIND, Fuel.SOLAR, Fuel.HYDRO)
-
-
-class GridContext(BaseModel):
-    """The grid and the data centres at `as_of`: what the database function `grid_context` answers."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    as_of: UtcDatetime
-    national: NationalSignals
-    regional: tuple[RegionalSignals, ...] = ()
-    data_centres: tuple[DataCentre, ...] = ()
-    generation_mix: tuple[GenerationMix, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

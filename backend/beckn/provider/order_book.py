@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from beckn.catalogue.grid_reading import GridContext
 from beckn.network.outbox import OutgoingMessage
 from beckn.provider.messages_order import FulfillmentStateCode
 from beckn.provider.order_limits import BuyerLimits
@@ -29,6 +28,8 @@ from beckn.provider.stored_orders import (
     read_stored,
 )
 from database.interface import Database, OrderBy, Row, Where
+from decisions.scoring.grid_context import GridContext
+from execution.usage import NOTHING_USED, Actuals
 from grid.half_hours import from_rfc3339
 from printable import LONGEST_REASON, printable
 from vocabulary import StrEnum, WorkloadStatus
@@ -73,20 +74,6 @@ class Changed:
     state: Changing
     order: StoredOrder | None
     free_kw: float | None
-
-
-@dataclass(frozen=True)
-class Actuals:
-    """What a run really used. What could not be worked out is None."""
-
-    start: datetime | None = None
-    end: datetime | None = None
-    energy_kwh: float | None = None
-    carbon_gco2: float | None = None
-    cost_gbp: float | None = None
-
-
-NOTHING_USED = Actuals()
 
 
 @dataclass(frozen=True)

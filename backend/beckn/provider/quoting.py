@@ -8,7 +8,6 @@ from decimal import Decimal
 from uuid import UUID
 
 from beckn.catalogue.compute_offers import UNSTATED_OPERATOR, slot_offers
-from beckn.catalogue.grid_reading import GridContext
 from beckn.catalogue.slot import Slot
 from beckn.protocol.acknowledgement import ErrorCode, Refused
 from beckn.protocol.objects import Subscriber
@@ -23,6 +22,7 @@ from beckn.provider.slots import FURTHEST_AHEAD, SlotRun, first_moment, run_at
 from beckn.provider.stored_orders import QuoteTerms, StoredQuote
 from decisions.scoring.context import DataCentre, Task
 from decisions.scoring.feasibility import Constraint, Violation, latest_start
+from decisions.scoring.grid_context import GridContext
 from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339
 from printable import printable
 

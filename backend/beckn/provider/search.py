@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from beckn.catalogue.compute_offers import PRICE_DECIMALS, UNSTATED_OPERATOR, slot_offers
-from beckn.catalogue.grid_reading import GridContext
 from beckn.protocol.objects import (
     COMPUTE,
     CURRENCY,
@@ -39,6 +38,7 @@ from beckn.provider.slots import Bookings, SlotRun, as_sold, possible_runs
 from decisions.publishing.waiting import waiting_status
 from decisions.scoring.context import DecisionContext
 from decisions.scoring.decide import SCORER_VERSION, decide
+from decisions.scoring.grid_context import GridContext
 from decisions.scoring.objective import free_power_kw
 from grid.half_hours import HALF_HOUR, half_hour_of
 

@@ -18,13 +18,13 @@ from typing import overload
 
 import numpy as np
 
-from beckn.catalogue.grid_reading import GridContext
 from beckn.catalogue.slot import Slot
 from beckn.provider.requirements import Wanted
 from decisions.scoring.context import DataCentre, Task
 from decisions.scoring.energy import ComputeLoad, compute_load
 from decisions.scoring.evaluation import Evaluation, evaluate
 from decisions.scoring.feasibility import Violation, finish
+from decisions.scoring.grid_context import GridContext
 from decisions.scoring.objective import Sites, Terms, free_power_kw
 from decisions.scoring.runs import MICROSECOND
 from decisions.scoring.signals import line_up
@@ -128,6 +128,16 @@ def as_sold(task: Task) -> Task:
     return task.model_copy(update={"estimated_energy_kwh": None})
 
 
+def sold_cost_gbp(task: Task, cost_gbp: float) -> float:
+    """What a run of this cost is sold for: whoever is paid to take energy is so for what its workload needs, and not
+    for what it says."""
+    return cost_gbp if cost_gbp >= 0 else cost_gbp * _needed_energy_kwh(task) / _sold_energy_kwh(task)
+
+
+def _sold_energy_kwh(task: Task) -> float:
+    return compute_load(as_sold(task)).it_energy_kwh
+
+
 def _needed_energy_kwh(task: Task) -> float:
     return compute_load(task.model_copy(update={"estimated_energy_kwh": None})).it_energy_kwh
 
@@ -184,9 +194,6 @@ def _evaluation(
 def _slot_run(evaluation: Evaluation, site: int, run: int) -> SlotRun:
     candidates, load, start = evaluation.candidates, evaluation.load, evaluation.runs.start(run)
     centre = candidates.sites.centres[site]
-    cost_gbp = candidates.cost_gbp_of(site, run)
-    if cost_gbp < 0:  # whoever is paid to take energy is so for what its workload needs, and not for what it says
-        cost_gbp *= _needed_energy_kwh(evaluation.task) / load.it_energy_kwh
     return SlotRun(
         centre=centre,
         slot=Slot(centre.dc_id, half_hour_of(start)),
@@ -195,7 +202,7 @@ def _slot_run(evaluation: Evaluation, site: int, run: int) -> SlotRun:
         load=load,
         site_energy_kwh=load.it_energy_kwh * centre.pue,
         carbon_gco2=float(evaluation.carbon_gco2[site, run]),
-        cost_gbp=cost_gbp,
+        cost_gbp=sold_cost_gbp(evaluation.task, candidates.cost_gbp_of(site, run)),
         score=suitability_score(float(evaluation.position[site, run])),
     )
 

@@ -17,13 +17,14 @@ from beckn.catalogue.compute_offers import (
     compute_offers,
     gbp_per_gpu_minute,
 )
-from beckn.catalogue.grid_reading import GridContext, renewable_percent
+from beckn.catalogue.grid_reading import renewable_percent
 from beckn.protocol.objects import Catalog, Item, Price, Provider
 from beckn_worlds import NOON, amounts, grids, moments, prices
 from database.interface import Database
 from decision_contexts import centre
 from decisions.scoring.context import DataCentre, Task
 from decisions.scoring.energy import compute_load
+from decisions.scoring.grid_context import GridContext
 from grid.half_hours import HALF_HOUR, UTC, half_hour_of
 from grid_world import NOW, store_data_centres, store_grid
 from grid_world import data_centre as stored_centre

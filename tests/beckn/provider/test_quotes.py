@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beckn.catalogue.grid_reading import GridContext
 from beckn.provider.quotes import (
     amount_text,
     has_moved,
@@ -23,6 +22,7 @@ from beckn.provider.quotes import (
 from beckn.provider.slots import SlotRun, run_at
 from decision_contexts import NOON, centre, context_json, task
 from decisions.scoring.context import DataCentre, Task
+from decisions.scoring.grid_context import GridContext
 
 QUOTE_ID = quote_id_of(
     "bpp.example", "bap.example", "5a86a7be-9340-4000-9045-30c392a32d22", "b4f2095c-5f0e-4000-81c0-d75b61e2ea43"

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from beckn.catalogue.grid_reading import GridContext
 from beckn.protocol.context import callback_context, read_context
 from beckn.protocol.objects import Action, Catalog, Item
 from beckn.provider.messages_order import CatalogMessage, OnSearch
@@ -20,6 +19,7 @@ from beckn_network import a_message, buyer, in_bytes, provider
 from beckn_specification import message_faults
 from decision_contexts import NOON, centre, context_json, task
 from decisions.scoring.context import Task
+from decisions.scoring.grid_context import GridContext
 from vocabulary import Fuel
 
 CENTRES, STARTS = 40, 25

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beckn.catalogue.grid_reading import GridContext
 from beckn.provider.requirements import Wanted
 from beckn.provider.slots import NO_BOOKINGS, Booking, Bookings, as_sold, possible_runs, run_at
 from decision_contexts import NOON, centre, context_json, random_context, task
 from decisions.scoring.context import DataCentre, Task
 from decisions.scoring.decide import decide
+from decisions.scoring.grid_context import GridContext
 from grid.half_hours import HALF_HOUR
 from vocabulary import WorkloadType
 

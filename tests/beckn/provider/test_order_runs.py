@@ -13,15 +13,16 @@ import pytest
 
 from beckn.protocol.acknowledgement import ErrorCode, Refused
 from beckn.protocol.objects import Action, Subscriber
-from beckn.provider.executor import Executor
 from beckn.provider.messages_order import Billing, FulfillmentStateCode
 from beckn.provider.messages_request import SelectRequest
 from beckn.provider.order_book import Changing, OrderBook, OrderChange, lease_of
 from beckn.provider.order_document import order_document
+from beckn.provider.order_runs import OrderRun, executor_of_orders
 from beckn.provider.quoting import Quoting
 from beckn.provider.stored_orders import OrderTerms, StoredOrder, StoredQuote
 from beckn_orders import outbox, store_market
 from database.interface import Database, OrderBy, Where
+from execution.executor import Executor
 from grid.half_hours import HALF_HOUR, UTC, rfc3339
 from grid_world import data_centre
 from vocabulary import WorkloadStatus
@@ -39,8 +40,8 @@ class Desk:
         self.book = OrderBook(database, OWN.subscriber_id)
         self.quoting = Quoting(self.book, OWN, carbon_price_gbp_per_t=100)
 
-    def executor(self, worker: str = "one") -> Executor:
-        return Executor(self.database, OWN, worker=worker, carbon_price_gbp_per_t=100, clock=lambda: NOW)
+    def executor(self, worker: str = "one") -> Executor[OrderRun]:
+        return executor_of_orders(self.database, OWN, worker=worker, carbon_price_gbp_per_t=100, clock=lambda: NOW)
 
     def place(self, tags: dict[str, str] | None = None, *, start: datetime = NOW) -> StoredOrder:
         """An order of an hour of one GPU: 0.96 kW of IT power."""
@@ -237,17 +238,17 @@ def the_row(desk: Desk, order: StoredOrder) -> dict[str, Any]:
 def test_a_step_that_fails_is_told_and_tried_again_after_a_while(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     order, other = desk.place(), desk.place(start=NOW + HALF_HOUR)
     executor = desk.executor()
-    begin = executor._begin
+    begin = executor._beginning
 
     def fail(*_: Any) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr(executor, "_begin", fail)
+    monkeypatch.setattr(executor, "_beginning", fail)
     assert executor.run_due(NOW).taken == 1
     failed = the_row(desk, order)
     assert (failed["work_state"], failed["last_error"]) == ("retryable", "ValueError: a bug")
     assert executor.troubles() == ["1 Beckn orders cannot be started or ended: the log says why"]
-    monkeypatch.setattr(executor, "_begin", begin)
+    monkeypatch.setattr(executor, "_beginning", begin)
     again = executor.run_due(NOW + timedelta(seconds=10))
     assert again.taken == 0
     assert again.next_due_s is not None

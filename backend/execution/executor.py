@@ -1,0 +1,207 @@
+"""Runs what was promised: a simulation in real time, over the half-hours of the real grid.
+
+A run starts at its time, draws its power for as long as its workload takes, and ends. What it used is worked out from
+the half-hours it really ran in.
+
+Just before a start the grid is looked at once more: when a run now would meet grid stress, its carbon cap, or
+CARBON_SPIKE times the carbon it was promised to emit, and it may wait and something better is to come, it is
+deferred. Every step is stored in one transaction, under a lease: several processes never run one promise twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Hashable, Iterator
+from datetime import datetime, timedelta
+from typing import Generic
+
+from database.errors import DatabaseError, DataRefused
+from database.interface import Database, OrderBy, Where
+from execution.prospects import Look, Prospect, Spike, SpikeReason
+from execution.usage import basis, used
+from execution.used_grid import used_half_hours
+from execution.work import Begin, Book, Complete, Defer, GiveUp, Run, Step, Stored
+from queueing.consumer import Consumer, Round
+from queueing.heartbeat import Heartbeat
+from queueing.supervised import troubles
+
+_log = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+LEASE_SECONDS = 20.0
+LONGEST_HOLD_S = 120.0
+AGAIN_AFTER_S = 20.0
+"""A step that failed is tried again after about so long."""
+BATCH = 20
+
+ON_TIME = timedelta(minutes=1)
+"""A run that is started this soon after its time counts as started at it."""
+
+POWER_TOLERANCE_KW = 1e-6
+"""Rounding of floating point, far below the power of a GPU."""
+
+
+class Executor(Consumer, Generic[Run]):
+    """Starts, defers and ends the runs of one book, in a thread of its own.
+
+    The promises outlive it: whoever runs next takes them up.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        book: Book[Run],
+        *,
+        channel: str,
+        called: str,
+        worker: str,
+        carbon_price_gbp_per_t: float,
+        clock: Callable[[], datetime],
+        stored: Callable[[], None] = lambda: None,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        """Nothing runs before `start`.
+
+        Args:
+            channel: where the database says that there is new work.
+            called: what the runs are called, several of them.
+            stored: called when steps were taken.
+        """
+        super().__init__("executor", self.work_once, database, channel, threads=1, poll_seconds=poll_seconds)
+        self._database = database
+        self._book = book
+        self._called = called
+        self._worker = worker
+        self._carbon_price = carbon_price_gbp_per_t
+        self._clock = clock
+        self._stored = stored
+        self._failed_at: dict[str, float] = {}
+        self._heartbeat: Heartbeat[Hashable] = Heartbeat(
+            f"the keeper of the leases of {called}",
+            lambda leases: book.extend(leases, clock(), lease_seconds=LEASE_SECONDS),
+            lease_seconds=LEASE_SECONDS,
+            longest_hold_s=LONGEST_HOLD_S,
+        )
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._heartbeat.start()
+        super().start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Let the step in hand be finished, and end. What is left waits in the database."""
+        super().stop(timeout_s)
+        self._heartbeat.stop()
+
+    def work_once(self) -> Round:
+        """Start or end everything that is due now."""
+        return self.run_due(self._clock())
+
+    def run_due(self, now: datetime) -> Round:
+        """Start or end everything that is due at `now`, in this thread.
+
+        Raises:
+            DatabaseError: the work cannot be had.
+        """
+        due = self._book.claim_due(self._worker, now, lease_seconds=LEASE_SECONDS, limit=BATCH)
+        if due.claimed:
+            self.found(more_likely=False)
+        with self._heartbeat.holding([run.lease for run in due.claimed]):
+            for run in due.claimed:
+                self._try_step(run, now)
+        if due.claimed:
+            self._stored()
+        next_due_s = (due.next_due_at - now).total_seconds() if due.next_due_at else None
+        return Round(len(due.claimed), next_due_s)
+
+    def troubles(self) -> list[str]:
+        """What is wrong with the thread, and that there are runs it cannot go on with, in words."""
+        since = time.monotonic() - 2 * AGAIN_AFTER_S
+        failing = [name for name, at in list(self._failed_at.items()) if at > since]
+        told = f"{len(failing)} {self._called} cannot be started or ended: the log says why"
+        return [*super().troubles(), *troubles([self._heartbeat.loop]), *([told] if failing else [])]
+
+    def _try_step(self, run: Run, now: datetime) -> None:
+        """One step of one run; a fault in it does not hold up the others."""
+        try:
+            self._step(run, now)
+            self._failed_at.pop(run.name, None)
+        except DataRefused as error:
+            _log.error("%s: this step was refused: %s", run.name, error)
+            self._fail(run, now, error)
+        except DatabaseError:
+            raise
+        except Exception as error:  # noqa: BLE001 - told, and tried again after a while
+            _log.exception("%s: this step failed", run.name)
+            self._fail(run, now, error)
+
+    def _fail(self, run: Run, now: datetime, error: Exception) -> None:
+        self._failed_at[run.name] = time.monotonic()
+        self._book.fail(run, f"{type(error).__name__}: {error}", now, again_after_s=AGAIN_AFTER_S)
+
+    def _step(self, run: Run, now: datetime) -> None:
+        if run.is_running:
+            self._store(run, self._completion(run), now)
+            return
+        if self._too_late(run, now):
+            self._store(run, GiveUp("It was not started in time to end by its deadline."), now)
+            return
+        deferral = self._deferral(run, now)
+        if deferral is None or self._store(run, deferral, now) is Stored.NO_CAPACITY:
+            self._store(run, self._beginning(run, now), now)
+
+    def _beginning(self, run: Run, now: datetime) -> Begin:
+        start = run.starts_at if now - run.starts_at <= ON_TIME else now
+        return Begin(start, start + run.duration)
+
+    def _completion(self, run: Run) -> Complete:
+        (centre,) = self._database.select(
+            "data_centres",
+            where=[Where("dc_id", run.dc_id)],
+            order=OrderBy(("dc_id",)),
+            columns=("pue", "region_id"),
+        )
+        half_hours = used_half_hours(self._database, centre["region_id"], run.starts_at, run.ends_at)
+        actuals = used(run.starts_at, run.ends_at, run.it_power_kw * centre["pue"], half_hours)
+        return Complete(actuals, basis(half_hours))
+
+    def _deferral(self, run: Run, now: datetime) -> Defer | None:
+        """A better time within its flexibility, when something speaks against now."""
+        grid = self._book.grid(now)
+        centre = grid.data_centre(run.dc_id)
+        if centre is None:
+            return None
+        look = Look.at(now, run.task, centre, grid, carbon_price_gbp_per_t=self._carbon_price)
+        spike = look.spike(run.promised_gco2)
+        if spike is None:
+            return None
+        better = next(self._better_runs(run, look, spike), None)
+        if better is None:
+            _log.info("%s runs all the same: %s", run.name, spike.explanation)
+            return None
+        return Defer(spike, better)
+
+    def _better_runs(self, run: Run, look: Look, spike: Spike) -> Iterator[Prospect]:
+        """Later runs in the same place that break nothing, cost no more than agreed, and emit less; best first."""
+        present = look.run_now()
+        below_gco2 = present.carbon_gco2 if present and spike.reason is SpikeReason.CARBON else math.inf
+        free_kw = self._book.free_power(run, look.now)
+        return (
+            later
+            for later in look.later_runs()
+            if run.may_cost(later.cost_gbp)
+            and later.carbon_gco2 < below_gco2
+            and run.it_power_kw <= free_kw(later.start, later.end) + POWER_TOLERANCE_KW
+        )
+
+    def _too_late(self, run: Run, now: datetime) -> bool:
+        deadline = run.task.deadline
+        late = now - run.starts_at > ON_TIME
+        return late and deadline is not None and now + run.duration > deadline
+
+    def _store(self, run: Run, step: Step, now: datetime) -> Stored:
+        outcome = self._book.store(run, step, now)
+        _log.info("%s: %s (%s)", run.name, type(step).__name__.lower(), outcome)
+        return outcome
