@@ -47,6 +47,13 @@ class DataCentreStatus(StrEnum):
     CONSTRAINED = "CONSTRAINED"
 
 
+class Execution(StrEnum):
+    """Who runs what is booked at a data centre."""
+
+    SIMULATED = "simulated"
+    RUNNER = "runner"
+
+
 class SignalSource(StrEnum):
     """Where a stored number came from.
 

@@ -125,6 +125,16 @@ QUEUES = (
         order="scheduled_at",
     ),
     Queue(
+        name="bookings",
+        table="capacity_bookings",
+        key="booking_id",
+        functions=("sweep", "claim", "heartbeat", "complete", "fail", "release", "next_due"),
+        channel="capacity_bookings",
+        scope="carried_out_by",
+        sender="tenant",
+        order="scheduled_at",
+    ),
+    Queue(
         name="runs",
         table="pipeline_runs",
         key="slot",

@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 3 then
-        raise exception 'this database has schema version %, but these files are of version 3 and would put older '
+    if newest > 4 then
+        raise exception 'this database has schema version %, but these files are of version 4 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -699,8 +699,91 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 3 then
+        execute $statements$
+-- Every promise of power is a booking, and what bookings hold of a data centre in a half-hour is summed up as they come and
+-- go. The orders that are open hold theirs from now on.
+create table public.capacity_bookings (
+    booking_id bigint generated always as identity primary key,
+    dc_id text not null references public.data_centres,
+    tenant text not null,
+    job_id text not null,
+    source text not null check (source in ('decision', 'beckn_order', 'flexibility', 'negotiation')),
+    notification_id bigint,
+    order_id uuid unique references public.beckn_orders,
+    state text not null default 'HELD' check (state in ('HELD', 'RUNNING', 'ENDED', 'RELEASED')),
+    starts_at timestamptz not null,
+    ends_at timestamptz not null,
+    it_power_kw numeric(16, 6) not null check (it_power_kw >= 0),
+    reason text,
+    run_now jsonb,
+    carried_out_by text not null check (carried_out_by in ('simulation', 'runner', 'order')),
+    started_at timestamptz,
+    ended_at timestamptz,
+    cancel_requested_at timestamptz,
+    work_state text not null default 'available'
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    scheduled_at timestamptz not null,
+    attempt integer not null default 0,
+    max_attempts integer,
+    lost_leases integer not null default 0,
+    lease_token bigint,
+    leased_until timestamptz,
+    leased_by text,
+    last_error text,
+    finished_at timestamptz,
+    created_at timestamptz not null default clock_timestamp(),
+    updated_at timestamptz not null default clock_timestamp(),
+    check (starts_at < ends_at),
+    foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id) on delete cascade
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
+create unique index capacity_bookings_open on public.capacity_bookings (tenant, job_id)
+    where state in ('HELD', 'RUNNING');
+
+create table public.held_power (
+    dc_id text not null references public.data_centres on delete cascade,
+    half_hour timestamptz not null check (half_hour = date_bin('30 minutes', half_hour, '2000-01-01 00:00:00+00')),
+    held_kw numeric not null,
+    primary key (dc_id, half_hour)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01);
+
+-- Orders of years that no booking can be of were never to be carried out.
+insert into public.capacity_bookings (
+    dc_id, tenant, job_id, source, order_id, state, starts_at, ends_at, it_power_kw, carried_out_by, started_at,
+    work_state, scheduled_at, created_at, updated_at)
+select
+    o.dc_id, o.buyer_operator, o.job_id, 'beckn_order', o.order_id,
+    case o.state when 'RUNNING' then 'RUNNING' else 'HELD' end,
+    o.starts_at, o.ends_at, o.it_power_kw, 'order', w.actual_start, 'completed', o.starts_at, o.created_at, o.updated_at
+from public.beckn_orders o
+join public.compute_workloads w on (w.tenant, w.job_id) = (o.buyer_operator, o.job_id)
+where o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING')
+    and o.starts_at >= timestamptz '2000-01-01 00:00:00+00' and o.ends_at < timestamptz '2200-01-01 00:00:00+00'
+    and o.ends_at < o.starts_at + interval '1 year';
+insert into public.held_power (dc_id, half_hour, held_kw)
+select b.dc_id, touched.half_hour, sum(b.it_power_kw)
+from public.capacity_bookings b
+cross join lateral generate_series(
+    date_bin('30 minutes', b.starts_at, '2000-01-01 00:00:00+00'), b.ends_at - interval '1 microsecond',
+    interval '30 minutes') as touched (half_hour)
+group by b.dc_id, touched.half_hour;
+
+-- What others than its bookings draw of a data centre, and who runs what is booked there.
+alter table public.data_centres
+    add column base_load_percentage double precision check (base_load_percentage between 0 and 100),
+    add column execution text not null default 'simulated' check (execution in ('simulated', 'runner'));
+-- What a runner is to run: {"template", "parameters"}.
+alter table public.compute_workloads add column run jsonb;
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (4, 1);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 3, 1
+select 4, 1
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
@@ -940,10 +1023,14 @@ create table if not exists public.data_centres (
     total_capacity_teraflops double precision not null check (total_capacity_teraflops >= 0 and total_capacity_teraflops < 'infinity'),
     total_capacity_mw double precision not null check (total_capacity_mw >= 0 and total_capacity_mw < 'infinity'),
     current_load_percentage double precision not null check (current_load_percentage between 0 and 100),
+    -- What others than our bookings draw; null: what it draws at present.
+    base_load_percentage double precision check (base_load_percentage between 0 and 100),
     flexibility_rating double precision not null check (flexibility_rating between 0 and 1),
     min_load_percentage double precision not null default 0 check (min_load_percentage between 0 and 100),
     ramp_rate_mw_per_min double precision check (ramp_rate_mw_per_min >= 0 and ramp_rate_mw_per_min < 'infinity'),
     status text not null default 'ACTIVE' check (status in ('ACTIVE', 'MAINTENANCE', 'OFFLINE', 'CONSTRAINED')),
+    -- Who runs what is booked there: nobody, which is simulated, or its owner's runners.
+    execution text not null default 'simulated' check (execution in ('simulated', 'runner')),
     -- Taken from the region's signal by the pipeline, with the half-hour it is true for.
     current_carbon_intensity_gco2 double precision check (current_carbon_intensity_gco2 >= 0 and current_carbon_intensity_gco2 < 'infinity'),
     carbon_intensity_timestamp timestamptz,
@@ -983,6 +1070,8 @@ create table if not exists public.compute_workloads (
     actual_energy_kwh double precision check (actual_energy_kwh >= 0 and actual_energy_kwh < 'infinity'),
     actual_carbon_gco2 double precision check (actual_carbon_gco2 >= 0 and actual_carbon_gco2 < 'infinity'),
     actual_cost_gbp double precision check (actual_cost_gbp > '-infinity' and actual_cost_gbp < 'infinity'),
+    -- What a runner is to run: {"template", "parameters"}, of a template that the runner's owner has configured.
+    run jsonb,
     -- Of the request as it was sent: tells a repeated submission from a different one with the same job_id.
     submission_digest text,
     is_synthetic boolean not null default false,
@@ -1056,10 +1145,10 @@ create index if not exists storage_assets_region on public.storage_assets (regio
 create index if not exists storage_assets_tenant on public.storage_assets (tenant, asset_id);
 create index if not exists storage_assets_operator on public.storage_assets (operator);
 
--- The queues of work (here, beckn_inbox, beckn_outbox, beckn_orders and pipeline_runs) have the same columns for it: work_state,
--- scheduled_at (when it may be taken), attempt, max_attempts (null: no bound), lost_leases (of the attempts, those whose holder
--- never said how they ended: a killed process, or a database that was away), lease_token, leased_until, leased_by,
--- last_error and finished_at; and where senders take turns, turn.
+-- The queues of work (here, beckn_inbox, beckn_outbox, beckn_orders, capacity_bookings and pipeline_runs) have the same
+-- columns for it: work_state, scheduled_at (when it may be taken), attempt, max_attempts (null: no bound), lost_leases (of
+-- the attempts, those whose holder never said how they ended: a killed process, or a database that was away), lease_token,
+-- leased_until, leased_by, last_error and finished_at; and where senders take turns, turn.
 create table if not exists public.workload_notifications (
     notification_id bigint generated always as identity primary key,
     tenant text not null,
@@ -2408,6 +2497,76 @@ as $$
 $$;
 
 
+-- Power that is promised ---------------------------------------------------------------------------------------------
+
+-- Every promise of power, whoever made it: a decision of the gateway, an order bought over Beckn, a commitment to be
+-- flexible, an award of a negotiation. While it is HELD or RUNNING it holds its IT power in every half-hour that its window
+-- touches. A queue of work, with the columns of all of them (see workload_notifications): scheduled_at is when whoever
+-- carries it out has something to do, its start or its end. An order's is completed from the start: beckn_orders is the
+-- queue of orders.
+create table if not exists public.capacity_bookings (
+    booking_id bigint generated always as identity primary key,
+    dc_id text not null references public.data_centres,
+    -- Whose workload it is for.
+    tenant text not null,
+    job_id text not null,
+    source text not null check (source in ('decision', 'beckn_order', 'flexibility', 'negotiation')),
+    -- No foreign key: a notification is pruned in time, the booking stays.
+    notification_id bigint,
+    order_id uuid unique references public.beckn_orders,
+    state text not null default 'HELD' check (state in ('HELD', 'RUNNING', 'ENDED', 'RELEASED')),
+    starts_at timestamptz not null,
+    ends_at timestamptz not null,
+    it_power_kw numeric(16, 6) not null check (it_power_kw >= 0),
+    reason text, -- why it was released
+    -- What the workload would have had without a decision, fixed when it was decided: {dc_id, starts_at, ends_at, it_power_kw,
+    -- basis: "home" | "first_come"}.
+    run_now jsonb,
+    carried_out_by text not null check (carried_out_by in ('simulation', 'runner', 'order')),
+    started_at timestamptz,
+    ended_at timestamptz,
+    -- The owner no longer wants what a runner runs: its runner stops it.
+    cancel_requested_at timestamptz,
+    work_state text not null default 'available'
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    scheduled_at timestamptz not null,
+    attempt integer not null default 0,
+    max_attempts integer, -- null: until it is done
+    lost_leases integer not null default 0,
+    lease_token bigint,
+    leased_until timestamptz,
+    leased_by text,
+    last_error text,
+    finished_at timestamptz,
+    created_at timestamptz not null default clock_timestamp(),
+    updated_at timestamptz not null default clock_timestamp(),
+    check (starts_at < ends_at),
+    foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id) on delete cascade
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
+-- A workload has one place at a time.
+create unique index if not exists capacity_bookings_open on public.capacity_bookings (tenant, job_id)
+    where state in ('HELD', 'RUNNING');
+create index if not exists capacity_bookings_workload on public.capacity_bookings (tenant, job_id, created_at desc);
+create index if not exists capacity_bookings_tenant_newest on public.capacity_bookings (
+    tenant, created_at desc, booking_id desc);
+create index if not exists capacity_bookings_job on public.capacity_bookings (job_id);
+create index if not exists capacity_bookings_data_centre on public.capacity_bookings (dc_id, starts_at);
+create index if not exists capacity_bookings_active on public.capacity_bookings (dc_id, starts_at)
+    where state in ('HELD', 'RUNNING');
+create index if not exists capacity_bookings_due on public.capacity_bookings (carried_out_by, scheduled_at)
+    where work_state in ('available', 'running', 'retryable');
+
+-- The sum of what the bookings that are HELD or RUNNING hold of a data centre, half-hour by half-hour: a trigger keeps it,
+-- so that what was taken is given back exactly. A half-hour without a row holds nothing.
+create table if not exists public.held_power (
+    dc_id text not null references public.data_centres on delete cascade,
+    half_hour timestamptz not null check (half_hour = date_bin('30 minutes', half_hour, '2000-01-01 00:00:00+00')),
+    held_kw numeric not null,
+    primary key (dc_id, half_hour)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01);
+create index if not exists held_power_half_hour on public.held_power (half_hour);
+
+
 -- What every table refuses --------------------------------------------------------------------------------------------
 
 -- PostgreSQL holds values that no program here can read or reckon with: the time "infinity", the years 0 and 20000, a
@@ -2443,7 +2602,7 @@ begin
     'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
     'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
     'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
-    'beckn_quotes', 'beckn_orders') and c.table_name <> 'schema_version'
+    'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power') and c.table_name <> 'schema_version'
         ),
         figures (relation, property, lowest, highest) as (
             values
@@ -2587,7 +2746,7 @@ begin
     'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
     'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
     'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
-    'beckn_quotes', 'beckn_orders')
+    'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power')
     loop
         if object.relkind = 'r' then
             execute format('alter table public.%I enable row level security', object.relname);

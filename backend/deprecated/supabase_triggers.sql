@@ -13,8 +13,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest is distinct from 3 then
-        raise exception 'this database has the tables of schema version %, but this file is of version 3: '
+    if newest is distinct from 4 then
+        raise exception 'this database has the tables of schema version %, but this file is of version 4: '
             'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
@@ -32,24 +32,25 @@ set local pylon.functions =
     'queue_inbox_fail queue_inbox_release queue_inbox_next_due queue_outbox_expire queue_outbox_sweep '
     'queue_outbox_shed queue_outbox_senders queue_outbox_fronts queue_outbox_claim queue_outbox_complete '
     'queue_outbox_fail queue_outbox_next_due queue_orders_sweep queue_orders_claim queue_orders_heartbeat '
-    'queue_orders_fail queue_orders_release queue_orders_next_due queue_runs_sweep queue_runs_claim '
-    'queue_runs_heartbeat queue_runs_complete queue_runs_fail claim_pipeline_slot heartbeat_pipeline_slot '
-    'store_signals store_world store_run finish_pipeline_run prune_history awaits_decision place_notification '
-    'claim_notifications heartbeat_notifications release_notifications give_back_notifications '
-    'fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health probe_write '
-    'decision_contexts decision_readiness decision_context note_context publish_decisions events_after '
-    'outputs_history task_output newest_unacknowledged_output acknowledge_output current_context '
-    'mark_context_processed number_agent_state register_agent record_agent_state beckn_register beckn_key_holds '
-    'beckn_stay beckn_leave beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox beckn_relay '
-    'beckn_claim_inbox beckn_finish_inbox beckn_heartbeat_inbox beckn_give_back_inbox beckn_fail_inbox '
-    'beckn_claim_outbox beckn_settle_outbox beckn_prune beckn_operator beckn_seller beckn_store_quote '
-    'beckn_place_order beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order '
-    'beckn_overdue call_as tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member '
-    'tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
-    'tenancy_disable_service_account tenancy_principal tenancy_api_key tenancy_key_used tenancy_keys '
-    'tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits tenancy_set_limit tenancy_take '
-    'tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket '
-    'tenancy_check';
+    'queue_orders_fail queue_orders_release queue_orders_next_due queue_bookings_sweep queue_bookings_claim '
+    'queue_bookings_heartbeat queue_bookings_complete queue_bookings_fail queue_bookings_release '
+    'queue_bookings_next_due queue_runs_sweep queue_runs_claim queue_runs_heartbeat queue_runs_complete '
+    'queue_runs_fail claim_pipeline_slot heartbeat_pipeline_slot store_signals store_world store_run '
+    'finish_pipeline_run prune_history awaits_decision place_notification claim_notifications '
+    'heartbeat_notifications release_notifications give_back_notifications fail_notification requeue_dead '
+    'waiting_prospects reconsider_deferred queue_health probe_write decision_contexts decision_readiness '
+    'decision_context note_context sum_held_power publish_decisions events_after outputs_history task_output '
+    'newest_unacknowledged_output acknowledge_output current_context mark_context_processed number_agent_state '
+    'register_agent record_agent_state beckn_register beckn_key_holds beckn_stay beckn_leave '
+    'beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox beckn_relay beckn_claim_inbox '
+    'beckn_finish_inbox beckn_heartbeat_inbox beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox '
+    'beckn_settle_outbox beckn_prune beckn_operator beckn_seller beckn_store_quote beckn_place_order '
+    'beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order beckn_overdue call_as '
+    'tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member tenancy_remove_member '
+    'tenancy_service_accounts tenancy_create_service_account tenancy_disable_service_account tenancy_principal '
+    'tenancy_api_key tenancy_key_used tenancy_keys tenancy_create_key tenancy_roll_key tenancy_revoke_key '
+    'tenancy_limits tenancy_set_limit tenancy_take tenancy_hold tenancy_let_go tenancy_audit '
+    'tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket tenancy_check';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -102,6 +103,8 @@ end
 $$;
 
 create or replace trigger touch_updated_at before update on public.operators
+    for each row when (old.* is distinct from new.*) execute function public.touch_updated_at();
+create or replace trigger touch_updated_at before update on public.capacity_bookings
     for each row when (old.* is distinct from new.*) execute function public.touch_updated_at();
 
 do $touch$
@@ -1670,6 +1673,242 @@ begin
 end
 $$;
 
+-- bookings: before a claim. What waits after a failure becomes available when its moment has come, and what has lost its lease
+-- too often is discarded, and answered.
+create or replace function public.queue_bookings_sweep(p_scope text, p_moment timestamptz)
+returns setof public.capacity_bookings
+language plpgsql
+rows 10 -- or what they are joined with would be read whole
+set search_path = ''
+as $$
+begin
+    update public.capacity_bookings waiting
+    set work_state = 'available'
+    where waiting.booking_id in (
+        select q.booking_id
+        from public.capacity_bookings q
+        where q.carried_out_by = p_scope and q.work_state = 'retryable' and public.has_come(q.scheduled_at, p_moment)
+        order by q.scheduled_at
+        limit 1000
+        for update skip locked);
+    return query
+    with lapsed as materialized (
+        select q.booking_id
+        from public.capacity_bookings q
+        where q.carried_out_by = p_scope and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            and q.lost_leases + 1 >= public.most_lost_leases() and q.max_attempts is not null
+        for update skip locked
+    )
+    update public.capacity_bookings q
+    set work_state = 'discarded',
+        lost_leases = q.lost_leases + 1,
+        lease_token = null,
+        leased_until = null,
+        finished_at = clock_timestamp(),
+        last_error = format('its lease ran out %s times, last held by %s', q.lost_leases + 1, q.leased_by)
+            || coalesce('; before that: ' || q.last_error, '')
+    from lapsed
+    where q.booking_id = lapsed.booking_id
+    returning q.*;
+end
+$$;
+
+-- bookings: takes up to p_limit rows on a lease: of p_keys in their order, or (null) whichever come first. They are available,
+-- or their lease has run out; until then whoever lost it may still take it up again. Call it after the sweep.
+-- Answers them as they are now.
+create or replace function public.queue_bookings_claim(
+    p_scope text, p_keys bigint[], p_worker text, p_limit integer, p_moment timestamptz,
+    p_lease_seconds double precision)
+returns setof public.capacity_bookings
+language plpgsql
+rows 10 -- or what they are joined with would be read whole
+set search_path = ''
+as $$
+declare
+    lapsed bigint[];
+    due bigint[];
+begin
+    -- Locked in statements of their own: inside the update the planner may lock, and update, more rows than the limit.
+    if p_keys is not null then
+        select array_agg(first.booking_id) into due
+        from (
+            select q.booking_id
+            from unnest(p_keys) with ordinality as wanted (key, place)
+            join public.capacity_bookings q on q.booking_id = wanted.key
+            where q.work_state = 'available'
+                or (q.work_state = 'running' and public.has_come(q.leased_until, p_moment))
+            order by wanted.place
+            limit p_limit
+            for update of q skip locked) as first;
+    else
+        select coalesce(array_agg(first.booking_id), '{}') into lapsed
+        from (
+            select q.booking_id
+            from public.capacity_bookings q
+            where q.carried_out_by = p_scope and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            order by q.scheduled_at, q.booking_id
+            limit p_limit
+            for update skip locked) as first;
+        select lapsed || array_agg(first.booking_id) into due
+        from (
+            select q.booking_id
+            from public.capacity_bookings q
+            where q.carried_out_by = p_scope and q.work_state = 'available' and public.has_come(q.scheduled_at, p_moment)
+            order by q.scheduled_at, q.booking_id
+            limit p_limit - cardinality(lapsed)
+            for update skip locked) as first;
+    end if;
+    return query
+    update public.capacity_bookings q
+    set work_state = 'running',
+        attempt = q.attempt + 1,
+        lost_leases = q.lost_leases + case when q.work_state = 'running' then 1 else 0 end,
+        leased_by = p_worker,
+        lease_token = nextval('public.lease_tokens'),
+        leased_until = p_moment + make_interval(secs => p_lease_seconds)
+    where q.booking_id = any (due)
+    returning q.*;
+end
+$$;
+
+-- bookings: holds leases until p_until. Answers the keys of those that are still held.
+create or replace function public.queue_bookings_heartbeat(p_keys bigint[], p_tokens bigint[], p_until timestamptz)
+returns bigint[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    held bigint[];
+begin
+    with locked as materialized (
+        select q.booking_id
+        from unnest(p_keys, p_tokens) as lease (key, token)
+        join public.capacity_bookings q on q.booking_id = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        order by q.booking_id
+        for update of q
+    ),
+    extended as (
+        update public.capacity_bookings q
+        set leased_until = p_until
+        from locked
+        where q.booking_id = locked.booking_id
+        returning q.booking_id
+    )
+    select coalesce(array_agg(extended.booking_id order by extended.booking_id), '{}') into held from extended;
+    return held;
+end
+$$;
+
+-- bookings: ends work that is done, with a note on each or (null) as it stands. The tokens stay, so that whoever tells it
+-- again is known. Answers the keys of those whose lease was held.
+create or replace function public.queue_bookings_complete(p_keys bigint[], p_tokens bigint[], p_notes text[] default null)
+returns bigint[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    done bigint[];
+begin
+    with completed as (
+        update public.capacity_bookings q
+        set work_state = 'completed',
+            leased_until = null,
+            finished_at = clock_timestamp(),
+            last_error = coalesce(lease.note, q.last_error)
+        from unnest(p_keys, p_tokens, p_notes) as lease (key, token, note)
+        where q.booking_id = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        returning q.booking_id
+    )
+    select coalesce(array_agg(completed.booking_id), '{}') into done from completed;
+    return done;
+end
+$$;
+
+-- bookings: an attempt that failed. It is tried again after a pause (retry_pause) but by p_latest, or discarded: when p_final
+-- says so, or after the last attempt; those that a lost lease ended do not count. Answers the row; null: the lease was lost.
+create or replace function public.queue_bookings_fail(
+    p_key bigint, p_token bigint, p_error text, p_first_seconds double precision, p_longest_seconds double precision,
+    p_latest timestamptz default null, p_final boolean default false, p_moment timestamptz default clock_timestamp())
+returns public.capacity_bookings
+language plpgsql
+set search_path = ''
+as $$
+declare
+    failed public.capacity_bookings;
+begin
+    update public.capacity_bookings q
+    set work_state = case
+            when p_final or q.attempt - q.lost_leases >= q.max_attempts then 'discarded'
+            else 'retryable' end,
+        scheduled_at = least(
+            p_latest,
+            p_moment + public.retry_pause(q.attempt - q.lost_leases, p_first_seconds, p_longest_seconds)),
+        finished_at = case when p_final or q.attempt - q.lost_leases >= q.max_attempts then clock_timestamp() end,
+        leased_until = null,
+        last_error = left(p_error, 2000)
+    where q.booking_id = p_key and q.lease_token = p_token and q.work_state = 'running'
+    returning * into failed;
+    return failed;
+end
+$$;
+
+-- bookings: gives back what was not finished, uncounted: at once, as a worker that stops does, or due after p_pause_seconds, so
+-- that others come first. Answers how many were still held.
+create or replace function public.queue_bookings_release(
+    p_keys bigint[], p_tokens bigint[], p_pause_seconds double precision default 0, p_reason text default null)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    released bigint;
+begin
+    with locked as materialized (
+        select q.booking_id
+        from unnest(p_keys, p_tokens) as lease (key, token)
+        join public.capacity_bookings q on q.booking_id = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        order by q.booking_id
+        for update of q
+    )
+    update public.capacity_bookings q
+    set work_state = case when p_pause_seconds > 0 then 'retryable' else 'available' end,
+        attempt = q.attempt - 1,
+        scheduled_at = case
+            when p_pause_seconds > 0 then clock_timestamp() + make_interval(secs => p_pause_seconds)
+            else q.scheduled_at end,
+        lease_token = null,
+        leased_until = null,
+        last_error = coalesce(left(p_reason, 2000), q.last_error)
+    from locked
+    where q.booking_id = locked.booking_id;
+    get diagnostics released = row_count;
+    if released > 0 and not p_pause_seconds > 0 then
+        perform pg_notify('capacity_bookings', '');
+    end if;
+    return released;
+end
+$$;
+
+-- bookings: when to look again: the next moment at which a pause or a lease ends; null where none does.
+create or replace function public.queue_bookings_next_due(p_scope text, p_moment timestamptz)
+returns timestamptz
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return least(
+        (
+            select min(q.scheduled_at)
+            from public.capacity_bookings q
+            where q.carried_out_by = p_scope and q.work_state = 'retryable' and q.scheduled_at > p_moment),
+        (
+            select min(q.leased_until)
+            from public.capacity_bookings q
+            where q.carried_out_by = p_scope and q.work_state = 'running' and q.leased_until > p_moment));
+end
+$$;
+
 -- runs: before a claim. What waits after a failure becomes available when its moment has come, and what has lost its lease
 -- too often is discarded, and answered.
 create or replace function public.queue_runs_sweep(p_scope timestamptz, p_moment timestamptz)
@@ -2606,6 +2845,59 @@ as $$
     )
     select json_build_object('state', case when exists (select from noted) then 'noted' else 'fenced' end)
 $$;
+
+
+-- Bookings: what is held is the sum of them --------------------------------------------------------------------------------
+--
+-- One order of locks everywhere: data centres by dc_id ("for no key update"), then notifications, workloads, bookings, the
+-- sums of held power, and last the publishing lock. Whoever takes, moves or gives back power holds its data centre's lock.
+
+-- Brings held_power up to date with what a statement did to the bookings: what is given back is, in numeric, exactly what
+-- was taken. A statement that changes no power (a claim, a heartbeat) comes to sums of nothing.
+create or replace function public.sum_held_power()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given_back public.capacity_bookings[] := '{}';
+    taken public.capacity_bookings[] := '{}';
+begin
+    if tg_op <> 'INSERT' then
+        given_back := array(select b from before_change b where b.state in ('HELD', 'RUNNING'));
+    end if;
+    if tg_op <> 'DELETE' then
+        taken := array(select b from after_change b where b.state in ('HELD', 'RUNNING'));
+    end if;
+    insert into public.held_power as h (dc_id, half_hour, held_kw)
+    select change.dc_id, touched.half_hour, sum(change.kw)
+    from (
+        select b.dc_id, b.starts_at, b.ends_at, -b.it_power_kw as kw from unnest(given_back) as b
+        union all
+        select b.dc_id, b.starts_at, b.ends_at, b.it_power_kw from unnest(taken) as b) as change
+    cross join lateral generate_series(
+        public.half_hour_of(change.starts_at), change.ends_at - interval '1 microsecond', interval '30 minutes')
+        as touched (half_hour)
+    group by change.dc_id, touched.half_hour
+    having sum(change.kw) <> 0
+    order by change.dc_id, touched.half_hour -- locked in one order by all
+    on conflict (dc_id, half_hour) do update set held_kw = h.held_kw + excluded.held_kw;
+    return null;
+end
+$$;
+
+create or replace trigger sum_held_power_insert
+    after insert on public.capacity_bookings
+    referencing new table as after_change
+    for each statement execute function public.sum_held_power();
+create or replace trigger sum_held_power_update
+    after update on public.capacity_bookings
+    referencing old table as before_change new table as after_change
+    for each statement execute function public.sum_held_power();
+create or replace trigger sum_held_power_delete
+    after delete on public.capacity_bookings
+    referencing old table as before_change
+    for each statement execute function public.sum_held_power();
 
 
 -- Publishing -------------------------------------------------------------------------------------------------------------
@@ -5809,7 +6101,7 @@ begin
     'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
     'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
     'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
-    'beckn_quotes', 'beckn_orders', 'memberships', 'api_keys', 'service_accounts', 'audit_events')
+    'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power', 'memberships', 'api_keys', 'service_accounts', 'audit_events')
         and to_regrole(outsider.name) is not null
         and has_table_privilege(outsider.name, c.oid, 'select, insert, update, delete');
     if found is not null then
@@ -5844,10 +6136,12 @@ as $$
         ('operators', 'select', 'true', null),
         ('operators', 'update', 'operator_id = (select tenancy.administers())', 'operator_id = (select tenancy.administers())'),
         ('data_centres', 'select', 'true', null),
+        ('held_power', 'select', 'true', null),
         ('data_centres', 'insert', null, 'tenant = (select tenancy.writes_for())'),
         ('data_centres', 'update', 'tenant = (select tenancy.writes_for())', 'tenant = (select tenancy.writes_for())'),
         -- Each tenant's own.
         ('compute_workloads', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('capacity_bookings', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('storage_assets', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('orchestration_decisions', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('workload_notifications', 'select', 'tenant = (select tenancy.operator_id())', null),
@@ -5908,7 +6202,7 @@ begin
     'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
     'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
     'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
-    'beckn_quotes', 'beckn_orders')
+    'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power')
     loop
         execute format('drop policy %I on public.%I', rule.policyname, rule.tablename);
     end loop;
@@ -5924,7 +6218,7 @@ begin
     'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
     'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
     'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
-    'beckn_quotes', 'beckn_orders')
+    'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power')
         loop
             execute format(
                 'create policy service_all on public.%I for all to service_role using (true) with check (true)', named);
@@ -6001,8 +6295,8 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'fc321959d989db00'
-where version = 3;
+    fingerprint = 'bf1755bb792e5055'
+where version = 4;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
 -- newer ones, it must not put its functions back.

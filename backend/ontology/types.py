@@ -19,6 +19,7 @@ from grid.half_hours import as_utc, rfc3339
 from vocabulary import (
     CarbonIndex,
     DataCentreStatus,
+    Execution,
     Fuel,
     SignalSource,
     WorkloadStatus,
@@ -182,10 +183,14 @@ class DataCentre(ObjectType):
     total_capacity_teraflops: float = prop("Compute capacity", "TFLOP/s")
     total_capacity_mw: float = prop("IT power capacity", "MW")
     current_load_percentage: float = prop("Share of the capacity in use", "%")
+    base_load_percentage: float | None = prop(
+        "Share of the capacity that others than the bookings here draw; null: what is in use at present", "%"
+    )
     flexibility_rating: float = prop("How freely it can move load in time: 0 to 1", "1")
     min_load_percentage: float = prop("Load it cannot go below", "%")
     ramp_rate_mw_per_min: float | None = prop("How fast its load may change", "MW/min")
     status: DataCentreStatus = prop("Whether it takes workloads: only ACTIVE ones do", filterable=True)
+    execution: Execution = prop("Who runs what is booked there: simulated, or the runners of its owner")
     current_carbon_intensity_gco2: float | None = prop("Carbon intensity of its region", "gCO2/kWh")
     carbon_intensity_timestamp: Moment | None = prop("The half-hour that intensity is of", "UTC")
     carbon_intensity_source: SignalSource | None = prop("Where that intensity comes from")
@@ -218,6 +223,7 @@ class ComputeWorkload(Workload, ObjectType):
     actual_energy_kwh: float | None = prop("Site energy it used", "kWh")
     actual_carbon_gco2: float | None = prop("Carbon emitted for it", "gCO2")
     actual_cost_gbp: float | None = prop("What its energy cost", "GBP")
+    run: Document = prop("What a runner is to run for it: a template's name and parameters")
     submission_digest: str | None = prop("Digest of the submission, which tells a repeat from a change")
     is_synthetic: bool = prop("Whether it was made up by this program")
     created_at: Moment = prop("When it was stored")

@@ -224,6 +224,41 @@ def test_the_decisions_of_before_are_chained_in_their_order_and_new_ones_follow(
         database.close()
 
 
+HELD_BY_OPEN_ORDERS = """
+    with held as (
+        select o.dc_id, half_hour, sum(o.it_power_kw) as kw
+        from beckn_orders o
+        cross join generate_series(half_hour_of(o.starts_at), o.ends_at - interval '1 second', interval '30 minutes')
+            as half_hour
+        where o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING')
+        group by o.dc_id, half_hour)
+    select
+        (select count(*) from held),
+        (select count(*) from held join held_power h using (dc_id, half_hour) where h.held_kw = held.kw::numeric),
+        (select count(*) from held_power)
+"""
+
+
+def test_the_orders_that_are_open_hold_their_power_after_the_upgrade(postgres_server: EmbeddedPostgres) -> None:
+    with bare_database(postgres_server.conninfo, "with_orders") as conninfo:
+        with psycopg.connect(conninfo, autocommit=True) as session:
+            install_earlier(session, 3)
+        upgrade(conninfo, "by the program")
+        with psycopg.connect(conninfo) as session:
+            booked = session.execute(
+                "select o.state, b.state, b.carried_out_by, b.work_state, b.tenant = o.buyer_operator "
+                "and (b.dc_id, b.job_id, b.starts_at, b.ends_at) = (o.dc_id, o.job_id, o.starts_at, o.ends_at) "
+                "from capacity_bookings b join beckn_orders o using (order_id) order by o.state"
+            ).fetchall()
+            half_hours, as_ordered, stored = session.execute(HELD_BY_OPEN_ORDERS).fetchone() or (0, 0, 0)
+    assert booked == [
+        ("DEFERRED", "HELD", "order", "completed", True),
+        ("RUNNING", "RUNNING", "order", "completed", True),
+        ("SCHEDULED", "HELD", "order", "completed", True),
+    ]
+    assert half_hours == as_ordered == stored > 0
+
+
 def test_each_version_a_database_has_had_is_written_down_with_who_brought_it(
     postgres_server: EmbeddedPostgres,
 ) -> None:

@@ -88,10 +88,14 @@ create table if not exists public.data_centres (
     total_capacity_teraflops double precision not null check (total_capacity_teraflops >= 0 and total_capacity_teraflops < 'infinity'),
     total_capacity_mw double precision not null check (total_capacity_mw >= 0 and total_capacity_mw < 'infinity'),
     current_load_percentage double precision not null check (current_load_percentage between 0 and 100),
+    -- What others than our bookings draw; null: what it draws at present.
+    base_load_percentage double precision check (base_load_percentage between 0 and 100),
     flexibility_rating double precision not null check (flexibility_rating between 0 and 1),
     min_load_percentage double precision not null default 0 check (min_load_percentage between 0 and 100),
     ramp_rate_mw_per_min double precision check (ramp_rate_mw_per_min >= 0 and ramp_rate_mw_per_min < 'infinity'),
     status text not null default 'ACTIVE' check (status in ('ACTIVE', 'MAINTENANCE', 'OFFLINE', 'CONSTRAINED')),
+    -- Who runs what is booked there: nobody, which is simulated, or its owner's runners.
+    execution text not null default 'simulated' check (execution in ('simulated', 'runner')),
     -- Taken from the region's signal by the pipeline, with the half-hour it is true for.
     current_carbon_intensity_gco2 double precision check (current_carbon_intensity_gco2 >= 0 and current_carbon_intensity_gco2 < 'infinity'),
     carbon_intensity_timestamp timestamptz,
@@ -131,6 +135,8 @@ create table if not exists public.compute_workloads (
     actual_energy_kwh double precision check (actual_energy_kwh >= 0 and actual_energy_kwh < 'infinity'),
     actual_carbon_gco2 double precision check (actual_carbon_gco2 >= 0 and actual_carbon_gco2 < 'infinity'),
     actual_cost_gbp double precision check (actual_cost_gbp > '-infinity' and actual_cost_gbp < 'infinity'),
+    -- What a runner is to run: {"template", "parameters"}, of a template that the runner's owner has configured.
+    run jsonb,
     -- Of the request as it was sent: tells a repeated submission from a different one with the same job_id.
     submission_digest text,
     is_synthetic boolean not null default false,
@@ -204,10 +210,10 @@ create index if not exists storage_assets_region on public.storage_assets (regio
 create index if not exists storage_assets_tenant on public.storage_assets (tenant, asset_id);
 create index if not exists storage_assets_operator on public.storage_assets (operator);
 
--- The queues of work (here, beckn_inbox, beckn_outbox, beckn_orders and pipeline_runs) have the same columns for it: work_state,
--- scheduled_at (when it may be taken), attempt, max_attempts (null: no bound), lost_leases (of the attempts, those whose holder
--- never said how they ended: a killed process, or a database that was away), lease_token, leased_until, leased_by,
--- last_error and finished_at; and where senders take turns, turn.
+-- The queues of work (here, beckn_inbox, beckn_outbox, beckn_orders, capacity_bookings and pipeline_runs) have the same
+-- columns for it: work_state, scheduled_at (when it may be taken), attempt, max_attempts (null: no bound), lost_leases (of
+-- the attempts, those whose holder never said how they ended: a killed process, or a database that was away), lease_token,
+-- leased_until, leased_by, last_error and finished_at; and where senders take turns, turn.
 create table if not exists public.workload_notifications (
     notification_id bigint generated always as identity primary key,
     tenant text not null,

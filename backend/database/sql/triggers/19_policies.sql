@@ -22,10 +22,12 @@ as $$
         ('operators', 'select', 'true', null),
         ('operators', 'update', 'operator_id = (select tenancy.administers())', 'operator_id = (select tenancy.administers())'),
         ('data_centres', 'select', 'true', null),
+        ('held_power', 'select', 'true', null),
         ('data_centres', 'insert', null, 'tenant = (select tenancy.writes_for())'),
         ('data_centres', 'update', 'tenant = (select tenancy.writes_for())', 'tenant = (select tenancy.writes_for())'),
         -- Each tenant's own.
         ('compute_workloads', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('capacity_bookings', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('storage_assets', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('orchestration_decisions', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('workload_notifications', 'select', 'tenant = (select tenancy.operator_id())', null),
