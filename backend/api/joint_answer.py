@@ -89,11 +89,12 @@ class CapacityAnswer(BaseModel):
     """One data centre's IT power by half-hour, from `half_hours_from` on."""
 
     dc_id: str
-    free_kw: float = Field(description="Free before the plan, kW in every half-hour")
+    free_kw: float = Field(description="Free before the plan in every half-hour: the least of them, kW")
     used_kw: list[float] = Field(description="Used by the plan, kW")
     price_gbp_per_kw: list[float] = Field(
         description="What one more kW in a half-hour would be worth to the plan, £: what keeps workloads out"
     )
+    free_by_half_hour_kw: list[float] = Field(description="Free before the plan, kW")
 
 
 class JointPlanAnswer(BaseModel):
@@ -230,7 +231,8 @@ def _comparison(comparison: Comparison) -> ComparisonAnswer:
 def _capacity(site: SiteCapacity) -> CapacityAnswer:
     return CapacityAnswer(
         dc_id=site.dc_id,
-        free_kw=tidy(site.free_kw),
+        free_kw=tidy(float(site.free_kw.min())),
         used_kw=[tidy(kw) for kw in site.used_kw.tolist()],
         price_gbp_per_kw=[tidy(price) for price in site.price_gbp_per_kw.tolist()],
+        free_by_half_hour_kw=[tidy(kw) for kw in site.free_kw.tolist()],
     )

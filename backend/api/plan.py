@@ -121,7 +121,7 @@ def plan_endpoints(
             try:
                 plan = plan_jointly(
                     jobs,
-                    PlanInputs(context.as_of, signals, context.data_centres),
+                    PlanInputs(context.as_of, signals, context.data_centres, context.capacity),
                     monotonic=monotonic,
                     policy=body.policy,
                     carbon_price_gbp_per_t=carbon_price_gbp_per_t,

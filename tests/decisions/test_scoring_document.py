@@ -46,11 +46,22 @@ def number(text: str) -> float:
 INPUT: dict[str, Any] = json.loads(re.findall(r"```json\n(.*?)```", EXAMPLE, re.DOTALL)[0])
 HALF_HOURS = table(EXAMPLE, "half-hour from")
 PRICE, STRESS, CARBON = ([float(row[column]) for row in HALF_HOURS] for column in (1, 2, 3))
+SHORT_OF_POWER: dict[str, Any] = json.loads(re.findall(r"```json\n(.*?)```", EXAMPLE, re.DOTALL)[1])
+PUBLISHED_SHORT = {row[0].strip("`"): row[1] for row in table(EXAMPLE, "figure of the output where power is short")}
 PUBLISHED = {row[0].strip("`"): row[1] for row in table(EXAMPLE, "figure of the published option")}
 
 
 @pytest.fixture(scope="module")
 def output() -> DecisionOutput:
+    return output_on(None)
+
+
+@pytest.fixture(scope="module")
+def output_short_of_power() -> DecisionOutput:
+    return output_on(SHORT_OF_POWER)
+
+
+def output_on(capacity: dict[str, Any] | None) -> DecisionOutput:
     start = f"2026-11-22T{HALF_HOURS[0][0]}:00Z"
     context = DecisionContext.model_validate(
         {
@@ -60,6 +71,7 @@ def output() -> DecisionOutput:
             "national": {"forecast": {"start": start, "wholesale_price_gbp_mwh": PRICE, "grid_stress_score": STRESS}},
             "regional": [{"region_id": 13, "forecast": {"start": start, "carbon_intensity_gco2_per_kwh": CARBON}}],
             "data_centres": [INPUT["data_centre"]],
+            "capacity": capacity,
         }
     )
     decision = decide(context, carbon_price_gbp_per_t=INPUT["carbon_price_gbp_per_t"], policy=Policy(INPUT["policy"]))
@@ -70,7 +82,7 @@ def figure(output: DecisionOutput, path: str) -> Any:
     document = json.loads(output.model_dump_json())
     found: Any = document if path.startswith("decision.") else document["data_centre_options"][0]
     for name in path.split("."):
-        found = found[name]
+        found = found[int(name) if name.isdigit() else name]
     return found
 
 
@@ -80,7 +92,32 @@ def decimals(text: str) -> int:
 
 @pytest.mark.parametrize("path", PUBLISHED)
 def test_the_scorer_publishes_the_documents_figures(output: DecisionOutput, path: str) -> None:
-    stated, found = PUBLISHED[path], figure(output, path)
+    agree(PUBLISHED[path], figure(output, path))
+
+
+@pytest.mark.parametrize("path", PUBLISHED_SHORT)
+def test_the_scorer_publishes_the_documents_figures_where_power_is_short(
+    output_short_of_power: DecisionOutput, path: str
+) -> None:
+    agree(PUBLISHED_SHORT[path], figure(output_short_of_power, path))
+
+
+def test_arithmetic_gives_the_start_that_is_left_where_power_is_short() -> None:
+    """Of the document's starts that break nothing else, the one that does not touch the half-hour promised away."""
+    steps = SHORT_OF_POWER["free_it_kw"]["DC-001"]
+    free_kw = [next(kw for begins, kw in reversed(steps) if begins <= slot) for slot in range(len(HALF_HOURS))]
+    left = []
+    for clock, *_, objective_gbp in table(EXAMPLE, "start"):
+        energy_kwh, _ = by_hand(minutes_after_eight(clock))
+        if all(free >= 7.68 for kwh, free in zip(energy_kwh, free_kw, strict=True) if kwh):
+            left.append((clock, objective_gbp))
+    assert left == [("11:30", PUBLISHED_SHORT["decision.objective_gbp"])]
+    dearer = sum(parts_by_hand(210)) - sum(parts_by_hand(180))
+    assert f"{dearer:.6f}" == PUBLISHED_SHORT["decision.binding_constraint.saving_gbp"]
+    assert f"2.191403 − 2.181475 = £{dearer:.6f}" in EXAMPLE
+
+
+def agree(stated: str, found: Any) -> None:
     if isinstance(found, str):
         assert found == stated
     else:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from decisions.scoring.context import DecisionContext
+from decisions.scoring.capacity import free_power_kw
+from decisions.scoring.context import Capacity, DecisionContext
+from grid.half_hours import half_hour_of
 from vocabulary import Urgency, WorkloadType
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
@@ -88,6 +90,11 @@ def context_json(
     }
 
 
+def capacity(free_it_kw: dict[str, list[tuple[int, float]]], *, start: datetime = NOON, half_hours: int = 96) -> Json:
+    """Free power as the database answers it: by data centre, from the i-th half-hour on so many kilowatts."""
+    return {"start": start.isoformat(), "half_hours": half_hours, "free_it_kw": free_it_kw}
+
+
 def a_context(**parts: Any) -> DecisionContext:
     """One data centre in London, six half-hours at £100/MWh and 200 g/kWh, unless told otherwise."""
     defaults = {"task": task(), "price": [100.0] * 6, "carbon": {13: [200.0] * 6}, "centres": [centre()]}
@@ -133,6 +140,31 @@ def random_context_json(rng: random.Random) -> Json:
 
 def random_context(seed: int) -> DecisionContext:
     return DecisionContext.model_validate(random_context_json(random.Random(seed)))
+
+
+def with_random_capacity(context: DecisionContext, seed: int) -> DecisionContext:
+    """The same with power that comes and goes: some that is free now is not later, and the other way round.
+
+    Figures are whole or have one decimal, about what a random workload needs.
+    """
+    rng = random.Random(seed)
+    half_hours = rng.randint(1, 12)
+
+    def steps() -> tuple[tuple[int, float], ...]:
+        changes = sorted(rng.sample(range(1, half_hours), rng.randint(0, min(3, half_hours - 1))))
+        return tuple((half_hour, rng.choice([-1, 0, 0.9, 1, 2, 5, 7.6, 8, 1000])) for half_hour in (0, *changes))
+
+    start = half_hour_of(context.as_of) - rng.choice([0, 0, 0, 1, -1]) * HALF_HOUR
+    free_it_kw = {site.dc_id: steps() for site in context.data_centres if rng.random() < 0.95}
+    free = Capacity(start=start, half_hours=half_hours, free_it_kw=free_it_kw)
+    return context.model_copy(update={"capacity": free})
+
+
+def with_idle_capacity(context: DecisionContext) -> DecisionContext:
+    """The same with the free power of an empty platform: what the present load leaves, in every half-hour."""
+    free_it_kw = {site.dc_id: ((0, free_power_kw(site)),) for site in context.data_centres}
+    free = Capacity(start=half_hour_of(context.as_of), half_hours=96, free_it_kw=free_it_kw)
+    return context.model_copy(update={"capacity": free})
 
 
 def _random_task(rng: random.Random, as_of: datetime) -> Json:

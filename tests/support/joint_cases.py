@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from decision_contexts import HALF_HOUR, NOON, centre, context_json, task
 from decisions.joint.problem import Job, PlanInputs
-from decisions.scoring.context import DataCentre, DecisionContext, Task
+from decisions.scoring.context import Capacity, DataCentre, DecisionContext, Task
 from decisions.scoring.signals import read_signals
 
 MINUTE = timedelta(minutes=1)
@@ -39,7 +39,7 @@ class Case(NamedTuple):
 
 
 def surroundings(context: DecisionContext) -> PlanInputs:
-    return PlanInputs(context.as_of, read_signals(context), context.data_centres)
+    return PlanInputs(context.as_of, read_signals(context), context.data_centres, context.capacity)
 
 
 def a_job(
@@ -56,7 +56,10 @@ def a_site(dc_id: str = "DC-1", *, kw: float = 2, **facts: Any) -> dict[str, Any
 
 
 def random_case(seed: int, *, most_jobs: int, half_hours: int, sites: int = 2, interruptible: float = 0.0) -> Case:
-    """Few data centres with room for two or three jobs at once, and jobs that want the same half-hours."""
+    """Few data centres with room for two or three jobs at once, and jobs that want the same half-hours.
+
+    Half of the cases say what is free in each half-hour.
+    """
     rng = random.Random(seed)
     as_of = NOON + timedelta(minutes=rng.choice([0, 0, 11, 30]))
     regions = [1, 2, 3][:sites]
@@ -80,9 +83,20 @@ def random_case(seed: int, *, most_jobs: int, half_hours: int, sites: int = 2, i
             as_of=as_of,
         )
     )
-    return Case(
-        context, [_random_job(rng, number, as_of, interruptible) for number in range(rng.randint(1, most_jobs))]
-    )
+    jobs = [_random_job(rng, number, as_of, interruptible) for number in range(rng.randint(1, most_jobs))]
+    return Case(_with_promises(context, rng, half_hours) if rng.random() < 0.5 else context, jobs)
+
+
+def _with_promises(context: DecisionContext, rng: random.Random, half_hours: int) -> DecisionContext:
+    """The same with some of each data centre's power promised in some half-hours."""
+    free_it_kw: dict[str, tuple[tuple[int, float], ...]] = {}
+    for site in context.data_centres:
+        whole_kw = site.total_capacity_mw * 1000
+        changes = sorted(rng.sample(range(1, half_hours), rng.randint(0, 3)))
+        free_it_kw[site.dc_id] = tuple((at, rng.choice([0, whole_kw / 2, whole_kw])) for at in (0, *changes))
+    start = half_hour(context.as_of)
+    capacity = Capacity(start=start, half_hours=half_hours, free_it_kw=free_it_kw)
+    return context.model_copy(update={"capacity": capacity})
 
 
 def _random_job(rng: random.Random, number: int, as_of: datetime, interruptible: float) -> Job:
@@ -115,7 +129,7 @@ def exhaustive_best(case: Case) -> tuple[int, float]:
     ways = [found for _, found in possible]
     weights = [WEIGHTS[job.task.urgency.value] for job, _ in possible]
     powers = [kw_of(job.task) for job, _ in possible]
-    free_kw = {site.dc_id: site.total_capacity_mw * 1000 for site in case.context.data_centres}
+    sites = {site.dc_id: site for site in case.context.data_centres}
     best = (sum(weights), 0.0)
     used: dict[tuple[str, datetime], float] = {}
 
@@ -128,7 +142,10 @@ def exhaustive_best(case: Case) -> tuple[int, float]:
             return
         for way in ways[number]:
             slots = [(way.dc_id, half_hour) for half_hour in way.half_hours]
-            if all(used.get(slot, 0.0) + powers[number] <= free_kw[way.dc_id] + 1e-6 for slot in slots):
+            if all(
+                used.get(slot, 0.0) + powers[number] <= free_kw_at(case.context, sites[way.dc_id], slot[1])
+                for slot in slots
+            ):
                 for slot in slots:
                     used[slot] = used.get(slot, 0.0) + powers[number]
                 place(number + 1, left_out, objective_gbp + way.objective_gbp)
@@ -143,18 +160,31 @@ def exhaustive_best(case: Case) -> tuple[int, float]:
 def ways_of(job: Job, context: DecisionContext) -> Iterator[Way]:
     """Every way to place a job that its own constraints allow, at £100 for a tonne."""
     for site in context.data_centres:
-        if site.status.value != "ACTIVE" or kw_of(job.task) > site.total_capacity_mw * 1000 + 1e-9:
+        if site.status.value != "ACTIVE":
             continue
         runs = _in_pieces(job.task, site, context) if job.interruptible else _whole(job.task, context)
         for minutes, delay_h in runs:
             money = _money(job.task, site, context, minutes)
-            if money is not None:
+            slots = frozenset(half_hour(minute) for minute in minutes)
+            if money is not None and all(kw_of(job.task) <= free_kw_at(context, site, slot) for slot in slots):
                 cost_gbp, carbon_g, stress_gbp = money
                 limit = job.task.max_price_gbp
                 if limit is None or cost_gbp <= limit + 1e-9:
                     delay_gbp = delay_h * DELAY_GBP_PER_H[job.task.urgency.value]
                     objective_gbp = cost_gbp + stress_gbp + carbon_g * 100 / 1e6 + delay_gbp
-                    yield Way(objective_gbp, site.dc_id, frozenset(half_hour(minute) for minute in minutes))
+                    yield Way(objective_gbp, site.dc_id, slots)
+
+
+def free_kw_at(context: DecisionContext, site: DataCentre, moment: datetime) -> float:
+    """The power free in the half-hour of `moment`, and a little for the rounding of sums."""
+    if context.capacity is None:
+        return site.total_capacity_mw * 1000 + 1e-6
+    reached = [
+        kw
+        for begins, kw in context.capacity.free_it_kw.get(site.dc_id, ())
+        if begins == 0 or context.capacity.start + begins * HALF_HOUR <= moment
+    ]
+    return (reached[-1] if reached else 0.0) + 1e-6
 
 
 def kw_of(job: Task) -> float:
@@ -195,7 +225,8 @@ def _in_pieces(job: Task, site: DataCentre, context: DecisionContext) -> Iterato
     open_to_it: dict[datetime, list[datetime]] = {}
     minute = as_of
     while minute + MINUTE <= min(until, as_of + timedelta(days=1)):
-        if _money(job, site, context, [minute]) is not None:
+        has_room = kw_of(job) <= free_kw_at(context, site, half_hour(minute))
+        if has_room and _money(job, site, context, [minute]) is not None:
             open_to_it.setdefault(half_hour(minute), []).append(minute)
         minute += MINUTE
 

@@ -50,9 +50,9 @@ from beckn.protocol.objects import (
     UnitQuantity,
 )
 from beckn.protocol.values import decimal_text
+from decisions.scoring.capacity import free_power_kw
 from decisions.scoring.context import DataCentre
 from decisions.scoring.grid_context import GridContext
-from decisions.scoring.objective import free_power_kw
 from hardware import GPU_IT_POWER_KW
 from vocabulary import DataCentreStatus
 

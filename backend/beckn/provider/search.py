@@ -36,10 +36,10 @@ from beckn.provider.quotes import amount_text, price_gbp
 from beckn.provider.requirements import Paging, Wanted
 from beckn.provider.slots import Bookings, SlotRun, as_sold, possible_runs
 from decisions.publishing.waiting import waiting_status
+from decisions.scoring.capacity import free_power_kw
 from decisions.scoring.context import DecisionContext
 from decisions.scoring.decide import SCORER_VERSION, decide
 from decisions.scoring.grid_context import GridContext
-from decisions.scoring.objective import free_power_kw
 from grid.half_hours import HALF_HOUR, half_hour_of
 
 CATALOGUE_NAME = "Compute slots for a workload"

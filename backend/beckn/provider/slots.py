@@ -20,12 +20,13 @@ import numpy as np
 
 from beckn.catalogue.slot import Slot
 from beckn.provider.requirements import Wanted
+from decisions.scoring.capacity import free_power_kw
 from decisions.scoring.context import DataCentre, Task
 from decisions.scoring.energy import ComputeLoad, compute_load
 from decisions.scoring.evaluation import Evaluation, evaluate
 from decisions.scoring.feasibility import Violation, finish
 from decisions.scoring.grid_context import GridContext
-from decisions.scoring.objective import Sites, Terms, free_power_kw
+from decisions.scoring.objective import Sites, Terms
 from decisions.scoring.runs import MICROSECOND
 from decisions.scoring.signals import line_up
 from decisions.scoring.suitability import suitability_score

@@ -28,7 +28,7 @@ class Baseline:
 def home_of(task: Task, sites: Sites) -> int | None:
     """Where a workload runs when nobody decides; None where no data centre is active.
 
-    Its host, or without one the active data centre with most free power: where a scheduler that knows nothing of
+    Its host, or without one the active data centre with most power free now: where a scheduler that knows nothing of
     the grid would put it.
     """
     for site, centre in enumerate(sites.centres):
@@ -36,7 +36,7 @@ def home_of(task: Task, sites: Sites) -> int | None:
             return site
     if not sites.active.any():
         return None
-    return int(np.where(sites.active, sites.free_kw, -1.0).argmax())
+    return int(np.where(sites.active, sites.free_kw[:, 0], -1.0).argmax())
 
 
 def run_now_at_home(problem: JointProblem) -> Baseline:
@@ -54,13 +54,13 @@ def run_now_at_greenest(problem: JointProblem) -> Baseline:
 
 
 def _greenest_with_room(problem: JointProblem) -> Iterable[tuple[int, int]]:
-    sites, free_w = problem.sites, problem.free_at_all_times()
+    sites, free_w = problem.sites, problem.free_w.copy()
     biggest_first = sorted(
         range(len(problem.posed)), key=lambda number: -problem.posed[number].candidates.load.it_energy_kwh
     )
     for number in biggest_first:
         candidates = problem.posed[number].candidates
-        power_w = whole_watts(candidates.load.it_power_kw)
+        power_w = whole_watts(candidates.sites.needed_kw(candidates.load))
         covered = candidates.runs.covered(NOW)
         has_room = (free_w[:, covered] >= power_w).all(axis=1) & sites.active & candidates.known[:, NOW]
         if has_room.any():
@@ -72,10 +72,10 @@ def _greenest_with_room(problem: JointProblem) -> Iterable[tuple[int, int]]:
 
 def _baseline(problem: JointProblem, places: Iterable[tuple[int, int]]) -> Baseline:
     runs = [(number, site) for number, site in places if _is_known(problem.posed[number], site)]
-    free_w = problem.free_at_all_times()
+    free_w = problem.free_w.copy()
     for number, site in runs:
         candidates = problem.posed[number].candidates
-        free_w[site, candidates.runs.covered(NOW)] -= whole_watts(candidates.load.it_power_kw)
+        free_w[site, candidates.runs.covered(NOW)] -= whole_watts(candidates.sites.needed_kw(candidates.load))
     return Baseline(
         outcomes={number: run_outcome(problem.posed[number].candidates, site, NOW) for number, site in runs},
         breaking=sum(not problem.posed[number].allowed_now[site] for number, site in runs),

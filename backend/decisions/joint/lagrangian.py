@@ -74,7 +74,7 @@ class Relaxation:
 
     def __init__(self, problem: JointProblem, *, counting_money: bool = True) -> None:
         """Without money every option's J is 0: what is left is how much must be left out."""
-        self.free_kw: Floats = np.repeat(problem.free_w[:, None] / 1000, problem.half_hours, axis=1)
+        self.free_kw: Floats = problem.free_w / 1000
         self._weights = np.array(problem.weights, dtype=np.float64)
         options = problem.options
         runs = [(number, one) for number, one in enumerate(options) if isinstance(one, RunOptions)]

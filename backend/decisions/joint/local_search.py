@@ -27,7 +27,7 @@ class WorkingPlan:
     def __init__(self, problem: JointProblem, placements: Sequence[Placement | None] | None = None) -> None:
         self.options: list[Options] = problem.options
         self.weights = problem.weights
-        self.free_w = problem.free_at_all_times()
+        self.free_w = problem.free_w.copy()
         self.placements: list[Placement | None] = [None] * len(self.options)
         for number, placement in enumerate(placements or ()):
             if placement is not None:
@@ -57,7 +57,7 @@ class WorkingPlan:
 
 def each_alone(problem: JointProblem) -> Assignment | None:
     """Every job where it is best alone, if there is room for all of them there: then no plan is better."""
-    plan, free_w = WorkingPlan(problem), problem.free_at_all_times()
+    plan, free_w = WorkingPlan(problem), problem.free_w
     for number, options in enumerate(plan.options):
         placement = options.cheapest(free_w)
         if placement is None or not _has_room(plan, number, placement):
@@ -97,7 +97,7 @@ class LocalSearch:
         self._random = np.random.default_rng(SEED)
         self._plan = WorkingPlan(problem, plan.placements)
         self._best = plan
-        free_w = problem.free_at_all_times()
+        free_w = problem.free_w
         alone = [options.cheapest(free_w) for options in self._plan.options]
         self._alone = [placement for placement in alone if placement is not None]
         self._alone_gbp = np.array([placement.objective_gbp for placement in self._alone])

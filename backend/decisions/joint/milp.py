@@ -110,9 +110,10 @@ class _Model:
                 one_of.append(self._column(0.0, weight=weight))
             self._row([(column, 1.0) for column in one_of], 1.0, 1.0)
             self._choices.append(choices)
-        for (site, _), takers in self._takers.items():
-            if sum(power_w for _, power_w in takers) > problem.free_w[site]:
-                free_kw = int(problem.free_w[site]) / 1000
+        for (site, half_hour), takers in self._takers.items():
+            free_w = int(problem.free_w[site, half_hour])
+            if sum(power_w for _, power_w in takers) > free_w:
+                free_kw = free_w / 1000
                 self._row([(column, power_w / 1000) for column, power_w in takers], -np.inf, free_kw)
 
     def limit_left_out(self, weight: int) -> None:

@@ -75,8 +75,8 @@ class SiteCapacity:
     """One data centre's IT power by half-hour, from `JointPlan.origin` on."""
 
     dc_id: str
-    free_kw: float
-    """Before the plan, in every half-hour."""
+    free_kw: Floats
+    """Before the plan."""
     used_kw: Floats
     price_gbp_per_kw: Floats
     """What one more kilowatt in a half-hour would be worth to the plan, £."""
@@ -185,7 +185,7 @@ def plan_jointly(
 def _answers(problem: JointProblem, solved: Solved) -> list[PlacedJob | LeftOutJob]:
     """What became of each job, in the problem's order."""
     plan = WorkingPlan(problem, solved.plan.placements)
-    unused_w = problem.free_at_all_times()
+    unused_w = problem.free_w
     numbers = iter(range(len(problem.placeable)))
     answers: list[PlacedJob | LeftOutJob] = []
     for posed in problem.posed:
@@ -241,7 +241,7 @@ def _crowded_out(problem: JointProblem, posed: PosedJob, alone: Placement, plan:
 
 def _capacity(problem: JointProblem, solved: Solved) -> tuple[SiteCapacity, ...]:
     plan = WorkingPlan(problem, solved.plan.placements)
-    used_kw = (problem.free_w[:, None] - plan.free_w) / 1000
+    used_kw = (problem.free_w - plan.free_w) / 1000
     return tuple(
         SiteCapacity(centre.dc_id, problem.free_w[site] / 1000, used_kw[site], solved.bound.prices_gbp_per_kw[site])
         for site, centre in enumerate(problem.sites.centres)

@@ -1,9 +1,9 @@
 """What a joint plan is made of: jobs, each with its own options, and the capacity that they share.
 
-Capacity is the IT power that a data centre's present load leaves free, taken to stay so in every half-hour. A job
-takes its full power in every half-hour it runs in, however short its stay there. For jobs that do not pause this is
-exact: they start at the beginning of a half-hour (or, at once, now), so all that run in a half-hour run together at
-its beginning. Power is counted in whole watts.
+Capacity is the IT power that a data centre has free in each half-hour (`decisions.scoring.capacity`). A job takes its
+full power in every half-hour it runs in, however short its stay there. For jobs that do not pause this is exact: they
+start at the beginning of a half-hour (or, at once, now), so all that run in a half-hour run together at its
+beginning. Power is counted in whole watts.
 
 A plan leaves out as little as it can before it looks at J: it makes first the weight of the jobs that it leaves out
 the least (`LEFT_OUT_WEIGHT`), and only then the sum of J. Leaving a job out is never traded against money.
@@ -19,10 +19,10 @@ import numpy as np
 
 from decisions.joint.interruptible import PieceOptions
 from decisions.joint.options import Options, Placement, RunOptions
-from decisions.scoring.context import DataCentre, Task
+from decisions.scoring.context import Capacity, DataCentre, Task
 from decisions.scoring.evaluation import NO_RUN, Evaluation, evaluate
 from decisions.scoring.feasibility import Violation
-from decisions.scoring.objective import Candidates, Sites, Terms, free_power_kw
+from decisions.scoring.objective import Candidates, Sites, Terms
 from decisions.scoring.runs import Booleans, Integers
 from decisions.scoring.signals import GridSignals
 from vocabulary import Urgency
@@ -55,6 +55,8 @@ class PlanInputs:
     as_of: datetime
     signals: GridSignals
     centres: tuple[DataCentre, ...]
+    capacity: Capacity | None = None
+    """Without one, what the present load leaves is free in every half-hour."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,7 @@ class JointProblem:
     sites: Sites
     half_hours: int
     free_w: Integers
-    """Free IT power, shape (data centres,)."""
+    """Free IT power before any job is placed, shape (data centres, half-hours)."""
     posed: tuple[PosedJob, ...]
     placeable: tuple[int, ...]
     """Which of the posed jobs have options."""
@@ -95,10 +97,6 @@ class JointProblem:
     @property
     def weights(self) -> list[int]:
         return [self.posed[number].weight for number in self.placeable]
-
-    def free_at_all_times(self) -> Integers:
-        """The free capacity before any job is placed, shape (data centres, half-hours)."""
-        return np.repeat(self.free_w[:, None], self.half_hours, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +129,7 @@ def pose_problem(jobs: Sequence[Job], surroundings: PlanInputs, terms: Terms) ->
     signals = surroundings.signals
     _check_size(jobs, len(surroundings.centres), signals.half_hours)
     centres = sorted(surroundings.centres, key=lambda centre: centre.dc_id)
-    sites = Sites.of(centres, signals)
+    sites = Sites.of(centres, signals, surroundings.capacity)
     posed = [
         _pose(job, evaluate(job.task, surroundings.as_of, signals, sites, terms))
         for job in sorted(jobs, key=lambda job: job.task.job_id)
@@ -139,7 +137,7 @@ def pose_problem(jobs: Sequence[Job], surroundings: PlanInputs, terms: Terms) ->
     return JointProblem(
         sites=sites,
         half_hours=signals.half_hours,
-        free_w=np.array([whole_watts(free_power_kw(centre)) for centre in centres], dtype=np.int64),
+        free_w=_whole_watts_free(sites, signals.half_hours),
         posed=tuple(posed),
         placeable=tuple(number for number, job in enumerate(posed) if job.options is not None),
     )
@@ -148,6 +146,11 @@ def pose_problem(jobs: Sequence[Job], surroundings: PlanInputs, terms: Terms) ->
 def whole_watts(power_kw: float) -> int:
     """Power as it is counted: rounded, so that what fits alone fits, and sums are exact."""
     return round(power_kw * 1000)
+
+
+def _whole_watts_free(sites: Sites, half_hours: int) -> Integers:
+    free_w = np.rint(sites.free_kw * 1000).astype(np.int64)
+    return np.ascontiguousarray(np.broadcast_to(free_w, (len(sites), half_hours)))
 
 
 def _check_size(jobs: Sequence[Job], centres: int, half_hours: int) -> None:
@@ -164,7 +167,7 @@ def _check_size(jobs: Sequence[Job], centres: int, half_hours: int) -> None:
 
 
 def _pose(job: Job, evaluation: Evaluation) -> PosedJob:
-    power_w = whole_watts(evaluation.load.it_power_kw)
+    power_w = whole_watts(evaluation.candidates.sites.needed_kw(evaluation.load))
     options: Options | None = (
         PieceOptions.of(evaluation, power_w) if job.interruptible else RunOptions.of(evaluation, power_w)
     )

@@ -148,7 +148,9 @@ def _option(
         **_shared(centre, output.DataCentreOption),
         energy_profile=present_signals.energy_profile(centre),
         compute_profile=output.ComputeProfile(
-            **_shared(centre, output.ComputeProfile), available_for_task=option.has_room
+            **_shared(centre, output.ComputeProfile),
+            available_for_task=option.has_room,
+            free_it_power_kw=option.free_it_power_kw,
         ),
         suitability_score=score,
         deterministic_score=option.score,

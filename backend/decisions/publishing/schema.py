@@ -105,7 +105,14 @@ class ComputeProfile(_Published):
     current_load_percentage: float = Field(description="Present load, % of capacity.", examples=[62.5])
     flexibility_rating: float = Field(description="How readily it shifts load, 0 to 1.", examples=[0.6])
     available_for_task: bool = Field(
-        description="Whether it is ACTIVE and has free capacity for the workload.", examples=[True]
+        description="Whether it is ACTIVE and has free capacity for the workload at a start that it may have.",
+        examples=[True],
+    )
+    # Outputs of before scorer 1.2.0 have none.
+    free_it_power_kw: Figure | None = Field(
+        default=None,
+        description="IT power that nobody is promised, at its least in the half-hours of the evaluated run, kW.",
+        examples=[7500.0],
     )
 
 
@@ -130,6 +137,13 @@ class ConstraintViolation(_Published):
     start: datetime | None = Field(
         description="The start it was found at; null where no start would help.",
         examples=["2026-11-22T08:04:11Z"],
+    )
+    # Outputs of before scorer 1.2.0 have none.
+    room_from: datetime | None = Field(
+        default=None,
+        description="Of `free_capacity`: the next start at which there is room; null where there is none within the "
+        "forecast.",
+        examples=["2026-11-22T14:30:00Z"],
     )
 
 

@@ -144,8 +144,35 @@ class GenerationMix(_Fact):
     mix: dict[str, float | None] = {}
 
 
+FreePowerSteps = tuple[tuple[Annotated[int, Field(ge=0)], float], ...]
+"""From the i-th half-hour on, so many kilowatts of IT power are free; only changes are listed."""
+
+
+def _in_order_from_the_first(steps: FreePowerSteps) -> FreePowerSteps:
+    half_hours = [half_hour for half_hour, _ in steps]
+    if half_hours[:1] != [0] or half_hours != sorted(set(half_hours)):
+        raise ValueError(f"the steps of free power must begin at half-hour 0 and go on in order, not at {half_hours}")
+    return steps
+
+
+class Capacity(_Fact):
+    """The IT power that each data centre has free in each of `half_hours` half-hours from `start` on.
+
+    Free is what the base load and everything that is promised leave; below 0 counts as nothing. After the last
+    half-hour the last step goes on. `decisions.scoring.capacity` reckons with it.
+    """
+
+    start: HalfHourStart
+    half_hours: Annotated[int, Field(ge=1)]
+    free_it_kw: dict[str, Annotated[FreePowerSteps, AfterValidator(_in_order_from_the_first)]]
+    """By dc_id. A data centre that is not named has nothing free."""
+
+
 class DecisionContext(_Fact):
-    """One workload, the grid and the data centres at `as_of`."""
+    """One workload, the grid and the data centres at `as_of`.
+
+    Without a `capacity` (in contexts of before scorer 1.2.0) what the present load leaves is free throughout.
+    """
 
     context_id: str
     as_of: UtcDatetime
@@ -154,6 +181,7 @@ class DecisionContext(_Fact):
     regional: tuple[RegionalSignals, ...] = ()
     data_centres: tuple[DataCentre, ...] = ()
     generation_mix: tuple[GenerationMix, ...] = ()
+    capacity: Capacity | None = None
 
     @model_validator(mode="after")
     def _names_each_thing_once(self) -> DecisionContext:

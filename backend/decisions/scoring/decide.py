@@ -29,7 +29,7 @@ from decisions.scoring.suitability import suitability_score
 from vocabulary import Policy
 
 # Stored with every decision. Raise it with any change that alters an output; see docs/scoring.md.
-SCORER_VERSION = "1.1.0"
+SCORER_VERSION = "1.2.0"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,11 @@ class Assessment:
     centre: DataCentre
     feasible: bool
     has_room: bool
-    """ACTIVE, with free capacity for the workload."""
+    """ACTIVE, with free capacity for the workload at a start that it may have."""
+    has_room_now: bool
+    """The same for a run from now on."""
+    free_it_power_kw: float
+    """The least that is free in any half-hour of the evaluated run, or of a run now where nothing was evaluated."""
     score: float
     """0 to 100; 0 is infeasible."""
     site_energy_kwh: float
@@ -125,7 +129,7 @@ def decide(
     signals = read_signals(context)
     # In the order of dc_id, so that the order in which the data centres arrive changes nothing.
     centres = sorted(context.data_centres, key=lambda centre: centre.dc_id)
-    evaluation = evaluate(context.task, context.as_of, signals, Sites.of(centres, signals), terms)
+    evaluation = evaluate(context.task, context.as_of, signals, Sites.of(centres, signals, context.capacity), terms)
 
     best_runs = evaluation.best_runs(evaluation.feasible)
     wished_runs = evaluation.best_runs(evaluation.known)
@@ -148,12 +152,12 @@ def decide(
 
 def _assess(evaluation: Evaluation, best_runs: list[int], wished_runs: list[int]) -> list[Assessment]:
     """Every data centre's option, in the order of the data centres."""
-    feasibility, centres = evaluation.feasibility, evaluation.candidates.sites.centres
+    feasibility, sites, runs = evaluation.feasibility, evaluation.candidates.sites, evaluation.runs
     nearest_runs = evaluation.nearest_runs() if NO_RUN in best_runs else best_runs
     evaluated_runs = [near if best == NO_RUN else best for best, near in zip(best_runs, nearest_runs, strict=True)]
     now_runs = [NOW if known else NO_RUN for known in evaluation.known[:, NOW].tolist()]
     evaluated, now = _estimates(evaluation, evaluated_runs), _estimates(evaluation, now_runs)
-    has_room = (~(feasibility.no_room | feasibility.not_active)).tolist()
+    has_room, has_room_now = feasibility.has_room().tolist(), feasibility.has_room_now().tolist()
     ranks = evaluation.ranks(evaluated_runs)
 
     def assessment(site: int, centre: DataCentre) -> Assessment:
@@ -163,6 +167,8 @@ def _assess(evaluation: Evaluation, best_runs: list[int], wished_runs: list[int]
             centre=centre,
             feasible=feasible,
             has_room=has_room[site],
+            has_room_now=has_room_now[site],
+            free_it_power_kw=sites.free_kw_during(site, runs.covered(NOW if run == NO_RUN else run)),
             score=suitability_score(ranks[site][0]) if feasible else 0.0,
             site_energy_kwh=evaluation.load.it_energy_kwh * centre.pue,
             run_now=now[site],
@@ -172,7 +178,7 @@ def _assess(evaluation: Evaluation, best_runs: list[int], wished_runs: list[int]
             rank=ranks[site],
         )
 
-    return [assessment(site, centre) for site, centre in enumerate(centres)]
+    return [assessment(site, centre) for site, centre in enumerate(sites.centres)]
 
 
 def _estimates(evaluation: Evaluation, runs: Sequence[int]) -> list[RunEstimate | None]:

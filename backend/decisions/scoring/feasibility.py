@@ -3,7 +3,7 @@
 A constraint is never traded against money. Each violation carries the value, the limit and their unit.
 
     status           the data centre is ACTIVE; MAINTENANCE, OFFLINE and CONSTRAINED take no new work
-    free_capacity    IT power of the workload ≤ total_capacity_mw x (1 - present load)
+    free_capacity    its IT power is free in every half-hour that the run touches
     forecast_horizon the run ends within the known forecast
     signal_missing   price, grid stress and the region's intensity are known in every half-hour of the run
     deadline         the run ends by the deadline
@@ -61,6 +61,8 @@ class Violation:
     """What is wrong, in words."""
     start: datetime | None = None
     """The start it was found at; None where no start would help."""
+    room_from: datetime | None = None
+    """Of a lack of free capacity: the next start at which there is room; None where there is none."""
 
 
 def latest_start(task: Task, as_of: datetime) -> datetime | None:
@@ -104,8 +106,10 @@ class Feasibility:
     """Runs in a half-hour above the carbon cap, shape (data centres, starts)."""
     over_price: Booleans
     """Runs above the price limit, shape (data centres, starts)."""
+    full: Booleans
+    """Half-hours without the power, of the shape of `Sites.free_kw`."""
     no_room: Booleans
-    """Data centres without the power, shape (data centres,)."""
+    """Runs in such a half-hour, shape (data centres, starts)."""
     not_active: Booleans
     """Data centres that take no new work, shape (data centres,)."""
 
@@ -117,6 +121,7 @@ class Feasibility:
         last_start = latest_start(task, runs.start(0))
         calm_only = task.urgency is not Urgency.CRITICAL
         cap, limit, deadline = task.carbon_cap_gco2, task.max_price_gbp, task.deadline
+        full = sites.needed_kw(candidates.load) > sites.free_kw
         return cls(
             task=task,
             candidates=candidates,
@@ -127,7 +132,8 @@ class Feasibility:
             stressed=runs.touch(signals.grid_stress_score > NO_RUN_STRESS) if calm_only else never,
             over_cap=nowhere if cap is None else runs.touch(signals.carbon_intensity_gco2_per_kwh > cap)[sites.rows],
             over_price=nowhere if limit is None else candidates.cost_gbp() > limit + MONEY_TOLERANCE_GBP,
-            no_room=candidates.load.it_power_kw > sites.free_kw,
+            full=full,
+            no_room=runs.touch(full) if full.shape[1] > 1 else np.broadcast_to(full, nowhere.shape),
             not_active=~sites.active,
         )
 
@@ -140,19 +146,26 @@ class Feasibility:
     def feasible(self) -> Booleans:
         """Candidates that break nothing, shape (data centres, starts)."""
         by_start = ~(self.too_late | self.overdue | self.stressed)
-        by_site = ~(self.no_room | self.not_active)
-        feasible = self.candidates.known & by_start & by_site[:, None]
-        return feasible & ~self.over_cap & ~self.over_price
+        feasible = self.candidates.known & by_start & ~self.not_active[:, None]
+        return feasible & ~self.no_room & ~self.over_cap & ~self.over_price
+
+    def has_room(self) -> Booleans:
+        """Data centres that are ACTIVE and have room at a start that is permitted, shape (data centres,)."""
+        has_room: Booleans = (self.permitted() & ~self.no_room).any(axis=1) & ~self.not_active
+        return has_room
+
+    def has_room_now(self) -> Booleans:
+        """Data centres that are ACTIVE and have room for a run from now on, shape (data centres,)."""
+        return ~(self.no_room[:, 0] | self.not_active)
 
     def violation_counts(self) -> Integers:
         """How many constraints each known candidate breaks, shape (data centres, starts)."""
         by_start = self.too_late.astype(np.int64) + self.overdue + self.stressed
-        by_site = self.no_room.astype(np.int64) + self.not_active
-        return by_start + by_site[:, None] + self.over_cap + self.over_price
+        return by_start + self.not_active[:, None] + self.no_room + self.over_cap + self.over_price
 
     def violations(self, site: int, run: int) -> tuple[Violation, ...]:
         """What one candidate breaks, in the order of the module's list."""
-        found = [*self._of_the_place(site)]
+        found = [*self._of_the_place(site, run)]
         known = self.candidates.priced.known[self.candidates.sites.rows[site], run]
         if not known:
             found += self._of_the_forecast(site, run)
@@ -161,16 +174,26 @@ class Feasibility:
             found += self._of_the_run(site, run)
         return tuple(found)
 
-    def _of_the_place(self, site: int) -> Iterator[Violation]:
+    def _of_the_place(self, site: int, run: int) -> Iterator[Violation]:
         sites = self.candidates.sites
         if self.not_active[site]:
             status, limit = str(sites.centres[site].status), str(DataCentreStatus.ACTIVE)
             message = f"the data centre is {status} and takes no new work"
             yield Violation(Constraint.STATUS, status, limit, None, message)
-        if self.no_room[site]:
-            needed, free = self.candidates.load.it_power_kw / 1000, float(sites.free_kw[site]) / 1000
-            message = f"it needs {needed:.3g} MW of IT power but only {free:.3g} MW are free"
-            yield Violation(Constraint.FREE_CAPACITY, needed, free, "MW", message)
+        if self.no_room[site, run]:
+            yield self._lack_of_room(site, run)
+
+    def _lack_of_room(self, site: int, run: int) -> Violation:
+        runs, with_room = self.candidates.runs, np.flatnonzero(~self.no_room[site])
+        needed = self.candidates.load.it_power_kw / 1000
+        free = self.candidates.sites.free_kw_during(site, runs.covered(run)) / 1000
+        later = with_room[with_room > run]
+        room_from = runs.start(int(later[0])) if len(later) else None
+        message = f"it needs {needed:.3g} MW of IT power but only {free:.3g} MW are free"
+        if room_from:
+            message += f", and there is room from {rfc3339(room_from)}"
+        start = runs.start(run) if len(with_room) else None
+        return Violation(Constraint.FREE_CAPACITY, needed, free, "MW", message, start, room_from)
 
     def _of_the_forecast(self, site: int, run: int) -> Iterator[Violation]:
         """An unknown run reaches past the forecast, or runs into a hole in it, or both."""

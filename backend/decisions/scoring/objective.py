@@ -20,7 +20,8 @@ from math import isfinite
 
 import numpy as np
 
-from decisions.scoring.context import DataCentre
+from decisions.scoring.capacity import counted_kw, free_kw_of
+from decisions.scoring.context import Capacity, DataCentre
 from decisions.scoring.energy import ComputeLoad
 from decisions.scoring.runs import HOUR_US, Booleans, Floats, Integers, Runs
 from decisions.scoring.signals import GridSignals
@@ -121,26 +122,34 @@ class Sites:
     rows: Integers
     """Row of each data centre's region in the regional signal array."""
     free_kw: Floats
-    """IT power that the present load leaves free."""
+    """IT power that is free: shape (data centres, half-hours), or one column where it is the same throughout."""
     active: Booleans
+    as_booked: bool = False
+    """Whether a run's power is counted as it is booked, to the milliwatt: before there were bookings it was not."""
 
     @classmethod
-    def of(cls, centres: Sequence[DataCentre], signals: GridSignals) -> Sites:
+    def of(cls, centres: Sequence[DataCentre], signals: GridSignals, capacity: Capacity | None = None) -> Sites:
+        """Without a capacity, what the present load leaves is free in every half-hour."""
         return cls(
             tuple(centres),
             np.array([centre.pue for centre in centres], dtype=np.float64),
             np.array([signals.row_of(centre.region_id) for centre in centres], dtype=np.int64),
-            np.array([free_power_kw(centre) for centre in centres], dtype=np.float64),
+            free_kw_of(capacity, centres, signals.origin, signals.half_hours),
             np.array([centre.status is DataCentreStatus.ACTIVE for centre in centres], dtype=np.bool_),
+            as_booked=capacity is not None,
         )
 
     def __len__(self) -> int:
         return len(self.centres)
 
+    def needed_kw(self, load: ComputeLoad) -> float:
+        """The IT power of a workload as it is counted here."""
+        return counted_kw(load.it_power_kw) if self.as_booked else load.it_power_kw
 
-def free_power_kw(centre: DataCentre) -> float:
-    """IT power that a data centre's present load leaves free."""
-    return centre.total_capacity_mw * 1000 * (100 - centre.current_load_percentage) / 100
+    def free_kw_during(self, site: int, half_hours: slice) -> float:
+        """The least that is free of one data centre in any of some half-hours, kW."""
+        free_kw = self.free_kw[site]
+        return float(free_kw[half_hours].min() if len(free_kw) > 1 else free_kw[0])
 
 
 @dataclass(frozen=True, eq=False)

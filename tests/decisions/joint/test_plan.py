@@ -30,10 +30,11 @@ from decisions.joint.problem import (
 )
 from decisions.joint.solver import Method
 from decisions.joint.time_budget import TimeBudget
+from decisions.scoring.capacity import free_kw_of
 from decisions.scoring.context import DecisionContext
 from decisions.scoring.decide import decide
 from decisions.scoring.feasibility import NO_RUN_STRESS
-from decisions.scoring.objective import Terms, free_power_kw
+from decisions.scoring.objective import Terms
 from joint_cases import WEIGHTS, Case, a_job, a_site, exhaustive_best, random_case, surroundings
 from vocabulary import Policy, Urgency
 
@@ -274,8 +275,9 @@ def keeps_all_constraints(plan: JointPlan, centres: Any, where: PlanInputs) -> N
             stress = where.signals.grid_stress_score[position]
             assert stress <= NO_RUN_STRESS or task.urgency is Urgency.CRITICAL
             used_w[one.dc_id, half_hour] = used_w.get((one.dc_id, half_hour), 0) + power_w
-    for (dc_id, _), taken_w in used_w.items():
-        assert taken_w <= whole_watts(free_power_kw(by_id[dc_id]))
+    for (dc_id, half_hour), taken_w in used_w.items():
+        (free_kw,) = free_kw_of(where.capacity, [by_id[dc_id]], half_hour, 1)[:, 0]
+        assert taken_w <= whole_watts(free_kw)
     for site in plan.capacity:
         for position, used_kw in enumerate(site.used_kw):
             half_hour = plan.origin + position * HALF_HOUR

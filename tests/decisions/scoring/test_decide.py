@@ -17,8 +17,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decision_contexts import HALF_HOUR, NOON, a_context, centre, random_context, random_context_json, task
-from decisions.scoring.context import DecisionContext, Task
+from decision_contexts import (
+    HALF_HOUR,
+    NOON,
+    a_context,
+    centre,
+    random_context,
+    random_context_json,
+    task,
+    with_idle_capacity,
+    with_random_capacity,
+)
+from decisions.scoring.capacity import less
+from decisions.scoring.context import DataCentre, DecisionContext, Task
 from decisions.scoring.decide import Decision, decide
 from vocabulary import Policy, Urgency
 
@@ -46,10 +57,11 @@ def exhaustive(context: DecisionContext, carbon_price: int, policy: Policy) -> l
     ]
     found = []
     for site in context.data_centres:
-        free_kw = fraction(site.total_capacity_mw) * 10 * (100 - fraction(site.current_load_percentage))
-        if site.status.value != "ACTIVE" or power_kw > free_kw:
+        if site.status.value != "ACTIVE":
             continue
         for start in starts(context, minutes):
+            if any(power_kw > free_kw_at(context, site, start + minute * MINUTE) for minute in range(minutes)):
+                continue
             figures = [figures_at(context, site.region_id, start + minute * MINUTE) for minute in range(minutes)]
             if any(None in figure for figure in figures):
                 continue
@@ -70,6 +82,17 @@ def exhaustive(context: DecisionContext, carbon_price: int, policy: Policy) -> l
             )
             found.append(Candidate(objective, carbon, start, site.dc_id))
     return sorted(found)
+
+
+def free_kw_at(context: DecisionContext, site: DataCentre, moment: datetime) -> Fraction:
+    """The power free in the half-hour of `moment`: by the capacity, or by the present load without one."""
+    if context.capacity is None:
+        return fraction(site.total_capacity_mw) * 10 * (100 - fraction(site.current_load_percentage))
+    free_kw = Fraction(0)
+    for half_hour, kw in context.capacity.free_it_kw.get(site.dc_id, ()):
+        if half_hour == 0 or moment >= context.capacity.start + half_hour * HALF_HOUR:
+            free_kw = fraction(kw)
+    return max(free_kw, Fraction(0))
 
 
 def power_and_minutes(job: Task) -> tuple[Fraction, int]:
@@ -164,6 +187,8 @@ def test_place_start_and_ranking_are_the_exhaustive_optimum() -> None:
     placed = 0
     for seed in range(CASES):
         context = random_context(seed)
+        if seed % 3 == 0:
+            context = with_random_capacity(context, seed)
         policy = random.Random(seed).choice(list(Policy))
         carbon_price = random.Random(seed).choice([0, 50, 100, 300])
         candidates = exhaustive(context, carbon_price, policy)
@@ -180,7 +205,7 @@ def test_place_start_and_ranking_are_the_exhaustive_optimum() -> None:
         assert (found.start, found.dc_id) == (best.start, best.dc_id), seed
         assert found.objective_gbp == pytest.approx(float(best.objective_gbp), rel=1e-9, abs=1e-12), seed
         assert found.carbon_g == pytest.approx(float(best.carbon_g), rel=1e-9, abs=1e-9), seed
-    assert placed > CASES / 4, "most random cases should have an answer, else they prove little"
+    assert placed > CASES / 5, "most random cases should have an answer, else they prove little"
 
 
 # Laws
@@ -289,6 +314,69 @@ def test_more_capacity_is_never_worse(seed: int, factor: float) -> None:
     if before:
         assert after is not None
         assert after.objective_gbp <= before.objective_gbp + 1e-9
+
+
+@given(seed=seeds, site=st.integers(0, 3), half_hour=st.integers(0, 12), more_kw=st.sampled_from([0.0, 0.5, 8.0]))
+@settings(max_examples=150, deadline=None)
+def test_more_free_power_in_any_half_hours_is_never_worse(
+    seed: int, site: int, half_hour: int, more_kw: float
+) -> None:
+    context = with_random_capacity(random_context(seed), seed)
+    assert context.capacity is not None
+    names = sorted(context.capacity.free_it_kw)
+    if not names:
+        return
+    start = context.capacity.start + half_hour * HALF_HOUR
+    roomier = less(context.capacity, names[site % len(names)], start, start + 3 * HALF_HOUR, -more_kw)
+    before = decide(context)
+    after = decide(context.model_copy(update={"capacity": roomier}))
+    assert {one.centre.dc_id for one in before.options if one.feasible} <= {
+        one.centre.dc_id for one in after.options if one.feasible
+    }
+    if (found := answer(before)) is not None:
+        roomier_answer = answer(after)
+        assert roomier_answer is not None
+        assert roomier_answer.objective_gbp <= found.objective_gbp + 1e-9
+
+
+@given(seed=seeds, wider=st.integers(min_value=0, max_value=400))
+@settings(max_examples=150, deadline=None)
+def test_a_wider_window_is_never_worse_where_power_comes_and_goes(seed: int, wider: int) -> None:
+    context = with_random_capacity(random_context(seed), seed)
+    window = context.task.deferral_window_mins or 0
+    before = answer(decide(changed(context, deferral_window_mins=window)))
+    after = answer(decide(changed(context, deferral_window_mins=window + wider)))
+    if before:
+        assert after is not None
+        assert after.objective_gbp <= before.objective_gbp + 1e-9
+
+
+@given(seed=seeds)
+@settings(max_examples=200, deadline=None)
+def test_on_an_empty_platform_the_decision_is_what_it_was_before_there_were_bookings(seed: int) -> None:
+    before, after = decide(random_context(seed)), decide(with_idle_capacity(random_context(seed)))
+    assert after.options == before.options
+    assert after.binding == before.binding
+    assert after.carbon_price_switches == before.carbon_price_switches
+
+
+@given(seed=seeds)
+@settings(max_examples=150, deadline=None)
+def test_what_is_decided_one_after_the_other_never_takes_more_than_was_free(seed: int) -> None:
+    context = with_random_capacity(random_context(seed), seed)
+    assert context.capacity is not None
+    left = context.capacity
+    for _ in range(5):
+        decision = decide(context.model_copy(update={"capacity": left}))
+        found = answer(decision)
+        if found is None:
+            break
+        run = decision.options[0].recommended
+        assert run is not None
+        left = less(left, found.dc_id, run.start, run.end, decision.load.it_power_kw)
+    for dc_id, steps in left.free_it_kw.items():
+        given = [kw for _, kw in context.capacity.free_it_kw[dc_id]]
+        assert min(kw for _, kw in steps) >= min(0.0, *given)
 
 
 @given(seed=seeds, tighter=st.floats(min_value=0, max_value=1))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from decision_contexts import HALF_HOUR, NOON, a_context, centre, task
+from decision_contexts import HALF_HOUR, NOON, a_context, capacity, centre, task
 from decisions.scoring.context import Task
 from decisions.scoring.decide import Assessment, decide
 from decisions.scoring.feasibility import LATEST_MOMENT, Violation, latest_start
@@ -155,6 +155,72 @@ def test_what_the_place_lacks_is_named_beside_what_the_grid_lacks() -> None:
     option = option_of(task=task(carbon_cap_gco2=10), centres=[centre(status="MAINTENANCE")])
     assert [str(violation.constraint) for violation in option.violations] == ["status", "carbon_cap"]
     assert not option.has_room
+
+
+# Power that comes and goes
+
+
+def test_a_run_needs_its_power_in_every_half_hour_that_it_touches() -> None:
+    job = task(estimated_energy_kwh=5)  # for an hour
+    free = {"DC-001": [(0, 5.0), (2, 4.9), (4, 5.0)]}
+    assert option_of(task=job, capacity=capacity(free)).feasible
+    violation = only_violation(task=job, capacity=capacity(free), as_of=NOON + MINUTE)
+    assert facts(violation)[0::3] == ("free_capacity", "MW")
+    assert violation.value == pytest.approx(0.005)
+    assert violation.limit == pytest.approx(0.0049)
+
+
+def test_without_room_now_the_answer_is_a_later_start() -> None:
+    job = task(estimated_energy_kwh=5, deferral_window_mins=150)
+    option = option_of(task=job, capacity=capacity({"DC-001": [(0, 4.0), (3, 5.0)]}))
+    assert option.evaluated is not None
+    assert option.evaluated.start == NOON + 3 * HALF_HOUR
+    assert option.has_room
+    assert not option.has_room_now
+    assert option.binding is not None
+    (violation,) = option.binding.violations
+    assert (violation.start, violation.room_from) == (NOON, NOON + 3 * HALF_HOUR)
+
+
+def test_the_violation_says_from_when_there_is_room() -> None:
+    job = task(estimated_energy_kwh=5)
+    violation = only_violation(task=job, capacity=capacity({"DC-001": [(0, 0.0), (1, 5.0), (2, 4.0), (3, 5.0)]}))
+    assert violation.room_from == NOON + 3 * HALF_HOUR
+    assert violation.message.endswith("only 0 MW are free, and there is room from 2026-11-22T13:30:00Z")
+    assert violation.start == NOON
+
+
+def test_where_there_is_room_at_no_time_no_start_is_named() -> None:
+    job = task(estimated_energy_kwh=5)
+    option = option_of(task=job, capacity=capacity({"DC-001": [(0, 4.0), (3, 4.9)]}))
+    (violation,) = option.violations
+    assert (violation.start, violation.room_from) == (None, None)
+    assert not option.has_room
+    assert violation.message.endswith("are free")
+
+
+def test_room_after_the_window_is_named_but_does_not_make_the_data_centre_available() -> None:
+    job = task(estimated_energy_kwh=5, deferral_window_mins=30)
+    option = option_of(task=job, capacity=capacity({"DC-001": [(0, 4.0), (3, 5.0)]}))
+    (violation,) = option.violations
+    assert violation.room_from == NOON + 3 * HALF_HOUR
+    assert not option.has_room
+
+
+def test_power_is_counted_to_the_milliwatt_as_it_is_booked() -> None:
+    job = task(estimated_energy_kwh=5.0000004)
+    assert option_of(task=job, capacity=capacity({"DC-001": [(0, 5.0)]})).feasible
+    assert not option_of(task=job, centres=[centre(total_capacity_mw=0.005, current_load_percentage=0)]).feasible
+
+
+def test_a_data_centre_that_the_capacity_does_not_name_has_no_room() -> None:
+    assert only_violation(capacity=capacity({"DC-002": [(0, 5.0)]})).limit == 0
+
+
+def test_the_free_power_of_an_option_is_the_least_during_its_run() -> None:
+    job = task(estimated_energy_kwh=5, deferral_window_mins=150)
+    option = option_of(task=job, capacity=capacity({"DC-001": [(0, 4.0), (3, 9.0), (4, 7.0), (5, 6.0)]}))
+    assert option.free_it_power_kw == 7
 
 
 # The deferral window
