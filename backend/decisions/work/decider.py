@@ -67,6 +67,8 @@ class Decider:
     def decide(self, claims: Sequence[Claim], *, why_unasked: ModelUnavailable | None = None) -> Decided:
         """Decide claimed workloads on one grid, the present one; the model is asked unless there is a reason not to.
 
+        They are decided one after the other, each on the power that the ones before leave.
+
         Raises:
             DatabaseError: the database failed; nothing is stored yet.
             NothingToDecideFrom: the claims are to be given back until there is.
@@ -80,7 +82,7 @@ class Decider:
             if claim.job not in batch:
                 continue  # deleted since it was claimed, and its notification with it
             try:
-                records.append(self._record(claim, batch, why_unasked))
+                record = self._record(claim, batch, why_unasked)
             except LeaseLost:
                 extra = claim.job.for_the_log
                 _log.info("job %s: left to another worker, the lease was lost", claim.job_id, extra=extra)
@@ -89,6 +91,11 @@ class Decider:
             except Exception as error:  # noqa: BLE001 - one poisonous workload must not hold up the others
                 _log.exception("job %s cannot be decided", claim.job_id, extra=claim.job.for_the_log)
                 undecided.append(Undecided(claim, f"{type(error).__name__}: {error}"))
+            else:
+                records.append(record)
+                if record.booking is not None and record.chosen_dc_id is not None:
+                    held = record.booking
+                    batch.take(record.chosen_dc_id, held["starts_at"], held["ends_at"], held["it_power_kw"])
         return Decided(batch.grid, tuple(records), tuple(undecided))
 
     def _record(self, claim: Claim, batch: ContextBatch, why_unasked: ModelUnavailable | None) -> DecisionRecord:

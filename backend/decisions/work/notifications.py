@@ -18,7 +18,8 @@ import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
 from database.interface import Database, Row
-from decisions.scoring.context import DecisionContext, Task
+from decisions.scoring.capacity import less
+from decisions.scoring.context import Capacity, DecisionContext, Task
 from grid.half_hours import as_utc
 from printable import LONGEST_REASON, printable
 from vocabulary import StrEnum, WorkloadStatus
@@ -102,12 +103,15 @@ class Claims(_Answer):
 
 class PublishState(StrEnum):
     """`ALREADY`: by an earlier call with the same lease. `FENCED`: the lease was lost and nothing is stored.
+    `DISPLACED`: the power it takes has gone since it was decided; nothing is stored, and the notification can be
+    claimed again at once, its attempt not counted.
     `WITHDRAWN`: the workload no longer waits, so the notification is closed without a decision. `UNCHANGED`: asked
     again, the answer is that of the newest decision, so it is no new one."""
 
     PUBLISHED = "published"
     ALREADY = "already"
     FENCED = "fenced"
+    DISPLACED = "displaced"
     WITHDRAWN = "withdrawn"
     UNCHANGED = "unchanged"
 
@@ -165,8 +169,8 @@ class QueueHealth(_Answer):
 class DecisionRecord:
     """One decision as it is stored.
 
-    `context` is what the grid lacks to be the whole decision context (context_id, task) and the settings it
-    was decided with. `output` is the published JSON document.
+    `context` is what the grid lacks to be the whole decision context (context_id, task, capacity) and the settings it
+    was decided with. `output` is the published JSON document. `booking` is the power that it takes.
     """
 
     lease: Lease
@@ -184,6 +188,7 @@ class DecisionRecord:
     constraints_evaluated: Sequence[Row]
     alternatives_considered: Sequence[Row]
     token_usage: Row | None
+    booking: Row | None = None
 
     @property
     def job(self) -> OwnedJob:
@@ -207,12 +212,14 @@ class ContextBatch:
     """The decision contexts of several workloads on one grid, which is parsed once.
 
     A workload is asked for by its full name; a bare job_id is that of the tenant that states no operator, or of the
-    only one in the batch.
+    only one in the batch. The free power of the data centres is not the grid's: it changes with every decision, and
+    `take` tells the contexts that are asked for after it of one.
     """
 
-    def __init__(self, grid: Row, tasks: Iterable[Row]) -> None:
+    def __init__(self, grid: Row, tasks: Iterable[Row], capacity: Row | None = None) -> None:
         self.grid = grid
         self._tasks = {_owned(task["task"]): task for task in tasks}
+        self._capacity = None if capacity is None else Capacity.model_validate(capacity)
         self._parsed: DecisionContext | None = None
 
     def __contains__(self, job: OwnedJob | str) -> bool:
@@ -225,8 +232,9 @@ class ContextBatch:
         return owners[0] if len(owners) == 1 else OwnedJob(UNSTATED_OPERATOR, job)
 
     def task_row(self, job: OwnedJob | str) -> Row:
-        """What the grid lacks to be the workload's context: `context_id` and `task`."""
-        return self._tasks[self._full(job)]
+        """What the grid lacks to be the workload's context as it is now: `context_id`, `task` and `capacity`."""
+        row = self._tasks[self._full(job)]
+        return row if self._capacity is None else {**row, "capacity": self._capacity.model_dump(mode="json")}
 
     def context(self, job: OwnedJob | str) -> DecisionContext:
         """A workload's decision context.
@@ -235,12 +243,20 @@ class ContextBatch:
             KeyError: the workload does not exist.
             pydantic.ValidationError: the database holds what the scorer does not understand.
         """
-        row = self.task_row(job)
+        row = self._tasks[self._full(job)]
         if self._parsed is None:
             self._parsed = DecisionContext.model_validate({**self.grid, **row})
-            return self._parsed
-        task = Task.model_validate(row["task"])
-        return self._parsed.model_copy(update={"context_id": row["context_id"], "task": task})
+            task = self._parsed.task
+        else:
+            task = Task.model_validate(row["task"])
+        return self._parsed.model_copy(
+            update={"context_id": row["context_id"], "task": task, "capacity": self._capacity}
+        )
+
+    def take(self, dc_id: str, starts_at: datetime, ends_at: datetime, it_power_kw: float) -> None:
+        """Note that a decision of this batch takes power."""
+        if self._capacity is not None:
+            self._capacity = less(self._capacity, dc_id, starts_at, ends_at, it_power_kw)
 
 
 class WorkQueue:
@@ -269,7 +285,7 @@ class WorkQueue:
         asked = [job if isinstance(job, str) else {"operator": job.operator, "job_id": job.job_id} for job in jobs]
         arguments = {"p_job_ids": asked, "p_now": now}
         answer = self._database.call("decision_contexts", arguments, repeatable=True)
-        return ContextBatch(answer["grid"], answer["tasks"])
+        return ContextBatch(answer["grid"], answer["tasks"], answer.get("capacity"))
 
     def extend(self, leases: Sequence[Lease]) -> frozenset[Lease]:
         """Hold the leases for another lease time; those that are still held."""

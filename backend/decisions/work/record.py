@@ -12,6 +12,7 @@ from decisions.publishing.output import Judgement, build_output
 from decisions.publishing.schema import DataCentreOption, DecisionOutput, Scorer
 from decisions.scoring.context import DecisionContext
 from decisions.scoring.decide import SCORER_VERSION, Decision, decide
+from decisions.work.booking import booking_of
 from decisions.work.notifications import DecisionRecord, Lease
 from vocabulary import Policy, WorkloadStatus
 from workloads.model import UtcDatetime
@@ -71,7 +72,7 @@ def record_of(
 ) -> DecisionRecord:
     """What is stored of a decision: QUEUED at the chosen data centre, or waiting as the output says.
 
-    `task_row` is what the grid lacks to be the decision's context.
+    `task_row` is what the grid lacks to be the decision's context, the capacity it was made on included.
     """
     output = output_of(decision, decided_with)
     summary = output.decision
@@ -93,6 +94,7 @@ def record_of(
             _alternative(option) for option in output.data_centre_options if option.dc_id != summary.dc_id
         ],
         token_usage=token_usage,
+        booking=booking_of(decision, summary),
     )
 
 

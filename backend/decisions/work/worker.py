@@ -2,6 +2,9 @@
 
     claim → context → score → (model) → publish
 
+Power that has gone between the reading of the context and the publication is not promised twice: the database answers
+`displaced`, and the notification is claimed and decided again.
+
 No transaction is held across a model call. As many workers as are set may wait for the model at once; there is always
 one more, which decides without it what they would keep waiting. A worker that loses its lease drops its result: the
 database refuses it. Plain threads, so it runs in any process, with gevent's patched ones too, and needs no web
@@ -377,6 +380,12 @@ def _log_result(result: PublishResult, record: DecisionRecord, took_ms: float) -
     job_id, extra = record.job.job_id, record.job.for_the_log
     if result.state is PublishState.UNCHANGED:
         _log.info("job %s: asked again, and the newest decision still stands", job_id, extra=extra)
+        return
+    if result.state is PublishState.DISPLACED:
+        # It can be claimed again by now, and whoever published a batch looks for the next at once.
+        _log.info(
+            "job %s: decided again, the power at %s has gone meanwhile", job_id, record.chosen_dc_id, extra=extra
+        )
         return
     if result.state not in {PublishState.PUBLISHED, PublishState.ALREADY}:
         _log.info("job %s: result dropped, the notification is %s", job_id, result.state, extra=extra)
