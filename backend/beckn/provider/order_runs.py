@@ -15,9 +15,9 @@ from beckn.provider.quotes import has_moved
 from beckn.provider.slots import as_sold, sold_cost_gbp
 from beckn.provider.stored_orders import CancellationRecord, Deferral, DeferralReason, RequestedBy, StoredOrder
 from database.interface import Database
+from decisions.scoring.capacity import free_power_kw
 from decisions.scoring.context import Task
 from decisions.scoring.grid_context import GridContext
-from decisions.scoring.objective import free_power_kw
 from execution.executor import Executor
 from execution.prospects import DEFERRED_STATUS
 from execution.usage import Actuals
