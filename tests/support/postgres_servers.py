@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from memory_disk import memory_disk
+
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 
 
@@ -41,7 +43,7 @@ def _of_package(name: str) -> Path | None:
 def postgres_of_version(major: int) -> Iterator[str]:
     """Connection string of a superuser on a new server, which ends with the block."""
     tools = binaries(major)
-    folder = Path(tempfile.mkdtemp(prefix=f"pylon-pg{major}-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"pylon-pg{major}-", dir=memory_disk()))
     account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None  # PostgreSQL does not run as root
     if account is not None:
         tools = _readable_copy(tools, folder)

@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 import requests
 
+from memory_disk import memory_disk
+
 BACKEND = Path(__file__).resolve().parent.parent.parent / "backend"
 NOWHERE = "http://127.0.0.1:9"  # nothing listens on the discard port
 
@@ -85,7 +87,7 @@ class ServerProcess:
 @contextmanager
 def data_directory() -> Iterator[Path]:
     """A data directory that the embedded server's own account can reach when the tests run as root."""
-    with tempfile.TemporaryDirectory(prefix="pylon-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pylon-", dir=memory_disk()) as folder:
         Path(folder).chmod(0o711)
         yield Path(folder) / "data"
 
