@@ -36,21 +36,23 @@ set local pylon.functions =
     'queue_bookings_heartbeat queue_bookings_complete queue_bookings_fail queue_bookings_release '
     'queue_bookings_next_due queue_runs_sweep queue_runs_claim queue_runs_heartbeat queue_runs_complete '
     'queue_runs_fail claim_pipeline_slot heartbeat_pipeline_slot store_signals store_world store_run '
-    'finish_pipeline_run prune_history awaits_decision place_notification claim_notifications '
-    'heartbeat_notifications release_notifications give_back_notifications fail_notification requeue_dead '
-    'waiting_prospects reconsider_deferred queue_health probe_write decision_contexts decision_readiness '
-    'decision_context note_context sum_held_power publish_decisions events_after outputs_history task_output '
-    'newest_unacknowledged_output acknowledge_output current_context mark_context_processed number_agent_state '
-    'register_agent record_agent_state beckn_register beckn_key_holds beckn_stay beckn_leave '
-    'beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox beckn_relay beckn_claim_inbox '
-    'beckn_finish_inbox beckn_heartbeat_inbox beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox '
-    'beckn_settle_outbox beckn_prune beckn_operator beckn_seller beckn_store_quote beckn_place_order '
-    'beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order beckn_overdue call_as '
-    'tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member tenancy_remove_member '
-    'tenancy_service_accounts tenancy_create_service_account tenancy_disable_service_account tenancy_principal '
-    'tenancy_api_key tenancy_key_used tenancy_keys tenancy_create_key tenancy_roll_key tenancy_revoke_key '
-    'tenancy_limits tenancy_set_limit tenancy_take tenancy_hold tenancy_let_go tenancy_audit '
-    'tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket tenancy_check';
+    'finish_pipeline_run prune_history sum_held_power capacity_kw most_held_kw free_kw capacity_at '
+    'carried_out_by take_power booking_of_output book_decisions awaits_decision place_notification '
+    'claim_notifications heartbeat_notifications release_notifications give_back_notifications '
+    'fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health probe_write '
+    'decision_contexts decision_readiness decision_context note_context publish_decisions events_after '
+    'outputs_history task_output newest_unacknowledged_output acknowledge_output current_context '
+    'mark_context_processed number_agent_state register_agent record_agent_state beckn_register beckn_key_holds '
+    'beckn_stay beckn_leave beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox beckn_relay '
+    'beckn_claim_inbox beckn_finish_inbox beckn_heartbeat_inbox beckn_give_back_inbox beckn_fail_inbox '
+    'beckn_claim_outbox beckn_settle_outbox beckn_prune beckn_operator beckn_seller beckn_store_quote '
+    'beckn_place_order beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order '
+    'beckn_overdue call_as tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member '
+    'tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
+    'tenancy_disable_service_account tenancy_principal tenancy_api_key tenancy_key_used tenancy_keys '
+    'tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits tenancy_set_limit tenancy_take '
+    'tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket '
+    'tenancy_check';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -2405,6 +2407,297 @@ end
 $$;
 
 
+-- Bookings: what is held is the sum of them --------------------------------------------------------------------------------
+--
+-- One order of locks everywhere: data centres by dc_id ("for no key update"), then notifications, workloads, bookings, the
+-- sums of held power, and last the publishing lock. Whoever takes, moves or gives back power holds its data centre's lock.
+
+-- Brings held_power up to date with what a statement did to the bookings: what is given back is, in numeric, exactly what
+-- was taken. A statement that changes no power (a claim, a heartbeat) comes to sums of nothing.
+create or replace function public.sum_held_power()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given_back public.capacity_bookings[] := '{}';
+    taken public.capacity_bookings[] := '{}';
+begin
+    if tg_op <> 'INSERT' then
+        given_back := array(select b from before_change b where b.state in ('HELD', 'RUNNING'));
+    end if;
+    if tg_op <> 'DELETE' then
+        taken := array(select b from after_change b where b.state in ('HELD', 'RUNNING'));
+    end if;
+    insert into public.held_power as h (dc_id, half_hour, held_kw)
+    select change.dc_id, touched.half_hour, sum(change.kw)
+    from (
+        select b.dc_id, b.starts_at, b.ends_at, -b.it_power_kw as kw from unnest(given_back) as b
+        union all
+        select b.dc_id, b.starts_at, b.ends_at, b.it_power_kw from unnest(taken) as b) as change
+    cross join lateral generate_series(
+        public.half_hour_of(change.starts_at), change.ends_at - interval '1 microsecond', interval '30 minutes')
+        as touched (half_hour)
+    group by change.dc_id, touched.half_hour
+    having sum(change.kw) <> 0
+    order by change.dc_id, touched.half_hour -- locked in one order by all
+    on conflict (dc_id, half_hour) do update set held_kw = h.held_kw + excluded.held_kw;
+    return null;
+end
+$$;
+
+create or replace trigger sum_held_power_insert
+    after insert on public.capacity_bookings
+    referencing new table as after_change
+    for each statement execute function public.sum_held_power();
+create or replace trigger sum_held_power_update
+    after update on public.capacity_bookings
+    referencing old table as before_change new table as after_change
+    for each statement execute function public.sum_held_power();
+create or replace trigger sum_held_power_delete
+    after delete on public.capacity_bookings
+    referencing old table as before_change
+    for each statement execute function public.sum_held_power();
+
+
+-- IT power in kW that a data centre has for bookings: what its base load, or where none is stated its present load, leaves.
+-- Down to the milliwatt, as bookings are, so that what is said to be free can be taken.
+create or replace function public.capacity_kw(d public.data_centres)
+returns numeric
+language sql
+immutable
+set search_path = ''
+as $$
+    select trunc(
+        d.total_capacity_mw::numeric * 1000 * (100 - coalesce(d.base_load_percentage, d.current_load_percentage)::numeric) / 100,
+        6)
+$$;
+
+-- The most IT power in kW that bookings hold of a data centre in any half-hour that [p_from, p_until) touches; p_without is
+-- a booking that is not counted, as it is to be moved.
+create or replace function public.most_held_kw(
+    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without bigint default null)
+returns numeric
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return (
+        select greatest(0, max(h.held_kw - case
+            when own.dc_id = h.dc_id and h.half_hour >= public.half_hour_of(own.starts_at) and h.half_hour < own.ends_at
+                then own.it_power_kw
+            else 0 end))
+        from public.held_power h
+        left join public.capacity_bookings own on own.booking_id = p_without and own.state in ('HELD', 'RUNNING')
+        where h.dc_id = p_dc_id and h.half_hour >= public.half_hour_of(p_from) and h.half_hour < p_until);
+end
+$$;
+
+-- IT power in kW that a data centre has free throughout [p_from, p_until): below 0 where more is held than there is, since its
+-- base load has grown. Null where there is no such data centre.
+create or replace function public.free_kw(
+    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without bigint default null)
+returns numeric
+language sql
+stable
+set search_path = ''
+as $$
+    select public.capacity_kw(d) - public.most_held_kw(p_dc_id, p_from, p_until, p_without)
+    from public.data_centres d
+    where d.dc_id = p_dc_id
+$$;
+
+-- The IT power that is free in each of the 96 half-hours from that of p_now: {"start", "half_hours": 96, "free_it_kw":
+-- {dc_id: [[i, kw]…]}}. From the i-th half-hour on kw are free; only changes are listed, and the first is the 0th. Nothing is
+-- free where more is held than there is. Data centres that are OFFLINE are left out, as in grid_context. p_without is a
+-- booking whose power counts as free, as it is to be moved.
+create or replace function public.capacity_at(p_now timestamptz, p_without bigint default null)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    first constant timestamptz := public.half_hour_of(p_now);
+begin
+    return (
+        with centres as materialized (
+            select d.dc_id, public.capacity_kw(d) as capacity_kw from public.data_centres d where d.status <> 'OFFLINE'
+        ),
+        held as materialized (
+            select
+                h.dc_id,
+                (extract(epoch from h.half_hour - first) / 1800)::integer as i,
+                h.held_kw - case
+                    when own.dc_id = h.dc_id and h.half_hour >= public.half_hour_of(own.starts_at) and h.half_hour < own.ends_at
+                        then own.it_power_kw
+                    else 0 end as kw
+            from public.held_power h
+            left join public.capacity_bookings own on own.booking_id = p_without and own.state in ('HELD', 'RUNNING')
+            where h.half_hour >= first and h.half_hour < first + interval '48 hours' and h.held_kw <> 0
+        ),
+        -- What is free may change where something is held, and after it.
+        places as (
+            select c.dc_id, 0 as i from centres c
+            union
+            select h.dc_id, h.i from held h
+            union
+            select h.dc_id, h.i + 1 from held h where h.i < 95
+        ),
+        levels as (
+            select p.dc_id, p.i, greatest(0, c.capacity_kw - coalesce(h.kw, 0)) as kw
+            from places p
+            join centres c on c.dc_id = p.dc_id
+            left join held h on h.dc_id = p.dc_id and h.i = p.i
+        ),
+        changes as (
+            select l.*, lag(l.kw) over (partition by l.dc_id order by l.i) as before from levels l
+        ),
+        steps as (
+            select c.dc_id, json_agg(json_build_array(c.i, c.kw::double precision) order by c.i) as steps
+            from changes c
+            where c.before is distinct from c.kw
+            group by c.dc_id
+        )
+        select json_build_object(
+            'start', first,
+            'half_hours', 96,
+            'free_it_kw', coalesce((select json_object_agg(s.dc_id, s.steps order by s.dc_id) from steps s), '{}')));
+end
+$$;
+
+-- Who runs what is booked at a data centre.
+create or replace function public.carried_out_by(d public.data_centres)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case d.execution when 'runner' then 'runner' else 'simulation' end
+$$;
+
+-- Takes power: the number of the booking, or null where there is no room or the data centre takes no work. The caller holds
+-- the data centre's lock already, in its order; it is taken here once more, so that nobody can forget it.
+create or replace function public.take_power(
+    p_dc_id text, p_tenant text, p_job_id text, p_source text, p_starts_at timestamptz, p_ends_at timestamptz,
+    p_it_power_kw numeric, p_carried_out_by text, p_notification_id bigint default null, p_order_id uuid default null,
+    p_run_now jsonb default null)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    centre public.data_centres;
+    power_kw constant numeric := round(p_it_power_kw, 6);
+    taken bigint;
+begin
+    select * into centre from public.data_centres d where d.dc_id = p_dc_id for no key update;
+    if centre.status is distinct from 'ACTIVE'
+        or power_kw > greatest(0, public.capacity_kw(centre) - public.most_held_kw(p_dc_id, p_starts_at, p_ends_at))
+    then
+        return null;
+    end if;
+    insert into public.capacity_bookings (
+        dc_id, tenant, job_id, source, notification_id, order_id, starts_at, ends_at, it_power_kw, run_now, carried_out_by,
+        work_state, scheduled_at)
+    values (
+        p_dc_id, p_tenant, p_job_id, p_source, p_notification_id, p_order_id, p_starts_at, p_ends_at, power_kw, p_run_now,
+        p_carried_out_by, case p_carried_out_by when 'order' then 'completed' else 'available' end, p_starts_at)
+    returning booking_id into taken;
+    return taken;
+end
+$$;
+
+-- What a decision of a program that books nothing itself takes, by its output: {starts_at, ends_at, it_power_kw}, or null
+-- where the output does not say it.
+create or replace function public.booking_of_output(p_output jsonb)
+returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    decision jsonb := case jsonb_typeof(p_output) when 'string' then (p_output #>> '{}')::jsonb else p_output end -> 'decision';
+    starts_at timestamptz := decision ->> 'start';
+    ends_at timestamptz := decision ->> 'end';
+    it_power_kw numeric := decision #>> '{workload,it_power_kw}';
+begin
+    if starts_at < ends_at and it_power_kw >= 0 then
+        return jsonb_build_object('starts_at', starts_at, 'ends_at', ends_at, 'it_power_kw', it_power_kw);
+    end if;
+    return null;
+exception
+    when data_exception then
+        return null;
+end
+$$;
+
+-- Takes power for decisions, one after the other in the order given, under the locks of their data centres, which the caller
+-- holds. p_asked: [{notification_id, tenant, job_id, dc_id, starts_at, ends_at, it_power_kw, run_now, carried_out_by}…].
+-- Answers the notifications of those that found no room. All that share a data centre are summed up half-hour by half-hour
+-- and booked in one statement where they all fit, as they do unless another process was quicker; only then one by one.
+create or replace function public.book_decisions(p_asked jsonb)
+returns bigint[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    short text[]; -- data centres where not all find room
+    one record;
+    displaced bigint[] := '{}';
+begin
+    with asked as materialized (
+        select a.dc_id, a.starts_at, a.ends_at, round(a.it_power_kw, 6) as kw, a.place
+        from rows from (jsonb_to_recordset(p_asked) as (
+            dc_id text, starts_at timestamptz, ends_at timestamptz, it_power_kw numeric)) with ordinality
+            as a (dc_id, starts_at, ends_at, it_power_kw, place)
+    ),
+    needed as (
+        select a.dc_id, touched.half_hour, sum(a.kw) as kw
+        from asked a
+        cross join lateral generate_series(
+            public.half_hour_of(a.starts_at), a.ends_at - interval '1 microsecond', interval '30 minutes')
+            as touched (half_hour)
+        group by a.dc_id, touched.half_hour
+    )
+    select coalesce(array_agg(distinct n.dc_id), '{}') into short
+    from needed n
+    join public.data_centres d on d.dc_id = n.dc_id
+    left join public.held_power h on (h.dc_id, h.half_hour) = (n.dc_id, n.half_hour)
+    where d.status <> 'ACTIVE' or n.kw + coalesce(h.held_kw, 0) > public.capacity_kw(d);
+
+    insert into public.capacity_bookings (
+        dc_id, tenant, job_id, source, notification_id, starts_at, ends_at, it_power_kw, run_now, carried_out_by, scheduled_at)
+    select
+        a.dc_id, a.tenant, a.job_id, 'decision', a.notification_id, a.starts_at, a.ends_at, round(a.it_power_kw, 6), a.run_now,
+        a.carried_out_by, a.starts_at
+    from jsonb_to_recordset(p_asked) as a (
+        notification_id bigint, tenant text, job_id text, dc_id text, starts_at timestamptz, ends_at timestamptz,
+        it_power_kw numeric, run_now jsonb, carried_out_by text)
+    where a.dc_id <> all (short);
+
+    for one in
+        select a.*
+        from rows from (jsonb_to_recordset(p_asked) as (
+            notification_id bigint, tenant text, job_id text, dc_id text, starts_at timestamptz, ends_at timestamptz,
+            it_power_kw numeric, run_now jsonb, carried_out_by text)) with ordinality
+            as a (notification_id, tenant, job_id, dc_id, starts_at, ends_at, it_power_kw, run_now, carried_out_by, place)
+        where a.dc_id = any (short)
+        order by a.place
+    loop
+        if public.take_power(
+            one.dc_id, one.tenant, one.job_id, 'decision', one.starts_at, one.ends_at, one.it_power_kw, one.carried_out_by,
+            one.notification_id, null, one.run_now) is null
+        then
+            displaced := displaced || one.notification_id;
+        end if;
+    end loop;
+    return displaced;
+end
+$$;
+
+
 -- The queue of notifications -------------------------------------------------------------------------------------------
 --
 -- A queue of the engine above, whose turns are the operators'. Locks are always taken in one order, notifications by number,
@@ -2768,8 +3061,8 @@ $$;
 -- The decision context ---------------------------------------------------------------------------------------------------
 
 -- Several workloads, by job_id or as {"operator", "job_id"}, and the one grid they are decided on: {"grid": {as_of, national, regional, data_centres,
--- generation_mix, summary}, "tasks": [{context_id, task}…]} in the order asked for. A decision context is the grid and
--- one task's two keys.
+-- generation_mix, summary}, "capacity": what is free at each data centre (capacity_at), "tasks": [{context_id, task}…]} in
+-- the order asked for. A decision context is the grid, the capacity and one task's two keys.
 create or replace function public.decision_contexts(p_job_ids jsonb, p_now timestamptz)
 returns json
 language sql
@@ -2778,6 +3071,7 @@ set search_path = ''
 as $$
     select json_build_object(
         'grid', public.grid_context(p_now),
+        'capacity', public.capacity_at(p_now),
         'tasks', coalesce((
             select json_agg(json_build_object(
                 'context_id', gen_random_uuid(),
@@ -2827,7 +3121,9 @@ language sql
 volatile
 set search_path = ''
 as $$
-    select ((contexts.document -> 'grid')::jsonb || (contexts.document -> 'tasks' -> 0)::jsonb)::json
+    select (
+        (contexts.document -> 'grid')::jsonb || jsonb_build_object('capacity', contexts.document -> 'capacity')
+        || (contexts.document -> 'tasks' -> 0)::jsonb)::json
     from (select public.decision_contexts(jsonb_build_array(p_job_id), p_now) as document) as contexts
 $$;
 
@@ -2847,59 +3143,6 @@ as $$
 $$;
 
 
--- Bookings: what is held is the sum of them --------------------------------------------------------------------------------
---
--- One order of locks everywhere: data centres by dc_id ("for no key update"), then notifications, workloads, bookings, the
--- sums of held power, and last the publishing lock. Whoever takes, moves or gives back power holds its data centre's lock.
-
--- Brings held_power up to date with what a statement did to the bookings: what is given back is, in numeric, exactly what
--- was taken. A statement that changes no power (a claim, a heartbeat) comes to sums of nothing.
-create or replace function public.sum_held_power()
-returns trigger
-language plpgsql
-set search_path = ''
-as $$
-declare
-    given_back public.capacity_bookings[] := '{}';
-    taken public.capacity_bookings[] := '{}';
-begin
-    if tg_op <> 'INSERT' then
-        given_back := array(select b from before_change b where b.state in ('HELD', 'RUNNING'));
-    end if;
-    if tg_op <> 'DELETE' then
-        taken := array(select b from after_change b where b.state in ('HELD', 'RUNNING'));
-    end if;
-    insert into public.held_power as h (dc_id, half_hour, held_kw)
-    select change.dc_id, touched.half_hour, sum(change.kw)
-    from (
-        select b.dc_id, b.starts_at, b.ends_at, -b.it_power_kw as kw from unnest(given_back) as b
-        union all
-        select b.dc_id, b.starts_at, b.ends_at, b.it_power_kw from unnest(taken) as b) as change
-    cross join lateral generate_series(
-        public.half_hour_of(change.starts_at), change.ends_at - interval '1 microsecond', interval '30 minutes')
-        as touched (half_hour)
-    group by change.dc_id, touched.half_hour
-    having sum(change.kw) <> 0
-    order by change.dc_id, touched.half_hour -- locked in one order by all
-    on conflict (dc_id, half_hour) do update set held_kw = h.held_kw + excluded.held_kw;
-    return null;
-end
-$$;
-
-create or replace trigger sum_held_power_insert
-    after insert on public.capacity_bookings
-    referencing new table as after_change
-    for each statement execute function public.sum_held_power();
-create or replace trigger sum_held_power_update
-    after update on public.capacity_bookings
-    referencing old table as before_change new table as after_change
-    for each statement execute function public.sum_held_power();
-create or replace trigger sum_held_power_delete
-    after delete on public.capacity_bookings
-    referencing old table as before_change
-    for each statement execute function public.sum_held_power();
-
-
 -- Publishing -------------------------------------------------------------------------------------------------------------
 
 -- The decisions of p_agent_id on one grid, each whole or not at all: the audit row, the next sequence number, the
@@ -2911,9 +3154,13 @@ create or replace trigger sum_held_power_delete
 -- output is the document's text, as a JSON string, and is stored as it is written (a document itself is taken as well).
 -- p_skip_unchanged: what was asked again and is answered as before (no place, the same status, the same constraints
 -- broken at the same data centres) is no new decision: the notification ends with a note, and the workload's reason is
--- brought up to date. Answers {"results": [{notification_id, job_id, state, sequence}…]}; state is published, unchanged,
--- already (a repeated call), fenced (the lease was lost: nothing is stored) or withdrawn (the workload no longer waits:
--- closed without a decision).
+-- brought up to date. A decision that places its workload may carry "booking": {starts_at, ends_at, it_power_kw, run_now}:
+-- its power is taken in this transaction, one decision after the other in the order given. One without comes from a program
+-- that books nothing: what it takes is read from its output. Answers {"results": [{notification_id, job_id, state,
+-- sequence}…]}; state is published, unchanged, already (a repeated call), fenced (the lease was lost: nothing is stored),
+-- withdrawn (the workload no longer waits, or has its place: closed without a decision) or displaced (its power has gone
+-- meanwhile: nothing is stored, and the notification can be claimed again at once, uncounted). A program that books nothing
+-- knows no displaced: it is told fenced, and the notification waits for a minute.
 create or replace function public.publish_decisions(
     p_agent_id text, p_grid jsonb, p_decisions jsonb, p_skip_unchanged boolean default false)
 returns json
@@ -2925,6 +3172,9 @@ declare
     publishable bigint[];
     withdrawn bigint[];
     unchanged bigint[] := '{}';
+    asked jsonb;
+    displaced bigint[] := '{}';
+    displaced_unaware bigint[] := '{}';
     shared_grid jsonb := p_grid - 'as_of';
     shared_digest text := encode(sha256(convert_to(shared_grid::text, 'UTF8')), 'hex');
     own_moment jsonb := case when p_grid ? 'as_of' then jsonb_build_object('as_of', p_grid -> 'as_of') else '{}' end;
@@ -2932,6 +3182,14 @@ declare
     tenant_heads jsonb;
     results json;
 begin
+    -- The data centres first, as whoever takes power: two transactions take their locks in one order.
+    perform from public.data_centres d
+    where d.dc_id in (
+        select r.chosen_dc_id
+        from jsonb_to_recordset(p_decisions) as r (chosen_dc_id text, workload_status text)
+        where r.workload_status = 'QUEUED')
+    order by d.dc_id
+    for no key update;
     select array_agg(locked.notification_id) into offered_ids
     from (
         select n.notification_id
@@ -2946,14 +3204,21 @@ begin
     order by w.tenant, w.job_id
     for no key update;
 
-    -- Now that nobody can change them: which of the workloads still wait.
+    -- Now that nobody can change them: which of the workloads still wait. One that holds power waits for its start.
     select
-        coalesce(array_agg(n.notification_id) filter (where public.awaits_decision(w.status)), '{}'),
-        coalesce(array_agg(n.notification_id) filter (where not public.awaits_decision(w.status)), '{}')
+        coalesce(array_agg(offered.notification_id) filter (where offered.waits), '{}'),
+        coalesce(array_agg(offered.notification_id) filter (where not offered.waits), '{}')
     into publishable, withdrawn
-    from public.workload_notifications n
-    join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id)
-    where n.notification_id = any (offered_ids);
+    from (
+        select
+            n.notification_id,
+            public.awaits_decision(w.status) and not exists (
+                select
+                from public.capacity_bookings b
+                where (b.tenant, b.job_id) = (n.tenant, n.job_id) and b.state in ('HELD', 'RUNNING')) as waits
+        from public.workload_notifications n
+        join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id)
+        where n.notification_id = any (offered_ids)) as offered;
 
     if p_skip_unchanged then
         select coalesce(array_agg(d.notification_id), '{}') into unchanged
@@ -2982,6 +3247,37 @@ begin
         where d.notification_id = any (unchanged) and (w.tenant, w.job_id) = (n.tenant, n.job_id)
             and w.status_reason is distinct from d.status_reason;
         publishable := array(select id from unnest(publishable) as id where id <> all (unchanged));
+    end if;
+
+    select jsonb_agg(
+        wanted.booking || jsonb_build_object(
+            'notification_id', n.notification_id, 'tenant', n.tenant, 'job_id', n.job_id, 'dc_id', c.dc_id,
+            'carried_out_by', public.carried_out_by(c), 'books_itself', d.booking is not null)
+        order by d.place)
+    into asked
+    from rows from (jsonb_to_recordset(p_decisions) as (
+        notification_id bigint, chosen_dc_id text, workload_status text, booking jsonb, output jsonb)) with ordinality
+        as d (notification_id, chosen_dc_id, workload_status, booking, output, place)
+    join public.workload_notifications n on n.notification_id = d.notification_id
+    join public.data_centres c on c.dc_id = d.chosen_dc_id
+    cross join lateral (select coalesce(d.booking, public.booking_of_output(d.output)) as booking) as wanted
+    where d.notification_id = any (publishable) and d.workload_status = 'QUEUED' and wanted.booking is not null;
+    if asked is not null then
+        displaced := public.book_decisions(asked);
+    end if;
+    if cardinality(displaced) > 0 then
+        select coalesce(array_agg(a.notification_id), '{}') into displaced_unaware
+        from jsonb_to_recordset(asked) as a (notification_id bigint, books_itself boolean)
+        where a.notification_id = any (displaced) and not a.books_itself;
+        publishable := array(select id from unnest(publishable) as id where id <> all (displaced));
+        offered_ids := array(select id from unnest(offered_ids) as id where id <> all (displaced));
+        perform public.queue_notifications_release(
+            array_agg(d.notification_id), array_agg(d.lease_token), paused.seconds, 'the power it was given has gone')
+        from jsonb_to_recordset(p_decisions) as d (notification_id bigint, lease_token bigint)
+        cross join lateral (
+            select case when d.notification_id = any (displaced_unaware) then 60 else 0 end as seconds) as paused
+        where d.notification_id = any (displaced)
+        group by paused.seconds;
     end if;
 
     if cardinality(publishable) > 0 then
@@ -3082,6 +3378,8 @@ begin
         'job_id', n.job_id,
         'state', case
             when d.notification_id = any (publishable) then 'published'
+            when d.notification_id = any (displaced_unaware) then 'fenced'
+            when d.notification_id = any (displaced) then 'displaced'
             when n.lease_token = d.lease_token and n.work_state = 'completed' and o.sequence is not null then 'already'
             when n.lease_token = d.lease_token and n.work_state = 'completed' and n.last_error like 'unchanged:%' then 'unchanged'
             when n.lease_token = d.lease_token and n.work_state = 'completed' then 'withdrawn'
@@ -3095,7 +3393,7 @@ begin
 end
 $$;
 
--- Events by cursor, oldest first: {"events": [{sequence, event_type, job_id, created_at, event, operator (the tenant),
+-- Events by cursor, oldest first, without those of a workload's later life, which are in the log between them: {"events": [{sequence, event_type, job_id, created_at, event, operator (the tenant),
 -- tenant_sequence (its number there)}…], "next" (the cursor to go on from), "oldest" (that the log holds), "newest" (that
 -- there has ever been)}. Reading takes nothing from anyone else. Where the log no longer holds what follows p_after, "next"
 -- is beyond it.
@@ -3110,7 +3408,11 @@ as $$
             b.sequence, b.event_type, b.job_id, b.created_at, coalesce(d.output, b.event::json) as event,
             b.tenant as operator, b.tenant_sequence
         from (
-            select * from public.broadcast_log where sequence > p_after order by sequence limit p_limit) as b
+            select *
+            from public.broadcast_log
+            where sequence > p_after and event_type not like 'workload.%'
+            order by sequence
+            limit p_limit) as b
         left join public.orchestration_decisions d on d.notification_id = b.notification_id
     ),
     ever as (
@@ -5710,7 +6012,11 @@ as $$
             b.tenant_sequence as sequence, b.event_type, b.job_id, b.created_at,
             coalesce(tenancy.seen_output(d.output, b.tenant_sequence), b.event::json) as event
         from (
-            select * from public.broadcast_log where tenant_sequence > p_after order by tenant_sequence limit p_limit) as b
+            select *
+            from public.broadcast_log
+            where tenant_sequence > p_after and event_type not like 'workload.%'
+            order by tenant_sequence
+            limit p_limit) as b
         left join public.orchestration_decisions d on (d.tenant, d.tenant_sequence) = (b.tenant, b.tenant_sequence)
     ),
     ever as (
@@ -6245,7 +6551,7 @@ begin
             or (p.pronamespace = 'tenancy'::regnamespace and p.proname = any (asked))
             or (p.pronamespace = 'public'::regnamespace and p.proname in (
                 'half_hour_of', 'source_rank', 'counted', 'numbered_output', 'national_forecast_series', 'regional_forecast_series',
-                'current_mix', 'grid_context', 'regional_overview', 'live_state', 'signal_history', 'decision_readiness'))
+                'current_mix', 'grid_context', 'capacity_at', 'capacity_kw', 'regional_overview', 'live_state', 'signal_history', 'decision_readiness'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;
@@ -6295,7 +6601,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'bf1755bb792e5055'
+    fingerprint = '47f6424b22142a05'
 where version = 4;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -14,6 +14,7 @@ from database.errors import AccessRefused, DatabaseError, RowRefused
 from database.interface import Database, OrderBy, Row, Where
 from database.postgres import PostgresDatabase
 from decisions.publishing.store import ContextState, PublishedDecisions
+from decisions.scoring.context import Capacity
 from decisions.scoring.signals import read_signals
 from decisions.work.notifications import (
     Claim,
@@ -647,7 +648,10 @@ def test_contexts_of_a_batch_share_one_grid_and_equal_the_whole_document(databas
     batch = queue.contexts(["job-1", "job-0", "job-404"], NOW)
     assert "job-404" not in batch
     whole = database.call("decision_context", {"p_job_id": "job-1", "p_now": NOW})
-    assert batch.grid | batch.task_row("job-1") == whole | {"context_id": batch.task_row("job-1")["context_id"]}
+    row = batch.task_row("job-1")
+    own = {name: row[name] for name in ("context_id", "task")}
+    assert batch.grid | own | {"capacity": whole["capacity"]} == whole | {"context_id": row["context_id"]}
+    assert Capacity.model_validate(row["capacity"]) == Capacity.model_validate(whole["capacity"])
     context = batch.context("job-1")
     assert (context.task.job_id, context.task.carbon_cap_gco2) == ("job-1", 100)
     assert [centre.dc_id for centre in context.data_centres] == ["DC-001", "DC-002"]

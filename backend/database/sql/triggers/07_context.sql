@@ -1,8 +1,8 @@
 -- The decision context ---------------------------------------------------------------------------------------------------
 
 -- Several workloads, by job_id or as {"operator", "job_id"}, and the one grid they are decided on: {"grid": {as_of, national, regional, data_centres,
--- generation_mix, summary}, "tasks": [{context_id, task}…]} in the order asked for. A decision context is the grid and
--- one task's two keys.
+-- generation_mix, summary}, "capacity": what is free at each data centre (capacity_at), "tasks": [{context_id, task}…]} in
+-- the order asked for. A decision context is the grid, the capacity and one task's two keys.
 create or replace function public.decision_contexts(p_job_ids jsonb, p_now timestamptz)
 returns json
 language sql
@@ -11,6 +11,7 @@ set search_path = ''
 as $$
     select json_build_object(
         'grid', public.grid_context(p_now),
+        'capacity', public.capacity_at(p_now),
         'tasks', coalesce((
             select json_agg(json_build_object(
                 'context_id', gen_random_uuid(),
@@ -60,7 +61,9 @@ language sql
 volatile
 set search_path = ''
 as $$
-    select ((contexts.document -> 'grid')::jsonb || (contexts.document -> 'tasks' -> 0)::jsonb)::json
+    select (
+        (contexts.document -> 'grid')::jsonb || jsonb_build_object('capacity', contexts.document -> 'capacity')
+        || (contexts.document -> 'tasks' -> 0)::jsonb)::json
     from (select public.decision_contexts(jsonb_build_array(p_job_id), p_now) as document) as contexts
 $$;
 

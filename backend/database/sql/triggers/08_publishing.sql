@@ -9,9 +9,13 @@
 -- output is the document's text, as a JSON string, and is stored as it is written (a document itself is taken as well).
 -- p_skip_unchanged: what was asked again and is answered as before (no place, the same status, the same constraints
 -- broken at the same data centres) is no new decision: the notification ends with a note, and the workload's reason is
--- brought up to date. Answers {"results": [{notification_id, job_id, state, sequence}…]}; state is published, unchanged,
--- already (a repeated call), fenced (the lease was lost: nothing is stored) or withdrawn (the workload no longer waits:
--- closed without a decision).
+-- brought up to date. A decision that places its workload may carry "booking": {starts_at, ends_at, it_power_kw, run_now}:
+-- its power is taken in this transaction, one decision after the other in the order given. One without comes from a program
+-- that books nothing: what it takes is read from its output. Answers {"results": [{notification_id, job_id, state,
+-- sequence}…]}; state is published, unchanged, already (a repeated call), fenced (the lease was lost: nothing is stored),
+-- withdrawn (the workload no longer waits, or has its place: closed without a decision) or displaced (its power has gone
+-- meanwhile: nothing is stored, and the notification can be claimed again at once, uncounted). A program that books nothing
+-- knows no displaced: it is told fenced, and the notification waits for a minute.
 create or replace function public.publish_decisions(
     p_agent_id text, p_grid jsonb, p_decisions jsonb, p_skip_unchanged boolean default false)
 returns json
@@ -23,6 +27,9 @@ declare
     publishable bigint[];
     withdrawn bigint[];
     unchanged bigint[] := '{}';
+    asked jsonb;
+    displaced bigint[] := '{}';
+    displaced_unaware bigint[] := '{}';
     shared_grid jsonb := p_grid - 'as_of';
     shared_digest text := encode(sha256(convert_to(shared_grid::text, 'UTF8')), 'hex');
     own_moment jsonb := case when p_grid ? 'as_of' then jsonb_build_object('as_of', p_grid -> 'as_of') else '{}' end;
@@ -30,6 +37,14 @@ declare
     tenant_heads jsonb;
     results json;
 begin
+    -- The data centres first, as whoever takes power: two transactions take their locks in one order.
+    perform from public.data_centres d
+    where d.dc_id in (
+        select r.chosen_dc_id
+        from jsonb_to_recordset(p_decisions) as r (chosen_dc_id text, workload_status text)
+        where r.workload_status = 'QUEUED')
+    order by d.dc_id
+    for no key update;
     select array_agg(locked.notification_id) into offered_ids
     from (
         select n.notification_id
@@ -44,14 +59,21 @@ begin
     order by w.tenant, w.job_id
     for no key update;
 
-    -- Now that nobody can change them: which of the workloads still wait.
+    -- Now that nobody can change them: which of the workloads still wait. One that holds power waits for its start.
     select
-        coalesce(array_agg(n.notification_id) filter (where public.awaits_decision(w.status)), '{}'),
-        coalesce(array_agg(n.notification_id) filter (where not public.awaits_decision(w.status)), '{}')
+        coalesce(array_agg(offered.notification_id) filter (where offered.waits), '{}'),
+        coalesce(array_agg(offered.notification_id) filter (where not offered.waits), '{}')
     into publishable, withdrawn
-    from public.workload_notifications n
-    join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id)
-    where n.notification_id = any (offered_ids);
+    from (
+        select
+            n.notification_id,
+            public.awaits_decision(w.status) and not exists (
+                select
+                from public.capacity_bookings b
+                where (b.tenant, b.job_id) = (n.tenant, n.job_id) and b.state in ('HELD', 'RUNNING')) as waits
+        from public.workload_notifications n
+        join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id)
+        where n.notification_id = any (offered_ids)) as offered;
 
     if p_skip_unchanged then
         select coalesce(array_agg(d.notification_id), '{}') into unchanged
@@ -80,6 +102,37 @@ begin
         where d.notification_id = any (unchanged) and (w.tenant, w.job_id) = (n.tenant, n.job_id)
             and w.status_reason is distinct from d.status_reason;
         publishable := array(select id from unnest(publishable) as id where id <> all (unchanged));
+    end if;
+
+    select jsonb_agg(
+        wanted.booking || jsonb_build_object(
+            'notification_id', n.notification_id, 'tenant', n.tenant, 'job_id', n.job_id, 'dc_id', c.dc_id,
+            'carried_out_by', public.carried_out_by(c), 'books_itself', d.booking is not null)
+        order by d.place)
+    into asked
+    from rows from (jsonb_to_recordset(p_decisions) as (
+        notification_id bigint, chosen_dc_id text, workload_status text, booking jsonb, output jsonb)) with ordinality
+        as d (notification_id, chosen_dc_id, workload_status, booking, output, place)
+    join public.workload_notifications n on n.notification_id = d.notification_id
+    join public.data_centres c on c.dc_id = d.chosen_dc_id
+    cross join lateral (select coalesce(d.booking, public.booking_of_output(d.output)) as booking) as wanted
+    where d.notification_id = any (publishable) and d.workload_status = 'QUEUED' and wanted.booking is not null;
+    if asked is not null then
+        displaced := public.book_decisions(asked);
+    end if;
+    if cardinality(displaced) > 0 then
+        select coalesce(array_agg(a.notification_id), '{}') into displaced_unaware
+        from jsonb_to_recordset(asked) as a (notification_id bigint, books_itself boolean)
+        where a.notification_id = any (displaced) and not a.books_itself;
+        publishable := array(select id from unnest(publishable) as id where id <> all (displaced));
+        offered_ids := array(select id from unnest(offered_ids) as id where id <> all (displaced));
+        perform public.queue_notifications_release(
+            array_agg(d.notification_id), array_agg(d.lease_token), paused.seconds, 'the power it was given has gone')
+        from jsonb_to_recordset(p_decisions) as d (notification_id bigint, lease_token bigint)
+        cross join lateral (
+            select case when d.notification_id = any (displaced_unaware) then 60 else 0 end as seconds) as paused
+        where d.notification_id = any (displaced)
+        group by paused.seconds;
     end if;
 
     if cardinality(publishable) > 0 then
@@ -180,6 +233,8 @@ begin
         'job_id', n.job_id,
         'state', case
             when d.notification_id = any (publishable) then 'published'
+            when d.notification_id = any (displaced_unaware) then 'fenced'
+            when d.notification_id = any (displaced) then 'displaced'
             when n.lease_token = d.lease_token and n.work_state = 'completed' and o.sequence is not null then 'already'
             when n.lease_token = d.lease_token and n.work_state = 'completed' and n.last_error like 'unchanged:%' then 'unchanged'
             when n.lease_token = d.lease_token and n.work_state = 'completed' then 'withdrawn'
@@ -193,7 +248,7 @@ begin
 end
 $$;
 
--- Events by cursor, oldest first: {"events": [{sequence, event_type, job_id, created_at, event, operator (the tenant),
+-- Events by cursor, oldest first, without those of a workload's later life, which are in the log between them: {"events": [{sequence, event_type, job_id, created_at, event, operator (the tenant),
 -- tenant_sequence (its number there)}…], "next" (the cursor to go on from), "oldest" (that the log holds), "newest" (that
 -- there has ever been)}. Reading takes nothing from anyone else. Where the log no longer holds what follows p_after, "next"
 -- is beyond it.
@@ -208,7 +263,11 @@ as $$
             b.sequence, b.event_type, b.job_id, b.created_at, coalesce(d.output, b.event::json) as event,
             b.tenant as operator, b.tenant_sequence
         from (
-            select * from public.broadcast_log where sequence > p_after order by sequence limit p_limit) as b
+            select *
+            from public.broadcast_log
+            where sequence > p_after and event_type not like 'workload.%'
+            order by sequence
+            limit p_limit) as b
         left join public.orchestration_decisions d on d.notification_id = b.notification_id
     ),
     ever as (

@@ -14,7 +14,11 @@ as $$
             b.tenant_sequence as sequence, b.event_type, b.job_id, b.created_at,
             coalesce(tenancy.seen_output(d.output, b.tenant_sequence), b.event::json) as event
         from (
-            select * from public.broadcast_log where tenant_sequence > p_after order by tenant_sequence limit p_limit) as b
+            select *
+            from public.broadcast_log
+            where tenant_sequence > p_after and event_type not like 'workload.%'
+            order by tenant_sequence
+            limit p_limit) as b
         left join public.orchestration_decisions d on (d.tenant, d.tenant_sequence) = (b.tenant, b.tenant_sequence)
     ),
     ever as (
