@@ -20,6 +20,7 @@ from api.market import market_endpoints
 from api.metrics import pipeline_figures
 from api.ontology import ontology_endpoints
 from api.plan import plan_endpoints
+from api.purchases import purchase_endpoints
 from api.service import SchedulerState, service_endpoints
 from api.tenancy import tenancy_endpoints
 from api.what_if import ConcurrencyLimit
@@ -96,6 +97,7 @@ def create_app(
     app.register_api(grid_endpoints(requests, clock))
     app.register_api(workload_endpoints(requests, clock, access.count_workloads))
     app.register_api(market_endpoints(requests, clock))
+    app.register_api(purchase_endpoints(requests))
     turns = ConcurrencyLimit(LONG_COMPUTATIONS_AT_ONCE, TURN_PATIENCE_S)
     carbon_price = settings.carbon_price_gbp_per_t
     app.register_api(plan_endpoints(requests, clock, time.monotonic, turns, carbon_price))

@@ -88,6 +88,8 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "GET /api/v1/grid/regional": Scope.GRID_READ,
             "GET /api/v1/grid/forecast": Scope.GRID_READ,
             "GET /api/v1/market/catalog": Scope.GRID_READ,
+            "GET /api/v1/market/orders": Scope.WORKLOADS_READ,
+            "GET /api/v1/market/quotes": Scope.WORKLOADS_READ,
             "GET /api/v1/workloads": Scope.WORKLOADS_READ,
             "GET /api/v1/workloads/<job_id>": Scope.WORKLOADS_READ,
             "POST /api/v1/workloads": Scope.WORKLOADS_WRITE,

@@ -27,6 +27,8 @@ from two_operators import A, B, as_tenant, claims, claims_of, door_of, make_oper
 
 SELLER, BUYER, THIRD = A, B, "op-c"
 SECRET = "buyers-other-job"
+PURCHASES = ("purchased_orders", "purchased_quotes")
+NEWEST = {"p_before": None, "p_before_id": None, "p_limit": 100}
 
 
 @pytest.fixture
@@ -80,12 +82,12 @@ def test_an_order_is_the_buyer_s_and_the_seller_s_and_its_workload_the_buyer_s(s
     assert workload["operator"] == BUYER
 
     for operator, side in ((BUYER, "buyer"), (SELLER, "seller")):
-        (seen,) = of[operator].call("own_orders", {})
+        (seen,) = of[operator].call("purchased_orders", NEWEST)
         assert (seen["order_id"], seen["side"], seen["state"]) == (order.id, side, "SCHEDULED")
         assert not {"lease_token", "leased_by", "last_error"} & set(seen)
-        (quote,) = of[operator].call("own_quotes", {})
+        (quote,) = of[operator].call("purchased_quotes", NEWEST)
         assert (quote["quote_id"], quote["side"]) == (row["quote_id"], side)
-    assert [of[THIRD].call(function, {}) for function in ("own_orders", "own_quotes")] == [[], []]
+    assert [of[THIRD].call(function, NEWEST) for function in PURCHASES] == [[], []]
 
     # The job is the buyer's: the seller sees the order, what runs at its data centre, and no other job.
     detail = {"p_job_id": row["job_id"]}
@@ -93,7 +95,8 @@ def test_an_order_is_the_buyer_s_and_the_seller_s_and_its_workload_the_buyer_s(s
     for operator in (SELLER, THIRD):
         assert of[operator].call("workload_detail", detail) is None
         assert of[operator].select("compute_workloads", order=OrderBy(("job_id",))) == []
-        told = [of[operator].call(name, {}) for name in ("own_orders", "own_quotes", "own_hosted_workloads")]
+        told = [of[operator].call(name, NEWEST) for name in PURCHASES]
+        told.append(of[operator].call("own_hosted_workloads", {}))
         assert SECRET not in json.dumps(told)
     assert [job["job_id"] for job in of[SELLER].call("own_hosted_workloads", {})] == [row["job_id"]]
 
@@ -103,9 +106,9 @@ def test_what_a_stranger_buys_is_the_platform_s_and_the_seller_sees_the_order(sh
     _, order = shop.ordered(shop.buyer("stranger.example"), Transaction(a_workload()))
     row = order_row(shop.database)
     assert (row["buyer_operator"], row["seller_operator"]) == ("platform", SELLER)
-    assert [seen["order_id"] for seen in of[SELLER].call("own_orders", {})] == [order.id]
+    assert [seen["order_id"] for seen in of[SELLER].call("purchased_orders", NEWEST)] == [order.id]
     assert of[SELLER].call("workload_detail", {"p_job_id": row["job_id"]}) is None
-    assert of[BUYER].call("own_orders", {}) == []
+    assert of[BUYER].call("purchased_orders", NEWEST) == []
 
 
 def test_an_operator_that_buys_from_itself_is_both_sides(shop: Market, door: Database) -> None:
@@ -113,8 +116,8 @@ def test_an_operator_that_buys_from_itself_is_both_sides(shop: Market, door: Dat
     speaks_for(shop, buyer, SELLER)
     shop.ordered(buyer, Transaction(a_workload()))
     of = tenants(door)
-    assert [seen["side"] for seen in of[SELLER].call("own_orders", {})] == ["both"]
-    assert of[BUYER].call("own_orders", {}) == []
+    assert [seen["side"] for seen in of[SELLER].call("purchased_orders", NEWEST)] == ["both"]
+    assert of[BUYER].call("purchased_orders", NEWEST) == []
 
 
 def test_an_operator_that_a_workload_names_is_not_believed(shop: Market) -> None:
