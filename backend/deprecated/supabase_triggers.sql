@@ -52,7 +52,7 @@ set local pylon.functions =
     'tenancy_disable_service_account tenancy_principal tenancy_api_key tenancy_key_used tenancy_keys '
     'tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits tenancy_set_limit tenancy_take '
     'tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket '
-    'tenancy_check';
+    'purchased_orders purchased_quotes tenancy_check';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -6255,52 +6255,121 @@ as $$
                 order by o.created_at desc
                 limit p_limit) as dead), '[]'))
 $$;
--- Tenants: what they bought and sold on the network ------------------------------------------------------------------------
+-- What was bought and sold on the network ----------------------------------------------------------------------------------
+--
+-- Orders and quotes, newest first, after the place (p_before, p_before_id) of the last one seen, or from the newest. Whoever
+-- sees everything sees all of them, without a "side"; a tenant those that it placed and those of its data centres. Both sides
+-- see the whole purchase, and neither anything else of the other's. "side" is buyer, seller or both.
 
--- The caller's newest orders, those that it placed and those of its data centres: both sides see the whole order, and neither
--- anything else of the other's. "side" is buyer, seller or both.
-create or replace function tenant.own_orders(p_limit integer default 100)
+create or replace function public.purchased_orders(p_before timestamptz, p_before_id uuid, p_limit integer)
 returns json
 language sql
 stable
 set search_path = ''
 as $$
-    select coalesce(json_agg(own order by own.created_at desc, own.order_id), '[]')
+    select coalesce(json_agg(page order by page.created_at desc, page.order_id desc), '[]')
     from (
         select
             o.order_id, o.bpp_id, o.bap_id, o.transaction_id, o.quote_id, o.job_id, o.dc_id, o.item_id, o.state,
             o.starts_at, o.ends_at, o.it_power_kw, o.price_gbp, o.terms, o.deferral, o.cancellation, o.revision,
-            o.created_at, o.updated_at, o.buyer_operator, o.seller_operator,
-            case
-                when o.buyer_operator = o.seller_operator then 'both'
-                when o.buyer_operator = (select tenancy.operator_id()) then 'buyer'
-                else 'seller' end as side
+            o.created_at, o.updated_at, o.buyer_operator, o.seller_operator, null::text as side
         from public.beckn_orders o
-        where o.buyer_operator = (select tenancy.operator_id()) or o.seller_operator = (select tenancy.operator_id())
-        order by o.created_at desc, o.order_id
-        limit p_limit) as own
+        where p_before is null or (o.created_at, o.order_id) < (p_before, p_before_id)
+        order by o.created_at desc, o.order_id desc
+        limit p_limit) as page
 $$;
 
--- The same of quotes, the used and expired ones included for as long as they are kept.
-create or replace function tenant.own_quotes(p_limit integer default 100)
+create or replace function public.purchased_quotes(p_before timestamptz, p_before_id uuid, p_limit integer)
 returns json
 language sql
 stable
 set search_path = ''
 as $$
-    select coalesce(json_agg(own order by own.created_at desc, own.quote_id), '[]')
+    select coalesce(json_agg(page order by page.created_at desc, page.quote_id desc), '[]')
     from (
         select
             q.quote_id, q.bpp_id, q.bap_id, q.transaction_id, q.dc_id, q.item_id, q.starts_at, q.ends_at, q.it_power_kw,
-            q.price_gbp, q.terms, q.expires_at, q.created_at, q.buyer_operator, q.seller_operator,
-            case
-                when q.buyer_operator = q.seller_operator then 'both'
-                when q.buyer_operator = (select tenancy.operator_id()) then 'buyer'
-                else 'seller' end as side
+            q.price_gbp, q.terms, q.expires_at, q.created_at, q.buyer_operator, q.seller_operator, null::text as side
         from public.beckn_quotes q
-        where q.buyer_operator = (select tenancy.operator_id()) or q.seller_operator = (select tenancy.operator_id())
-        order by q.created_at desc, q.quote_id
-        limit p_limit) as own
+        where p_before is null or (q.created_at, q.quote_id) < (p_before, p_before_id)
+        order by q.created_at desc, q.quote_id desc
+        limit p_limit) as page
+$$;
+
+-- What was bought and what was sold are read apart, each by its index, and no further than the page.
+create or replace function tenant.purchased_orders(p_before timestamptz, p_before_id uuid, p_limit integer)
+returns json
+language plpgsql
+stable
+set search_path = ''
+set plan_cache_mode = force_custom_plan
+as $$
+declare
+    own constant text := tenancy.operator_id();
+begin
+    return (
+        select coalesce(json_agg(page order by page.created_at desc, page.order_id desc), '[]')
+        from (
+            select
+                o.order_id, o.bpp_id, o.bap_id, o.transaction_id, o.quote_id, o.job_id, o.dc_id, o.item_id, o.state,
+                o.starts_at, o.ends_at, o.it_power_kw, o.price_gbp, o.terms, o.deferral, o.cancellation, o.revision,
+                o.created_at, o.updated_at, o.buyer_operator, o.seller_operator, o.side
+            from (
+                (
+                    select *, case when seller_operator = own then 'both' else 'buyer' end as side
+                    from public.beckn_orders
+                    where buyer_operator = own
+                        and (p_before is null or (created_at, order_id) < (p_before, p_before_id))
+                    order by created_at desc, order_id desc
+                    limit p_limit)
+                union all
+                (
+                    select *, 'seller'
+                    from public.beckn_orders
+                    where seller_operator = own and buyer_operator <> own
+                        and (p_before is null or (created_at, order_id) < (p_before, p_before_id))
+                    order by created_at desc, order_id desc
+                    limit p_limit)) as o
+            order by o.created_at desc, o.order_id desc
+            limit p_limit) as page);
+end
+$$;
+
+create or replace function tenant.purchased_quotes(p_before timestamptz, p_before_id uuid, p_limit integer)
+returns json
+language plpgsql
+stable
+set search_path = ''
+set plan_cache_mode = force_custom_plan
+as $$
+declare
+    own constant text := tenancy.operator_id();
+begin
+    return (
+        select coalesce(json_agg(page order by page.created_at desc, page.quote_id desc), '[]')
+        from (
+            select
+                q.quote_id, q.bpp_id, q.bap_id, q.transaction_id, q.dc_id, q.item_id, q.starts_at, q.ends_at, q.it_power_kw,
+                q.price_gbp, q.terms, q.expires_at, q.created_at, q.buyer_operator, q.seller_operator, q.side
+            from (
+                (
+                    select *, case when seller_operator = own then 'both' else 'buyer' end as side
+                    from public.beckn_quotes
+                    where buyer_operator = own
+                        and (p_before is null or (created_at, quote_id) < (p_before, p_before_id))
+                    order by created_at desc, quote_id desc
+                    limit p_limit)
+                union all
+                (
+                    select *, 'seller'
+                    from public.beckn_quotes
+                    where seller_operator = own and buyer_operator <> own
+                        and (p_before is null or (created_at, quote_id) < (p_before, p_before_id))
+                    order by created_at desc, quote_id desc
+                    limit p_limit)) as q
+            order by q.created_at desc, q.quote_id desc
+            limit p_limit) as page);
+end
 $$;
 -- Tenants: whether they are kept apart -------------------------------------------------------------------------------------
 
@@ -6601,7 +6670,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '47f6424b22142a05'
+    fingerprint = '5686b45da872239f'
 where version = 4;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -17,13 +17,20 @@ from tenancy.guard import OPERATOR_HEADER
 from tenancy_matrix import BODY, HEADER, PATH, QUERY, Filled, Row
 
 STREAM = "text/event-stream"
-_OF_THE_MOMENT = frozenset({"date", "content-length", "x-request-id", "connection"})
+_OF_THE_MOMENT = frozenset({"date", "expires", "content-length", "x-request-id", "connection"})
 _OF_EACH_ANSWER = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"), "<time>"),
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<uuid>"),
     (re.compile(r'pyl_\w+|(?<="key_id":")[0-9A-Za-z]{12}|(?<="ticket":")[^"]+'), "<key>"),
     (re.compile(r'"(age|took|solved|elapsed|running)\w*":\s*[0-9.e-]+|"last_used_at":(null|"<time>")'), "<taken>"),
 )
+
+
+def without_moment(text: str) -> str:
+    """An answer without the times, ids and keys that each has its own of."""
+    for pattern, word in _OF_EACH_ANSWER:
+        text = pattern.sub(word, text)
+    return text
 
 
 @dataclass(frozen=True)
@@ -50,9 +57,7 @@ class Answer:
         return self.status, kept, self._plain(self.body)
 
     def _plain(self, text: str) -> str:
-        for pattern, word in _OF_EACH_ANSWER:
-            text = pattern.sub(word, text)
-        return self._without_asked(text)
+        return self._without_asked(without_moment(text))
 
     def _without_asked(self, text: str) -> str:
         for name in sorted(self.asked, key=len, reverse=True):
@@ -119,6 +124,7 @@ def private_words(operator: str, ids: Ids) -> list[str]:
     """What no answer to anybody else may hold."""
     return [
         *(SECRETS[operator], str(GPU_MINUTES[operator]), ids.decision, ids.key, ids.account),
+        *(ids.bought.order_id, ids.bought.quote_id, ids.bought.transaction_id, ids.order_job),
         *(f"user-{operator[-1]}-{role}" for role in ("admin", "member", "reader")),
     ]
 

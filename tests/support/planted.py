@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
 from psycopg.types.json import Jsonb
 
+from beckn.buying.platform import Buyer
 from clock import utc_now
-from grid_world import data_centre, store_data_centres
+from grid.half_hours import UTC, from_rfc3339
+from grid_world import data_centre, store_data_centres, store_grid
 from served import Client
 from tenancy.scopes import Role, Server
+from tenant_purchases import PROVIDER, Bought, buy
 from tenant_servers import TenantServers
 from tenant_settings import PLATFORM_KEY, bearer, made_key
 from token_issuer import token
@@ -29,6 +32,7 @@ GPU_MINUTES = {A: 713.257, B: 415.373}  # which no time of day contains
 SHARED_JOB = "a-job-id-that-both-have"
 DATA_CENTRES = ("DC-001", "DC-002")
 PATIENCE_S = 60
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,12 @@ class Ids:
     newest: int
     user: str
     etag: str
+    bought: Bought
+    order_job: str
+    place: str
+    """Of the newest order, in the list of orders."""
+    ticket: str
+    """Of a stream, and used."""
 
     def absent(self) -> Ids:
         """Names of the same kinds, of nothing that there is; beside these in any order: some are places in one."""
@@ -67,6 +77,10 @@ class Ids:
             newest=self.newest + 700_000,
             user=_beside(self.user),
             etag=self.etag.replace("-", "-0")[:-2] + '"',
+            bought=self.bought.absent(),
+            order_job=_beside(self.order_job),
+            place=_beside(self.place),
+            ticket=_beside(self.ticket),
         )
 
 
@@ -83,6 +97,7 @@ def grow_tenants(servers: TenantServers) -> dict[str, dict[str, str]]:
         for limit in ("requests_per_minute", "workloads_per_hour"):
             service.call("tenancy_set_limit", {"p_operator": operator, "p_name": limit, "p_capacity": 1_000_000})
     centres = [data_centre(number, operator=(A, B)[number - 1]) for number in (1, 2)]
+    store_grid(service, utc_now())
     store_data_centres(service, centres, utc_now())
     keys = {name: made_key(service, operator, role)[0] for name, (operator, role) in _KEYS.items()}
     revoked, expired = (made_key(service, A, Role.ADMIN)[0] for _ in range(2))
@@ -112,11 +127,12 @@ def grow_tenants(servers: TenantServers) -> dict[str, dict[str, str]]:
 _KEYS = {"A": (A, Role.ADMIN), "B": (B, Role.ADMIN), "reader of B": (B, Role.READER)}
 
 
-def plant(servers: TenantServers, operator: str, headers: Mapping[str, str], *, jobs: int) -> Ids:
+def plant(servers: TenantServers, operator: str, headers: Mapping[str, str], buyer: Buyer, *, jobs: int) -> Ids:
     """Give an operator some of everything, and wait until its workloads are decided.
 
     Args:
         headers: of its administrator.
+        buyer: its platform, which orders of the operator itself: nobody else's is any of it.
         jobs: how many workloads it submits, besides the one whose job_id both have.
     """
     api, gateway = servers.client(Server.API), servers.client(Server.GATEWAY)
@@ -141,6 +157,13 @@ def plant(servers: TenantServers, operator: str, headers: Mapping[str, str], *, 
     _done(gateway.post("/beckn/llm-output/acknowledge", acknowledged, headers=headers), 200)
     _done(gateway.post("/beckn/context/processed", acknowledged, headers=headers), 200)
     polled = _done(gateway.get("/beckn/llm-output", headers=headers), 200)
+    provider_url = f"http://127.0.0.1:{servers.ports[Server.PROVIDER]}/beckn"
+    bought = buy(buyer, provider_url, operator, secret=secret, gpu_minutes=GPU_MINUTES[operator])
+    ticket = _done(gateway.post("/beckn/broadcast/ticket", {}, headers=headers), 201).json()["ticket"]
+    with gateway.request("GET", f"/beckn/broadcast?ticket={ticket}", stream=True) as stream:
+        _done(stream, 200)
+    (order,) = _done(api.get("/api/v1/market/orders", headers=headers), 200).json()["orders"]
+    created_at = from_rfc3339(order["created_at"])
     return Ids(
         operator=operator,
         job=names[0],
@@ -156,6 +179,10 @@ def plant(servers: TenantServers, operator: str, headers: Mapping[str, str], *, 
         newest=len(workloads),
         user=MEMBERS[operator, "admin"],
         etag=polled.headers["ETag"],
+        bought=bought,
+        order_job=order["job_id"],
+        place=f"{(created_at - EPOCH) // timedelta(microseconds=1)}-{bought.order_id}",
+        ticket=ticket,
     )
 
 
@@ -185,6 +212,21 @@ def _plant_rows(servers: TenantServers, operator: str, secret: str, jobs: int) -
             "update workload_notifications set work_state = 'discarded', last_error = %s, attempt = 5,"
             " finished_at = now() where job_id = %s",
             [f"{secret}-error", f"{secret}-dead"],
+        )
+        # Answers of the provider that its platform did not take, and what it sent that could not be worked on.
+        network = {"platform": f"bap.{operator}.example", "provider": PROVIDER, "error": f"{secret}-unheard"}
+        owner.execute(
+            "insert into beckn_outbox (sender, origin, recipient, recipient_type, action, domain, transaction_id,"
+            " message_id, work_state, last_error, expires_at, finished_at) values (%(provider)s, %(provider)s,"
+            " %(platform)s, 'BAP', 'on_status', 'domain', gen_random_uuid(), gen_random_uuid(), 'discarded',"
+            " %(error)s, now(), now())",
+            network,
+        )
+        owner.execute(
+            "insert into beckn_inbox (recipient, sender, action, transaction_id, message_id, answer, work_state,"
+            " last_error, finished_at) values (%(provider)s, %(platform)s, 'status', gen_random_uuid(),"
+            " gen_random_uuid(), '{}', 'discarded', %(error)s, now())",
+            network,
         )
     events = [
         {"action": f"{secret}-action", "outcome": "refused", "operator_id": operator, "detail": {"why": secret}}

@@ -6,13 +6,15 @@ say of themselves, so that neither an operation nor a parameter comes without a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from openapi_description import Described, operations
 from planted import DATA_CENTRES, SHARED_JOB, Ids
-from tenancy.scopes import Server
+from tenancy.scopes import ENDPOINTS, Server
+from tenant_purchases import Bought
 from two_operators import A
 
 PATH, QUERY, BODY, HEADER = "path", "query", "body", "header"
@@ -33,6 +35,8 @@ class Row:
         names: the ways to name something of somebody's.
         harmless: further parameters, which name nothing of anybody's.
         shows_own: whether the tenant itself finds something of its own in an answer of it.
+        shows_platform: the same of the platform, which sees everybody's; by default it is as shows_own.
+        described: whether the server's own description has it.
         streams: whether the answer has no end.
         moment: where it takes the moment it is to answer for; the present is another one at every request.
     """
@@ -41,8 +45,15 @@ class Row:
     names: Names = lambda _: []
     harmless: frozenset[str] = frozenset()
     shows_own: bool = False
+    shows_platform: bool | None = None
+    described: bool = True
     streams: bool = False
     moment: tuple[str, str] | None = None
+
+    def is_whole(self, name: str) -> bool:
+        """Whether an operation can be asked without naming anything of anybody's."""
+        named = set(re.findall(r"{(.*?)}", name))
+        return named <= {place for where, place in self.usual if where == PATH}
 
 
 def at(where: str, name: str, *attributes: str, also: Mapping[tuple[str, str], Any] | None = None) -> Names:
@@ -139,6 +150,7 @@ WORKLOAD_FIELDS = frozenset(
     }
 )
 NUMBERS = ("newest", "notification")
+JOBS = ("job", "dead_job", "order_job")
 
 
 def _submissions(ids: Ids) -> list[Filled]:
@@ -160,8 +172,20 @@ def _keys(ids: Ids) -> list[Filled]:
     ]
 
 
-SERVICE = {"GET /": Row(), "GET /health": Row()}
+SERVICE = {
+    "GET /": Row(),
+    "GET /health": Row(),
+    "GET /docs": Row(described=False),
+    "GET /docs/page.js": Row(described=False),
+    "GET /docs/{path:file}": Row({(PATH, "path:file"): "css/swagger-ui.css"}, described=False),
+    "GET /openapi.json": Row(described=False),
+    "GET /metrics": Row(described=False),
+}
 SIGNED = Row(harmless=frozenset({"context", "message", "error"}))
+"""Here without a signature; with one, test_matrix.py asks them with `tenant_purchases.requests_about`."""
+
+DEAD_LETTERS = Row(harmless=OPTIONS, shows_platform=True)
+PURCHASES = Row(names=at(QUERY, "after", "place"), harmless=OPTIONS, shows_own=True)
 ROWS: Mapping[Server, Mapping[str, Row]] = {
     Server.API: {
         **SERVICE,
@@ -177,8 +201,14 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "GET /api/v1/grid/regional": Row(),
         "GET /api/v1/grid/forecast": Row(harmless=frozenset({"region_id"})),
         "GET /api/v1/market/catalog": Row(),
-        "GET /api/v1/workloads": Row(names=at(QUERY, "after", "job", "dead_job"), harmless=OPTIONS, shows_own=True),
-        "GET /api/v1/workloads/{job_id}": Row(names=at(PATH, "job_id", "job", "dead_job"), shows_own=True),
+        "GET /api/v1/market/orders": PURCHASES,
+        "GET /api/v1/market/quotes": PURCHASES,
+        "GET /api/v1/workloads": Row(
+            names=at(QUERY, "after", "job", "dead_job", "order_job"), harmless=OPTIONS, shows_own=True
+        ),
+        "GET /api/v1/workloads/{job_id}": Row(
+            names=at(PATH, "job_id", "job", "dead_job", "order_job"), shows_own=True
+        ),
         "POST /api/v1/workloads": Row(_body(WORKLOAD), _submissions, WORKLOAD_FIELDS | {"host_dc_id"}),
         "POST /api/v1/plan": Row(
             _body(WORKLOAD), _submissions, WORKLOAD_FIELDS | OPTIONS | {"host_dc_id"}, moment=(QUERY, "at")
@@ -203,6 +233,7 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
                 at(QUERY, "after", *NUMBERS),
                 at(QUERY, "lastEventId", *NUMBERS),
                 at(HEADER, "Last-Event-ID", *NUMBERS),
+                at(QUERY, "ticket", "ticket"),
             ),
             streams=True,
         ),
@@ -234,11 +265,11 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
             names=at(PATH, "task_id", "job", "dead_job", also={(PATH, "dc_id"): DATA_CENTRES[0]}),
         ),
         "GET /queue/dead/own": Row(harmless=OPTIONS, shows_own=True),
-        "GET /queue/dead": Row(names=at(QUERY, "after", *NUMBERS), harmless=OPTIONS),
+        "GET /queue/dead": Row(names=at(QUERY, "after", *NUMBERS), harmless=OPTIONS, shows_platform=True),
         "POST /queue/dead/requeue": Row(names=lambda ids: [{(BODY, "notification_ids"): [ids.notification]}]),
         "POST /beckn/search": SIGNED,
         "POST /beckn/on_search": SIGNED,
-        "GET /beckn/dead-letters": Row(harmless=OPTIONS),
+        "GET /beckn/dead-letters": DEAD_LETTERS,
         "POST /registry/lookup": Row(
             harmless=frozenset(
                 {"subscriber_id", "url", "type", "domain", "location", "key_id", "signing_public_key", "status"}
@@ -251,7 +282,7 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
             f"POST /beckn/{action}": SIGNED
             for action in ("search", "select", "init", "confirm", "status", "update", "cancel")
         },
-        "GET /beckn/dead-letters": Row(harmless=OPTIONS),
+        "GET /beckn/dead-letters": DEAD_LETTERS,
     },
 }
 
@@ -259,10 +290,12 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
 def check_complete(server: Server, description: Described) -> None:
     """Every operation that a server describes has a row, and each of its parameters a place in it."""
     described = {f"{method.upper()} {path}": operation for method, path, operation in operations(description)}
-    assert set(described) == set(ROWS[server])
-    some = Ids(*("x" * 3,) * 10, 1, 1, "x", "x")
+    rows = ROWS[server]
+    assert set(described) == {name for name, row in rows.items() if row.described}
+    assert {name.replace("{", "<").replace("}", ">") for name in rows} == set(ENDPOINTS[server])
+    some = Ids(*("x" * 3,) * 10, 1, 1, "x", "x", Bought("x", "x", "x", {}, {}), "xxx", "xxx", "x")
     for name, operation in described.items():
-        row = ROWS[server][name]
+        row = rows[name]
         known = {place for filled in [row.usual, *row.names(some)] for _, place in filled} | row.harmless
         parameters = {parameter["name"] for parameter in operation.get("parameters", ())}
         fields = _fields(description, operation)

@@ -39,6 +39,7 @@ from postgrest_server import PostgrestServer
 from sse_reader import SseReader
 from tenancy.scopes import ENDPOINTS, ROLE_SCOPES, Role, Server
 from tenancy_matrix import ROWS
+from tenant_purchases import buying_for
 from tenant_servers import TenantServers, tenant_servers
 from tenant_settings import bearer, made_key
 from two_operators import MEMBERS, A, B, as_tenant, claims, claims_of, gate_of
@@ -74,9 +75,13 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with tenant_servers("postgres", postgres_server, tmp_path_factory.mktemp("servers")) as servers:
+    folder = tmp_path_factory.mktemp("servers")
+    with tenant_servers("postgres", postgres_server, folder) as servers, ExitStack() as stack:
         headers = grow_tenants(servers)
-        ids = {B: plant(servers, B, headers["B"], jobs=2), A: plant(servers, A, headers["A"], jobs=3)}
+        ids: dict[str, Ids] = {}
+        for operator, who, jobs in ((B, "B", 2), (A, "A", 3)):
+            buyer = stack.enter_context(buying_for(servers.service, operator))
+            ids[operator] = plant(servers, operator, headers[who], buyer, jobs=jobs)
         yield World(servers, headers, ids)
 
 

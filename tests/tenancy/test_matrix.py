@@ -8,18 +8,26 @@ nor whether there is such a thing: an answer about what is not theirs is that ab
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
 
+from beckn.buying.messages import Transaction
+from beckn.buying.platform import Buyer
+from beckn.protocol.objects import Subscriber
+from beckn_network import eventually
+from beckn_orders import a_workload
 from clock import utc_now
 from database.embedded import EmbeddedPostgres
 from grid.half_hours import rfc3339
-from matrix_answers import Answer, ask, found_in, is_problem, private_words
-from planted import Ids, grow_tenants, plant
+from matrix_answers import Answer, ask, found_in, is_problem, private_words, without_moment
+from planted import PATIENCE_S, SECRETS, Ids, grow_tenants, plant
+from sse_reader import SseReader
 from tenancy.scopes import ENDPOINTS, ROLE_SCOPES, Role, Scope, Server, Without
 from tenancy_matrix import ROWS, Filled, Row, check_complete
+from tenant_purchases import PROVIDER, Asker, asking_for, buying_for, requests_about
 from tenant_servers import DATABASES, TenantServers, tenant_servers
 from tenant_settings import wait_until_keys_are_read
 from two_operators import A, B
@@ -32,7 +40,15 @@ STRANGERS = ("nobody", "a revoked key of A", "an expired key of A", "an expired 
 ELSEWHERE = ("B for A", "B with a token for A")
 
 # They tell of the grid, which all share, and of the present.
-OF_THE_MOMENT = {"GET /api/v1/grid/regional", "GET /api/v1/grid/forecast", "GET /api/v1/market/catalog"}
+OF_THE_MOMENT = {
+    (Server.API, name)
+    for name in (
+        "GET /health",
+        "GET /api/v1/grid/regional",
+        "GET /api/v1/grid/forecast",
+        "GET /api/v1/market/catalog",
+    )
+}
 PRIVATE_OBJECTS = "ComputeWorkload,Agent,AgentState,OrchestrationDecision,StorageAsset,Operator,DataCentre"
 
 Snapshot = dict[str, tuple[int, dict[str, str], str]]
@@ -48,6 +64,11 @@ class World:
     ids: dict[str, Ids] = field(default_factory=dict)
     alone: dict[str, Snapshot] = field(default_factory=dict)
     with_a: dict[str, Snapshot] = field(default_factory=dict)
+    buyers: dict[str, Buyer] = field(default_factory=dict)
+
+    @property
+    def provider_url(self) -> str:
+        return f"http://127.0.0.1:{self.servers.ports[Server.PROVIDER]}/beckn"
 
     def ask(self, server: Server, name: str, who: str, filled: Filled) -> Answer:
         row = ROWS[server][name]
@@ -55,6 +76,16 @@ class World:
             filled = {row.moment: self.moment, **filled}
         newest = self.newest(who) if row.streams and self._replays(who, filled) else None
         return ask(self.servers.client(server), name, row, self.headers[who], filled, newest=newest)
+
+    def wait_until_all_is_decided(self) -> None:
+        """Or else one of two workloads alike may be decided and the other not yet."""
+        waiting = "select count(*) from workload_notifications where work_state not in ('completed', 'discarded')"
+        eventually(lambda: self.servers.service.scalar(waiting) == 0, PATIENCE_S)
+
+    def wait_until_the_pipeline_has_run(self) -> None:
+        """Or else what is said of it, to everybody, changes meanwhile."""
+        ended = "select count(*) from pipeline_runs where finished_at is not null"
+        eventually(lambda: self.servers.service.scalar(ended) > 0, PATIENCE_S)
 
     def newest(self, who: str) -> int:
         polled = self.servers.client(Server.GATEWAY).get("/beckn/broadcast/poll?limit=1", headers=self.headers[who])
@@ -68,10 +99,10 @@ class World:
         """What somebody is told of what is its own, and of everything that is no particular thing."""
         told: Snapshot = {}
         for server, name, row in every_row():
-            if row.streams or not name.startswith("GET") or name in OF_THE_MOMENT:
+            if row.streams or not name.startswith("GET") or (server, name) in OF_THE_MOMENT:
                 continue
             usual: Filled = {("query", "objects"): PRIVATE_OBJECTS} if name.endswith("live-state") else {}
-            for filled in [usual] if "{" not in name else []:
+            for filled in [usual] if row.is_whole(name) else []:
                 told[f"{server} {name}"] = self.ask(server, name, who, filled).likeness
             for filled in row.names(ids):
                 told[f"{server} {name} {filled}"] = self.ask(server, name, who, filled).likeness
@@ -88,15 +119,21 @@ def every_row() -> Iterator[tuple[Server, str, Row]]:
 def world(
     request: pytest.FixtureRequest, postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
-    with tenant_servers(request.param, postgres_server, tmp_path_factory.mktemp("servers")) as servers:
+    with ExitStack() as stack:
+        servers = stack.enter_context(
+            tenant_servers(request.param, postgres_server, tmp_path_factory.mktemp("servers"))
+        )
         world = World(servers, grow_tenants(servers), rfc3339(utc_now() + timedelta(hours=1)))
         for server in Server:
             token = world.headers["B with a token"]["Authorization"].removeprefix("Bearer ")
             wait_until_keys_are_read(servers.client(server), token)
-        of_b = plant(servers, B, world.headers["B"], jobs=2)
+        world.wait_until_the_pipeline_has_run()
+        for operator in SECRETS:
+            world.buyers[operator] = stack.enter_context(buying_for(servers.service, operator))
+        of_b = plant(servers, B, world.headers["B"], world.buyers[B], jobs=2)
         watchers = (*MEMBERS_OF_B, "nobody")
         world.alone = {who: world.snapshot(who, of_b) for who in watchers}
-        of_a = plant(servers, A, world.headers["A"], jobs=6)
+        of_a = plant(servers, A, world.headers["A"], world.buyers[A], jobs=6)
         world.with_a = {who: world.snapshot(who, of_b) for who in watchers}
         world.ids = {A: of_a, B: of_b}
         yield world
@@ -112,18 +149,19 @@ def test_whatever_a_has_changes_no_answer_to_anybody_else(world: World) -> None:
     """Counts, numbers, cursors and ETags included."""
     for who, alone in world.alone.items():
         for name, told in alone.items():
-            assert world.with_a[who][name] == told, (who, name)
+            assert world.with_a[who][name] == told, (who, name, difference(world.with_a[who][name][2], told[2]))
 
 
 def test_a_and_the_platform_find_what_is_as(world: World) -> None:
     """Or else nothing else here would prove anything."""
     words = private_words(A, world.ids[A])
     for server, name, row in every_row():
+        ways = [*([{}] if row.is_whole(name) else []), *row.names(world.ids[A])]
+        shows_platform = row.shows_own if row.shows_platform is None else row.shows_platform
         if row.shows_own:
-            ways = [*([{}] if "{" not in name else []), *row.names(world.ids[A])]
             assert any(found_in(words, world.ask(server, name, "A", filled)) for filled in ways), name
-            if "tenancy" not in name:
-                assert any(found_in(words, world.ask(server, name, "platform", filled)) for filled in ways), name
+        if shows_platform and "tenancy" not in name:
+            assert any(found_in(words, world.ask(server, name, "platform", filled)) for filled in ways), name
 
 
 def test_nobody_else_is_told_anything_of_as_nor_whether_it_is_there(world: World) -> None:
@@ -140,10 +178,98 @@ def test_nobody_else_is_told_anything_of_as_nor_whether_it_is_there(world: World
     assert world.snapshot("A", world.ids[A]) == before
 
 
+def test_signed_messages_tell_a_platform_nothing_of_anothers_purchases_and_change_none(world: World) -> None:
+    words = private_words(A, world.ids[A])
+    before = world.snapshot("A", world.ids[A])
+    faults: list[str] = []
+    with ExitStack() as stack:
+        for operator, name in ((B, "another-bap.op-b.example"), (None, "stranger.example")):
+            asker = stack.enter_context(asking_for(world.servers.service, operator, name))
+            faults += [f"{name}: {fault}" for fault in signed_faults_of(world, asker, words)]
+    assert not faults, "\n".join(faults)
+    assert world.snapshot("A", world.ids[A]) == before
+    # It is there all the while, for whom it is.
+    bought, own = world.ids[A].bought, world.buyers[A]
+    deal = Transaction(a_workload(), bought.transaction_id)
+    order = own.status(deal, Subscriber(PROVIDER, world.provider_url), bought.order_id)
+    assert (order.id, order.quote.id) == (bought.order_id, bought.quote_id)
+    assert any(word in order.model_dump_json() for word in words)
+
+
+def signed_faults_of(world: World, asker: Asker, words: list[str]) -> Iterator[str]:
+    bought = world.ids[A].bought
+    for theirs, absent in zip(requests_about(bought), requests_about(bought.absent()), strict=True):
+        named, action, message, transaction_id = theirs
+        told = asker.ask(world.provider_url, action, message, transaction_id).text
+        yield from (f"{named}: it tells {word}: {told}" for word in words_of(words, told, theirs))
+        nothing = asker.ask(world.provider_url, *absent[1:]).text
+        if without_moment(told) != without_moment(nothing):
+            yield f"{named}: {told} is not {nothing}"
+        # In its owner's name, but with the own key.
+        own = world.buyers[A].own
+        claimed = asker.ask(
+            world.provider_url, action, message, transaction_id, bap_id=own.subscriber_id, bap_uri=own.url
+        )
+        if (claimed.status, claimed.callback) != (401, None):
+            yield f"{named} in its name: {claimed.text}"
+
+
+def difference(one: str, other: str) -> tuple[str, str]:
+    """Both from a little before where they part."""
+    parted = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
+    return one[max(parted - 60, 0) : parted + 140], other[max(parted - 60, 0) : parted + 140]
+
+
+def words_of(words: list[str], told: str, asked: object) -> list[str]:
+    return [word for word in words if word in told and word not in str(asked)]
+
+
+def test_live_streams_bring_each_its_own_and_a_ticket_opens_them_once(world: World) -> None:
+    gateway, api = world.servers.client(Server.GATEWAY), world.servers.client(Server.API)
+    port = world.servers.ports[Server.GATEWAY]
+    issued = gateway.post("/beckn/broadcast/ticket", {}, headers=world.headers["B"]).json()["ticket"]
+    by_ticket = f"/beckn/broadcast?ticket={issued}"
+    newest = {who: world.newest(who) for who in ("A", "B", "platform")}
+    with ExitStack() as stack:
+        streams = {
+            who: stack.enter_context(SseReader(port, headers=world.headers[who]))
+            for who in ("A", *MEMBERS_OF_B, "platform", *STRANGERS)
+        }
+        streams["B with a ticket"] = stack.enter_context(SseReader(port, path=by_ticket))
+        for number, who in enumerate(("A", "A", "B", "A", "B")):
+            job = {
+                "job_id": f"live-{number}",
+                "workload_type": "RAG_QUERY",
+                "required_gpu_mins": 3,
+                "urgency": "HIGH",
+            }
+            assert api.post("/api/v1/workloads", job, headers=world.headers[who]).status_code == 201
+            streams["platform"].wait_for(number + 1)
+        # B's last event is the last of all: what went astray came before it.
+        for who in (*MEMBERS_OF_B, "B with a ticket"):
+            streams[who].wait_for(2)
+        streams["A"].wait_for(3)
+        again = gateway.get(by_ticket), gateway.get("/beckn/broadcast?ticket=nothing-there")
+    first = newest["B"] + 1
+    for who in (*MEMBERS_OF_B, "B with a ticket"):
+        assert live_jobs(streams[who]) == [(first, "live-2"), (first + 1, "live-4")], who
+    first = newest["A"] + 1
+    assert live_jobs(streams["A"]) == [(first, "live-0"), (first + 1, "live-1"), (first + 2, "live-3")]
+    assert [job for _, job in live_jobs(streams["platform"])] == [f"live-{number}" for number in range(5)]
+    for who in STRANGERS:
+        assert (streams[who].status, streams[who].events) == (401, []), who
+    assert [answer.status_code for answer in again] == [401, 401]
+    assert again[0].text == again[1].text
+
+
+def live_jobs(stream: SseReader) -> list[tuple[int, str]]:
+    return [(event.id, event.data["task"]["job_id"]) for event in stream.events]
+
+
 def faults_of(world: World, server: Server, name: str, row: Row, who: str) -> Iterator[tuple[str | None, int]]:
     of_a, of_nobody = world.ids[A], world.ids[A].absent()
     words = private_words(A, of_a) + ([] if who in MEMBERS_OF_B else private_words(B, world.ids[B]))
-    if "{" not in name:
+    if row.is_whole(name):
         answer = world.ask(server, name, who, {})
         yield tells(answer, words) or is_wrongly(server, name, who, answer), 1
     for not_theirs, not_there in zip(row.names(of_a), row.names(of_nobody), strict=True):
