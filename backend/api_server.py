@@ -1,4 +1,4 @@
-"""Process 1: the pipeline's schedule, and the REST API on port 5000.
+"""Process 1: the pipeline's schedule, the executor of booked workloads, and the REST API on port 5000.
 
 python backend/api_server.py      (or, in backend/, python api_server.py)
 """
@@ -6,6 +6,8 @@ python backend/api_server.py      (or, in backend/, python api_server.py)
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from flask_openapi3.openapi import OpenAPI
 from api.backtest import backtest_endpoints
 from api.grid import grid_endpoints
 from api.market import market_endpoints
-from api.metrics import pipeline_figures
+from api.metrics import execution_figures, pipeline_figures
 from api.ontology import ontology_endpoints
 from api.plan import plan_endpoints
 from api.purchases import purchase_endpoints
@@ -30,6 +32,8 @@ from database.callers import CallersDatabase
 from database.errors import DatabaseError
 from database.interface import Database
 from database.opening import open_database, open_gate
+from execution.bookings import BookedRun, executor_of_bookings
+from execution.executor import Executor
 from ingest.run import run_once
 from ingest.schedule import PipelineSchedule
 from ingest.sources import Upstreams
@@ -65,9 +69,10 @@ def create_app(
     *,
     clock: Callable[[], datetime] = utc_now,
     schedule: PipelineSchedule | None = None,
+    executor: Executor[BookedRun] | None = None,
     access: Access | None = None,
 ) -> OpenAPI:
-    """The API over an open database. Starts nothing; `schedule` is only reported on.
+    """The API over an open database. Starts nothing; `schedule` and `executor` are only reported on.
 
     Args:
         access: who may ask for what, running; by default as the settings say, and not running.
@@ -90,7 +95,11 @@ def create_app(
             clock,
             lambda: _scheduler_state(schedule),
             interval=interval,
-            troubles=lambda: [*([] if schedule is None else schedule.troubles()), *access.troubles()],
+            troubles=lambda: [
+                *([] if schedule is None else schedule.troubles()),
+                *([] if executor is None else executor.troubles()),
+                *access.troubles(),
+            ],
         )
     )
     app.register_api(ontology_endpoints(requests, clock))
@@ -105,7 +114,7 @@ def create_app(
     takes_keys = settings.is_multi_tenant
     app.register_api(tenancy_endpoints(database, access.door, clock, takes_keys=takes_keys))
     access.guard(app)
-    serve_metrics(app, pipeline_figures(database, clock))
+    serve_metrics(app, pipeline_figures(database, clock), execution_figures(database, clock))
     return app
 
 
@@ -122,7 +131,7 @@ def _scheduler_state(schedule: PipelineSchedule | None) -> SchedulerState:
 
 @contextmanager
 def application() -> Iterator[OpenAPI]:
-    """What the serving process runs until it stops: the API over the database, and the pipeline's schedule."""
+    """What the serving process runs until it stops: the API, the pipeline's schedule and the executor of bookings."""
     settings = load_settings()
     with ExitStack() as at_the_end:
         database = at_the_end.enter_context(closing(open_database(settings)))
@@ -136,11 +145,19 @@ def application() -> Iterator[OpenAPI]:
             at_the_end.enter_context(closing(open_gate(settings, database))) if settings.is_multi_tenant else database
         )
         access = api_access(database, settings, door)
-        app = create_app(database, settings, schedule=schedule, access=access)
+        executor = executor_of_bookings(
+            database,
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+            carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t,
+            clock=utc_now,
+        )
+        app = create_app(database, settings, schedule=schedule, executor=executor, access=access)
         access.start()
         at_the_end.callback(access.stop)
         schedule.start()
         at_the_end.callback(schedule.stop)
+        executor.start()
+        at_the_end.callback(executor.stop)
         log.info("listening on http://%s:%d (documentation: /docs)", settings.api_host, settings.api_port)
         yield app
 

@@ -19,6 +19,23 @@ def pipeline_figures(database: Database, clock: Callable[[], datetime]) -> Datab
     return DatabaseFigures(lambda: _figures(read_health(database, now=clock(), version=VERSION)))
 
 
+def execution_figures(database: Database, clock: Callable[[], datetime]) -> DatabaseFigures:
+    """How many booked workloads wait, run and are due, and for how long the first of them has been due."""
+    return DatabaseFigures(lambda: _execution_figures(database, clock()), says_so=False)
+
+
+def _execution_figures(database: Database, now: datetime) -> Iterator[Metric]:
+    found: dict[str, dict[str, float | None]] = database.call("bookings_health", {"p_now": now}, repeatable=True)
+    for figure, about in (
+        ("held", "Bookings whose runs are yet to start, by who carries them out"),
+        ("running", "Bookings that run, by who carries them out"),
+        ("due", "Bookings that are to be started or ended by now, by who carries them out"),
+        ("overdue_seconds", "For how long the booking that is due first has been due, with nobody on it"),
+    ):
+        by_whom = ((name, figures[figure]) for name, figures in found.items())
+        yield labelled(f"pylon_bookings_{figure}", about, "carried_out_by", by_whom)
+
+
 def _figures(health: Health) -> Iterator[Metric]:
     yield gauge("pylon_serving", "Whether there is data to serve (ok or degraded)", health.serves())
     yield gauge(

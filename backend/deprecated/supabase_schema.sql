@@ -1516,7 +1516,10 @@ as $$
                 'dc_id', c.dc_id, 'name', c.name, 'operator', c.operator, 'region_id', c.region_id,
                 'location_region', c.location_region, 'latitude', c.latitude, 'longitude', c.longitude, 'pue', c.pue,
                 'total_capacity_teraflops', c.total_capacity_teraflops, 'total_capacity_mw', c.total_capacity_mw,
-                'current_load_percentage', c.current_load_percentage, 'flexibility_rating', c.flexibility_rating,
+                -- The base load: what runs of ours is promised power, which is reckoned with by the half-hour. So runs that
+                -- begin and end make no new grid of decisions.
+                'current_load_percentage', coalesce(c.base_load_percentage, c.current_load_percentage),
+                'flexibility_rating', c.flexibility_rating,
                 'min_load_percentage', c.min_load_percentage, 'ramp_rate_mw_per_min', c.ramp_rate_mw_per_min,
                 'status', c.status, 'is_synthetic', c.is_synthetic) order by c.dc_id)
             from centres c), '[]'),

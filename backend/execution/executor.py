@@ -19,10 +19,11 @@ from typing import Generic
 
 from database.errors import DatabaseError, DataRefused
 from database.interface import Database, OrderBy, Where
+from decisions.scoring.grid_context import GridContext
 from execution.prospects import Look, Prospect, Spike, SpikeReason
 from execution.usage import basis, used
 from execution.used_grid import used_half_hours
-from execution.work import Begin, Book, Complete, Defer, GiveUp, Run, Step, Stored
+from execution.work import Begin, Book, Complete, Defer, GiveBack, GiveUp, Run, Step, Stored
 from queueing.consumer import Consumer, Round
 from queueing.heartbeat import Heartbeat
 from queueing.supervised import troubles
@@ -78,6 +79,7 @@ class Executor(Consumer, Generic[Run]):
         self._clock = clock
         self._stored = stored
         self._failed_at: dict[str, float] = {}
+        self._grid: tuple[datetime, GridContext] | None = None
         self._heartbeat: Heartbeat[Hashable] = Heartbeat(
             f"the keeper of the leases of {called}",
             lambda leases: book.extend(leases, clock(), lease_seconds=LEASE_SECONDS),
@@ -149,8 +151,11 @@ class Executor(Consumer, Generic[Run]):
             self._store(run, GiveUp("It was not started in time to end by its deadline."), now)
             return
         deferral = self._deferral(run, now)
-        if deferral is None or self._store(run, deferral, now) is Stored.NO_CAPACITY:
-            self._store(run, self._beginning(run, now), now)
+        if deferral is not None and self._store(run, deferral, now) is not Stored.NO_CAPACITY:
+            return
+        if self._store(run, self._beginning(run, now), now) is Stored.NO_CAPACITY:
+            reason = "Nobody started it in time, and its place has no power left for a later run."
+            self._store(run, GiveBack(reason), now)
 
     def _beginning(self, run: Run, now: datetime) -> Begin:
         start = run.starts_at if now - run.starts_at <= ON_TIME else now
@@ -169,7 +174,7 @@ class Executor(Consumer, Generic[Run]):
 
     def _deferral(self, run: Run, now: datetime) -> Defer | None:
         """A better time within its flexibility, when something speaks against now."""
-        grid = self._book.grid(now)
+        grid = self._grid_at(now)
         centre = grid.data_centre(run.dc_id)
         if centre is None:
             return None
@@ -182,6 +187,12 @@ class Executor(Consumer, Generic[Run]):
             _log.info("%s runs all the same: %s", run.name, spike.explanation)
             return None
         return Defer(spike, better)
+
+    def _grid_at(self, now: datetime) -> GridContext:
+        """The grid, read once for everything that is due at a moment."""
+        if self._grid is None or self._grid[0] != now:
+            self._grid = now, self._book.grid(now)
+        return self._grid[1]
 
     def _better_runs(self, run: Run, look: Look, spike: Spike) -> Iterator[Prospect]:
         """Later runs in the same place that break nothing, cost no more than agreed, and emit less; best first."""

@@ -84,16 +84,23 @@ class Complete:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """It can no longer be run as promised."""
+    """It can no longer be run as promised, wherever."""
 
     reason: str
 
 
-Step = Begin | Defer | Complete | GiveUp
+@dataclass(frozen=True)
+class GiveBack:
+    """It cannot be run in its place any more, but may be elsewhere or later."""
+
+    reason: str
+
+
+Step = Begin | Defer | Complete | GiveUp | GiveBack
 
 
 class Stored(StrEnum):
-    """What became of a step. `FENCED`: another process has the work; nothing is stored."""
+    """What became of a step. Unless it is `CHANGED` nothing is stored; `FENCED`: another process has the work."""
 
     CHANGED = "changed"
     FENCED = "fenced"

@@ -20,7 +20,7 @@ from database.errors import DatabaseError
 from database.interface import Database
 from grid.columns import CARBON_INTENSITY_COLUMN
 from grid.half_hours import from_rfc3339, half_hour_of, rfc3339
-from ingest.reconsidering import reconsider_deferred
+from ingest.reconsidering import reconsider_deferred, settle_unbooked
 from ingest.report import RunReport
 from ingest.rows import REAL_SOURCES, GridRows, Known, complete_rows
 from ingest.sources import FetchOutcome, SourceState, Upstreams, fetch_all, offline_outcome
@@ -139,8 +139,9 @@ def _run_claimed(
         pruned = database.call("prune_history", {"p_before": before}, repeatable=True)
     report.counts["pruned"] = sum(pruned.values())
     with _timed(report, "reconsider"):
-        again = reconsider_deferred(database, now)
-    report.counts["reconsidered"], report.counts["expired"] = len(again.reconsidered), len(again.failed)
+        again, unbooked = reconsider_deferred(database, now), settle_unbooked(database, now)
+    report.counts["reconsidered"] = len(again.reconsidered) + len(unbooked.reconsidered)
+    report.counts["expired"] = len(again.failed) + len(unbooked.failed)
     whole = all(source.state in {"fresh", "off"} for source in outcome.states.values())
     _record(database, report, token, "succeeded" if whole else "partial", None)
 

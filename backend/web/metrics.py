@@ -35,9 +35,10 @@ OTHER_ROUTE = "other"
 class DatabaseFigures(Collector):
     """Figures that are read from the database when they are asked for. Without it there are none, which is said."""
 
-    def __init__(self, read: Callable[[], Iterable[Metric]]) -> None:
-        """`read` may raise DatabaseError."""
+    def __init__(self, read: Callable[[], Iterable[Metric]], *, says_so: bool = True) -> None:
+        """`read` may raise DatabaseError; of several on one page one says whether the database answered."""
         self._read = read
+        self._says_so = says_so
 
     def collect(self) -> Iterator[Metric]:
         try:
@@ -45,7 +46,8 @@ class DatabaseFigures(Collector):
         except DatabaseError as error:
             log.warning("the metrics lack the database's: %s", error)
             figures = []
-        yield gauge("pylon_database_up", "Whether the database answered", bool(figures))
+        if self._says_so:
+            yield gauge("pylon_database_up", "Whether the database answered", bool(figures))
         yield from figures
 
 

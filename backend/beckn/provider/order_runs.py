@@ -21,7 +21,7 @@ from decisions.scoring.grid_context import GridContext
 from execution.executor import Executor
 from execution.prospects import DEFERRED_STATUS
 from execution.usage import Actuals
-from execution.work import Begin, Complete, Defer, DueRuns, FreePower, GiveUp, Step, Stored
+from execution.work import Begin, Complete, Defer, DueRuns, FreePower, GiveBack, GiveUp, Step, Stored
 from grid.half_hours import rfc3339
 from vocabulary import WorkloadStatus
 
@@ -32,6 +32,7 @@ _TOLD_BY = {
     Complete: Action.ON_STATUS,
     Defer: Action.ON_UPDATE,
     GiveUp: Action.ON_CANCEL,
+    GiveBack: Action.ON_CANCEL,
 }
 
 
@@ -198,7 +199,7 @@ def _completed(order: StoredOrder, step: Complete, now: datetime) -> OrderChange
     )
 
 
-def _given_up(order: StoredOrder, step: GiveUp, now: datetime) -> OrderChange:
+def _given_up(order: StoredOrder, step: GiveUp | GiveBack, now: datetime) -> OrderChange:
     return OrderChange(
         order=order,
         state=FulfillmentStateCode.CANCELLED,

@@ -182,8 +182,10 @@ begin
         r.total_capacity_teraflops, r.total_capacity_mw, r.current_load_percentage, r.flexibility_rating,
         r.min_load_percentage, r.ramp_rate_mw_per_min, r.status, r.is_synthetic
     from jsonb_populate_recordset(null::public.data_centres, coalesce(p_batch -> 'data_centres', '[]')) as r
-    on conflict (dc_id) do update set current_load_percentage = excluded.current_load_percentage
-    where d.is_synthetic and d.current_load_percentage is distinct from excluded.current_load_percentage;
+    -- The invented load is what others draw: what runs of ours comes on top (load_data_centre).
+    on conflict (dc_id) do update set base_load_percentage = excluded.current_load_percentage
+    where d.is_synthetic
+        and coalesce(d.base_load_percentage, d.current_load_percentage) is distinct from excluded.current_load_percentage;
 
     insert into public.storage_assets as s (
         asset_id, name, operator, region_id, asset_type, capacity_mwh, power_mw, state_of_charge_percentage,

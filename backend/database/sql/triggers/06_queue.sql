@@ -238,6 +238,9 @@ begin
                 where (n.tenant, n.job_id) = (w.tenant, w.job_id) and n.work_state <> 'completed')
             and not exists ( -- it has its place
                 select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (w.tenant, w.job_id))
+            and not exists ( -- or is deferred in its place, and runs there later
+                select from public.capacity_bookings b
+                where (b.tenant, b.job_id) = (w.tenant, w.job_id) and b.state in ('HELD', 'RUNNING'))
         order by w.tenant, w.job_id
         for update of w skip locked
     ),
@@ -269,6 +272,9 @@ begin
                 where (n.tenant, n.job_id) = (w.tenant, w.job_id) and n.work_state <> 'completed')
             and not exists ( -- it has its place
                 select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (w.tenant, w.job_id))
+            and not exists ( -- or is deferred in its place, and runs there later
+                select from public.capacity_bookings b
+                where (b.tenant, b.job_id) = (w.tenant, w.job_id) and b.state in ('HELD', 'RUNNING'))
     ),
     due as (
         select waiting.*
