@@ -15,6 +15,7 @@ from beckn.protocol.objects import CatalogueDocument
 from database.callers import Viewer, viewer_through
 from database.interface import Database
 from decisions.scoring.grid_context import GridContext
+from decisions.work.present_grid import present_grid
 from web.parameters import NoParameters
 from web.shared_question import SharedQuestions
 
@@ -28,7 +29,7 @@ def market_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBl
 
     def write(_: Viewer, __: bytes | None) -> bytes:
         now = clock()
-        grid = GridContext.model_validate(database.call("grid_context", {"p_now": now}, repeatable=True))
+        grid = GridContext.model_validate(present_grid(database, now))
         return compute_catalogue(grid, now=now).model_dump_json().encode()
 
     written = SharedQuestions(write, threading.Lock, most=MOST_VIEWERS)

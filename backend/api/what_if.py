@@ -15,6 +15,7 @@ from api.workloads import WorkloadSubmission, WrittenTime
 from database.interface import Database
 from decisions.scoring.context import DecisionContext, NationalSignal, RegionalSignal, Task
 from decisions.scoring.signals import GridSignals, read_signals
+from decisions.work.present_grid import present_grid
 from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339
 from grid.model import carbon_index
 from vocabulary import Policy
@@ -72,7 +73,7 @@ def read_context(database: Database, task: Task, *, now: datetime, at: datetime 
     Raises:
         Problem: 422, `at` is not within the forecast.
     """
-    grid = database.call("grid_context", {"p_now": now}, repeatable=True)
+    grid = present_grid(database, now)
     context = DecisionContext.model_validate(grid | {"context_id": str(uuid4()), "task": task, "as_of": now})
     return context if at is None else _as_of(context, at)
 

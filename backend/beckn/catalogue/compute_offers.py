@@ -7,9 +7,9 @@ centre, known as `DC-001:gpu-slot:20260115T1300Z`.
     available [GPU-minutes]    = whole GPUs that the free IT power feeds x minutes of the half-hour still to come
 
 The price is the electricity's, the one that decisions reckon with, so it is below zero when the market's is; a slot
-whose wholesale price is unknown has a price without a value. Load is known for the present only: later slots are
-offered at the present load. A full data centre is listed, with nothing available. Any figure that is not known is
-left out. A provider's list expires with the half-hour or, if that is sooner, when a signal behind it grows stale.
+whose wholesale price is unknown has a price without a value. Free is what the base load and all promises leave in
+that half-hour. A full data centre is listed, with nothing available. Any figure that is not known is left out. A
+provider's list expires with the half-hour or, if that is sooner, when a signal behind it grows stale.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ from beckn.protocol.objects import (
     UnitQuantity,
 )
 from beckn.protocol.values import decimal_text
-from decisions.scoring.capacity import free_power_kw
 from decisions.scoring.context import DataCentre
 from decisions.scoring.grid_context import GridContext
 from hardware import GPU_IT_POWER_KW
@@ -146,7 +145,7 @@ class _Offers:
                     short_desc=f"{slot.start:%Y-%m-%d %H:%M} to {slot.end:%H:%M} UTC",
                 ),
                 price=_price(self.reading.wholesale_price_gbp_mwh(ahead), centre.pue),
-                quantity=_quantity(centre, slot, self.reading.now),
+                quantity=_quantity(self.reading.free_it_power_kw(centre, ahead), slot, self.reading.now),
                 category_ids=(SLOT_CATEGORY_ID,),
                 location_ids=(centre.dc_id,),
                 fulfillment_ids=(slot.fulfillment_id,),
@@ -171,8 +170,8 @@ def _fulfillment(slot: Slot) -> Fulfillment:
     return Fulfillment(id=slot.fulfillment_id, type=COMPUTE, tracking=False, stops=stops)
 
 
-def _quantity(centre: DataCentre, slot: Slot, now: datetime) -> ItemQuantity:
-    gpus = math.floor(free_power_kw(centre) / GPU_IT_POWER_KW)
+def _quantity(free_it_power_kw: float, slot: Slot, now: datetime) -> ItemQuantity:
+    gpus = math.floor(free_it_power_kw / GPU_IT_POWER_KW)
     to_come = slot.end - max(slot.start, now)
     gpu_minutes = gpus * (to_come // _MICROSECOND) // _MICROSECONDS_PER_MINUTE
     return ItemQuantity(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from beckn.protocol.objects import TagGroup, TagValue
-from decisions.scoring.context import NationalSignal, NationalSignals, RegionalSignals, SourceCounts
+from decisions.scoring.capacity import free_kw_of
+from decisions.scoring.context import DataCentre, NationalSignal, NationalSignals, RegionalSignals, SourceCounts
 from decisions.scoring.freshness import STALE_AFTER
 from decisions.scoring.grid_context import GridContext
 from decisions.scoring.runs import Floats
@@ -38,6 +39,10 @@ class GridReading:
 
     def start(self, ahead: int) -> datetime:
         return self.signals.origin + ahead * HALF_HOUR
+
+    def free_it_power_kw(self, centre: DataCentre, ahead: int) -> float:
+        """The IT power that a data centre has free in a half-hour."""
+        return float(free_kw_of(self.grid.capacity, [centre], self.start(ahead), 1)[0, 0])
 
     def wholesale_price_gbp_mwh(self, ahead: int) -> float | None:
         return _figure(self.signals.price_gbp_per_mwh, ahead)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from decisions.scoring.context import DataCentre, GenerationMix, NationalSignals, RegionalSignals
+from decisions.scoring.context import Capacity, DataCentre, GenerationMix, NationalSignals, RegionalSignals
 from workloads.model import UtcDatetime
 
 
 class GridContext(BaseModel):
-    """The grid and the data centres at `as_of`: what the database function `grid_context` answers."""
+    """The grid and the data centres at `as_of`: what the database function `grid_context` answers.
+
+    Without a `capacity` what the present load leaves is free throughout.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -18,6 +21,7 @@ class GridContext(BaseModel):
     regional: tuple[RegionalSignals, ...] = ()
     data_centres: tuple[DataCentre, ...] = ()
     generation_mix: tuple[GenerationMix, ...] = ()
+    capacity: Capacity | None = None
 
     def data_centre(self, dc_id: str) -> DataCentre | None:
         """One of the data centres; None where it is OFFLINE or unknown."""
