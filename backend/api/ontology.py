@@ -17,13 +17,13 @@ from database.stored_rows import LEFT_OUT, UnreadableRow, left_out
 from ontology.document import OntologyDocument, ontology_document
 from ontology.live_state import LiveStateReader
 from ontology.objects import ObjectNotFound, WrongCursor, follow_link, read_one, read_page
-from ontology.types import LINK_TYPES, OBJECT_TYPES, Moment, ObjectType, links_of, parse_property
+from ontology.types import LINK_TYPES, LIVE_TYPES, OBJECT_TYPES, Moment, ObjectType, links_of, parse_property
 from web.application import answer
 from web.parameters import NoParameters, Paged, PlainText, StrictQuery
 from web.problems import Problem
 
 TAG = Tag(name="World", description="Objects and links: what the agents see")
-_ANY_TYPE = "|".join(OBJECT_TYPES)
+_ANY_TYPE = "|".join(LIVE_TYPES)
 
 
 class LiveStateQuery(StrictQuery):
@@ -199,14 +199,14 @@ def ontology_endpoints(database: Database, clock: Callable[[], datetime]) -> API
 
 def _named_types(text: str | None) -> list[str]:
     if text is None:
-        return list(OBJECT_TYPES)
+        return LIVE_TYPES
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in OBJECT_TYPES]
+    unknown = [name for name in names if name not in LIVE_TYPES]
     if unknown or not names:
         raise Problem(
             422,
             f"objects names unknown object types: {', '.join(unknown) or text!r}",
-            known_types=list(OBJECT_TYPES),
+            known_types=LIVE_TYPES,
         )
     return list(dict.fromkeys(names))
 

@@ -52,6 +52,8 @@ class ObjectType(BaseModel):
     table: ClassVar[str]
     key: ClassVar[tuple[str, ...]]
     title_property: ClassVar[str]
+    in_live_state: ClassVar[bool] = True
+    """Whether it is of the present world, or only of its history."""
 
     @computed_field(description="The object's identity: its key, parts joined by ~.")  # type: ignore[prop-decorator]
     @property
@@ -223,11 +225,33 @@ class ComputeWorkload(Workload, ObjectType):
     actual_energy_kwh: float | None = prop("Site energy it used", "kWh")
     actual_carbon_gco2: float | None = prop("Carbon emitted for it", "gCO2")
     actual_cost_gbp: float | None = prop("What its energy cost", "GBP")
+    actuals_basis: Document = prop(
+        "What these figures rest on, in half-hours, how often they were revised, and whether they may be again"
+    )
     run: Document = prop("What a runner is to run for it: a template's name and parameters")
     submission_digest: str | None = prop("Digest of the submission, which tells a repeat from a change")
     is_synthetic: bool = prop("Whether it was made up by this program")
     created_at: Moment = prop("When it was stored")
     updated_at: Moment = prop("When it last changed")
+
+
+class MeterReading(ObjectType):
+    """What a run of a workload used in one half-hour. A correction is a further revision: the newest counts."""
+
+    table = "meter_readings"
+    key = ("reading_id",)
+    title_property = "half_hour"
+    in_live_state = False
+
+    reading_id: UUID = prop("Identity of the reading", filterable=True)
+    dc_id: str = prop("The data centre it ran in", filterable=True)
+    job_id: str = prop("The workload that ran", filterable=True)
+    half_hour: Moment = prop("Start of the half-hour", "UTC")
+    it_energy_wh: int = prop("IT energy", "Wh")
+    site_energy_wh: int = prop("Site energy: IT energy and the site's overhead", "Wh")
+    source: str = prop("How it is known: simulated, rapl, power_x_time or reported")
+    revision: int = prop("1, and one more for each correction of the same half-hour of the same run")
+    recorded_at: Moment = prop("When it was recorded")
 
 
 class Agent(ObjectType):
@@ -324,12 +348,17 @@ OBJECT_TYPES: dict[str, type[ObjectType]] = {
         GenerationMix,
         DataCentre,
         ComputeWorkload,
+        MeterReading,
         Agent,
         AgentState,
         OrchestrationDecision,
         StorageAsset,
     )
 }
+
+
+LIVE_TYPES = [name for name, object_type in OBJECT_TYPES.items() if object_type.in_live_state]
+"""The types of the live state."""
 
 
 @dataclass(frozen=True)
@@ -356,6 +385,8 @@ LINK_TYPES: tuple[LinkType, ...] = (
     LinkType("LOCATED_IN", DataCentre, ("region_id",), Region, "the grid region it draws from"),
     LinkType("LOCATED_IN", StorageAsset, ("region_id",), Region, "the grid region it is connected in"),
     LinkType("HOSTED_BY", ComputeWorkload, ("host_dc_id",), DataCentre, "where it runs"),
+    LinkType("METERS", MeterReading, ("job_id",), ComputeWorkload, "the workload that used it"),
+    LinkType("METERED_AT", MeterReading, ("dc_id",), DataCentre, "the data centre it was used in"),
     LinkType("MEASURED_IN", RegionalGridSignal, ("region_id",), Region, "the region it is about"),
     LinkType("MIX_OF", GenerationMix, ("national_timestamp",), GridSignal, "the half-hour it is a share of"),
     LinkType(

@@ -13,7 +13,7 @@ AGENT = "AGENT-1"
 
 
 def store_linked_world(database: Database, now: datetime = NOW) -> None:
-    """The grid of `grid_world`, and one operator, agent, battery, hosted workload and decision."""
+    """The grid of `grid_world`, and one operator, agent, battery, hosted workload, decision and reading."""
     store_grid(database, now)
     database.insert("operators", [{"operator_id": OPERATOR, "name": "Grid & Co", "operator_type": "GRID"}])
     store_data_centres(database, [data_centre(1, operator=OPERATOR), data_centre(2)], now)
@@ -35,6 +35,18 @@ def store_linked_world(database: Database, now: datetime = NOW) -> None:
     database.insert("agent_states", [{"agent_id": AGENT, "state": "STARTED", "observed_at": now}])
     submit(database, workload("job-1", operator=OPERATOR, host_dc_id="DC-001"), workload("job-2"))
     database.insert("orchestration_decisions", [decision("job-1", 1)])
+    metered: Row = {
+        "booking_id": 1,
+        "dc_id": "DC-001",
+        "tenant": OPERATOR,
+        "job_id": "job-1",
+        "half_hour": half_hour_of(now),
+        "it_energy_wh": 480,
+        "site_energy_wh": 576,
+        "source": "simulated",
+        "revision": 1,
+    }
+    database.insert("meter_readings", [metered])
 
 
 def decision(job_id: str, sequence: int, **changes: object) -> Row:

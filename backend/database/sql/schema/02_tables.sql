@@ -135,6 +135,8 @@ create table if not exists public.compute_workloads (
     actual_energy_kwh double precision check (actual_energy_kwh >= 0 and actual_energy_kwh < 'infinity'),
     actual_carbon_gco2 double precision check (actual_carbon_gco2 >= 0 and actual_carbon_gco2 < 'infinity'),
     actual_cost_gbp double precision check (actual_cost_gbp > '-infinity' and actual_cost_gbp < 'infinity'),
+    -- What these rest on: see run_accounts.
+    actuals_basis jsonb,
     -- What a runner is to run: {"template", "parameters"}, of a template that the runner's owner has configured.
     run jsonb,
     -- Of the request as it was sent: tells a repeated submission from a different one with the same job_id.

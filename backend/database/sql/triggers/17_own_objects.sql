@@ -47,6 +47,9 @@ declare
     own constant text := case
         when p_table in ('compute_workloads', 'storage_assets', 'agent_states', 'orchestration_decisions')
             then format('tenant = %L', tenancy.operator_id())
+        when p_table = 'meter_readings' then format(
+            '(tenant = %1$L or dc_id in (select d.dc_id from public.data_centres d where d.tenant = %1$L))',
+            tenancy.operator_id())
         else 'true' end;
     source text;
     listed text;
@@ -58,12 +61,14 @@ begin
     source := case
         when p_table in (
             'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'data_centres',
-            'compute_workloads', 'agents', 'storage_assets') then format('public.%I', p_table)
+            'compute_workloads', 'meter_readings', 'agents', 'storage_assets') then format('public.%I', p_table)
         when p_table in ('agent_states', 'orchestration_decisions') then format('tenant.%I', p_table)
     end;
     -- All columns but the one that is for us.
     listed := case p_table
         when 'agent_states' then 'state_id, agent_id, state, detail, observed_at'
+        when 'meter_readings' then
+            'reading_id, dc_id, job_id, half_hour, it_energy_wh, site_energy_wh, source, revision, recorded_at'
         when 'orchestration_decisions' then
             'decision_id, notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model, '
             'scorer_version, fallback_reason, reasoning, constraints_evaluated, alternatives_considered, context, output, '

@@ -23,6 +23,7 @@ as $$
         ('operators', 'update', 'operator_id = (select tenancy.administers())', 'operator_id = (select tenancy.administers())'),
         ('data_centres', 'select', 'true', null),
         ('held_power', 'select', 'true', null),
+        ('data_centre_loads', 'select', 'true', null),
         ('data_centres', 'insert', null, 'tenant = (select tenancy.writes_for())'),
         ('data_centres', 'update', 'tenant = (select tenancy.writes_for())', 'tenant = (select tenancy.writes_for())'),
         -- Each tenant's own.
@@ -45,6 +46,11 @@ as $$
         ('output_consumers', 'update', 'tenant = (select tenancy.writes_for())', 'tenant = (select tenancy.writes_for())'),
         -- The platform's own agents are known to all.
         ('agents', 'select', 'tenant = (select tenancy.operator_id()) or tenant = ''platform''', null),
+        ('run_accounts', 'select', 'tenant = (select tenancy.operator_id())', null),
+        -- What ran somewhere is known to whose it was, and to whose place it was.
+        ('meter_readings', 'select',
+            'tenant = (select tenancy.operator_id()) or dc_id in ('
+            'select d.dc_id from public.data_centres d where d.tenant = (select tenancy.operator_id()))', null),
         -- A purchase is both sides'.
         ('beckn_quotes', 'select',
             'buyer_operator = (select tenancy.operator_id()) or seller_operator = (select tenancy.operator_id())', null),
@@ -117,7 +123,7 @@ begin
             or (p.pronamespace = 'tenancy'::regnamespace and p.proname = any (asked))
             or (p.pronamespace = 'public'::regnamespace and p.proname in (
                 'half_hour_of', 'source_rank', 'counted', 'numbered_output', 'national_forecast_series', 'regional_forecast_series',
-                'current_mix', 'grid_context', 'capacity_at', 'capacity_kw', 'regional_overview', 'live_state', 'signal_history', 'decision_readiness'))
+                'current_mix', 'grid_context', 'capacity_at', 'capacity_kw', 'regional_overview', 'live_state', 'signal_history', 'decision_readiness', 'savings'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;
