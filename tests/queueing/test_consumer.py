@@ -11,6 +11,7 @@ from database.errors import DatabaseUnreachable
 from database.interface import Database
 from database.postgres import PostgresDatabase
 from database.postgrest import SupabaseDatabase
+from postgrest_server import PostgrestServer
 from queueing.consumer import Consumer, Round
 
 WITHIN_S = 30
@@ -74,17 +75,20 @@ def test_a_notice_of_the_database_brings_a_look(postgres: PostgresDatabase, conn
     assert consumer.troubles() == []
 
 
-def test_without_notices_it_looks_from_time_to_time(postgrest: SupabaseDatabase) -> None:
+def test_without_notices_it_looks_from_time_to_time(postgrest: PostgrestServer) -> None:
     pile = Pile()
-    consumer = a_consumer(postgrest, pile, poll_seconds=0.02)
+    supabase = SupabaseDatabase(postgrest.url, postgrest.key)
+    consumer = a_consumer(supabase, pile, poll_seconds=0.02)
     consumer.start()
     try:
         for _ in range(3):
             pile.put(4)
             pile.wait_until_done()
             pile.wait_for_looks(pile.looks + 2)
+        assert consumer.troubles() == []
     finally:
         consumer.stop()
+        supabase.close()
 
 
 def test_who_puts_something_in_wakes_a_thread_of_its_own_process(postgres: PostgresDatabase) -> None:
