@@ -18,6 +18,12 @@ from vocabulary import WorkloadStatus
 OPERATORS = ("op-a", "op-b")
 GRID = {"as_of": "2026-11-22T08:04:11Z", "data_centres": [], "national": {"carbon": 150.50}}
 
+# The triggers that fire for a replica too.
+GUARDS = {
+    "orchestration_decisions": ("refuse_row_change", "refuse_truncate", "hash_into_chain"),
+    "decision_grids": ("refuse_row_change", "refuse_truncate"),
+}
+
 Session = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -73,16 +79,33 @@ def owner(conninfo: str) -> Iterator[Session]:
     """A session of the owner in one transaction, without the audit log's triggers, or any foreign key, in its way."""
     with psycopg.connect(conninfo) as session:
         session.execute("set local session_replication_role = replica")
-        for table in ("orchestration_decisions", "decision_grids"):
-            session.execute(f"alter table {table} disable trigger user".encode())
+        _take_off_guards(session)
         yield session
-        for table, triggers in (
-            ("orchestration_decisions", ("refuse_row_change", "refuse_truncate", "hash_into_chain")),
-            ("decision_grids", ("refuse_row_change", "refuse_truncate")),
-        ):
-            session.execute(f"alter table {table} enable trigger user".encode())
-            for trigger in triggers:
-                session.execute(f"alter table {table} enable always trigger {trigger}".encode())
+        _put_guards_back(session)
+
+
+@contextmanager
+def owner_for_long(conninfo: str) -> Iterator[Session]:
+    """The same for many transactions, each of them the caller's: the triggers are back at the end of the block."""
+    with psycopg.connect(conninfo, autocommit=True) as session:
+        session.execute("set session_replication_role = replica")
+        _take_off_guards(session)
+        try:
+            yield session
+        finally:
+            _put_guards_back(session)
+
+
+def _take_off_guards(session: Session) -> None:
+    for table in GUARDS:
+        session.execute(f"alter table {table} disable trigger user".encode())
+
+
+def _put_guards_back(session: Session) -> None:
+    for table, triggers in GUARDS.items():
+        session.execute(f"alter table {table} enable trigger user".encode())
+        for trigger in triggers:
+            session.execute(f"alter table {table} enable always trigger {trigger}".encode())
 
 
 def change(session: Session, position: int, assignment: str, *values: Any, operator: str = "op-a") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from rewritten_history import (
     insert_copy,
     make_operators,
     move,
-    owner,
+    owner_for_long,
     publish,
     remove,
     verified,
@@ -69,7 +70,7 @@ CHANGES = st.one_of(
 
 @dataclass(frozen=True)
 class World:
-    conninfo: str
+    owner: Session
     database: PostgresDatabase
     exported: dict[int, str]
     published: list[Any]
@@ -87,7 +88,8 @@ def world(lent_database: str) -> Iterator[World]:
     with psycopg.connect(lent_database) as session:
         session.execute("create table kept as select * from orchestration_decisions")
         published = rows(session)
-    yield World(lent_database, database, heads(database)["op-a"], published)
+    with owner_for_long(lent_database) as session:
+        yield World(session, database, heads(database)["op-a"], published)
     with psycopg.connect(lent_database) as session:
         session.execute("drop table kept")
     database.close()
@@ -109,9 +111,13 @@ def first_difference(before: list[Any], after: list[Any]) -> int | None:
     return None if len(before) == len(after) else min(len(before), len(after)) + 1
 
 
-def restore(session: Session) -> None:
-    session.execute("delete from orchestration_decisions")
-    session.execute("insert into orchestration_decisions select * from kept")
+@contextmanager
+def rewriting(world: World) -> Iterator[Session]:
+    """One transaction of the owner's, in which the log is at first as it was published."""
+    with world.owner.transaction():
+        world.owner.execute("delete from orchestration_decisions")
+        world.owner.execute("insert into orchestration_decisions select * from kept")
+        yield world.owner
 
 
 def after(world: World, session: Session) -> int:
@@ -123,8 +129,7 @@ def after(world: World, session: Session) -> int:
 
 @given(position=PLACES, change_of=CHANGES)
 def test_a_changed_column_is_named_where_it_stands(world: World, position: int, change_of: tuple[str, Any]) -> None:
-    with owner(world.conninfo) as session:
-        restore(session)
+    with rewriting(world) as session:
         change(session, position, *change_of)
         place = after(world, session)
     found = verified(world.database, "op-a")
@@ -136,8 +141,7 @@ def test_a_changed_column_is_named_where_it_stands(world: World, position: int, 
 def test_a_change_that_is_hashed_anew_up_to_the_end_fails_against_the_head(
     world: World, position: int, change_of: tuple[str, Any]
 ) -> None:
-    with owner(world.conninfo) as session:
-        restore(session)
+    with rewriting(world) as session:
         change(session, position, *change_of)
         after(world, session)
         hash_anew(session, position)
@@ -150,8 +154,7 @@ def test_a_change_that_is_hashed_anew_up_to_the_end_fails_against_the_head(
 @given(first=PLACES, last=PLACES, closed=st.booleans())
 def test_what_is_removed_is_named_where_it_stood(world: World, first: int, last: int, closed: bool) -> None:
     first, last = sorted((first, last))
-    with owner(world.conninfo) as session:
-        restore(session)
+    with rewriting(world) as session:
         remove(session, first, last)
         if closed:
             move(session, {place: place - (last - first + 1) for place in range(last + 1, LENGTH + 1)})
@@ -163,8 +166,7 @@ def test_what_is_removed_is_named_where_it_stood(world: World, first: int, last:
 
 @given(order=st.permutations(range(1, LENGTH + 1)))
 def test_another_order_is_named_where_it_begins(world: World, order: list[int]) -> None:
-    with owner(world.conninfo) as session:
-        restore(session)
+    with rewriting(world) as session:
         move(session, {position: place for place, position in enumerate(order, start=1) if place != position})
         place = after(world, session)
     found = verified(world.database, "op-a")
@@ -174,8 +176,7 @@ def test_another_order_is_named_where_it_begins(world: World, order: list[int]) 
 
 @given(copied=PLACES, position=PLACES, hashed=st.booleans())
 def test_what_is_inserted_is_named_or_what_follows_it(world: World, copied: int, position: int, hashed: bool) -> None:
-    with owner(world.conninfo) as session:
-        restore(session)
+    with rewriting(world) as session:
         insert_copy(session, copied, 1000)
         move(session, {place: place + 1 for place in range(position, LENGTH + 1)})
         move(session, {1000: position})
