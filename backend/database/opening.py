@@ -9,7 +9,6 @@ from database.errors import AccessRefused, DatabaseError
 from database.interface import Database
 from database.isolation import refuse_unless_isolated
 from database.postgres import PostgresDatabase
-from database.postgrest import SupabaseDatabase
 from database.schema import check_schema, install_schema
 from database.versions import newest
 from settings import Settings
@@ -26,6 +25,8 @@ def open_database(settings: Settings) -> Database:
         DatabaseError: it cannot be reached, refuses the key or user, or its tables are missing.
     """
     if settings.supabase_url and settings.supabase_key:
+        from database.postgrest import SupabaseDatabase  # here, since it takes longest of all to import
+
         supabase = SupabaseDatabase(settings.supabase_url, settings.supabase_key.get_secret_value())
         try:
             check_schema(supabase)
@@ -68,6 +69,8 @@ def _gate(settings: Settings, service: Database) -> Database:
     from database.embedded_database import EmbeddedDatabase  # here, since it needs a Unix
 
     if settings.supabase_url and settings.supabase_key:
+        from database.postgrest import SupabaseDatabase
+
         return SupabaseDatabase(settings.supabase_url, settings.supabase_key.get_secret_value())
     if isinstance(service, EmbeddedDatabase):
         return service.gate()
