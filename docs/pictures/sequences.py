@@ -56,10 +56,14 @@ WORKLOAD = (
     Step(DATABASE, GATEWAY, "workload and grid context", reply=True),
     Step(GATEWAY, GATEWAY, "score (Gemini, with a key)"),
     Step(GATEWAY, DATABASE, "publish, with the token"),
-    Step(DATABASE, DATABASE, "audit row, event, status"),
+    Step(DATABASE, DATABASE, "audit row, booking, event"),
     Step(DATABASE, GATEWAY, "a new event (or a poll)"),
     Step(GATEWAY, READER, "server-sent event"),
     Step(READER, GATEWAY, "acknowledge"),
+    Step(API, DATABASE, "at its start: claim, begin"),
+    Step(DATABASE, DATABASE, "RUNNING, load, event"),
+    Step(API, DATABASE, "at its end: complete"),
+    Step(DATABASE, DATABASE, "COMPLETED, actuals, event"),
 )
 
 BUYER, BG, BPP = "Buyer (BAP)", "Gateway (BG)", "Provider (BPP)"
