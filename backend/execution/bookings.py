@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from database.interface import Database, OrderBy, Row, Where
 from decisions.scoring.context import Task
 from decisions.scoring.grid_context import GridContext
+from decisions.work.notifications import UNSTATED_OPERATOR
 from execution.executor import Executor
 from execution.prospects import DEFERRED_STATUS
 from execution.usage import NOTHING_USED, Actuals, shares
@@ -65,7 +66,11 @@ class BookedRun(BaseModel):
 
     @property
     def name(self) -> str:
-        return f"booking {self.booking_id} of workload {self.job_id}"
+        return f"job {self.job_id}"
+
+    @property
+    def operator(self) -> str | None:
+        return None if self.tenant == UNSTATED_OPERATOR else self.tenant
 
     @property
     def lease(self) -> BookingLease:

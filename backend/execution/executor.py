@@ -23,7 +23,8 @@ from decisions.scoring.grid_context import GridContext
 from execution.prospects import Look, Prospect, Spike, SpikeReason
 from execution.usage import basis, used
 from execution.used_grid import used_half_hours
-from execution.work import Begin, Book, Complete, Defer, GiveBack, GiveUp, Run, Step, Stored
+from execution.work import Begin, Book, Complete, Defer, GiveBack, GiveUp, PromisedRun, Run, Step, Stored
+from grid.half_hours import rfc3339
 from queueing.consumer import Consumer, Round
 from queueing.heartbeat import Heartbeat
 from queueing.supervised import troubles
@@ -184,7 +185,7 @@ class Executor(Consumer, Generic[Run]):
             return None
         better = next(self._better_runs(run, look, spike), None)
         if better is None:
-            _log.info("%s runs all the same: %s", run.name, spike.explanation)
+            _log.info("%s: runs all the same: %s", run.name, spike.explanation)
             return None
         return Defer(spike, better)
 
@@ -214,5 +215,27 @@ class Executor(Consumer, Generic[Run]):
 
     def _store(self, run: Run, step: Step, now: datetime) -> Stored:
         outcome = self._book.store(run, step, now)
-        _log.info("%s: %s (%s)", run.name, type(step).__name__.lower(), outcome)
+        extra = {"operator": run.operator}
+        if outcome is Stored.CHANGED:
+            _log.info("%s: %s", run.name, _told(run, step), extra=extra)
+        else:
+            _log.info("%s: could not be %s, as %s", run.name, _told(run, step), _REFUSED[outcome], extra=extra)
         return outcome
+
+
+_REFUSED = {
+    Stored.FENCED: "somebody else has it",
+    Stored.WRONG_STATE: "it has changed meanwhile",
+    Stored.NO_CAPACITY: "there is no power for it",
+}
+
+
+def _told(run: PromisedRun, step: Step) -> str:
+    """What a step did, for the log."""
+    if isinstance(step, Begin):
+        return f"started at {run.dc_id}, simulated, until {rfc3339(step.ends_at)}"
+    if isinstance(step, Defer):
+        return f"deferred at {run.dc_id} to {rfc3339(step.to.start)}: {step.spike.explanation}"
+    if isinstance(step, Complete):
+        return f"completed at {run.dc_id}, simulated, with {step.actuals.energy_kwh:.6g} kWh"
+    return f"given up at {run.dc_id}: {step.reason}"

@@ -26,6 +26,11 @@ class PromisedRun(Protocol):
         ...
 
     @property
+    def operator(self) -> str | None:
+        """Whose it is, where it says so."""
+        ...
+
+    @property
     def lease(self) -> Hashable:
         """Which work, and the token it is held by."""
         ...

@@ -63,7 +63,7 @@ WORKLOAD = (
     Step(API, DATABASE, "at its start: claim, begin"),
     Step(DATABASE, DATABASE, "RUNNING, load, event"),
     Step(API, DATABASE, "at its end: complete"),
-    Step(DATABASE, DATABASE, "COMPLETED, actuals, event"),
+    Step(DATABASE, DATABASE, "COMPLETED, what it used"),
 )
 
 BUYER, BG, BPP = "Buyer (BAP)", "Gateway (BG)", "Provider (BPP)"

@@ -72,6 +72,22 @@ def test_a_booked_workload_runs_from_its_start_to_its_end_and_has_its_actuals(pl
     assert executor.run_due(NOW + 48 * HOUR).taken == 0
 
 
+def test_the_log_says_in_a_line_what_became_of_a_workload(place: Database, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="execution")
+    book(place, "job-1")
+    book(place, "job-2", deadline=NOW + HOUR, starts_at=NOW + HALF_HOUR)
+    set_stress(place, EIGHT)
+    executor = an_executor(place)
+    for moment in (NOW, EIGHT + HALF_HOUR, EIGHT + 4 * HALF_HOUR):
+        executor.run_due(moment)
+    assert caplog.messages == [
+        "job job-1: deferred at DC-001 to 2026-11-22T08:30:00Z: The grid would be under stress while it runs.",
+        "job job-1: started at DC-001, simulated, until 2026-11-22T09:30:00Z",
+        "job job-2: given up at DC-001: It was not started in time to end by its deadline.",
+        "job job-1: completed at DC-001, simulated, with 1.152 kWh",
+    ]
+
+
 def test_every_step_is_an_event_of_its_tenant_in_the_log(place: Database) -> None:
     book(place, "job-1", starts_at=EIGHT + HALF_HOUR)
     book(place, "job-2", deadline=NOW + HOUR)

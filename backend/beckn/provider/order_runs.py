@@ -47,6 +47,10 @@ class OrderRun:
         return f"order {self.order.order_id}"
 
     @property
+    def operator(self) -> str | None:
+        return None
+
+    @property
     def lease(self) -> OrderLease:
         return lease_of(self.order)
 
