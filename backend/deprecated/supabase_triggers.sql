@@ -3880,7 +3880,8 @@ $$;
 
 -- One step of a booking, under its lease. p_change: {booking_id, lease_token, from_state, state, starts_at, ends_at, reason,
 -- due_at (of the next step; null: there is none), updated_at, decide_again (the workload asks for a decision; else false),
--- event_type (what the log of events calls it), workload: {status, status_reason, actual_…}}; what is left out of the window and the actuals stays. A window that moves
+-- event_type (what the log of events calls it), readings (of a run that has ended: see record_readings), workload: {status,
+-- status_reason, actual_…}}; what is left out of the window and the actuals stays. A window that moves
 -- takes its new half-hours here, where they have room. Answers {"state": "changed" | "fenced" (the lease was lost) |
 -- "wrong_state" | "no_capacity"}.
 create or replace function public.change_booking(p_change jsonb)
@@ -3946,6 +3947,9 @@ begin
         insert into public.workload_notifications (tenant, job_id, reason) values (held.tenant, held.job_id, 'reconsidered')
         on conflict (tenant, job_id) where work_state <> 'completed' do nothing;
         perform pg_notify('workload_ready', '');
+    end if;
+    if jsonb_array_length(p_change -> 'readings') > 0 then
+        perform public.record_readings(held.booking_id, p_change -> 'readings', given.updated_at);
     end if;
     perform public.log_event(held.tenant, p_change ->> 'event_type', held.job_id, (
         select jsonb_strip_nulls(jsonb_build_object(
@@ -5384,7 +5388,7 @@ $$;
 
 -- One step of an order. p_change: {order_id, lease_token (null: a buyer's wish, which takes the order out of an executor's
 -- hands), from_states: […], state, starts_at, ends_at, deferral, cancellation, due_at (of the next step; null: there is none),
--- updated_at, share, workload: {status, status_reason, scheduled_start, actual_…}}; of the order what is left out stays. A window that is moved while it waits
+-- updated_at, share, workload: {status, status_reason, scheduled_start, actual_…}, readings (of a run that has ended: see record_readings)}; of the order what is left out stays. A window that is moved while it waits
 -- takes its new capacity here, within the share that one buyer may hold. p_outgoing goes into the outbox in the same
 -- transaction.
 -- Answers {"state": "changed" | "fenced" (lease lost) | "wrong_state" | "no_capacity", "order", "free_kw"}.
@@ -5451,6 +5455,11 @@ begin
         actual_carbon_gco2 = coalesce(work.actual_carbon_gco2, w.actual_carbon_gco2),
         actual_cost_gbp = coalesce(work.actual_cost_gbp, w.actual_cost_gbp)
     where (w.tenant, w.job_id) = (held.buyer_operator, held.job_id);
+    if jsonb_array_length(p_change -> 'readings') > 0 then
+        perform public.record_readings(b.booking_id, p_change -> 'readings', given.updated_at)
+        from public.capacity_bookings b
+        where b.order_id = held.order_id;
+    end if;
     perform public.beckn_put_outbox(held.bpp_id, p_outgoing);
     return json_build_object('state', 'changed', 'order', public.beckn_order(held.bpp_id, held.bap_id, held.order_id));
 end
@@ -7576,7 +7585,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'be1f6e0666aebd50'
+    fingerprint = '59a0f1538dd62286'
 where version = 5;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

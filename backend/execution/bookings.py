@@ -17,6 +17,7 @@ from decisions.scoring.context import Task
 from decisions.scoring.grid_context import GridContext
 from decisions.work.notifications import UNSTATED_OPERATOR
 from execution.executor import Executor
+from execution.metering import Reading
 from execution.prospects import DEFERRED_STATUS
 from execution.usage import NOTHING_USED, Actuals, shares
 from execution.work import Begin, Complete, Defer, DueRuns, FreePower, GiveUp, Step, Stored
@@ -101,6 +102,8 @@ class _Change:
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     actuals: Actuals = NOTHING_USED
+    readings: tuple[Reading, ...] = ()
+    """Of a run that has ended."""
     decide_again: bool = False
 
 
@@ -147,6 +150,7 @@ class BookedRuns:
             "updated_at": now,
             "decide_again": change.decide_again,
             "event_type": change.event,
+            "readings": [reading.row() for reading in change.readings],
             "workload": {
                 "status": str(change.status),
                 "status_reason": change.status_reason,
@@ -237,6 +241,7 @@ def _change(run: BookedRun, step: Step) -> _Change:
             status=WorkloadStatus.COMPLETED,
             status_reason=f"Ran at {run.dc_id}, simulated.{step.remark}",
             actuals=step.actuals,
+            readings=step.readings,
         )
     if isinstance(step, GiveUp):
         return _Change("workload.expired", BookingState.RELEASED, WorkloadStatus.FAILED, step.reason)

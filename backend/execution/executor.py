@@ -20,6 +20,7 @@ from typing import Generic
 from database.errors import DatabaseError, DataRefused
 from database.interface import Database, OrderBy, Where
 from decisions.scoring.grid_context import GridContext
+from execution.metering import simulated
 from execution.prospects import Look, Prospect, Spike, SpikeReason
 from execution.usage import basis, used
 from execution.used_grid import used_half_hours
@@ -170,8 +171,10 @@ class Executor(Consumer, Generic[Run]):
             columns=("pue", "region_id"),
         )
         half_hours = used_half_hours(self._database, centre["region_id"], run.starts_at, run.ends_at)
-        actuals = used(run.starts_at, run.ends_at, run.it_power_kw * centre["pue"], half_hours)
-        return Complete(actuals, basis(half_hours))
+        readings = simulated(run.starts_at, run.ends_at, run.it_power_kw, centre["pue"])
+        site_energy_wh = {reading.half_hour: reading.site_energy_wh for reading in readings}
+        actuals = used(run.starts_at, run.ends_at, site_energy_wh, half_hours)
+        return Complete(actuals, basis(half_hours), tuple(readings))
 
     def _deferral(self, run: Run, now: datetime) -> Defer | None:
         """A better time within its flexibility, when something speaks against now."""

@@ -1,13 +1,14 @@
 """What a run used, worked out from the half-hours that it really ran in. Pure.
 
-Energy is power x time; carbon and cost follow the intensity and the price that are stored for each half-hour.
+Carbon and cost follow the intensity and the price that are stored for each half-hour (docs/accounting.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fractions import Fraction
 
 from grid.half_hours import HALF_HOUR, half_hour_of
 from grid.provenance import in_a_row
@@ -31,7 +32,10 @@ NOTHING_USED = Actuals()
 
 @dataclass(frozen=True)
 class UsedHalfHour:
-    """The grid in one half-hour of a run; None is unknown."""
+    """The grid in one half-hour of a run; None is unknown.
+
+    The intensity is the region's last forecast, times national actual / national forecast where these are known.
+    """
 
     start: datetime
     carbon_intensity_gco2_per_kwh: float | None
@@ -40,28 +44,37 @@ class UsedHalfHour:
     price_source: str | None = None
 
 
-def used(start: datetime, end: datetime, site_kw: float, half_hours: Iterable[UsedHalfHour]) -> Actuals:
-    """What a run at a site power used: energy, and the carbon and cost of every half-hour's share.
+def used(
+    start: datetime, end: datetime, site_energy_wh: Mapping[datetime, int], half_hours: Iterable[UsedHalfHour]
+) -> Actuals:
+    """What a run came to whose site energy is known by the half-hour: the carbon and cost of every half-hour's share.
 
-    Carbon or cost is None where it is unknown for one of the half-hours.
+    Carbon or cost is None where it is unknown for one of the half-hours in which it used anything. The database's
+    account_runs does the same, and again as the grid's actual figures come.
     """
     known = {half_hour.start: half_hour for half_hour in half_hours}
-    carbon: float | None = 0.0
-    cost: float | None = 0.0
-    for slot, time in shares(start, end):
-        energy_kwh = site_kw * (time / timedelta(hours=1))
+    carbon_g: Fraction | None = Fraction(0)
+    cost_gbp: Fraction | None = Fraction(0)
+    for slot, site_wh in site_energy_wh.items():
+        if site_wh == 0:
+            continue
         grid = known.get(slot)
         intensity = grid.carbon_intensity_gco2_per_kwh if grid else None
         price = grid.price_gbp_per_mwh if grid else None
-        carbon = None if carbon is None or intensity is None else carbon + energy_kwh * intensity
-        cost = None if cost is None or price is None else cost + energy_kwh * price / 1000
+        carbon_g = _plus(carbon_g, site_wh, intensity, 1000)
+        cost_gbp = _plus(cost_gbp, site_wh, price, 1_000_000)
     return Actuals(
         start=start,
         end=end,
-        energy_kwh=round(site_kw * ((end - start) / timedelta(hours=1)), 9),
-        carbon_gco2=None if carbon is None else round(carbon, 6),
-        cost_gbp=None if cost is None else round(cost, 9),
+        energy_kwh=sum(site_energy_wh.values()) / 1000,
+        carbon_gco2=None if carbon_g is None else float(round(carbon_g, 6)),
+        cost_gbp=None if cost_gbp is None else float(round(cost_gbp, 9)),
     )
+
+
+def _plus(total: Fraction | None, site_wh: int, figure: float | None, wh: int) -> Fraction | None:
+    """A total with a half-hour's share, by a figure for each `wh` watt-hours."""
+    return None if total is None or figure is None else total + site_wh * Fraction(figure) / wh
 
 
 def shares(start: datetime, end: datetime) -> Iterator[tuple[datetime, timedelta]]:

@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 from decisions.scoring.context import Task
 from decisions.scoring.grid_context import GridContext
+from execution.metering import Reading
 from execution.prospects import Prospect, Spike
 from execution.usage import Actuals
 from vocabulary import StrEnum
@@ -85,6 +86,8 @@ class Complete:
     actuals: Actuals
     remark: str
     """What of its figures no source gave, as a sentence to add; else nothing."""
+    readings: tuple[Reading, ...] = ()
+    """What it used by the half-hour, to the watt-hour: what its figures are worked out from as it is stored."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from database.errors import DatabaseError
 from database.interface import Database
 from grid.columns import CARBON_INTENSITY_COLUMN
 from grid.half_hours import from_rfc3339, half_hour_of, rfc3339
+from ingest.accounts import keep_accounts
 from ingest.reconsidering import reconsider_deferred, settle_unbooked
 from ingest.report import RunReport
 from ingest.rows import REAL_SOURCES, GridRows, Known, complete_rows
@@ -138,6 +139,8 @@ def _run_claimed(
         before = now - timedelta(days=settings.pylon_retention_days)
         pruned = database.call("prune_history", {"p_before": before}, repeatable=True)
     report.counts["pruned"] = sum(pruned.values())
+    with _timed(report, "account"):
+        report.counts["revised"] = keep_accounts(database, now)
     with _timed(report, "reconsider"):
         again, unbooked = reconsider_deferred(database, now), settle_unbooked(database, now)
     report.counts["reconsidered"] = len(again.reconsidered) + len(unbooked.reconsidered)

@@ -19,9 +19,10 @@ def a_half_hour(number: int, gco2: float | None = 100, gbp: float | None = 50, *
     return UsedHalfHour(EIGHT + number * HALF_HOUR, gco2, gbp, **sources)
 
 
-def test_each_half_hour_counts_for_the_time_that_the_run_spent_in_it() -> None:
+def test_each_half_hour_counts_with_what_the_run_used_in_it() -> None:
     start, end = EIGHT + timedelta(minutes=15), EIGHT + timedelta(minutes=45)
-    actuals = used(start, end, 4, [a_half_hour(0, 100, 50), a_half_hour(1, 300, -10)])
+    energy_wh = {EIGHT: 1000, EIGHT + HALF_HOUR: 1000}
+    actuals = used(start, end, energy_wh, [a_half_hour(0, 100, 50), a_half_hour(1, 300, -10)])
     assert (actuals.start, actuals.end) == (start, end)
     assert actuals.energy_kwh == 2
     assert actuals.carbon_gco2 == pytest.approx(1 * 100 + 1 * 300)
@@ -29,10 +30,13 @@ def test_each_half_hour_counts_for_the_time_that_the_run_spent_in_it() -> None:
 
 
 def test_what_is_unknown_for_one_half_hour_is_unknown_for_the_run() -> None:
-    actuals = used(EIGHT, EIGHT + 2 * HALF_HOUR, 4, [a_half_hour(0), a_half_hour(1, gco2=None)])
+    energy_wh = {EIGHT: 2000, EIGHT + HALF_HOUR: 2000}
+    actuals = used(EIGHT, EIGHT + 2 * HALF_HOUR, energy_wh, [a_half_hour(0), a_half_hour(1, gco2=None)])
     assert actuals.carbon_gco2 is None
     assert actuals.cost_gbp is not None
-    assert used(EIGHT, EIGHT + 2 * HALF_HOUR, 4, [a_half_hour(0)]).cost_gbp is None
+    assert used(EIGHT, EIGHT + 2 * HALF_HOUR, energy_wh, [a_half_hour(0)]).cost_gbp is None
+    nothing = {EIGHT: 2000, EIGHT + HALF_HOUR: 0}
+    assert used(EIGHT, EIGHT + 2 * HALF_HOUR, nothing, [a_half_hour(0)]).cost_gbp == 0.1
 
 
 @given(start=MOMENTS, seconds=st.integers(1, 48 * 3600))

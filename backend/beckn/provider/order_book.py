@@ -29,6 +29,7 @@ from beckn.provider.stored_orders import (
 )
 from database.interface import Database, OrderBy, Row, Where
 from decisions.scoring.grid_context import GridContext
+from execution.metering import Reading
 from execution.usage import NOTHING_USED, Actuals
 from grid.half_hours import from_rfc3339
 from printable import LONGEST_REASON, printable
@@ -91,6 +92,7 @@ class OrderChange:
     deferral: Deferral | None = None
     cancellation: CancellationRecord | None = None
     actuals: Actuals = NOTHING_USED
+    readings: tuple[Reading, ...] = ()
 
     def after(self) -> StoredOrder:
         """The order as it will be, for the callback that is stored with the change."""
@@ -245,6 +247,7 @@ class OrderBook:
             "cancellation": change.cancellation.model_dump(mode="json") if change.cancellation else None,
             "due_at": change.due_at,
             "updated_at": change.at,
+            "readings": [reading.row() for reading in change.readings],
             "workload": {
                 "status": str(change.status),
                 "status_reason": change.status_reason,

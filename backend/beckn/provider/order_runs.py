@@ -200,6 +200,7 @@ def _completed(order: StoredOrder, step: Complete, now: datetime) -> OrderChange
         at=now,
         due_at=None,
         actuals=step.actuals,
+        readings=step.readings,
     )
 
 

@@ -151,7 +151,8 @@ $$;
 
 -- One step of a booking, under its lease. p_change: {booking_id, lease_token, from_state, state, starts_at, ends_at, reason,
 -- due_at (of the next step; null: there is none), updated_at, decide_again (the workload asks for a decision; else false),
--- event_type (what the log of events calls it), workload: {status, status_reason, actual_…}}; what is left out of the window and the actuals stays. A window that moves
+-- event_type (what the log of events calls it), readings (of a run that has ended: see record_readings), workload: {status,
+-- status_reason, actual_…}}; what is left out of the window and the actuals stays. A window that moves
 -- takes its new half-hours here, where they have room. Answers {"state": "changed" | "fenced" (the lease was lost) |
 -- "wrong_state" | "no_capacity"}.
 create or replace function public.change_booking(p_change jsonb)
@@ -217,6 +218,9 @@ begin
         insert into public.workload_notifications (tenant, job_id, reason) values (held.tenant, held.job_id, 'reconsidered')
         on conflict (tenant, job_id) where work_state <> 'completed' do nothing;
         perform pg_notify('workload_ready', '');
+    end if;
+    if jsonb_array_length(p_change -> 'readings') > 0 then
+        perform public.record_readings(held.booking_id, p_change -> 'readings', given.updated_at);
     end if;
     perform public.log_event(held.tenant, p_change ->> 'event_type', held.job_id, (
         select jsonb_strip_nulls(jsonb_build_object(

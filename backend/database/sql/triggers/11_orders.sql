@@ -190,7 +190,7 @@ $$;
 
 -- One step of an order. p_change: {order_id, lease_token (null: a buyer's wish, which takes the order out of an executor's
 -- hands), from_states: […], state, starts_at, ends_at, deferral, cancellation, due_at (of the next step; null: there is none),
--- updated_at, share, workload: {status, status_reason, scheduled_start, actual_…}}; of the order what is left out stays. A window that is moved while it waits
+-- updated_at, share, workload: {status, status_reason, scheduled_start, actual_…}, readings (of a run that has ended: see record_readings)}; of the order what is left out stays. A window that is moved while it waits
 -- takes its new capacity here, within the share that one buyer may hold. p_outgoing goes into the outbox in the same
 -- transaction.
 -- Answers {"state": "changed" | "fenced" (lease lost) | "wrong_state" | "no_capacity", "order", "free_kw"}.
@@ -257,6 +257,11 @@ begin
         actual_carbon_gco2 = coalesce(work.actual_carbon_gco2, w.actual_carbon_gco2),
         actual_cost_gbp = coalesce(work.actual_cost_gbp, w.actual_cost_gbp)
     where (w.tenant, w.job_id) = (held.buyer_operator, held.job_id);
+    if jsonb_array_length(p_change -> 'readings') > 0 then
+        perform public.record_readings(b.booking_id, p_change -> 'readings', given.updated_at)
+        from public.capacity_bookings b
+        where b.order_id = held.order_id;
+    end if;
     perform public.beckn_put_outbox(held.bpp_id, p_outgoing);
     return json_build_object('state', 'changed', 'order', public.beckn_order(held.bpp_id, held.bap_id, held.order_id));
 end
