@@ -24,7 +24,10 @@ SEARCH_ANSWERED_WITHIN_S = 30.0
 
 @dataclass
 class WellBehaved:
-    """REST, polling and Beckn, each in a thread until `stopping`; the stream is read by `reader`."""
+    """REST, polling and Beckn, each in a thread until `stopping`; the stream is read by `reader`.
+
+    `headers` say who it is, where several operators share the servers; they name their jobs alike.
+    """
 
     api: ServerProcess
     gateway: ServerProcess
@@ -33,8 +36,13 @@ class WellBehaved:
     reader: SseReader
     tally: Tally
     stopping: threading.Event
+    headers: dict[str, str] = field(default_factory=dict)
     submitted_at: dict[str, float] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def decided(self) -> set[str]:
+        """The jobs that its stream has brought decisions of."""
+        return {event.data["task"]["job_id"] for event in list(self.reader.events)}
 
     def loops(self) -> list[Callable[[], None]]:
         return [
@@ -102,7 +110,9 @@ class WellBehaved:
         what = f"{name}: {method} {path.partition('?')[0]}"
         at = time.monotonic()
         try:
-            answer = requests.request(method, server.url + path, json=document, timeout=PATIENCE_S)
+            answer = requests.request(
+                method, server.url + path, json=document, headers=self.headers, timeout=PATIENCE_S
+            )
         except requests.RequestException as failed:
             self.tally.waited(what, time.monotonic() - at)
             self.tally.offence(f"{WHO}: {what} failed: {failed}")

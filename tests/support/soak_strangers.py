@@ -101,12 +101,14 @@ class Strangers:
     tally: Tally
     stopping: threading.Event
     chance: random.Random = field(default_factory=lambda: random.Random(20))
+    credential: bytes = b""
+    """Somebody's, whose clients never read."""
 
     def loops(self) -> list[Callable[[], None]]:
         loops: list[Callable[[], None]] = []
         for name, port in self.ports.items():
             loops.append(lambda name=name, port=port: self._throw_garbage(name, port))  # type: ignore[misc]
-            loops.append(SlowClients(name, port, self.tally, self.stopping).run)
+            loops.append(SlowClients(name, port, self.tally, self.stopping, self.credential).run)
         return [*loops, self._throw_large_bodies]
 
     def _throw_garbage(self, name: str, port: int) -> None:
@@ -132,17 +134,21 @@ class Strangers:
 
 @dataclass
 class SlowClients:
-    """Connections that say little, never finish, or never read. One that the server ends is opened again."""
+    """Connections that say little, never finish, or never read. One that the server ends is opened again.
+
+    `credential` is a header line that opens them a stream, where one is needed.
+    """
 
     name: str
     port: int
     tally: Tally
     stopping: threading.Event
+    credential: bytes = b""
 
     @property
     def beginnings(self) -> list[bytes]:
         head = b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n" % TAKES[self.name]
-        stream = b"GET /beckn/broadcast?after=0 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        stream = b"GET /beckn/broadcast?after=0 HTTP/1.1\r\nHost: 127.0.0.1\r\n" + self.credential + b"\r\n"
         return [b"GET /hea", head, head + b"Content-Length: 100000\r\n\r\n{", stream]
 
     def run(self) -> None:
