@@ -162,8 +162,6 @@ def _up_to(most: int, *, least: int = 1) -> Callable[[str], int]:
 
 def _operators(database: Database, _: argparse.Namespace, __: datetime) -> str:
     found = database.call("tenancy_operators", repeatable=True)
-    if not found:
-        return "There are no operators yet: operators set makes one."
     columns = ("operator_id", "name", "operator_type", "country", "members", "keys")
     return table(
         ("operator", "name", "type", "country", "members", "keys"),

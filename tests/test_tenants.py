@@ -34,13 +34,20 @@ def test_operators_are_made_changed_and_shown(acme: PostgresDatabase) -> None:
     run(acme, "operators", "set", "acme", "--country", "IE")
     run(acme, "members", "set", "acme", "user-1", "admin")
     run(acme, "keys", "make", "acme", "agent")
-    header, row = columns(run(acme, "operators", "list"))
+    header, row, *_ = columns(run(acme, "operators", "list"))
     assert header == ["OPERATOR", "NAME", "TYPE", "COUNTRY", "MEMBERS", "KEYS"]
     assert row == ["acme", "Acme Compute", "OTHER", "IE", "2", "1"]
 
 
-def test_without_operators_it_says_what_to_do(postgres: PostgresDatabase) -> None:
-    assert run(postgres, "operators", "list") == "There are no operators yet: operators set makes one."
+def test_the_two_operators_that_always_are_are_shown_before_and_after_they_are_needed(
+    postgres: PostgresDatabase,
+) -> None:
+    names = [["local", "This installation", "OTHER", "GB"], ["platform", "The platform", "OTHER", "GB"]]
+    assert [row[:4] for row in columns(run(postgres, "operators", "list"))[1:]] == names
+    run(postgres, "keys", "make", "local", "agent")
+    run(postgres, "operators", "set", "platform", "--name", "We")
+    shown = columns(run(postgres, "operators", "list"))[1:]
+    assert shown == [[*names[0], "1", "1"], ["platform", "We", "OTHER", "GB", "0", "0"]]
 
 
 def test_members_come_change_and_go_and_the_last_administrator_stays(acme: PostgresDatabase) -> None:

@@ -5773,9 +5773,19 @@ as $$
     select pg_notify('access_changed', '')
 $$;
 
--- Whether there is such an operator. Two there always are, made when they are first needed: "local", which owns what names
--- nobody, all there is while nothing is configured; and "platform", whoever runs this installation: its gateways' agents,
--- and what strangers buy through it. A known one is held until the transaction ends, so that its members and keys, which
+-- Two operators there always are, made when they are first needed: "local", which owns what names nobody, all there is
+-- while nothing is configured; and "platform", whoever runs this installation: its gateways' agents, and what strangers
+-- buy through it.
+create or replace function tenancy.lasting_operators()
+returns table (operator_id text, name text)
+language sql
+immutable
+set search_path = ''
+as $$
+    values ('local', 'This installation'), ('platform', 'The platform')
+$$;
+
+-- Whether there is such an operator. A known one is held until the transaction ends, so that its members and keys, which
 -- are counted, change one after the other.
 create or replace function tenancy.held_operator(p_operator text)
 returns boolean
@@ -5785,7 +5795,7 @@ as $$
 begin
     insert into public.operators (operator_id, name)
     select made.operator_id, made.name
-    from (values ('local', 'This installation'), ('platform', 'The platform')) as made (operator_id, name)
+    from tenancy.lasting_operators() as made
     where made.operator_id = p_operator
         and not exists (select from public.operators o where o.operator_id = p_operator)
     on conflict (operator_id) do nothing;
@@ -5794,6 +5804,7 @@ begin
 end
 $$;
 
+-- Every operator; also those of the two that were not needed yet, with the columns of their rows as they would be made.
 create or replace function public.tenancy_operators()
 returns json
 language sql
@@ -5811,7 +5822,12 @@ as $$
             select count(*) from tenancy.api_keys k
             where k.operator_id = o.operator_id and k.revoked_at is null and k.expires_at > clock_timestamp()),
         'created_at', o.created_at) order by o.operator_id), '[]')
-    from public.operators o
+    from (
+        select operator_id, name, operator_type, country, created_at from public.operators
+        union all
+        select lasting.operator_id, lasting.name, 'OTHER', 'GB', null
+        from tenancy.lasting_operators() as lasting
+        where not exists (select from public.operators made where made.operator_id = lasting.operator_id)) as o
 $$;
 
 -- Makes an operator, or changes its entry: {operator_id, name, operator_type, country}; what is left out stays.
@@ -7585,7 +7601,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '59a0f1538dd62286'
+    fingerprint = 'c6ac22274076386f'
 where version = 5;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
