@@ -162,6 +162,8 @@ def workloads(draw: st.DrawFn, job_id: str) -> ComputeWorkload:
             "actual_energy_kwh": None,
             "actual_carbon_gco2": None,
             "actual_cost_gbp": None,
+            "actuals_basis": None,
+            "run": None,
             "submission_digest": None,
             "is_synthetic": draw(st.booleans()),
             "created_at": created_at,
