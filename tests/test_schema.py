@@ -226,7 +226,7 @@ def test_an_inserted_workload_asks_for_a_decision_and_wakes_listeners(database: 
     asked = database.select("workload_notifications", order=OrderBy(("notification_id",)))
     assert [(row["job_id"], row["work_state"]) for row in asked] == [("job-1", "available"), ("job-2", "available")]
     if listener is not None:
-        assert listener.wait(5) == ["workload_ready"]
+        assert listener.wait(30) == ["workload_ready"]
         listener.close()
 
 

@@ -131,7 +131,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 def has_ended(process: psutil.Process) -> bool:
     """Whether it is gone, or about to be: the kernel frees a process's locks a moment before the process itself."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while is_alive(process) and time.monotonic() < deadline:
         time.sleep(0.01)
     return not is_alive(process)

@@ -161,7 +161,7 @@ def listening(serve: Callable[[socket.socket, Any], None]) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
         listener.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
+    thread.join(30)
 
 
 class Proxy(BaseHTTPRequestHandler):

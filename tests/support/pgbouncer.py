@@ -39,7 +39,7 @@ def pgbouncer(socket_dir: Path) -> Iterator[int]:
             yield port
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(30)
 
 
 def _settings(socket_dir: Path, port: int) -> str:
@@ -63,7 +63,7 @@ def _settings(socket_dir: Path, port: int) -> str:
 
 
 def _wait_until_serving(port: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             psycopg.connect(f"host=127.0.0.1 port={port} user=postgres dbname=postgres").close()

@@ -85,10 +85,10 @@ class PostgrestServer:
         self._proxy.shutdown()
         self._proxy.server_close()
         self._process.terminate()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=30)
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             request = urllib.request.Request(
                 f"http://127.0.0.1:{self._port}/regions?limit=1",

@@ -139,14 +139,14 @@ def running_gateway(
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    if not ready.wait(20):
+    if not ready.wait(60):
         raise TimeoutError("the gateway did not start")
     try:
         yield running[0]
     finally:
         running[0].client.close()
         stop[0]()
-        thread.join(20)
+        thread.join(60)
 
 
 def workers_on(database: Database, *, clock: Callable[[], datetime] = lambda: NOW) -> DecisionWorkers:

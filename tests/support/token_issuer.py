@@ -86,7 +86,7 @@ class Issuer:
 
     def wait_until_asked(self, times: int) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: self.asked >= times, 20)
+            assert self.changed.wait_for(lambda: self.asked >= times, 60)
 
 
 @contextmanager

@@ -82,7 +82,7 @@ class Reader:
 
     def wait_until_tried(self, times: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self.times >= times, 20)
+            assert self._changed.wait_for(lambda: self.times >= times, 60)
 
     def wait_until_tried_again(self) -> None:
         """A whole attempt that begins after this call."""

@@ -46,7 +46,7 @@ def raw_server(speak: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/beckn/search"
         listener.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
+    thread.join(30)
 
 
 def test_the_very_bytes_go_out_with_their_headers() -> None:

@@ -774,22 +774,22 @@ def test_ready_work_and_events_wake_listeners(postgres: PostgresDatabase) -> Non
     assert listener is not None
     queue = queue_of(postgres)
     submit_jobs(postgres, 1)
-    assert listener.wait(5) == ["workload_ready"]
+    assert listener.wait(30) == ["workload_ready"]
     claim = claim_one(queue)
     queue.release([claim.lease])
-    assert listener.wait(5) == ["workload_ready"]
+    assert listener.wait(30) == ["workload_ready"]
     claim = claim_one(queue)
     queue.publish(GRID, [record(claim, workload_status=WorkloadStatus.DEFERRED_CARBON)])
-    assert listener.wait(5) == ["broadcast"]
+    assert listener.wait(30) == ["broadcast"]
     PublishedDecisions(postgres).acknowledge("bpp", "job-0")
-    assert listener.wait(5) == ["acknowledged"]
+    assert listener.wait(30) == ["acknowledged"]
     reconsider_deferred(postgres, NOW)
-    assert listener.wait(5) == ["workload_ready"]
+    assert listener.wait(30) == ["workload_ready"]
     claim = claim_one(queue)
     postgres.update("workload_notifications", {"attempt": 5}, where=[Where("work_state", "running")])
     queue.fail(claim.lease, "poison")
     queue.requeue_dead()
-    assert listener.wait(5) == ["workload_ready"]
+    assert listener.wait(30) == ["workload_ready"]
     listener.close()
 
 

@@ -695,7 +695,7 @@ def test_a_table_that_is_locked_for_long_uses_up_no_attempt(
     postgres: PostgresDatabase, conninfo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("decisions.work.worker.LONGEST_OUTAGE_S", 0.0)
-    monkeypatch.setattr("database.postgres.ANSWER_WITHIN_S", 0.5)
+    monkeypatch.setattr("database.postgres.ANSWER_WITHIN_S", 1.0)
     store_world(postgres)
     submit(postgres, workload("job-1"))
     engine = an_engine(postgres)

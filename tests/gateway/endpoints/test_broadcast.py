@@ -298,7 +298,7 @@ def _read_to_the_end(connection: socket.socket) -> bytes:
     return received
 
 
-def _wait_until(condition: Any, timeout_s: float = 20) -> None:
+def _wait_until(condition: Any, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline

@@ -35,7 +35,7 @@ def test_every_kind_of_call_and_its_errors_pass_through(postgres: PostgresDataba
     assert listener is not None
     with psycopg.connect(postgres.conninfo) as connection:
         connection.execute("select pg_notify('broadcast', '')")
-    assert listener.wait(5) == ["broadcast"]
+    assert listener.wait(30) == ["broadcast"]
     listener.close()
     database.close()
 
