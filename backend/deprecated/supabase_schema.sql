@@ -892,7 +892,7 @@ where not exists (select from public.schema_version);
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
 set local pylon.functions =
     'half_hour_of source_rank stored_is_newer counted national_forecast_series regional_forecast_series '
-    'current_mix grid_context numbered_output regional_overview live_state workload_with_decision '
+    'current_mix grid_context grid_version numbered_output regional_overview live_state workload_with_decision '
     'workload_detail workloads_page system_health figure_origins known_signals signal_history beckn_same_place '
     'beckn_key_id beckn_leads_inside beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order '
     'beckn_held_kw beckn_free_kw beckn_share_left_kw';
@@ -1666,7 +1666,51 @@ as $$
 $$;
 comment on function public.grid_context is 'The present and the next 48 hours of the grid, and the data centres: what a decision is made from.';
 
-
+-- Tells one grid_context from another without making it, in a tenth of the time: the half-hour, and how many rows it is made
+-- of with the sum of the transactions that wrote them. Whatever is committed writes rows anew, takes some away or adds some,
+-- so the same text means the same grid, but for its as_of. Both are to be read in one statement, on one snapshot.
+create or replace function public.grid_version(p_now timestamptz)
+returns text
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    slot constant timestamptz := public.half_hour_of(p_now);
+    until constant timestamptz := slot + interval '47 hours 30 minutes';
+begin
+    return (
+        with sited as materialized (
+            select distinct d.region_id from public.data_centres d where d.status <> 'OFFLINE'
+        ),
+        written (by_transaction) as (
+            select d.xmin::text::bigint from public.data_centres d
+            union all
+            select r.xmin::text::bigint from public.regions r
+            union all
+            select g.xmin::text::bigint from public.grid_signals g where g.timestamp between slot and until
+            union all
+            select g.xmin::text::bigint
+            from sited
+            join public.regional_grid_signals g on g.region_id = sited.region_id and g.timestamp between slot and until
+            union all
+            select g.xmin::text::bigint
+            from public.regions r
+            join public.regional_grid_signals g on g.region_id = r.region_id and g.timestamp = slot
+            union all
+            select m.xmin::text::bigint
+            from public.generation_mix m
+            where m.national_timestamp between p_now - interval '2 hours' and p_now
+            union all
+            select m.xmin::text::bigint
+            from sited
+            join public.generation_mix m
+                on m.region_id = sited.region_id and m.timestamp between p_now - interval '2 hours' and p_now
+        )
+        select concat_ws('/', extract(epoch from slot)::bigint, count(*), sum(w.by_transaction), max(w.by_transaction))
+        from written w);
+end
+$$;
 -- Outputs and their numbers ------------------------------------------------------------------------------------------------
 
 -- An output as it is stored: its own text, but for the sequence number. Programs of version 1 send the document itself,

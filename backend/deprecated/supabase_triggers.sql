@@ -3073,17 +3073,20 @@ $$;
 
 -- The decision context ---------------------------------------------------------------------------------------------------
 
--- Several workloads, by job_id or as {"operator", "job_id"}, and the one grid they are decided on: {"grid": {as_of, national, regional, data_centres,
--- generation_mix, summary}, "capacity": what is free at each data centre (capacity_at), "tasks": [{context_id, task}…]} in
--- the order asked for. A decision context is the grid, the capacity and one task's two keys.
-create or replace function public.decision_contexts(p_job_ids jsonb, p_now timestamptz)
+-- Several workloads, by job_id or as {"operator", "job_id"}, and the one grid they are decided on: {"grid": {as_of, national,
+-- regional, data_centres, generation_mix, summary}, "grid_version", "capacity": what is free at each data centre
+-- (capacity_at), "tasks": [{context_id, task}…]} in the order asked for. A decision context is the grid, the capacity and one
+-- task's two keys. The grid is null where its version is p_known_grid: whoever asks has it, but for as_of, which is p_now.
+create or replace function public.decision_contexts(
+    p_job_ids jsonb, p_now timestamptz, p_known_grid text default null)
 returns json
 language sql
 volatile
 set search_path = ''
 as $$
     select json_build_object(
-        'grid', public.grid_context(p_now),
+        'grid_version', present.version,
+        'grid', case when present.version is distinct from p_known_grid then public.grid_context(p_now) end,
         'capacity', public.capacity_at(p_now),
         'tasks', coalesce((
             select json_agg(json_build_object(
@@ -3112,6 +3115,7 @@ as $$
                         select from public.compute_workloads other
                         where other.job_id = bare.job_id and other.tenant <> bare.tenant)
             ) as w), '[]'))
+    from (select public.grid_version(p_now) as version) as present
 $$;
 
 -- Whether there is anything to decide from at p_now: {"data_centres": one at least that is not OFFLINE, "signals": the
@@ -7601,7 +7605,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'c6ac22274076386f'
+    fingerprint = '475eb32d912abc89'
 where version = 5;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -19,7 +19,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
 from database.interface import Database, Row
 from decisions.scoring.capacity import less
-from decisions.scoring.context import Capacity, DecisionContext, Task
+from decisions.scoring.context import Capacity, DecisionContext
+from decisions.work.known_grid import KnownGrid
 from grid.half_hours import as_utc
 from printable import LONGEST_REASON, printable
 from vocabulary import StrEnum, WorkloadStatus
@@ -209,18 +210,22 @@ def _owned(task: Row) -> OwnedJob:
 
 
 class ContextBatch:
-    """The decision contexts of several workloads on one grid, which is parsed once.
+    """The decision contexts of several workloads on one grid.
 
     A workload is asked for by its full name; a bare job_id is that of the tenant that states no operator, or of the
     only one in the batch. The free power of the data centres is not the grid's: it changes with every decision, and
     `take` tells the contexts that are asked for after it of one.
     """
 
-    def __init__(self, grid: Row, tasks: Iterable[Row], capacity: Row | None = None) -> None:
-        self.grid = grid
+    def __init__(
+        self, grid: KnownGrid, tasks: Iterable[Row], capacity: Row | None = None, *, now: datetime | None = None
+    ) -> None:
+        """`now` is the moment of a grid that was read before; without one it is the grid's own."""
+        self.grid = grid.at(now)
+        self._known = grid
+        self._now = now
         self._tasks = {_owned(task["task"]): task for task in tasks}
         self._capacity = None if capacity is None else Capacity.model_validate(capacity)
-        self._parsed: DecisionContext | None = None
 
     def __contains__(self, job: OwnedJob | str) -> bool:
         return self._full(job) in self._tasks
@@ -243,15 +248,7 @@ class ContextBatch:
             KeyError: the workload does not exist.
             pydantic.ValidationError: the database holds what the scorer does not understand.
         """
-        row = self._tasks[self._full(job)]
-        if self._parsed is None:
-            self._parsed = DecisionContext.model_validate({**self.grid, **row})
-            task = self._parsed.task
-        else:
-            task = Task.model_validate(row["task"])
-        return self._parsed.model_copy(
-            update={"context_id": row["context_id"], "task": task, "capacity": self._capacity}
-        )
+        return self._known.context(self._tasks[self._full(job)], self._now, self._capacity)
 
     def take(self, dc_id: str, starts_at: datetime, ends_at: datetime, it_power_kw: float) -> None:
         """Note that a decision of this batch takes power."""
@@ -266,6 +263,7 @@ class WorkQueue:
         self._database = database
         self._agent_id = agent_id
         self._lease_seconds = float(lease_seconds)
+        self._grid: KnownGrid | None = None
 
     def claim(self, limit: int) -> Claims:
         """Take up to `limit` notifications that are due, oldest first, lost leases included."""
@@ -283,9 +281,13 @@ class WorkQueue:
     def contexts(self, jobs: Sequence[OwnedJob | str], now: datetime) -> ContextBatch:
         """What the workloads are decided from at `now`; a bare job_id that several tenants have is left out."""
         asked = [job if isinstance(job, str) else {"operator": job.operator, "job_id": job.job_id} for job in jobs]
-        arguments = {"p_job_ids": asked, "p_now": now}
+        known = self._grid
+        arguments = {"p_job_ids": asked, "p_now": now, "p_known_grid": known.version if known else None}
         answer = self._database.call("decision_contexts", arguments, repeatable=True)
-        return ContextBatch(answer["grid"], answer["tasks"], answer.get("capacity"))
+        if known is None or answer["grid"] is not None:
+            grid = self._grid = KnownGrid(answer["grid"], answer["grid_version"])
+            return ContextBatch(grid, answer["tasks"], answer["capacity"])
+        return ContextBatch(known, answer["tasks"], answer["capacity"], now=now)
 
     def extend(self, leases: Sequence[Lease]) -> frozenset[Lease]:
         """Hold the leases for another lease time; those that are still held."""

@@ -11,6 +11,7 @@ from decisions.publishing.output import Judgement, build_output
 from decisions.scoring.decide import decide
 from decisions.work.booking import booking_of, run_now_of
 from decisions.work.decider import Decider
+from decisions.work.known_grid import KnownGrid
 from decisions.work.notifications import (
     Claim,
     ContextBatch,
@@ -118,7 +119,7 @@ def decided(jobs: int, free: Row | None, **parts: Any) -> tuple[DecisionRecord, 
     names = [f"job-{number}" for number in range(jobs)]
     tasks = [{"context_id": f"context of {name}", "task": a_job(**parts) | {"job_id": name}} for name in names]
     decider = Decider(
-        QueueOfOneBatch(ContextBatch(grid, tasks, free)), carbon_price_gbp_per_t=100, clock=lambda: NOON
+        QueueOfOneBatch(ContextBatch(KnownGrid(grid), tasks, free)), carbon_price_gbp_per_t=100, clock=lambda: NOON
     )
     claims = [
         Claim(

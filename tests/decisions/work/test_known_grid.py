@@ -1,0 +1,102 @@
+"""A grid is read again as soon as the database's is another, and only then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from database.interface import Database, Row, Where
+from database.postgres import PostgresDatabase
+from decisions.work.notifications import WorkQueue
+from grid.half_hours import half_hour_of
+from grid_world import NOW, data_centre, store_data_centres, store_grid, store_world, submit, workload
+
+SLOT = half_hour_of(NOW)
+LATER = NOW + timedelta(minutes=3)
+
+
+def queue_of(database: Database) -> WorkQueue:
+    return WorkQueue(database, "gateway-1", lease_seconds=60)
+
+
+def version(database: Database, now: Any = NOW) -> str:
+    found: str = database.call("decision_contexts", {"p_job_ids": [], "p_now": now})["grid_version"]
+    return found
+
+
+def test_what_is_decided_from_a_known_grid_is_what_would_be_read_anew(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_world(database)
+    submit(database, workload("job-0"), workload("job-1", carbon_cap_gco2=100))
+    queue, answers = queue_of(database), list[Row]()
+    call = database.call
+
+    def noting(function: str, *arguments: Any, **options: Any) -> Any:
+        answer = call(function, *arguments, **options)
+        answers.append(answer)
+        return answer
+
+    monkeypatch.setattr(database, "call", noting)
+    for now in (NOW, LATER, LATER + timedelta(minutes=3)):
+        known, fresh = queue.contexts(["job-0", "job-1"], now), queue_of(database).contexts(["job-0", "job-1"], now)
+        for job_id in ("job-1", "job-0"):
+            own = {"context_id": "one"}
+            assert known.context(job_id).model_copy(update=own) == fresh.context(job_id).model_copy(update=own)
+        assert known.grid == fresh.grid
+    assert [answer["grid"] is None for answer in answers] == [False, False, True, False, True, False]
+
+
+def test_a_new_half_hour_is_another_grid(database: Database) -> None:
+    store_world(database)
+    assert version(database) == version(database, LATER)
+    assert version(database) != version(database, NOW + timedelta(minutes=30))
+
+
+CHANGES: dict[str, Callable[[Database], object]] = {
+    "a national signal": lambda database: database.update(
+        "grid_signals", {"wholesale_price_gbp_mwh": 1}, where=[Where("timestamp", SLOT + timedelta(hours=47))]
+    ),
+    "a regional signal": lambda database: database.update(
+        "regional_grid_signals",
+        {"carbon_intensity_forecast": 1},
+        where=[Where("region_id", 2), Where("timestamp", SLOT + timedelta(hours=47))],
+    ),
+    "the present signal of a region without a data centre": lambda database: database.update(
+        "regional_grid_signals",
+        {"carbon_intensity_forecast": 1},
+        where=[Where("region_id", 9), Where("timestamp", SLOT)],
+    ),
+    "a data centre's load": lambda database: database.update(
+        "data_centres", {"current_load_percentage": 51}, where=[Where("dc_id", "DC-001")]
+    ),
+    "a data centre": lambda database: store_data_centres(database, [data_centre(8)]),
+    "a region": lambda database: database.update("regions", {"short_name": "R"}, where=[Where("region_id", 1)]),
+    "a whole pipeline run": lambda database: store_grid(database, NOW + timedelta(minutes=1)),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_whatever_changes_of_it_makes_another_version(database: Database, what: str) -> None:
+    store_world(database)
+    before = version(database)
+    CHANGES[what](database)
+    assert version(database) != before
+
+
+@pytest.mark.own_database
+def test_a_version_says_that_the_grid_is_the_same_whatever_rows_go(postgres: PostgresDatabase, conninfo: str) -> None:
+    store_world(postgres)
+    submit(postgres, workload("job-0"))
+    queue = queue_of(postgres)
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        for table in ("generation_mix", "grid_signals", "regional_grid_signals", "generation_mix", "grid_signals"):
+            for _ in range(5):
+                connection.execute(
+                    f"delete from {table} where ctid in (select ctid from {table} order by random() limit 3)"
+                )
+                assert queue.contexts(["job-0"], NOW).grid == queue_of(postgres).contexts(["job-0"], NOW).grid
