@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from beckn.buying.platform import Buyer
 from clock import utc_now
+from database.interface import Where
 from grid.half_hours import UTC, from_rfc3339
 from grid_world import data_centre, store_data_centres, store_grid
 from served import Client
@@ -99,6 +100,8 @@ def grow_tenants(servers: TenantServers) -> dict[str, dict[str, str]]:
     centres = [data_centre(number, operator=(A, B)[number - 1]) for number in (1, 2)]
     store_grid(service, utc_now())
     store_data_centres(service, centres, utc_now())
+    # Runners carry out what is decided there, and there is none: so nothing begins, and says so, while others look.
+    service.update("data_centres", {"execution": "runner"}, where=[Where("dc_id", DATA_CENTRES, "in")])
     keys = {name: made_key(service, operator, role)[0] for name, (operator, role) in _KEYS.items()}
     revoked, expired = (made_key(service, A, Role.ADMIN)[0] for _ in range(2))
     service.call("tenancy_revoke_key", {"p_operator": A, "p_key_id": revoked.key_id})
