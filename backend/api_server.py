@@ -23,6 +23,7 @@ from api.metrics import execution_figures, pipeline_figures
 from api.ontology import ontology_endpoints
 from api.plan import plan_endpoints
 from api.purchases import purchase_endpoints
+from api.runners import runner_endpoints
 from api.service import SchedulerState, service_endpoints
 from api.tenancy import tenancy_endpoints
 from api.what_if import ConcurrencyLimit
@@ -34,6 +35,7 @@ from database.interface import Database
 from database.opening import open_database, open_gate
 from execution.bookings import BookedRun, executor_of_bookings
 from execution.executor import Executor
+from execution.silent_runs import SilentRuns
 from ingest.run import run_once
 from ingest.schedule import PipelineSchedule
 from ingest.sources import Upstreams
@@ -70,9 +72,10 @@ def create_app(
     clock: Callable[[], datetime] = utc_now,
     schedule: PipelineSchedule | None = None,
     executor: Executor[BookedRun] | None = None,
+    silent_runs: SilentRuns | None = None,
     access: Access | None = None,
 ) -> OpenAPI:
-    """The API over an open database. Starts nothing; `schedule` and `executor` are only reported on.
+    """The API over an open database. Starts nothing; the schedule, executor and watch are only reported on.
 
     Args:
         access: who may ask for what, running; by default as the settings say, and not running.
@@ -98,6 +101,7 @@ def create_app(
             troubles=lambda: [
                 *([] if schedule is None else schedule.troubles()),
                 *([] if executor is None else executor.troubles()),
+                *([] if silent_runs is None else silent_runs.troubles()),
                 *access.troubles(),
             ],
         )
@@ -105,6 +109,7 @@ def create_app(
     app.register_api(ontology_endpoints(requests, clock))
     app.register_api(grid_endpoints(requests, clock))
     app.register_api(workload_endpoints(requests, clock, access.count_workloads))
+    app.register_api(runner_endpoints(requests, database, clock))
     app.register_api(market_endpoints(requests, clock))
     app.register_api(purchase_endpoints(requests))
     turns = ConcurrencyLimit(LONG_COMPUTATIONS_AT_ONCE, TURN_PATIENCE_S)
@@ -151,13 +156,18 @@ def application() -> Iterator[OpenAPI]:
             carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t,
             clock=utc_now,
         )
-        app = create_app(database, settings, schedule=schedule, executor=executor, access=access)
+        silent_runs = SilentRuns(database, utc_now)
+        app = create_app(
+            database, settings, schedule=schedule, executor=executor, silent_runs=silent_runs, access=access
+        )
         access.start()
         at_the_end.callback(access.stop)
         schedule.start()
         at_the_end.callback(schedule.stop)
         executor.start()
         at_the_end.callback(executor.stop)
+        silent_runs.start()
+        at_the_end.callback(silent_runs.stop)
         log.info("listening on http://%s:%d (documentation: /docs)", settings.api_host, settings.api_port)
         yield app
 

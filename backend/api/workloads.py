@@ -28,6 +28,8 @@ from pydantic.fields import FieldInfo
 
 from database.interface import Database
 from database.stored_rows import LEFT_OUT, UnreadableRow, left_out, read_alone, read_each, unreadable_row
+from execution.runner.parameters import LONGEST_VALUE, MOST_PARAMETERS
+from execution.runner.protocol import Ended, HalfHourEnergy, ParameterName, TemplateName
 from grid.half_hours import UTC, rfc3339
 from ontology.types import ComputeWorkload, Moment
 from vocabulary import WorkloadStatus
@@ -87,6 +89,30 @@ def _as_submitted(_field: FieldInfo, about: About) -> tuple[Any, Any] | None:
     return about.number, field
 
 
+def _takes_part_in_text(value: str) -> str:
+    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("holds a character that no command can be given")
+    return value
+
+
+ParameterValue = Annotated[
+    str, StringConstraints(strict=True, max_length=LONGEST_VALUE), AfterValidator(_takes_part_in_text)
+]
+
+
+class RunRequest(BaseModel):
+    """What a runner is to run: a template that its owner has configured, and values for its parameters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    template: TemplateName = Field(description="The template's name, which a registered runner offers")
+    parameters: dict[ParameterName, ParameterValue] = Field(
+        default_factory=dict,
+        max_length=MOST_PARAMETERS,
+        description="Texts, each of which must match the template's pattern from end to end",
+    )
+
+
 @reshaped(_as_submitted)
 class WorkloadSubmission(Workload):
     """A workload as a client sends it. Leave out what does not apply; null is refused."""
@@ -110,6 +136,7 @@ class WorkloadSubmission(Workload):
     operator: Key = absent("Who owns it: an operator_id that is known here")
     host_dc_id: Key = absent("Where it would run without us: a dc_id that is known here")
     deadline: WrittenTime = absent("When it must have finished; in the future")
+    run: RunRequest = absent("What a runner is to run for it; left out, its run is simulated")
 
     def digest(self) -> str:
         """What tells a repeated submission from a changed one."""
@@ -179,6 +206,28 @@ class WorkloadPage(BaseModel):
     unreadable: list[UnreadableRow] = Field([], description=LEFT_OUT)
 
 
+class RunReport(BaseModel):
+    """What a runner has said of a workload's newest run. Null is what is not known, or not yet."""
+
+    run_id: int
+    job_id: str
+    dc_id: str
+    runner_id: str
+    taken_at: Moment
+    began_at: Moment | None
+    heard_at: Moment
+    ended: Ended | None = Field(description="How it ended; null while it has not")
+    exit_status: int | None
+    signal: int | None
+    cause: str | None = Field(description="Why its runner ended it, if it did")
+    reason: str | None
+    output_tail: str | None = Field(description="The end of its output")
+    output_bytes: int | None = Field(description="How long its output was")
+    run_s: float | None = Field(description="How long it ran, seconds")
+    energy: list[HalfHourEnergy] = Field(description="IT energy by the half-hour, with its source")
+    ended_at: Moment | None
+
+
 class WorkloadsQuery(Paged):
     status: WorkloadStatus | None = Field(None, description="Only workloads in this status")
 
@@ -208,6 +257,7 @@ def workload_endpoints(
         submissions = body.submissions()
         _check_deadlines(body, clock())
         _check_distinct(submissions)
+        _check_templates(body, database)
         count(len(submissions))
         rows = [submission.row() for submission in submissions]
         # Repeated after a lost connection it finds its own rows: every one has its job_id by now.
@@ -243,7 +293,48 @@ def workload_endpoints(
             raise Problem(404, f"there is no workload {path.job_id!r}: GET /api/v1/workloads lists them")
         return answer(read_alone(_with_decision, detail, _name(detail)))
 
+    @endpoints.get("/<job_id>/run", summary="What a runner has run for it", responses={200: RunReport})
+    def run(path: JobPath) -> Response:
+        found = None
+        if "\x00" not in path.job_id:
+            found = database.call("workload_run", {"p_job_id": path.job_id}, repeatable=True)
+        if found is None:
+            raise Problem(404, f"no runner has taken the workload {path.job_id!r}: its status says how it stands")
+        return answer(RunReport.model_validate(found))
+
     return endpoints
+
+
+def _check_templates(body: WorkloadsBody, database: Database) -> None:
+    """Whether a runner offers what is to be run, with the parameters that are given."""
+    if all(submission.run is None for submission in body.submissions()):
+        return
+    offered = database.call("offered_templates", {}, repeatable=True)["templates"]
+    errors = [
+        {"field": f"{number}.run" if isinstance(body.root, list) else "run", "message": fault}
+        for number, submission in enumerate(body.submissions())
+        if submission.run is not None and (fault := _fault_of_run(submission.run, offered)) is not None
+    ]
+    if errors:
+        raise Problem(422, f"invalid: {errors[0]['field']} {errors[0]['message']}", errors=errors[:100])
+
+
+def _fault_of_run(run: RunRequest, offered: list[dict[str, Any]]) -> str | None:
+    """What is wrong with it, by what runners have registered. They alone match values against patterns."""
+    named = [template for template in offered if template["name"] == run.template]
+    if not named:
+        known = ", ".join(sorted({template["name"] for template in offered})[:20]) or "none yet"
+        return f"names the template {run.template}, which no runner offers; there are: {known}"
+    faults = [_fault_of_parameters(run, template["parameters"]) for template in named]
+    return None if None in faults else faults[0]
+
+
+def _fault_of_parameters(run: RunRequest, known: dict[str, Any]) -> str | None:
+    if unknown := sorted(run.parameters.keys() - known.keys()):
+        takes = ", ".join(sorted(known)) or "none"
+        return f"has the parameter {unknown[0]}, which the template {run.template} does not take; it takes: {takes}"
+    missing = sorted(name for name in known.keys() - run.parameters.keys() if not known[name]["optional"])
+    return f"lacks the parameter {missing[0]} of the template {run.template}" if missing else None
 
 
 def _check_deadlines(body: WorkloadsBody, now: datetime) -> None:

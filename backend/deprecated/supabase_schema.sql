@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 5 then
-        raise exception 'this database has schema version %, but these files are of version 5 and would put older '
+    if newest > 6 then
+        raise exception 'this database has schema version %, but these files are of version 6 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -885,8 +885,49 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 5 then
+        execute $statements$
+-- Machines that run what is booked at a data centre, and what they say of it.
+create table public.runners (
+    tenant text not null,
+    runner_id text not null check (runner_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    dc_id text not null references public.data_centres on delete cascade,
+    session uuid not null,
+    capacity_kw double precision not null check (capacity_kw > 0 and capacity_kw < 'infinity'),
+    templates jsonb not null,
+    registered_at timestamptz not null,
+    seen_at timestamptz not null,
+    primary key (tenant, runner_id)
+);
+create table public.runs (
+    run_id bigint primary key references public.capacity_bookings (booking_id) on delete cascade,
+    runner_tenant text not null,
+    runner_id text not null,
+    fence bigint not null,
+    taken_at timestamptz not null,
+    began_at timestamptz,
+    heard_at timestamptz not null,
+    ended text check (ended in ('exited', 'signalled', 'not_started', 'lost')),
+    exit_status integer,
+    signal integer,
+    cause text,
+    reason text,
+    output_tail text,
+    output_bytes bigint,
+    run_s double precision check (run_s >= 0 and run_s < 'infinity'),
+    energy jsonb not null default '[]',
+    ended_at timestamptz
+);
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (6, 1);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 5, 1
+select 6, 1
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
@@ -2810,6 +2851,47 @@ create table if not exists public.run_now_power (
 ) with (fillfactor = 50);
 create index if not exists run_now_power_half_hour on public.run_now_power (half_hour);
 
+-- Runners: programs on machines of a data centre that run what is booked there -----------------------------------------
+
+-- One by its name, as it last registered. session tells its present process from earlier ones; templates: {name: {power_kw,
+-- longest_s, parameters: {name: {pattern, optional}}}}.
+create table if not exists public.runners (
+    tenant text not null, -- whose data centre it stands in
+    runner_id text not null check (runner_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    dc_id text not null references public.data_centres on delete cascade,
+    session uuid not null,
+    capacity_kw double precision not null check (capacity_kw > 0 and capacity_kw < 'infinity'),
+    templates jsonb not null,
+    registered_at timestamptz not null,
+    seen_at timestamptz not null,
+    primary key (tenant, runner_id)
+);
+create index if not exists runners_data_centre on public.runners (dc_id);
+
+-- What a runner has said of a booking that it took. The lease is the booking's; fence is its token, and stays here when the
+-- booking is done, so that whoever tells the end again is known.
+create table if not exists public.runs (
+    run_id bigint primary key references public.capacity_bookings (booking_id) on delete cascade,
+    runner_tenant text not null,
+    runner_id text not null,
+    fence bigint not null,
+    taken_at timestamptz not null,
+    began_at timestamptz,
+    heard_at timestamptz not null,
+    ended text check (ended in ('exited', 'signalled', 'not_started', 'lost')),
+    exit_status integer,
+    signal integer,
+    cause text,
+    reason text,
+    output_tail text,
+    output_bytes bigint,
+    run_s double precision check (run_s >= 0 and run_s < 'infinity'),
+    -- IT energy so far: [{half_hour, energy_kwh, source: "rapl" | "power_x_time"}…]
+    energy jsonb not null default '[]',
+    ended_at timestamptz
+);
+
+
 -- What every table refuses --------------------------------------------------------------------------------------------
 
 -- PostgreSQL holds values that no program here can read or reckon with: the time "infinity", the years 0 and 20000, a
@@ -2846,7 +2928,7 @@ begin
     'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
     'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
     'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power', 'meter_readings', 'data_centre_loads',
-    'run_accounts', 'run_now_power') and c.table_name <> 'schema_version'
+    'run_accounts', 'run_now_power', 'runners', 'runs') and c.table_name <> 'schema_version'
         ),
         figures (relation, property, lowest, highest) as (
             values
@@ -2991,7 +3073,7 @@ begin
     'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
     'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
     'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power', 'meter_readings', 'data_centre_loads',
-    'run_accounts', 'run_now_power')
+    'run_accounts', 'run_now_power', 'runners', 'runs')
     loop
         if object.relkind = 'r' then
             execute format('alter table public.%I enable row level security', object.relname);

@@ -29,6 +29,7 @@ class Scope(StrEnum):
     PLANS_RUN = "plans:run"
     DECISIONS_READ = "decisions:read"
     DECISIONS_ACKNOWLEDGE = "decisions:acknowledge"
+    RUNNERS_RUN = "runners:run"
     KEYS_MANAGE = "keys:manage"
     PLATFORM_READ = "platform:read"
     PLATFORM_WRITE = "platform:write"
@@ -55,7 +56,7 @@ class Role(StrEnum):
 Need = Scope | Without
 
 _READER = frozenset({Scope.GRID_READ, Scope.WORLD_READ, Scope.WORKLOADS_READ, Scope.DECISIONS_READ})
-_MEMBER = _READER | {Scope.WORKLOADS_WRITE, Scope.PLANS_RUN, Scope.DECISIONS_ACKNOWLEDGE}
+_MEMBER = _READER | {Scope.WORKLOADS_WRITE, Scope.PLANS_RUN, Scope.DECISIONS_ACKNOWLEDGE, Scope.RUNNERS_RUN}
 _ADMIN = _MEMBER | {Scope.KEYS_MANAGE}
 
 ROLE_SCOPES: Mapping[Role, frozenset[Scope]] = MappingProxyType(
@@ -92,7 +93,15 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "GET /api/v1/market/quotes": Scope.WORKLOADS_READ,
             "GET /api/v1/workloads": Scope.WORKLOADS_READ,
             "GET /api/v1/workloads/<job_id>": Scope.WORKLOADS_READ,
+            "GET /api/v1/workloads/<job_id>/run": Scope.WORKLOADS_READ,
             "POST /api/v1/workloads": Scope.WORKLOADS_WRITE,
+            "GET /api/v1/runners": Scope.RUNNERS_RUN,
+            "POST /api/v1/runners": Scope.RUNNERS_RUN,
+            "POST /api/v1/runners/<runner_id>/take": Scope.RUNNERS_RUN,
+            "POST /api/v1/runners/<runner_id>/runs/<run_id>/begin": Scope.RUNNERS_RUN,
+            "POST /api/v1/runners/<runner_id>/runs/<run_id>/heartbeat": Scope.RUNNERS_RUN,
+            "POST /api/v1/runners/<runner_id>/runs/<run_id>/give-back": Scope.RUNNERS_RUN,
+            "POST /api/v1/runners/<runner_id>/runs/<run_id>/finish": Scope.RUNNERS_RUN,
             "POST /api/v1/plan": Scope.PLANS_RUN,
             "POST /api/v1/plan/batch": Scope.PLANS_RUN,
             "POST /api/v1/backtest": Scope.PLANS_RUN,

@@ -28,11 +28,13 @@ API_KEY = "a-key-for-these-tests"
 # where more than the schema decides: a cursor has to be one, a deadline has to be ahead, and an operator known.
 SCHEMATHESIS = """
 [[operations]]
-include-path-regex = "/api/v1/(workloads|plan|objects/.*)$"
+include-path-regex = "/api/v1/(workloads|plan|objects/.*|runners.*)$"
 [operations.checks]
 positive_data_acceptance.enabled = false
 """
-WORKS_FOR_SECONDS = "^/api/v1/(plan/batch|backtest)"
+RUNNERS = "^/api/v1/runners"
+# The two others work for seconds.
+OF_THEIR_OWN = f"^/api/v1/(plan/batch|backtest)|{RUNNERS}"
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,12 @@ def live_server(
 def test_the_live_server_keeps_to_its_description_whatever_it_is_sent(
     live_server: ServerProcess, tmp_path: Path
 ) -> None:
-    options = ("--exclude-path-regex", WORKS_FOR_SECONDS, "--warnings", "off")
+    options = ("--exclude-path-regex", OF_THEIR_OWN, "--warnings", "off")
+    fuzz(live_server.url, tmp_path, SCHEMATHESIS, *options, api_key=API_KEY, max_examples=10)
+    assert "Traceback" not in live_server.log
+
+
+def test_the_endpoints_of_runners_keep_to_their_description(live_server: ServerProcess, tmp_path: Path) -> None:
+    options = ("--include-path-regex", RUNNERS, "--warnings", "off")
     fuzz(live_server.url, tmp_path, SCHEMATHESIS, *options, api_key=API_KEY, max_examples=10)
     assert "Traceback" not in live_server.log

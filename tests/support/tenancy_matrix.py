@@ -146,11 +146,23 @@ OPTIONS = frozenset({"limit", "status", "at", "policy", "policies", "time_limit_
 WORKLOAD_FIELDS = frozenset(
     {
         *("workload_type", "urgency", "required_gpu_mins", "required_cpu_cores", "required_memory_gb"),
-        *("estimated_energy_kwh", "carbon_cap_gco2", "max_price_gbp", "deadline", "deferral_window_mins"),
+        *("estimated_energy_kwh", "carbon_cap_gco2", "max_price_gbp", "deadline", "deferral_window_mins", "run"),
     }
 )
 NUMBERS = ("newest", "notification")
 JOBS = ("job", "dead_job", "order_job")
+RUNNER: dict[str, Any] = {
+    "runner_id": "runner-1",
+    "dc_id": "DC-999",
+    "capacity_kw": 1,
+    "templates": {"t": {"power_kw": 1, "longest_s": 1, "parameters": {}}},
+}
+RUN_DEEDS: dict[str, dict[str, Any]] = {
+    "begin": {},
+    "heartbeat": {"energy": []},
+    "give-back": {"reason": "none", "final": False},
+    "finish": {"ended": "lost", "energy": []},
+}
 
 
 def _submissions(ids: Ids) -> list[Filled]:
@@ -209,6 +221,20 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "GET /api/v1/workloads/{job_id}": Row(
             names=at(PATH, "job_id", "job", "dead_job", "order_job"), shows_own=True
         ),
+        "GET /api/v1/workloads/{job_id}/run": Row(names=at(PATH, "job_id", "job", "dead_job")),
+        "GET /api/v1/runners": Row(),
+        "POST /api/v1/runners": Row(_body(RUNNER), lambda _: [{}], frozenset({"take_over"})),
+        "POST /api/v1/runners/{runner_id}/take": Row(
+            _body({"session": "x", "templates": [], "holding": [], "wait_s": 0}), at(PATH, "runner_id", "operator")
+        ),
+        **{
+            f"POST /api/v1/runners/{{runner_id}}/runs/{{run_id}}/{deed}": Row(
+                _body({"fence": "1", **more}),
+                at(PATH, "run_id", *NUMBERS, also={(PATH, "runner_id"): "runner-1"}),
+                frozenset({"exit_status", "signal", "cause", "reason", "output_tail", "output_bytes", "run_s"}),
+            )
+            for deed, more in RUN_DEEDS.items()
+        },
         "POST /api/v1/workloads": Row(_body(WORKLOAD), _submissions, WORKLOAD_FIELDS | {"host_dc_id"}),
         "POST /api/v1/plan": Row(
             _body(WORKLOAD), _submissions, WORKLOAD_FIELDS | OPTIONS | {"host_dc_id"}, moment=(QUERY, "at")

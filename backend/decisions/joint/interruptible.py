@@ -230,7 +230,7 @@ def available_time_us(evaluation: Evaluation) -> Integers:
     until_us = max(now_us, (until - runs.origin) // MICROSECOND)
     time_us = np.diff(np.clip(edges_us, now_us, until_us))
     carbon = signals.carbon_intensity_gco2_per_kwh[sites.rows]
-    allowed = signals.known[sites.rows] & ~feasibility.not_active[:, None] & ~feasibility.full
+    allowed = signals.known[sites.rows] & ~feasibility.refusing[:, None] & ~feasibility.full
     if task.urgency is not Urgency.CRITICAL:
         allowed &= ~(signals.grid_stress_score > NO_RUN_STRESS)
     if task.carbon_cap_gco2 is not None:

@@ -38,10 +38,14 @@ class _Fact(BaseModel):
 
 
 class Task(Workload, _Fact):
-    """The workload. `carbon_cap_gco2` caps the intensity, `max_price_gbp` the cost of the whole job."""
+    """The workload. `carbon_cap_gco2` caps the intensity, `max_price_gbp` the cost of the whole job.
+
+    `runs_at`: the only data centres that can carry it out, as their runners offer what it is to run; None: any.
+    """
 
     status: WorkloadStatus = WorkloadStatus.PENDING
     created_at: UtcDatetime | None = None
+    runs_at: tuple[str, ...] | None = None
 
 
 class NationalSignal(_Fact):

@@ -3,6 +3,7 @@
 A constraint is never traded against money. Each violation carries the value, the limit and their unit.
 
     status           the data centre is ACTIVE; MAINTENANCE, OFFLINE and CONSTRAINED take no new work
+    execution        it can carry the work out: a runner there offers what is to be run, or it is simulated
     free_capacity    its IT power is free in every half-hour that the run touches
     forecast_horizon the run ends within the known forecast
     signal_missing   price, grid stress and the region's intensity are known in every half-hour of the run
@@ -39,6 +40,7 @@ LATEST_MOMENT = datetime.max.replace(microsecond=0, tzinfo=timezone.utc)
 
 class Constraint(StrEnum):
     STATUS = "status"
+    EXECUTION = "execution"
     FREE_CAPACITY = "free_capacity"
     FORECAST_HORIZON = "forecast_horizon"
     SIGNAL_MISSING = "signal_missing"
@@ -110,8 +112,8 @@ class Feasibility:
     """Half-hours without the power, of the shape of `Sites.free_kw`."""
     no_room: Booleans
     """Runs in such a half-hour, shape (data centres, starts)."""
-    not_active: Booleans
-    """Data centres that take no new work, shape (data centres,)."""
+    refusing: Booleans
+    """Data centres that take no new work, or cannot carry out this, shape (data centres,)."""
 
     @classmethod
     def of(cls, task: Task, candidates: Candidates, signals: GridSignals) -> Feasibility:
@@ -134,7 +136,7 @@ class Feasibility:
             over_price=nowhere if limit is None else candidates.cost_gbp() > limit + MONEY_TOLERANCE_GBP,
             full=full,
             no_room=runs.touch(full) if full.shape[1] > 1 else np.broadcast_to(full, nowhere.shape),
-            not_active=~sites.active,
+            refusing=~(sites.active & sites.among(task.runs_at)),
         )
 
     def permitted(self) -> Booleans:
@@ -146,22 +148,22 @@ class Feasibility:
     def feasible(self) -> Booleans:
         """Candidates that break nothing, shape (data centres, starts)."""
         by_start = ~(self.too_late | self.overdue | self.stressed)
-        feasible = self.candidates.known & by_start & ~self.not_active[:, None]
+        feasible = self.candidates.known & by_start & ~self.refusing[:, None]
         return feasible & ~self.no_room & ~self.over_cap & ~self.over_price
 
     def has_room(self) -> Booleans:
         """Data centres that are ACTIVE and have room at a start that is permitted, shape (data centres,)."""
-        has_room: Booleans = (self.permitted() & ~self.no_room).any(axis=1) & ~self.not_active
+        has_room: Booleans = (self.permitted() & ~self.no_room).any(axis=1) & ~self.refusing
         return has_room
 
     def has_room_now(self) -> Booleans:
         """Data centres that are ACTIVE and have room for a run from now on, shape (data centres,)."""
-        return ~(self.no_room[:, 0] | self.not_active)
+        return ~(self.no_room[:, 0] | self.refusing)
 
     def violation_counts(self) -> Integers:
         """How many constraints each known candidate breaks, shape (data centres, starts)."""
         by_start = self.too_late.astype(np.int64) + self.overdue + self.stressed
-        return by_start + self.not_active[:, None] + self.no_room + self.over_cap + self.over_price
+        return by_start + self.refusing[:, None] + self.no_room + self.over_cap + self.over_price
 
     def violations(self, site: int, run: int) -> tuple[Violation, ...]:
         """What one candidate breaks, in the order of the module's list."""
@@ -176,10 +178,13 @@ class Feasibility:
 
     def _of_the_place(self, site: int, run: int) -> Iterator[Violation]:
         sites = self.candidates.sites
-        if self.not_active[site]:
+        if not sites.active[site]:
             status, limit = str(sites.centres[site].status), str(DataCentreStatus.ACTIVE)
             message = f"the data centre is {status} and takes no new work"
             yield Violation(Constraint.STATUS, status, limit, None, message)
+        elif self.refusing[site]:
+            message = "nothing there carries it out: what it is to run is offered by runners elsewhere"
+            yield Violation(Constraint.EXECUTION, None, None, None, message)
         if self.no_room[site, run]:
             yield self._lack_of_room(site, run)
 

@@ -13,7 +13,7 @@ once per region for one kilowatt of site power and then multiplied by each data 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -141,6 +141,12 @@ class Sites:
 
     def __len__(self) -> int:
         return len(self.centres)
+
+    def among(self, dc_ids: Collection[str] | None) -> Booleans:
+        """Which of them are among these, shape (data centres,); all where None."""
+        if dc_ids is None:
+            return np.ones(len(self), dtype=np.bool_)
+        return np.array([centre.dc_id in dc_ids for centre in self.centres], dtype=np.bool_)
 
     def needed_kw(self, load: ComputeLoad) -> float:
         """The IT power of a workload as it is counted here."""

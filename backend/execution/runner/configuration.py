@@ -131,6 +131,7 @@ class Configuration(_Strict):
     capacity_kw: Kilowatts
     state_directory: Path
     key_file: Path | None = None
+    take_over: bool = False
     templates: Annotated[Mapping[TemplateName, Template], Field(min_length=1)]
 
 

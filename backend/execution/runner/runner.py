@@ -10,7 +10,7 @@ from pathlib import Path
 from clock import utc_now
 from execution.runner.configuration import Configuration, Template, read_key
 from execution.runner.journal import Journal
-from execution.runner.keeping import FIRST_PAUSE_S, LONGEST_PAUSE_S, REFUSED_PAUSE_S, Keeper, Rhythm
+from execution.runner.keeping import FIRST_PAUSE_S, LONGEST_PAUSE_S, Keeper, Rhythm
 from execution.runner.protocol import (
     LONGEST_POLL_S,
     OfferedParameter,
@@ -104,7 +104,7 @@ class Runner:
                 log.warning("no work can be asked for: %s", gone)
             except ServerRefused as refused:
                 log.error("the server refuses this runner: %s", refused)  # noqa: TRY400
-                pause_s = REFUSED_PAUSE_S if refused.status != _NOT_FOUND else pause_s
+                pause_s = LONGEST_PAUSE_S if refused.status != _NOT_FOUND else pause_s
             except Exception:
                 log.exception("no work could be taken")
             self._stopping.wait(pause_s)
@@ -130,6 +130,7 @@ class Runner:
             raise
         for offered in taken.runs:
             self._keeper.accept(offered)
+        self._stopping.wait(taken.ask_again_s)
 
     def _register(self) -> None:
         configuration = self._configuration
@@ -139,6 +140,7 @@ class Runner:
                 dc_id=configuration.data_centre,
                 capacity_kw=configuration.capacity_kw,
                 templates={name: _offered(template) for name, template in configuration.templates.items()},
+                take_over=configuration.take_over,
             )
         )
         self._session = registered.session

@@ -1,5 +1,18 @@
 -- The decision context ---------------------------------------------------------------------------------------------------
 
+-- The data centres whose runners offer a template: [dc_id…]. One that no runner offers any more is run nowhere.
+create or replace function public.places_that_run(p_template text)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(distinct d.dc_id), '[]')
+    from public.runners r
+    join public.data_centres d on d.dc_id = r.dc_id and d.execution = 'runner'
+    where r.templates ? p_template
+$$;
+
 -- Several workloads, by job_id or as {"operator", "job_id"}, and the one grid they are decided on: {"grid": {as_of, national,
 -- regional, data_centres, generation_mix, summary}, "grid_version", "capacity": what is free at each data centre
 -- (capacity_at), "tasks": [{context_id, task}…]} in the order asked for. A decision context is the grid, the capacity and one
@@ -24,7 +37,14 @@ as $$
                     'required_cpu_cores', w.required_cpu_cores, 'required_memory_gb', w.required_memory_gb,
                     'estimated_energy_kwh', w.estimated_energy_kwh, 'carbon_cap_gco2', w.carbon_cap_gco2,
                     'max_price_gbp', w.max_price_gbp, 'deadline', w.deadline,
-                    'deferral_window_mins', w.deferral_window_mins, 'status', w.status, 'created_at', w.created_at))
+                    'deferral_window_mins', w.deferral_window_mins, 'status', w.status, 'created_at', w.created_at,
+                    'runs_at', case
+                        when w.run is not null then public.places_that_run(w.run ->> 'template')
+                        -- Asked once: it is the same for all that are simulated. Null where nothing is run by runners.
+                        else (
+                            select case when bool_or(d.execution = 'runner')
+                                then json_agg(d.dc_id order by d.dc_id) filter (where d.execution <> 'runner') end
+                            from public.data_centres d) end))
                 order by asked.position)
             from jsonb_array_elements(p_job_ids) with ordinality as asked (workload, position)
             -- In two halves, each of which an index answers: a condition of either kind would have every workload read.

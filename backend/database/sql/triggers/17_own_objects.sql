@@ -264,11 +264,11 @@ begin
             insert into public.compute_workloads (
                 job_id, operator, host_dc_id, workload_type, urgency, required_gpu_mins, required_cpu_cores,
                 required_memory_gb, estimated_energy_kwh, carbon_cap_gco2, max_price_gbp, deadline, deferral_window_mins,
-                submission_digest)
+                submission_digest, run)
             select
                 r.job_id, own, r.host_dc_id, r.workload_type, r.urgency, r.required_gpu_mins, r.required_cpu_cores,
                 r.required_memory_gb, r.estimated_energy_kwh, r.carbon_cap_gco2, r.max_price_gbp, r.deadline,
-                r.deferral_window_mins, r.submission_digest
+                r.deferral_window_mins, r.submission_digest, r.run
             from jsonb_populate_recordset(null::public.compute_workloads, p_rows) as r
             order by r.job_id
             on conflict (tenant, job_id) do nothing

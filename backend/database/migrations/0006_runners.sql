@@ -1,0 +1,33 @@
+-- Compatible from: 1
+
+-- Machines that run what is booked at a data centre, and what they say of it.
+create table public.runners (
+    tenant text not null,
+    runner_id text not null check (runner_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    dc_id text not null references public.data_centres on delete cascade,
+    session uuid not null,
+    capacity_kw double precision not null check (capacity_kw > 0 and capacity_kw < 'infinity'),
+    templates jsonb not null,
+    registered_at timestamptz not null,
+    seen_at timestamptz not null,
+    primary key (tenant, runner_id)
+);
+create table public.runs (
+    run_id bigint primary key references public.capacity_bookings (booking_id) on delete cascade,
+    runner_tenant text not null,
+    runner_id text not null,
+    fence bigint not null,
+    taken_at timestamptz not null,
+    began_at timestamptz,
+    heard_at timestamptz not null,
+    ended text check (ended in ('exited', 'signalled', 'not_started', 'lost')),
+    exit_status integer,
+    signal integer,
+    cause text,
+    reason text,
+    output_tail text,
+    output_bytes bigint,
+    run_s double precision check (run_s >= 0 and run_s < 'infinity'),
+    energy jsonb not null default '[]',
+    ended_at timestamptz
+);
