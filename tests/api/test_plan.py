@@ -194,6 +194,39 @@ def test_a_joint_plan_answers_each_workload_in_turn_with_proof_and_baselines(pla
     assert plan["half_hours_from"] == rfc3339(FIRST)
 
 
+def test_plans_see_the_power_that_is_promised_to_others(postgres_server: EmbeddedPostgres) -> None:
+    with new_database(postgres_server) as conninfo:
+        database = PostgresDatabase(conninfo)
+        store_grid(database, regions=REGIONS[:1])
+        store_data_centres(database, [data_centre(1)])
+        submit(database, workload("other"))
+        promised = {
+            "p_dc_id": "DC-001",
+            "p_tenant": "local",
+            "p_job_id": "other",
+            "p_source": "decision",
+            "p_starts_at": FIRST,
+            "p_ends_at": FIRST + 2 * HALF_HOUR,
+            "p_it_power_kw": 10_000,
+            "p_carried_out_by": "simulation",
+        }
+        assert database.call("take_power", promised) is not None
+        with served(create_app(database, load_settings({}), clock=lambda: NOW)) as client:
+            alone = planned(client)
+            (together,) = batch(client, JOB)["jobs"]
+            critical = planned(client, {**JOB, "urgency": "CRITICAL"})
+            (site,) = batch(client, JOB)["capacity"]
+        database.close()
+    room_from = rfc3339(FIRST + 2 * HALF_HOUR)
+    assert alone["decision"]["start"] == together["start"] == room_from
+    assert alone["data_centre_options"][0]["compute_profile"]["free_it_power_kw"] == 10_000
+    (violation,) = critical["data_centre_options"][0]["constraint_violations"]
+    assert (violation["constraint"], violation["room_from"]) == ("free_capacity", room_from)
+    assert critical["data_centre_options"][0]["compute_profile"]["free_it_power_kw"] == 0
+    assert site["free_by_half_hour_kw"][:4] == [0, 0, 10_000, 10_000]
+    assert site["free_kw"] == 0
+
+
 def test_a_joint_plan_agrees_with_the_plan_for_one(planner: Client) -> None:
     (job,) = batch(planner, JOB)["jobs"]
     decision = planned(planner)["decision"]

@@ -53,7 +53,7 @@ def fuzz(url: str, folder: Path, config: str, *options: str, api_key: str, max_e
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=150,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert " passed" in run.stdout

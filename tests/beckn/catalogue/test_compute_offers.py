@@ -21,7 +21,7 @@ from beckn.catalogue.grid_reading import renewable_percent
 from beckn.protocol.objects import Catalog, Item, Price, Provider
 from beckn_worlds import NOON, amounts, grids, moments, prices
 from database.interface import Database
-from decision_contexts import centre
+from decision_contexts import capacity, centre
 from decisions.scoring.context import DataCentre, Task
 from decisions.scoring.energy import compute_load
 from decisions.scoring.grid_context import GridContext
@@ -156,6 +156,12 @@ def test_whole_gpus_are_offered_for_the_minutes_still_to_come() -> None:
     listed = items(compute_offers(a_grid(), now=NOON + timedelta(minutes=17)))
     assert [available(item) for item in listed] == [8333 * 13, 8333 * 30, 8333 * 30, 8333 * 30]
     assert tags(listed[0], "facility")["gpu-it-power-kw"] == "0.96"
+
+
+def test_each_slot_offers_the_power_that_is_free_in_its_half_hour() -> None:
+    free = capacity({"DC-001": [(0, 0.0), (1, 9.6), (2, 19.2)]})
+    offered_minutes = [available(item) for item in items(compute_offers(a_grid(centre(), capacity=free), now=NOON))]
+    assert offered_minutes == [0, 10 * 30, 20 * 30, 20 * 30]
 
 
 def test_the_last_second_of_a_half_hour_is_still_offered() -> None:

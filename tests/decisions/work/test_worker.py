@@ -9,9 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from decisions.model.judgement import Role
 from decisions.publishing.schema import DecisionOutput
 from decisions.publishing.store import ContextState, PublishedDecisions
 from decisions.work.agent import AgentState, gateway_agent_id
-from decisions.work.notifications import WorkQueue
+from decisions.work.notifications import ContextBatch, OwnedJob, WorkQueue
 from decisions.work.record import replay
 from decisions.work.worker import DecisionWorkers
 from grid_world import NOW, data_centre, store_data_centres, store_grid, store_world, submit, workload
@@ -120,6 +120,73 @@ def decide_one(database: Database, *, judge: GeminiJudge | None = None, **change
 def job(database: Database, job_id: str = "job-1") -> Row:
     (row,) = database.select("compute_workloads", where=[Where("job_id", job_id)], order=OrderBy(("job_id",)))
     return row
+
+
+def held_and_there_is(database: Database) -> list[tuple[float, float]]:
+    """The power held and the power there is, in every half-hour of a data centre that holds any."""
+    there_is = {
+        row["dc_id"]: row["total_capacity_mw"] * 10 * (100 - row["current_load_percentage"])
+        for row in database.select("data_centres", order=OrderBy(("dc_id",)))
+    }
+    held = database.select("held_power", order=OrderBy(("dc_id", "half_hour")))
+    return [(float(row["held_kw"]), there_is[row["dc_id"]]) for row in held]
+
+
+def test_workloads_posted_together_are_promised_no_more_power_than_there_is(database: Database) -> None:
+    store_grid(database)
+    store_data_centres(database, [data_centre(number, total_capacity_mw=2) for number in (1, 2, 3)])
+    herd = [
+        workload(f"job-{number}", required_gpu_mins=240, estimated_energy_kwh=250, deferral_window_mins=480)
+        for number in range(30)
+    ]
+    submit(database, *herd)
+    engine = an_engine(database)
+    while engine.work_once():
+        pass
+    rows = decisions(database)
+    assert sorted(row["job_id"] for row in rows) == sorted(row["job_id"] for row in herd)
+    # Four find room at a time, where and when each is best off with what the ones before it left.
+    assert len({(row["chosen_dc_id"], row["recommended_start"]) for row in rows}) >= 30 / 4
+    assert all(held <= there_is for held, there_is in held_and_there_is(database))
+    assert max(held for held, _ in held_and_there_is(database)) == 1000
+    for row in rows:
+        (audited,) = database.select(
+            "audited_decisions", where=[Where("sequence", row["sequence"])], order=BY_SEQUENCE
+        )
+        replayed = replay(audited["context"], sequence=row["sequence"])
+        assert replayed.model_dump(mode="json") == row["output"]
+
+
+def test_a_decision_whose_power_has_gone_meanwhile_is_made_again_on_what_is_left(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    store_grid(database)
+    store_data_centres(database, [data_centre(1, total_capacity_mw=2)])
+    facts: dict[str, Any] = {"required_gpu_mins": 240, "estimated_energy_kwh": 800, "deferral_window_mins": 480}
+    submit(database, workload("slow", **facts))
+    slow, quick = an_engine(database), an_engine(database, agent_id="gateway:quick:1")
+    read = slow.queue.contexts
+
+    def overtaken(jobs: Sequence[OwnedJob | str], now: datetime) -> ContextBatch:
+        contexts = read(jobs, now)
+        submit(database, workload("quick", **facts))
+        assert quick.work_once() == 1
+        slow.queue.contexts = read  # type: ignore[method-assign]
+        return contexts
+
+    slow.queue.contexts = overtaken  # type: ignore[method-assign]
+    with caplog.at_level(logging.INFO):
+        assert slow.work_once() == 1
+        assert [row["job_id"] for row in decisions(database)] == ["quick"]
+        assert slow.work_once() == 1
+    first, second = decisions(database)
+    assert (first["job_id"], second["job_id"]) == ("quick", "slow")
+    assert first["recommended_start"] != second["recommended_start"]
+    assert "job slow: decided again, the power at DC-001 has gone meanwhile" in caplog.text
+    (notification,) = database.select(
+        "workload_notifications", where=[Where("job_id", "slow")], order=OrderBy(("notification_id",))
+    )
+    assert (notification["work_state"], notification["attempt"]) == ("completed", 1)
 
 
 def test_an_inserted_workload_is_decided_without_anybody_asking(database: Database) -> None:
