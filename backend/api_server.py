@@ -24,6 +24,7 @@ from api.ontology import ontology_endpoints
 from api.plan import plan_endpoints
 from api.purchases import purchase_endpoints
 from api.runners import runner_endpoints
+from api.savings import savings_endpoints
 from api.service import SchedulerState, service_endpoints
 from api.tenancy import tenancy_endpoints
 from api.what_if import ConcurrencyLimit
@@ -116,6 +117,7 @@ def create_app(
     carbon_price = settings.carbon_price_gbp_per_t
     app.register_api(plan_endpoints(requests, clock, time.monotonic, turns, carbon_price))
     app.register_api(backtest_endpoints(requests, clock, turns, carbon_price))
+    app.register_api(savings_endpoints(requests, clock, carbon_price))
     takes_keys = settings.is_multi_tenant
     app.register_api(tenancy_endpoints(database, access.door, clock, takes_keys=takes_keys))
     access.guard(app)

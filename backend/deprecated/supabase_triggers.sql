@@ -4594,7 +4594,9 @@ begin
                 sum(r.predicted_run_now_carbon_gco2 - r.predicted_carbon_gco2)
                     filter (where r.is_predicted) as predicted_carbon_saving_gco2,
                 sum(r.predicted_run_now_cost_gbp - r.predicted_cost_gbp)
-                    filter (where r.is_predicted) as predicted_cost_saving_gbp
+                    filter (where r.is_predicted) as predicted_cost_saving_gbp,
+                sum(r.run_now_carbon_gco2 - r.carbon_gco2) filter (where r.is_predicted) as realised_carbon_saving_gco2,
+                sum(r.run_now_cost_gbp - r.cost_gbp) filter (where r.is_predicted) as realised_cost_saving_gbp
             from runs r
             group by grouping sets ((r.key), ())
         )
@@ -8169,7 +8171,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '24985a098b2f7374'
+    fingerprint = '3e28b6c6e6d67470'
 where version = 6;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

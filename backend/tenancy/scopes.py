@@ -102,6 +102,7 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "POST /api/v1/runners/<runner_id>/runs/<run_id>/heartbeat": Scope.RUNNERS_RUN,
             "POST /api/v1/runners/<runner_id>/runs/<run_id>/give-back": Scope.RUNNERS_RUN,
             "POST /api/v1/runners/<runner_id>/runs/<run_id>/finish": Scope.RUNNERS_RUN,
+            "GET /api/v1/savings": Scope.WORKLOADS_READ,
             "POST /api/v1/plan": Scope.PLANS_RUN,
             "POST /api/v1/plan/batch": Scope.PLANS_RUN,
             "POST /api/v1/backtest": Scope.PLANS_RUN,

@@ -236,6 +236,7 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
             for deed, more in RUN_DEEDS.items()
         },
         "POST /api/v1/workloads": Row(_body(WORKLOAD), _submissions, WORKLOAD_FIELDS | {"host_dc_id"}),
+        "GET /api/v1/savings": Row(harmless=frozenset({"from", "to", "by"})),
         "POST /api/v1/plan": Row(
             _body(WORKLOAD), _submissions, WORKLOAD_FIELDS | OPTIONS | {"host_dc_id"}, moment=(QUERY, "at")
         ),

@@ -509,7 +509,9 @@ begin
                 sum(r.predicted_run_now_carbon_gco2 - r.predicted_carbon_gco2)
                     filter (where r.is_predicted) as predicted_carbon_saving_gco2,
                 sum(r.predicted_run_now_cost_gbp - r.predicted_cost_gbp)
-                    filter (where r.is_predicted) as predicted_cost_saving_gbp
+                    filter (where r.is_predicted) as predicted_cost_saving_gbp,
+                sum(r.run_now_carbon_gco2 - r.carbon_gco2) filter (where r.is_predicted) as realised_carbon_saving_gco2,
+                sum(r.run_now_cost_gbp - r.cost_gbp) filter (where r.is_predicted) as realised_cost_saving_gbp
             from runs r
             group by grouping sets ((r.key), ())
         )
