@@ -26,6 +26,7 @@ from decisions.backtest.replay import (
 from decisions.publishing.schema import tidy
 from decisions.scoring.context import SourceCounts
 from decisions.scoring.run_totals import Totals
+from decisions.work.present_grid import PresentGrid
 from grid.half_hours import half_hour_of, rfc3339
 from ontology.types import Moment
 from vocabulary import Policy
@@ -173,6 +174,7 @@ def backtest_endpoints(
     database: Database, clock: Callable[[], datetime], turns: ConcurrencyLimit, carbon_price_gbp_per_t: float
 ) -> APIBlueprint:
     """`/api/v1/backtest`. Replays wait for their turn with the joint plans."""
+    present = PresentGrid(database)
     endpoints = APIBlueprint("backtest", __name__, url_prefix="/api/v1/backtest", abp_tags=[TAG])
 
     @endpoints.post(
@@ -197,7 +199,7 @@ def backtest_endpoints(
         # The running half-hour is not over, so what is stored of it is no history yet.
         end = min(moments[-1] + HISTORY_AFTER, half_hour_of(now))
         with turns.take():
-            context = read_context(database, workloads[0].task, now=now, at=None)
+            context = read_context(present, workloads[0].task, now=now, at=None)
             check_hosts(body.workloads, context, "workloads")
             stored = read_history(database, moments[0] - HISTORY_BEFORE, end)
             replays = replay(

@@ -15,7 +15,7 @@ from beckn.protocol.objects import CatalogueDocument
 from database.callers import Viewer, viewer_through
 from database.interface import Database
 from decisions.scoring.grid_context import GridContext
-from decisions.work.present_grid import present_grid
+from decisions.work.present_grid import PresentGrid
 from web.parameters import NoParameters
 from web.shared_question import SharedQuestions
 
@@ -27,9 +27,11 @@ def market_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBl
     """`/api/v1/market/catalog`"""
     endpoints = APIBlueprint("market", __name__, url_prefix="/api/v1/market", abp_tags=[TAG])
 
+    present = PresentGrid(database)
+
     def write(_: Viewer, __: bytes | None) -> bytes:
         now = clock()
-        grid = GridContext.model_validate(present_grid(database, now))
+        grid = GridContext.model_validate(present.document(now))
         return compute_catalogue(grid, now=now).model_dump_json().encode()
 
     written = SharedQuestions(write, threading.Lock, most=MOST_VIEWERS)

@@ -30,6 +30,7 @@ from decisions.publishing.schema import DecisionOutput
 from decisions.scoring.decide import decide
 from decisions.scoring.freshness import signal_states
 from decisions.scoring.signals import read_signals
+from decisions.work.present_grid import PresentGrid
 from vocabulary import Policy
 from web.application import answer
 from web.parameters import NoParameters
@@ -85,6 +86,7 @@ def plan_endpoints(
     carbon_price_gbp_per_t: float,
 ) -> APIBlueprint:
     """`/api/v1/plan…`. Joint plans wait for their turn: they keep a processor busy for as long as they may."""
+    present = PresentGrid(database)
     endpoints = APIBlueprint("plan", __name__, url_prefix="/api/v1/plan", abp_tags=[TAG])
 
     @endpoints.post(
@@ -95,7 +97,7 @@ def plan_endpoints(
     )
     def plan(query: WhatIfQuery, body: WorkloadSubmission) -> Response:
         now = clock()
-        context = read_context(database, task_of(body), now=now, at=query.at)
+        context = read_context(present, task_of(body), now=now, at=query.at)
         check_deadlines([body], context.as_of)
         check_hosts([body], context)
         decision = decide(
@@ -115,7 +117,7 @@ def plan_endpoints(
         jobs = _jobs(body.workloads)
         check_deadlines(body.workloads, body.at or now, "workloads")
         with turns.take():
-            context = read_context(database, jobs[0].task, now=now, at=body.at)
+            context = read_context(present, jobs[0].task, now=now, at=body.at)
             check_hosts(body.workloads, context, "workloads")
             signals = read_signals(context)
             try:

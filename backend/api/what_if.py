@@ -12,10 +12,9 @@ import numpy as np
 from pydantic import Field
 
 from api.workloads import WorkloadSubmission, WrittenTime
-from database.interface import Database
 from decisions.scoring.context import DecisionContext, NationalSignal, RegionalSignal, Task
 from decisions.scoring.signals import GridSignals, read_signals
-from decisions.work.present_grid import present_grid
+from decisions.work.present_grid import PresentGrid
 from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339
 from grid.model import carbon_index
 from vocabulary import Policy
@@ -67,14 +66,13 @@ def task_of(submission: WorkloadSubmission, job_id: str = WHAT_IF_JOB_ID) -> Tas
     return Task.model_validate(submission.model_dump(warnings=False) | {"job_id": submission.job_id or job_id})
 
 
-def read_context(database: Database, task: Task, *, now: datetime, at: datetime | None) -> DecisionContext:
+def read_context(grid: PresentGrid, task: Task, *, now: datetime, at: datetime | None) -> DecisionContext:
     """The decision context of a task, as of `at` if that is given.
 
     Raises:
         Problem: 422, `at` is not within the forecast.
     """
-    grid = present_grid(database, now)
-    context = DecisionContext.model_validate(grid | {"context_id": str(uuid4()), "task": task, "as_of": now})
+    context = grid.context(task, str(uuid4()), now)
     return context if at is None else _as_of(context, at)
 
 

@@ -40,7 +40,7 @@ set local pylon.functions =
     'carried_out_by take_power booking_of_output book_decisions awaits_decision place_notification '
     'claim_notifications heartbeat_notifications release_notifications give_back_notifications '
     'fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health probe_write '
-    'places_that_run decision_contexts decision_readiness decision_context note_context log_event '
+    'places_that_run decision_contexts present_grid decision_readiness decision_context note_context log_event '
     'publish_decisions events_after outputs_history task_output newest_unacknowledged_output acknowledge_output '
     'current_context mark_context_processed number_agent_state register_agent record_agent_state '
     'load_data_centre load_what_runs claim_due_bookings heartbeat_bookings fail_booking change_booking has_room '
@@ -3137,6 +3137,20 @@ as $$
                         select from public.compute_workloads other
                         where other.job_id = bare.job_id and other.tenant <> bare.tenant)
             ) as w), '[]'))
+    from (select public.grid_version(p_now) as version) as present
+$$;
+
+-- The grid and what is free, without a workload: {"grid_version", "grid" (null where its version is p_known_grid), "capacity"}.
+create or replace function public.present_grid(p_now timestamptz, p_known_grid text default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'grid_version', present.version,
+        'grid', case when present.version is distinct from p_known_grid then public.grid_context(p_now) end,
+        'capacity', public.capacity_at(p_now))
     from (select public.grid_version(p_now) as version) as present
 $$;
 
@@ -8121,7 +8135,7 @@ begin
             or (p.pronamespace = 'tenancy'::regnamespace and p.proname = any (asked))
             or (p.pronamespace = 'public'::regnamespace and p.proname in (
                 'half_hour_of', 'source_rank', 'counted', 'numbered_output', 'national_forecast_series', 'regional_forecast_series',
-                'current_mix', 'grid_context', 'capacity_at', 'capacity_kw', 'regional_overview', 'live_state', 'signal_history', 'decision_readiness', 'savings'))
+                'current_mix', 'grid_context', 'grid_version', 'present_grid', 'capacity_at', 'capacity_kw', 'regional_overview', 'live_state', 'signal_history', 'decision_readiness', 'savings'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;
@@ -8171,7 +8185,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '3e28b6c6e6d67470'
+    fingerprint = 'bc4931bb6181c4b7'
 where version = 6;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

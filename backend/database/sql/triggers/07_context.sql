@@ -65,6 +65,20 @@ as $$
     from (select public.grid_version(p_now) as version) as present
 $$;
 
+-- The grid and what is free, without a workload: {"grid_version", "grid" (null where its version is p_known_grid), "capacity"}.
+create or replace function public.present_grid(p_now timestamptz, p_known_grid text default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'grid_version', present.version,
+        'grid', case when present.version is distinct from p_known_grid then public.grid_context(p_now) end,
+        'capacity', public.capacity_at(p_now))
+    from (select public.grid_version(p_now) as version) as present
+$$;
+
 -- Whether there is anything to decide from at p_now: {"data_centres": one at least that is not OFFLINE, "signals": the
 -- present half-hour is stored}. Before the first pipeline run there is neither, and a decision would have no options.
 create or replace function public.decision_readiness(p_now timestamptz)
