@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from database.interface import Database, Row, Where
@@ -17,6 +17,7 @@ from database.postgres import PostgresDatabase
 from execution.usage import shares
 from grid.half_hours import HALF_HOUR, from_rfc3339, half_hour_of, settlement_period
 from grid_world import NOW, data_centre, store_data_centres, store_world
+from hypothesis_profile import SHARES_A_FIXTURE
 from metered_runs import HOUR, ended_run, metered_run, record, run_now, simulated_rows, the_account, the_workload
 from new_database import empty
 
@@ -244,7 +245,7 @@ GRIDS = st.builds(
 SECONDS = st.integers(0, 4 * 3600 - 1)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=SHARES_A_FIXTURE)
 @given(
     grid=GRIDS,
     start_s=SECONDS,

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from database.errors import DatabaseError
@@ -16,6 +16,7 @@ from database.interface import Database, OrderBy, Where
 from database.postgres import PostgresDatabase
 from grid.half_hours import HALF_HOUR, half_hour_of
 from grid_world import NOW, data_centre, store_data_centres, store_world
+from hypothesis_profile import SHARES_A_FIXTURE
 from metered_runs import (
     HOUR,
     assert_conserved,
@@ -169,7 +170,7 @@ RUNS = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=SHARES_A_FIXTURE)
 @given(runs=RUNS, again=st.data())
 def test_workloads_meters_and_data_centres_have_the_same_energy_to_the_watt_hour(
     postgres: PostgresDatabase, conninfo: str, runs: list[tuple[int, int, int, float]], again: st.DataObject
