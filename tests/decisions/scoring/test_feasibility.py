@@ -37,6 +37,20 @@ def test_only_an_active_data_centre_takes_new_work(status: DataCentreStatus) -> 
     assert violation.start is None
 
 
+def test_work_for_a_runner_goes_where_a_runner_offers_it() -> None:
+    job = task(runs_at=["DC-002"])
+    places = {
+        option.centre.dc_id: option
+        for option in decide(a_context(task=job, centres=[centre(), centre("DC-002")])).options
+    }
+    assert places["DC-002"].feasible
+    (violation,) = places["DC-001"].violations
+    assert facts(violation) == ("execution", None, None, None)
+    assert "offered by runners elsewhere" in violation.message
+    assert violation.start is None
+    assert facts(only_violation(task=task(runs_at=[]))) == ("execution", None, None, None)
+
+
 def test_the_it_power_must_fit_into_what_the_load_leaves_free() -> None:
     job = task(estimated_energy_kwh=5000)
     assert option_of(task=job, centres=[centre(total_capacity_mw=20, current_load_percentage=75)]).feasible
