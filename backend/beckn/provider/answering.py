@@ -123,7 +123,7 @@ class Provider:
             wanted_by_intent(request.message.intent, now),
             paging_of(request.message.intent),
             self._book.grid(now),
-            self._book.bookings(now),
+            self._book.capacity(now),
             now=now,
             carbon_price_gbp_per_t=self._carbon_price,
         )

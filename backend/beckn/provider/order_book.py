@@ -17,9 +17,7 @@ from uuid import UUID
 from beckn.network.outbox import OutgoingMessage
 from beckn.provider.messages_order import FulfillmentStateCode
 from beckn.provider.order_limits import BuyerLimits
-from beckn.provider.slots import Booking, Bookings
 from beckn.provider.stored_orders import (
-    HOLDING_CAPACITY,
     CancellationRecord,
     Deferral,
     OrderTerms,
@@ -28,6 +26,7 @@ from beckn.provider.stored_orders import (
     read_stored,
 )
 from database.interface import Database, OrderBy, Row, Where
+from decisions.scoring.context import Capacity
 from decisions.scoring.grid_context import GridContext
 from execution.metering import Reading
 from execution.usage import NOTHING_USED, Actuals
@@ -149,27 +148,19 @@ class OrderBook:
         """The grid and the data centres at `now`."""
         return GridContext.model_validate(self._database.call("grid_context", {"p_now": now}, repeatable=True))
 
-    def bookings(self, now: datetime, *, without: StoredOrder | None = None) -> Bookings:
-        """What orders hold from `now` on, of whichever platform; `without` one that is to be moved."""
+    def capacity(self, now: datetime, *, without: StoredOrder | None = None) -> Capacity:
+        """The IT power that each data centre has free from `now` on; `without` is an order that is to be moved."""
+        arguments: Row = {"p_now": now, "p_without": self._booking_of(without) if without else None}
+        return Capacity.model_validate(self._database.call("capacity_at", arguments, repeatable=True))
+
+    def _booking_of(self, order: StoredOrder) -> int | None:
         rows = self._database.select(
-            "beckn_orders",
-            where=[
-                Where("state", [str(state) for state in sorted(HOLDING_CAPACITY)], "in"),
-                Where("ends_at", now, "gt"),
-            ],
-            order=OrderBy(("order_id",)),
-            columns=("order_id", "dc_id", "starts_at", "ends_at", "it_power_kw"),
+            "capacity_bookings",
+            where=[Where("order_id", str(order.order_id))],
+            order=OrderBy(("booking_id",)),
+            columns=("booking_id",),
         )
-        return Bookings(
-            Booking(
-                row["dc_id"],
-                from_rfc3339(row["starts_at"]),
-                from_rfc3339(row["ends_at"]),
-                row["it_power_kw"],
-            )
-            for row in rows
-            if without is None or row["order_id"] != str(without.order_id)
-        )
+        return int(rows[0]["booking_id"]) if rows else None
 
     def store_quote(self, quote: StoredQuote) -> StoredQuote | None:
         """Store a quote; the stored one where it is there already, None where its buyer has too many that hold."""

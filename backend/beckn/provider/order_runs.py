@@ -15,7 +15,7 @@ from beckn.provider.quotes import has_moved
 from beckn.provider.slots import as_sold, sold_cost_gbp
 from beckn.provider.stored_orders import CancellationRecord, Deferral, DeferralReason, RequestedBy, StoredOrder
 from database.interface import Database
-from decisions.scoring.capacity import free_power_kw
+from decisions.scoring.capacity import least_free_kw
 from decisions.scoring.context import Task
 from decisions.scoring.grid_context import GridContext
 from execution.executor import Executor
@@ -118,11 +118,8 @@ class OrderRuns:
         return self._book.grid(now)
 
     def free_power(self, run: OrderRun, now: datetime) -> FreePower:
-        """What the present load of its data centre leaves beside the other orders."""
-        centre = self._book.grid(now).data_centre(run.dc_id)
-        unloaded_kw = free_power_kw(centre) if centre else 0.0
-        others = self._book.bookings(now, without=run.order)
-        return lambda start, end: unloaded_kw - others.most_kw(run.dc_id, start, end)
+        capacity = self._book.capacity(now, without=run.order)
+        return lambda start, end: least_free_kw(capacity, run.dc_id, start, end)
 
 
 def executor_of_orders(

@@ -137,6 +137,7 @@ class Ordering:
             centre_of(grid, Slot.parse(order.item_id)),
             start,
             carbon_price_gbp_per_t=self._carbon_price,
+            capacity=self._book.capacity(now, without=order),
         )
         if run is None or violations:
             why = "; ".join(violation.message for violation in violations) or "its price is not known yet"

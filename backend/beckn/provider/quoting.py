@@ -20,7 +20,7 @@ from beckn.provider.requirements import wanted_by_order
 from beckn.provider.search import estimate_tags, price_per_gpu_minute
 from beckn.provider.slots import FURTHEST_AHEAD, SlotRun, first_moment, run_at
 from beckn.provider.stored_orders import QuoteTerms, StoredQuote
-from decisions.scoring.context import DataCentre, Task
+from decisions.scoring.context import Capacity, DataCentre, Task
 from decisions.scoring.feasibility import Constraint, Violation, latest_start
 from decisions.scoring.grid_context import GridContext
 from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339
@@ -51,18 +51,11 @@ class Quoting:
                 f"{centre.dc_id} does not belong to the provider {printable(order.provider.id)}",
                 "message.order.provider.id",
             )
-        run = self._run(wanted.task, grid, centre, first_moment(slot, now))
+        run = self._run(wanted.task, grid, centre, first_moment(slot, now), self._book.capacity(now))
         price, most = price_gbp(run.cost_gbp), wanted.task.max_price_gbp
         if most is not None and price > Decimal(str(most)):
             raise Refused.business(
                 ErrorCode.BUSINESS_ERROR, f"it costs £{amount_text(price)}, above its limit of £{most:g}", ITEM
-            )
-        if not self._book.bookings(now).leave_room(centre, run.start, run.end, run.load.it_power_kw):
-            raise Refused.business(
-                ErrorCode.QUANTITY_UNAVAILABLE,
-                f"{slot.item_id} does not have {run.load.it_power_kw:.4g} kW free for the whole run: others "
-                "have ordered it",
-                QUANTITY,
             )
         quote = StoredQuote(
             quote_id=UUID(
@@ -117,8 +110,10 @@ class Quoting:
                 f"{QUOTE}.price.value",
             )
 
-    def _run(self, task: Task, grid: GridContext, centre: DataCentre, start: datetime) -> SlotRun:
-        run, violations = run_at(task, grid, centre, start, carbon_price_gbp_per_t=self._carbon_price)
+    def _run(self, task: Task, grid: GridContext, centre: DataCentre, start: datetime, capacity: Capacity) -> SlotRun:
+        run, violations = run_at(
+            task, grid, centre, start, carbon_price_gbp_per_t=self._carbon_price, capacity=capacity
+        )
         if any(violation.constraint is Constraint.FREE_CAPACITY for violation in violations):
             raise Refused.business(ErrorCode.QUANTITY_UNAVAILABLE, _told(violations), QUANTITY)
         if run is None:

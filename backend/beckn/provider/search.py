@@ -34,10 +34,10 @@ from beckn.protocol.objects import (
 from beckn.protocol.values import decimal_text
 from beckn.provider.quotes import amount_text, price_gbp
 from beckn.provider.requirements import Paging, Wanted
-from beckn.provider.slots import Bookings, SlotRun, as_sold, possible_runs
+from beckn.provider.slots import SlotRun, as_sold, possible_runs
 from decisions.publishing.waiting import waiting_status
-from decisions.scoring.capacity import free_power_kw
-from decisions.scoring.context import DecisionContext
+from decisions.scoring.capacity import free_power_kw, least_free_kw
+from decisions.scoring.context import Capacity, DecisionContext
 from decisions.scoring.decide import SCORER_VERSION, decide
 from decisions.scoring.grid_context import GridContext
 from grid.half_hours import HALF_HOUR, half_hour_of
@@ -55,7 +55,7 @@ def search_catalogue(
     wanted: Wanted,
     paging: Paging,
     grid: GridContext,
-    bookings: Bookings,
+    capacity: Capacity | None,
     *,
     now: datetime,
     carbon_price_gbp_per_t: float,
@@ -63,7 +63,7 @@ def search_catalogue(
     """The catalogue of `on_search`. Without any slot it has no provider, and its descriptor says why."""
     if wanted.unsold:
         return nothing_to_sell(wanted.unsold)
-    runs = possible_runs(wanted, grid, bookings, now=now, carbon_price_gbp_per_t=carbon_price_gbp_per_t)
+    runs = possible_runs(wanted, grid, capacity, now=now, carbon_price_gbp_per_t=carbon_price_gbp_per_t)
     first = (paging.page - 1) * paging.page_size
     page = [_Ranked(first + place, run) for place, run in enumerate(runs[first : first + paging.page_size], start=1)]
     if not page:
@@ -90,7 +90,7 @@ def search_catalogue(
     )
     gpu_minutes = wanted.task.required_gpu_mins
     providers = tuple(
-        _provider(offered[operator], of_operator[operator], bookings, gpu_minutes, tag) for operator in of_operator
+        _provider(offered[operator], of_operator[operator], capacity, gpu_minutes, tag) for operator in of_operator
     )
     return Catalog(descriptor=Descriptor(name=CATALOGUE_NAME), providers=providers, exp=offers.exp)
 
@@ -137,7 +137,7 @@ def run_fulfillment(run: SlotRun) -> Fulfillment:
 def _provider(
     offered: Provider,
     page: Sequence[_Ranked],
-    bookings: Bookings,
+    capacity: Capacity | None,
     gpu_minutes: float | None,
     paging: TagGroup | None,
 ) -> Provider:
@@ -145,16 +145,16 @@ def _provider(
     return offered.model_copy(
         update={
             "fulfillments": tuple(run_fulfillment(ranked.run) for ranked in page),
-            "items": tuple(_item(items[ranked.run.slot.item_id], ranked, bookings, gpu_minutes) for ranked in page),
+            "items": tuple(_item(items[ranked.run.slot.item_id], ranked, capacity, gpu_minutes) for ranked in page),
             "tags": (paging,) if paging else None,
         }
     )
 
 
-def _item(offered: Item, ranked: _Ranked, bookings: Bookings, stated_gpu_minutes: float | None) -> Item:
+def _item(offered: Item, ranked: _Ranked, capacity: Capacity | None, stated_gpu_minutes: float | None) -> Item:
     run = ranked.run
     gpu_minutes = gpu_minutes_of(run, stated_gpu_minutes)
-    free_kw = free_power_kw(run.centre) - bookings.most_kw(run.centre.dc_id, run.start, run.end)
+    free_kw = least_free_kw(capacity, run.centre.dc_id, run.start, run.end) if capacity else free_power_kw(run.centre)
     jobs = int(free_kw / run.load.it_power_kw) if run.load.it_power_kw > 0 else 1
     room = Quantity(measure=Scalar(unit=GPU_MINUTE, value=decimal_text(round(max(jobs, 1) * gpu_minutes, 3))))
     suitability = TagGroup.known(

@@ -10,8 +10,7 @@ requirements need by `decisions/scoring/energy.py`, or what the buyer states whe
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import overload
@@ -20,8 +19,7 @@ import numpy as np
 
 from beckn.catalogue.slot import Slot
 from beckn.provider.requirements import Wanted
-from decisions.scoring.capacity import free_power_kw
-from decisions.scoring.context import DataCentre, Task
+from decisions.scoring.context import Capacity, DataCentre, Task
 from decisions.scoring.energy import ComputeLoad, compute_load
 from decisions.scoring.evaluation import Evaluation, evaluate
 from decisions.scoring.feasibility import Violation, finish
@@ -35,9 +33,6 @@ from vocabulary import Policy
 
 FURTHEST_AHEAD = timedelta(days=7)
 """How far ahead a run may start: further than any forecast of the grid reaches."""
-
-# Rounding of floating point, far below the power of a GPU.
-POWER_TOLERANCE_KW = 1e-6
 
 _POLICY = Policy.BALANCED
 
@@ -55,50 +50,6 @@ class SlotRun:
     carbon_gco2: float
     cost_gbp: float
     score: float
-
-
-@dataclass(frozen=True)
-class Booking:
-    """IT power that an order holds in a data centre."""
-
-    dc_id: str
-    starts_at: datetime
-    ends_at: datetime
-    it_power_kw: float
-
-
-class Bookings:
-    """What orders hold, by data centre."""
-
-    def __init__(self, bookings: Iterable[Booking]) -> None:
-        self._of_centre: defaultdict[str, list[Booking]] = defaultdict(list)
-        for booking in bookings:
-            self._of_centre[booking.dc_id].append(booking)
-
-    def are_at(self, dc_id: str) -> bool:
-        """Whether any order holds anything there."""
-        return dc_id in self._of_centre
-
-    def most_kw(self, dc_id: str, start: datetime, end: datetime) -> float:
-        """The most IT power that is held at any moment of [start, end)."""
-        held = [
-            booking
-            for booking in self._of_centre.get(dc_id, ())
-            if booking.starts_at < end and booking.ends_at > start
-        ]
-        moments = [start, *(booking.starts_at for booking in held if booking.starts_at > start)]
-        return max(
-            sum(booking.it_power_kw for booking in held if booking.starts_at <= moment < booking.ends_at)
-            for moment in moments
-        )
-
-    def leave_room(self, centre: DataCentre, start: datetime, end: datetime, it_power_kw: float) -> bool:
-        """Whether a run of this power fits beside the orders."""
-        held_kw = self.most_kw(centre.dc_id, start, end)
-        return it_power_kw <= free_power_kw(centre) - held_kw + POWER_TOLERANCE_KW
-
-
-NO_BOOKINGS = Bookings(())
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,19 +95,13 @@ def _needed_energy_kwh(task: Task) -> float:
 
 
 def possible_runs(
-    wanted: Wanted, grid: GridContext, bookings: Bookings, *, now: datetime, carbon_price_gbp_per_t: float
+    wanted: Wanted, grid: GridContext, capacity: Capacity | None, *, now: datetime, carbon_price_gbp_per_t: float
 ) -> Sequence[SlotRun]:
     """Every run that breaks no constraint and finds room, best first: least J, then carbon, then earliest."""
     centres = sorted(grid.data_centres, key=_dc_id)
-    evaluation = _evaluation(wanted.task, grid, centres, now, carbon_price_gbp_per_t)
+    evaluation = _evaluation(wanted.task, grid, centres, now, carbon_price_gbp_per_t, capacity)
     starts_us = evaluation.runs.starts_us
     allowed = evaluation.feasible & (starts_us >= (wanted.earliest - evaluation.runs.origin) // MICROSECOND)
-    for site, centre in enumerate(centres):
-        if bookings.are_at(centre.dc_id):
-            for run in np.flatnonzero(allowed[site]):
-                start = evaluation.runs.start(int(run))
-                end = finish(start, evaluation.load.duration)
-                allowed[site, run] = bookings.leave_room(centre, start, end, evaluation.load.it_power_kw)
     sites, starts = np.nonzero(allowed)
     ranked = np.lexsort(
         (sites, starts_us[starts], evaluation.carbon_share[sites, starts], evaluation.position[sites, starts])
@@ -171,9 +116,13 @@ def run_at(
     start: datetime,
     *,
     carbon_price_gbp_per_t: float,
+    capacity: Capacity | None = None,
 ) -> tuple[SlotRun | None, tuple[Violation, ...]]:
-    """The run that starts at `start`, and the constraints it breaks; None where a signal it needs is unknown."""
-    evaluation = _evaluation(task, grid, [centre], start, carbon_price_gbp_per_t)
+    """The run that starts at `start`, and the constraints it breaks; None where a signal it needs is unknown.
+
+    Without a capacity, what the present load leaves is free.
+    """
+    evaluation = _evaluation(task, grid, [centre], start, carbon_price_gbp_per_t, capacity)
     violations = () if evaluation.feasible[0, 0] else evaluation.feasibility.violations(0, 0)
     return (_slot_run(evaluation, 0, 0) if evaluation.known[0, 0] else None), violations
 
@@ -184,12 +133,16 @@ def first_moment(slot: Slot, now: datetime) -> datetime:
 
 
 def _evaluation(
-    task: Task, grid: GridContext, centres: Sequence[DataCentre], as_of: datetime, carbon_price_gbp_per_t: float
+    task: Task,
+    grid: GridContext,
+    centres: Sequence[DataCentre],
+    as_of: datetime,
+    carbon_price_gbp_per_t: float,
+    capacity: Capacity | None,
 ) -> Evaluation:
     signals = line_up(as_of, grid.national, grid.regional)
-    return evaluate(
-        as_sold(task), as_of, signals, Sites.of(centres, signals), Terms.of(_POLICY, carbon_price_gbp_per_t)
-    )
+    sites = Sites.of(centres, signals, capacity)
+    return evaluate(as_sold(task), as_of, signals, sites, Terms.of(_POLICY, carbon_price_gbp_per_t))
 
 
 def _slot_run(evaluation: Evaluation, site: int, run: int) -> SlotRun:

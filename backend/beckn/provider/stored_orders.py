@@ -28,8 +28,6 @@ from vocabulary import StrEnum, WorkloadStatus
 WAITING = frozenset({FulfillmentStateCode.SCHEDULED, FulfillmentStateCode.DEFERRED})
 """States in which an order can still be moved and cancelled."""
 
-HOLDING_CAPACITY = WAITING | {FulfillmentStateCode.RUNNING}
-
 
 class _Stored(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")

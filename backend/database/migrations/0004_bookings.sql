@@ -9,7 +9,7 @@ create table public.capacity_bookings (
     job_id text not null,
     source text not null check (source in ('decision', 'beckn_order', 'flexibility', 'negotiation')),
     notification_id bigint,
-    order_id uuid unique references public.beckn_orders,
+    order_id uuid unique references public.beckn_orders on delete cascade,
     state text not null default 'HELD' check (state in ('HELD', 'RUNNING', 'ENDED', 'RELEASED')),
     starts_at timestamptz not null,
     ends_at timestamptz not null,

@@ -67,3 +67,11 @@ def less(capacity: Capacity, dc_id: str, start: datetime, end: datetime, it_powe
         if not left or left[-1][1] != free_kw:
             left.append((half_hour, free_kw))
     return capacity.model_copy(update={"free_it_kw": {**capacity.free_it_kw, dc_id: tuple(left)}})
+
+
+def least_free_kw(capacity: Capacity, dc_id: str, start: datetime, end: datetime) -> float:
+    """The IT power that a data centre has free throughout [start, end): the least of the half-hours it touches."""
+    steps = capacity.free_it_kw.get(dc_id, NOTHING_FREE)
+    first, until = (start - capacity.start) / HALF_HOUR, (end - capacity.start) / HALF_HOUR
+    begins = max([half_hour for half_hour, _ in steps if half_hour <= first], default=0)
+    return max(0.0, min(kw for half_hour, kw in steps if begins <= half_hour < max(until, begins + 1)))

@@ -22,6 +22,7 @@ from beckn.provider.quoting import Quoting
 from beckn.provider.stored_orders import OrderTerms, StoredOrder, StoredQuote
 from beckn_orders import outbox, store_market
 from database.interface import Database, OrderBy, Where
+from decisions.scoring.capacity import least_free_kw
 from execution.executor import Executor
 from grid.half_hours import HALF_HOUR, UTC, rfc3339
 from grid_world import data_centre
@@ -298,18 +299,18 @@ def test_an_order_is_left_alone_while_its_buyer_waits_for_an_answer(desk: Desk) 
 
 def test_capacity_is_counted_alike_by_the_database_and_by_the_search(desk: Desk) -> None:
     orders = [desk.place(start=NOW + step * HALF_HOUR) for step in (0, 1, 1, 3)]
-    bookings = desk.book.bookings(NOW)
-    free_kw = 20 * 1000 * 0.5
+    capacity = desk.book.capacity(NOW)
+    assert least_free_kw(capacity, "DC-001", NOW + HALF_HOUR, NOW + HOUR) < 20 * 1000 * 0.5
     for step in range(6):
         start = NOW + step * HALF_HOUR
         arguments = {"p_dc_id": "DC-001", "p_from": start, "p_until": start + HOUR, "p_without_order": None}
         stored_kw = desk.database.call("beckn_free_kw", arguments)
-        assert stored_kw == pytest.approx(free_kw - bookings.most_kw("DC-001", start, start + HOUR))
+        assert stored_kw == least_free_kw(capacity, "DC-001", start, start + HOUR)
     assert all(isinstance(order.order_id, UUID) for order in orders)
 
 
 def test_an_order_is_counted_once_from_its_confirm_to_its_end(desk: Desk) -> None:
-    """As power that is held, and never as part of the data centre's load."""
+    """As power that is held in every half-hour it touches, and never as part of the data centre's load."""
     half_full_kw, used_kw = 20 * 1000 * 0.5, 0.96
 
     def free_kw(at: datetime) -> float:
@@ -319,7 +320,8 @@ def test_an_order_is_counted_once_from_its_confirm_to_its_end(desk: Desk) -> Non
     assert free_kw(NOW) == half_full_kw
     order, executor = desk.place(), desk.executor()
     assert free_kw(NOW) == pytest.approx(half_full_kw - used_kw)
-    assert free_kw(order.ends_at) == half_full_kw
+    assert free_kw(order.ends_at) == pytest.approx(half_full_kw - used_kw)
+    assert free_kw(order.ends_at + HALF_HOUR) == half_full_kw
     executor.run_due(NOW)
     assert desk.order(order).state is FulfillmentStateCode.RUNNING
     assert free_kw(NOW) == pytest.approx(half_full_kw - used_kw)

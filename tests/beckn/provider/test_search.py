@@ -14,7 +14,6 @@ from beckn.protocol.objects import Action, Catalog, Item
 from beckn.provider.messages_order import CatalogMessage, OnSearch
 from beckn.provider.requirements import MOST_ON_A_PAGE, Paging, Wanted
 from beckn.provider.search import search_catalogue
-from beckn.provider.slots import NO_BOOKINGS
 from beckn_network import a_message, buyer, in_bytes, provider
 from beckn_specification import message_faults
 from decision_contexts import NOON, centre, context_json, task
@@ -46,7 +45,7 @@ WANTED = Wanted(
 
 def a_page(page: int, page_size: int, *, grid: GridContext = GRID) -> Catalog:
     paging = Paging(page=page, page_size=page_size)
-    return search_catalogue(WANTED, paging, grid, NO_BOOKINGS, now=NOON, carbon_price_gbp_per_t=100)
+    return search_catalogue(WANTED, paging, grid, None, now=NOON, carbon_price_gbp_per_t=100)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beckn.provider.requirements import Wanted
-from beckn.provider.slots import NO_BOOKINGS, Booking, Bookings, as_sold, possible_runs, run_at
+from beckn.provider.slots import as_sold, possible_runs, run_at
 from decision_contexts import NOON, centre, context_json, random_context, task
-from decisions.scoring.context import DataCentre, Task
+from decisions.scoring.context import Capacity, DataCentre, Task
 from decisions.scoring.decide import decide
 from decisions.scoring.grid_context import GridContext
 from grid.half_hours import HALF_HOUR
@@ -37,7 +37,7 @@ def test_the_best_slot_is_the_one_the_scorer_decides_for(seed: int) -> None:
     context = context.model_copy(update={"task": as_sold(context.task)})
     grid = GridContext.model_validate(context.model_dump())
     runs = possible_runs(
-        Wanted(context.task, context.as_of, ()), grid, NO_BOOKINGS, now=context.as_of, carbon_price_gbp_per_t=100
+        Wanted(context.task, context.as_of, ()), grid, None, now=context.as_of, carbon_price_gbp_per_t=100
     )
     chosen = decide(context).chosen
     if chosen is None or chosen.recommended is None:
@@ -86,33 +86,12 @@ def test_what_a_buyer_says_of_its_energy_lowers_neither_power_nor_price(
 
 def test_a_run_starts_no_earlier_than_asked() -> None:
     wish = a_wish(NOON + HALF_HOUR)
-    runs = possible_runs(wish, a_grid(), NO_BOOKINGS, now=NOON, carbon_price_gbp_per_t=100)
+    runs = possible_runs(wish, a_grid(), None, now=NOON, carbon_price_gbp_per_t=100)
     assert min(run.start for run in runs) == NOON + HALF_HOUR
 
 
 def test_a_slot_that_orders_fill_is_not_offered() -> None:
     grid = a_grid(centres=[centre(total_capacity_mw=0.001, current_load_percentage=0)])
-    taken = Bookings([Booking("DC-001", NOON, NOON + HALF_HOUR, 0.5)])
-    runs = possible_runs(a_wish(), grid, taken, now=NOON, carbon_price_gbp_per_t=100)
+    left = Capacity(start=NOON, half_hours=96, free_it_kw={"DC-001": ((0, 0.5), (1, 1.0))})
+    runs = possible_runs(a_wish(), grid, left, now=NOON, carbon_price_gbp_per_t=100)
     assert min(run.start for run in runs) == NOON + HALF_HOUR
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 20), st.integers(1, 10), st.integers(1, 5)), max_size=12),
-    st.integers(0, 20),
-    st.integers(1, 10),
-)
-def test_orders_hold_the_most_they_ever_draw_together(
-    orders: list[tuple[int, int, int]], start: int, length: int
-) -> None:
-    def at(minute: int) -> datetime:
-        return NOON + timedelta(minutes=minute)
-
-    bookings = Bookings(Booking("DC-001", at(begin), at(begin + lasts), kw) for begin, lasts, kw in orders)
-    by_minute = [
-        sum(kw for begin, lasts, kw in orders if begin <= minute < begin + lasts)
-        for minute in range(start, start + length)
-    ]
-    assert bookings.most_kw("DC-001", at(start), at(start + length)) == max(by_minute)
-    assert bookings.leave_room(CENTRE, at(start), at(start + length), 10 - max(by_minute))
-    assert not bookings.leave_room(CENTRE, at(start), at(start + length), 10.001 - max(by_minute))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from decision_contexts import HALF_HOUR, NOON, capacity, centre
-from decisions.scoring.capacity import free_kw_of, less
+from decisions.scoring.capacity import free_kw_of, least_free_kw, less
 from decisions.scoring.context import Capacity, DataCentre
 
 MINUTE = timedelta(minutes=1)
@@ -101,3 +101,22 @@ def test_in_whatever_order_runs_are_taken_what_is_left_is_the_same_and_their_sum
     for begin, minutes, kw in taken:
         given_back = less(given_back, "DC-001", NOON + begin * MINUTE, NOON + (begin + minutes) * MINUTE, -kw)
     assert given_back == power
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(1, 200), st.integers(1, 5)), max_size=8),
+    st.integers(0, 300),
+    st.integers(1, 200),
+)
+def test_a_run_has_the_least_that_is_free_in_any_half_hour_it_touches(
+    runs: list[tuple[int, int, int]], begin: int, minutes: int
+) -> None:
+    power = a_capacity((0, 100), half_hours=20)
+    for started, lasted, kw in runs:
+        power = less(power, "DC-001", NOON + started * MINUTE, NOON + (started + lasted) * MINUTE, kw)
+    taken = [
+        sum(kw for started, lasted, kw in runs if started // 30 <= half_hour < (started + lasted) / 30)
+        for half_hour in range(begin // 30, -(-(begin + minutes) // 30))
+    ]
+    free_kw = least_free_kw(power, "DC-001", NOON + begin * MINUTE, NOON + (begin + minutes) * MINUTE)
+    assert free_kw == 100 - max(taken)

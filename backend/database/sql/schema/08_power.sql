@@ -14,7 +14,7 @@ create table if not exists public.capacity_bookings (
     source text not null check (source in ('decision', 'beckn_order', 'flexibility', 'negotiation')),
     -- No foreign key: a notification is pruned in time, the booking stays.
     notification_id bigint,
-    order_id uuid unique references public.beckn_orders,
+    order_id uuid unique references public.beckn_orders on delete cascade,
     state text not null default 'HELD' check (state in ('HELD', 'RUNNING', 'ENDED', 'RELEASED')),
     starts_at timestamptz not null,
     ends_at timestamptz not null,

@@ -99,6 +99,34 @@ as $$
     where d.dc_id = p_dc_id
 $$;
 
+-- IT power in kW that is free at p_dc_id for a booking that moves to [p_from, p_until): at its least in those half-hours that
+-- the booking does not hold already, since what it holds it keeps. Null where it holds them all: then there is room.
+create or replace function public.free_to_move_kw(
+    p_booking_id bigint, p_dc_id text, p_from timestamptz, p_until timestamptz)
+returns numeric
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    own public.capacity_bookings;
+begin
+    select * into own from public.capacity_bookings b where b.booking_id = p_booking_id and b.state in ('HELD', 'RUNNING');
+    return (
+        select public.capacity_kw(d) - (
+            select max(coalesce(h.held_kw, 0))
+            from generate_series(
+                public.half_hour_of(p_from), p_until - interval '1 microsecond', interval '30 minutes') as wanted (half_hour)
+            left join public.held_power h on (h.dc_id, h.half_hour) = (p_dc_id, wanted.half_hour)
+            where not coalesce(
+                own.dc_id = p_dc_id and wanted.half_hour >= public.half_hour_of(own.starts_at)
+                    and wanted.half_hour < own.ends_at,
+                false))
+        from public.data_centres d
+        where d.dc_id = p_dc_id);
+end
+$$;
+
 -- The IT power that is free in each of the 96 half-hours from that of p_now: {"start", "half_hours": 96, "free_it_kw":
 -- {dc_id: [[i, kw]…]}}. From the i-th half-hour on kw are free; only changes are listed, and the first is the 0th. Nothing is
 -- free where more is held than there is. Data centres that are OFFLINE are left out, as in grid_context. p_without is a

@@ -82,6 +82,67 @@ begin
 end
 $$;
 
+-- The most IT power in kW that is held of a data centre in any half-hour that [p_from, p_until) touches: by the orders of one
+-- buyer, or (null) by whatever is booked there. p_without_order is an order that is not counted.
+create or replace function public.beckn_held_kw(
+    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid, p_bap_id text)
+returns double precision
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if p_bap_id is null then
+        return public.most_held_kw(p_dc_id, p_from, p_until, (
+            select b.booking_id from public.capacity_bookings b where b.order_id = p_without_order));
+    end if;
+    return (
+        select coalesce(max(held.kw), 0)
+        from (
+            select sum(b.it_power_kw) as kw
+            from public.capacity_bookings b
+            join public.beckn_orders o on o.order_id = b.order_id and o.bap_id = p_bap_id
+            cross join lateral generate_series(
+                public.half_hour_of(greatest(b.starts_at, p_from)), least(b.ends_at, p_until) - interval '1 microsecond',
+                interval '30 minutes') as touched (half_hour)
+            where b.dc_id = p_dc_id and b.state in ('HELD', 'RUNNING')
+                and public.half_hour_of(b.starts_at) < p_until and b.ends_at > public.half_hour_of(p_from)
+                and b.order_id is distinct from p_without_order
+            group by touched.half_hour) as held);
+end
+$$;
+
+-- IT power in kW that a data centre has left throughout [p_from, p_until): what its base load leaves, less the most that is
+-- booked in any half-hour.
+create or replace function public.beckn_free_kw(
+    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid)
+returns double precision
+language sql
+stable
+set search_path = ''
+as $$
+    select public.free_kw(p_dc_id, p_from, p_until, (
+        select b.booking_id from public.capacity_bookings b where b.order_id = p_without_order))::double precision
+$$;
+
+-- IT power in kW that one buyer may take more of a data centre throughout [p_from, p_until): p_share of what its base load
+-- leaves, less what the buyer holds. Null where it holds nothing then, or p_share is null: a first order may be as large as
+-- there is room.
+create or replace function public.beckn_share_left_kw(
+    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid, p_bap_id text,
+    p_share double precision)
+returns double precision
+language sql
+stable
+set search_path = ''
+as $$
+    select case when held.kw > 0 then greatest(0, p_share * public.capacity_kw(d)::double precision - held.kw) end
+    from public.data_centres d
+    cross join lateral (
+        select public.beckn_held_kw(p_dc_id, p_from, p_until, p_without_order, p_bap_id) as kw) as held
+    where d.dc_id = p_dc_id and p_share is not null
+$$;
+
 -- Takes the capacity of a quote and makes it an order, with its row of compute_workloads, which is QUEUED: it has its place
 -- and asks for no decision. p_order: {order_id, quote_id, bpp_id, bap_id, transaction_id, starts_at, ends_at, terms,
 -- workload: {job_id, …}, limits: {open_orders, cancelled_a_day, share}}, what one buyer may have at a time, cancel in a day,
@@ -184,15 +245,22 @@ begin
         given.order_id, given.bpp_id, given.bap_id, given.transaction_id, quote.quote_id, work.job_id, quote.dc_id,
         quote.item_id, 'SCHEDULED', given.starts_at, given.ends_at, quote.it_power_kw, quote.price_gbp, given.terms,
         given.starts_at, p_now, p_now, work.operator, public.beckn_seller(quote.dc_id));
+    if public.take_power(
+        quote.dc_id, work.operator, work.job_id, 'beckn_order', given.starts_at, given.ends_at, quote.it_power_kw::numeric,
+        'order', null, given.order_id) is null
+    then
+        raise exception 'the power of order % has gone under the lock of its data centre', given.order_id;
+    end if;
     return json_build_object('state', 'placed', 'order', public.beckn_order(given.bpp_id, given.bap_id, given.order_id));
 end
 $$;
 
 -- One step of an order. p_change: {order_id, lease_token (null: a buyer's wish, which takes the order out of an executor's
 -- hands), from_states: […], state, starts_at, ends_at, deferral, cancellation, due_at (of the next step; null: there is none),
--- updated_at, share, workload: {status, status_reason, scheduled_start, actual_…}, readings (of a run that has ended: see record_readings)}; of the order what is left out stays. A window that is moved while it waits
--- takes its new capacity here, within the share that one buyer may hold. p_outgoing goes into the outbox in the same
--- transaction.
+-- updated_at, share, workload: {status, status_reason, scheduled_start, actual_…}, readings (of a run that has ended: see
+-- record_readings)}; of the order what is left out stays. A window that moves takes the power of the half-hours that are new
+-- to it here, within the share that one buyer may hold; whatever ends gives its power back. p_outgoing goes into the outbox in
+-- the same transaction.
 -- Answers {"state": "changed" | "fenced" (lease lost) | "wrong_state" | "no_capacity", "order", "free_kw"}.
 create or replace function public.beckn_change_order(p_change jsonb, p_outgoing jsonb)
 returns json
@@ -219,9 +287,13 @@ begin
     end if;
     given.starts_at := coalesce(given.starts_at, held.starts_at);
     given.ends_at := coalesce(given.ends_at, held.ends_at);
-    if given.state in ('SCHEDULED', 'DEFERRED') and (given.starts_at, given.ends_at) <> (held.starts_at, held.ends_at) then
+    if given.state in ('SCHEDULED', 'DEFERRED', 'RUNNING')
+        and (given.starts_at, given.ends_at) <> (held.starts_at, held.ends_at)
+    then
         free_kw := least(
-            public.beckn_free_kw(held.dc_id, given.starts_at, given.ends_at, held.order_id),
+            (
+                select public.free_to_move_kw(b.booking_id, b.dc_id, given.starts_at, given.ends_at)::double precision
+                from public.capacity_bookings b where b.order_id = held.order_id),
             public.beckn_share_left_kw(
                 held.dc_id, given.starts_at, given.ends_at, held.order_id, held.bap_id,
                 (p_change ->> 'share')::double precision));
@@ -257,6 +329,19 @@ begin
         actual_carbon_gco2 = coalesce(work.actual_carbon_gco2, w.actual_carbon_gco2),
         actual_cost_gbp = coalesce(work.actual_cost_gbp, w.actual_cost_gbp)
     where (w.tenant, w.job_id) = (held.buyer_operator, held.job_id);
+    update public.capacity_bookings b
+    set state = case
+            when given.state = 'RUNNING' then 'RUNNING'
+            when given.state = 'COMPLETED' then 'ENDED'
+            when given.state = 'CANCELLED' then case b.state when 'RUNNING' then 'ENDED' else 'RELEASED' end
+            else 'HELD' end,
+        starts_at = given.starts_at,
+        ends_at = given.ends_at,
+        scheduled_at = given.starts_at,
+        started_at = coalesce(work.actual_start, b.started_at),
+        ended_at = case when given.state in ('COMPLETED', 'CANCELLED') then coalesce(work.actual_end, given.updated_at) end,
+        reason = coalesce(given.cancellation ->> 'reason', b.reason)
+    where b.order_id = held.order_id and b.state in ('HELD', 'RUNNING');
     if jsonb_array_length(p_change -> 'readings') > 0 then
         perform public.record_readings(b.booking_id, p_change -> 'readings', given.updated_at)
         from public.capacity_bookings b
