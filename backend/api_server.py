@@ -28,6 +28,7 @@ from api.savings import savings_endpoints
 from api.service import SchedulerState, service_endpoints
 from api.tenancy import tenancy_endpoints
 from api.what_if import ConcurrencyLimit
+from api.workload_changes import workload_change_endpoints
 from api.workloads import workload_endpoints
 from clock import utc_now
 from database.callers import CallersDatabase
@@ -111,6 +112,7 @@ def create_app(
     app.register_api(grid_endpoints(requests, clock))
     app.register_api(workload_endpoints(requests, clock, access.count_workloads))
     app.register_api(runner_endpoints(requests, database, clock))
+    app.register_api(workload_change_endpoints(requests, clock))
     app.register_api(market_endpoints(requests, clock))
     app.register_api(purchase_endpoints(requests))
     turns = ConcurrencyLimit(LONG_COMPUTATIONS_AT_ONCE, TURN_PATIENCE_S)

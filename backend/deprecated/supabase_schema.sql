@@ -712,7 +712,7 @@ create table public.capacity_bookings (
     job_id text not null,
     source text not null check (source in ('decision', 'beckn_order', 'flexibility', 'negotiation')),
     notification_id bigint,
-    order_id uuid unique references public.beckn_orders,
+    order_id uuid references public.beckn_orders on delete cascade,
     state text not null default 'HELD' check (state in ('HELD', 'RUNNING', 'ENDED', 'RELEASED')),
     starts_at timestamptz not null,
     ends_at timestamptz not null,
@@ -741,6 +741,7 @@ create table public.capacity_bookings (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 create unique index capacity_bookings_open on public.capacity_bookings (tenant, job_id)
     where state in ('HELD', 'RUNNING');
+create unique index capacity_bookings_order on public.capacity_bookings (order_id) where order_id is not null;
 
 create table public.held_power (
     dc_id text not null references public.data_centres on delete cascade,
@@ -935,8 +936,7 @@ set local pylon.functions =
     'half_hour_of source_rank stored_is_newer counted national_forecast_series regional_forecast_series '
     'current_mix grid_context grid_version numbered_output regional_overview live_state workload_with_decision '
     'workload_detail workloads_page system_health figure_origins known_signals signal_history beckn_same_place '
-    'beckn_key_id beckn_leads_inside beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order '
-    'beckn_held_kw beckn_free_kw beckn_share_left_kw';
+    'beckn_key_id beckn_leads_inside beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -2626,69 +2626,6 @@ as $$
     where o.order_id = p_order_id and o.bpp_id = p_bpp_id and (p_bap_id is null or o.bap_id = p_bap_id)
 $$;
 
--- The most IT power in kW that orders, of one buyer or (null) of all, hold of a data centre at any moment of
--- [p_from, p_until). It is reached when the window begins or when an order in it does.
-create or replace function public.beckn_held_kw(
-    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid, p_bap_id text)
-returns double precision
-language sql
-stable
-set search_path = ''
-as $$
-    with held as materialized (
-        select o.starts_at, o.ends_at, o.it_power_kw
-        from public.beckn_orders o
-        where o.dc_id = p_dc_id and o.state in ('SCHEDULED', 'DEFERRED', 'RUNNING')
-            and o.starts_at < p_until and o.ends_at > p_from
-            and o.order_id is distinct from p_without_order
-            and (p_bap_id is null or o.bap_id = p_bap_id)
-    ),
-    moments as (
-        select p_from as moment
-        union
-        select held.starts_at from held where held.starts_at > p_from
-    )
-    select coalesce(max((
-        select sum(held.it_power_kw)
-        from held
-        where held.starts_at <= moments.moment and held.ends_at > moments.moment)), 0)
-    from moments
-$$;
-
--- IT power in kW that a data centre has left throughout [p_from, p_until): what its present load leaves, less the most
--- that orders hold at any moment.
-create or replace function public.beckn_free_kw(
-    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid)
-returns double precision
-language sql
-stable
-set search_path = ''
-as $$
-    select d.total_capacity_mw * 1000 * (100 - d.current_load_percentage) / 100
-        - public.beckn_held_kw(p_dc_id, p_from, p_until, p_without_order, null)
-    from public.data_centres d
-    where d.dc_id = p_dc_id
-$$;
-
--- IT power in kW that one buyer may take more of a data centre throughout [p_from, p_until): p_share of what its present load
--- leaves, less what the buyer holds. Null where it holds nothing then, or p_share is null: a first order may be as large as
--- there is room.
-create or replace function public.beckn_share_left_kw(
-    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid, p_bap_id text,
-    p_share double precision)
-returns double precision
-language sql
-stable
-set search_path = ''
-as $$
-    select case when held.kw > 0 then greatest(
-        0, p_share * d.total_capacity_mw * 1000 * (100 - d.current_load_percentage) / 100 - held.kw) end
-    from public.data_centres d
-    cross join lateral (
-        select public.beckn_held_kw(p_dc_id, p_from, p_until, p_without_order, p_bap_id) as kw) as held
-    where d.dc_id = p_dc_id and p_share is not null
-$$;
-
 
 -- Power that is promised ---------------------------------------------------------------------------------------------
 
@@ -2706,7 +2643,7 @@ create table if not exists public.capacity_bookings (
     source text not null check (source in ('decision', 'beckn_order', 'flexibility', 'negotiation')),
     -- No foreign key: a notification is pruned in time, the booking stays.
     notification_id bigint,
-    order_id uuid unique references public.beckn_orders,
+    order_id uuid references public.beckn_orders on delete cascade,
     state text not null default 'HELD' check (state in ('HELD', 'RUNNING', 'ENDED', 'RELEASED')),
     starts_at timestamptz not null,
     ends_at timestamptz not null,
@@ -2739,11 +2676,8 @@ create table if not exists public.capacity_bookings (
 -- A workload has one place at a time.
 create unique index if not exists capacity_bookings_open on public.capacity_bookings (tenant, job_id)
     where state in ('HELD', 'RUNNING');
+create unique index if not exists capacity_bookings_order on public.capacity_bookings (order_id) where order_id is not null;
 create index if not exists capacity_bookings_workload on public.capacity_bookings (tenant, job_id, created_at desc);
-create index if not exists capacity_bookings_tenant_newest on public.capacity_bookings (
-    tenant, created_at desc, booking_id desc);
-create index if not exists capacity_bookings_job on public.capacity_bookings (job_id);
-create index if not exists capacity_bookings_data_centre on public.capacity_bookings (dc_id, starts_at);
 create index if not exists capacity_bookings_active on public.capacity_bookings (dc_id, starts_at)
     where state in ('HELD', 'RUNNING');
 create index if not exists capacity_bookings_due on public.capacity_bookings (carried_out_by, scheduled_at)

@@ -36,14 +36,16 @@ set local pylon.functions =
     'queue_bookings_heartbeat queue_bookings_complete queue_bookings_fail queue_bookings_release '
     'queue_bookings_next_due queue_runs_sweep queue_runs_claim queue_runs_heartbeat queue_runs_complete '
     'queue_runs_fail claim_pipeline_slot heartbeat_pipeline_slot store_signals store_world store_run '
-    'finish_pipeline_run prune_history sum_held_power capacity_kw most_held_kw free_kw capacity_at '
-    'carried_out_by take_power booking_of_output book_decisions awaits_decision place_notification '
-    'claim_notifications heartbeat_notifications release_notifications give_back_notifications '
-    'fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health probe_write '
-    'places_that_run decision_contexts present_grid decision_readiness decision_context note_context log_event '
-    'publish_decisions events_after outputs_history task_output newest_unacknowledged_output acknowledge_output '
-    'current_context mark_context_processed number_agent_state register_agent record_agent_state '
-    'load_data_centre load_what_runs claim_due_bookings heartbeat_bookings fail_booking change_booking has_room '
+    'finish_pipeline_run prune_history sum_held_power capacity_kw most_held_kw free_kw free_to_move_kw '
+    'capacity_at carried_out_by take_power booking_of_output book_decisions awaits_decision has_place '
+    'place_notification claim_notifications heartbeat_notifications release_notifications '
+    'give_back_notifications fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health '
+    'probe_write places_that_run decision_contexts present_grid decision_readiness decision_context '
+    'note_context log_event publish_decisions events_after outputs_history task_output '
+    'newest_unacknowledged_output acknowledge_output current_context mark_context_processed number_agent_state '
+    'register_agent record_agent_state let_waiting_ask_again lock_placed_workload cancel_workload '
+    'give_power_back place_of room_from move_workload is_expired expire_bookings load_data_centre '
+    'load_what_runs claim_due_bookings heartbeat_bookings fail_booking change_booking has_room '
     'settle_unbooked_workloads bookings_health refuse_reading_change newest_readings sum_data_centre_loads '
     'sample_loads record_readings open_account credit_run_now account_runs counted_words revise_accounts '
     'savings beckn_register beckn_key_holds beckn_stay beckn_leave beckn_known_message beckn_over_limit '
@@ -51,13 +53,14 @@ set local pylon.functions =
     'beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox beckn_prune register_runner '
     'runner_name take_runs held_run begin_run heartbeat_run give_back_run finish_run end_run log_run '
     'give_run_back readings_so_far settle_silent_runs run_place list_runners offered_templates workload_run '
-    'beckn_operator beckn_seller beckn_store_quote beckn_place_order beckn_change_order beckn_claim_orders '
-    'beckn_heartbeat_orders beckn_fail_order beckn_overdue call_as tenancy_operators tenancy_set_operator '
-    'tenancy_members tenancy_set_member tenancy_remove_member tenancy_service_accounts '
-    'tenancy_create_service_account tenancy_disable_service_account tenancy_principal tenancy_api_key '
-    'tenancy_key_used tenancy_keys tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits '
-    'tenancy_set_limit tenancy_take tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events '
-    'tenancy_issue_ticket tenancy_redeem_ticket purchased_orders purchased_quotes tenancy_check';
+    'beckn_operator beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw '
+    'beckn_place_order beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order '
+    'beckn_overdue call_as tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member '
+    'tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
+    'tenancy_disable_service_account tenancy_principal tenancy_api_key tenancy_key_used tenancy_keys '
+    'tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits tenancy_set_limit tenancy_take '
+    'tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket '
+    'purchased_orders purchased_quotes tenancy_check';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -2517,6 +2520,34 @@ as $$
     where d.dc_id = p_dc_id
 $$;
 
+-- IT power in kW that is free at p_dc_id for a booking that moves to [p_from, p_until): at its least in those half-hours that
+-- the booking does not hold already, since what it holds it keeps. Null where it holds them all: then there is room.
+create or replace function public.free_to_move_kw(
+    p_booking_id bigint, p_dc_id text, p_from timestamptz, p_until timestamptz)
+returns numeric
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    own public.capacity_bookings;
+begin
+    select * into own from public.capacity_bookings b where b.booking_id = p_booking_id and b.state in ('HELD', 'RUNNING');
+    return (
+        select public.capacity_kw(d) - (
+            select max(coalesce(h.held_kw, 0))
+            from generate_series(
+                public.half_hour_of(p_from), p_until - interval '1 microsecond', interval '30 minutes') as wanted (half_hour)
+            left join public.held_power h on (h.dc_id, h.half_hour) = (p_dc_id, wanted.half_hour)
+            where not coalesce(
+                own.dc_id = p_dc_id and wanted.half_hour >= public.half_hour_of(own.starts_at)
+                    and wanted.half_hour < own.ends_at,
+                false))
+        from public.data_centres d
+        where d.dc_id = p_dc_id);
+end
+$$;
+
 -- The IT power that is free in each of the 96 half-hours from that of p_now: {"start", "half_hours": 96, "free_it_kw":
 -- {dc_id: [[i, kw]…]}}. From the i-th half-hour on kw are free; only changes are listed, and the first is the 0th. Nothing is
 -- free where more is held than there is. Data centres that are OFFLINE are left out, as in grid_context. p_without is a
@@ -2546,19 +2577,20 @@ begin
             left join public.capacity_bookings own on own.booking_id = p_without and own.state in ('HELD', 'RUNNING')
             where h.half_hour >= first and h.half_hour < first + interval '48 hours' and h.held_kw <> 0
         ),
-        -- What is free may change where something is held, and after it.
+        -- What is free may change where something is held, and after it. Summed up and not joined: a planner that does not
+        -- know how much is held would join each with each.
         places as (
-            select c.dc_id, 0 as i from centres c
-            union
-            select h.dc_id, h.i from held h
-            union
-            select h.dc_id, h.i + 1 from held h where h.i < 95
+            select c.dc_id, 0 as i, 0::numeric as kw from centres c
+            union all
+            select h.dc_id, h.i, h.kw from held h
+            union all
+            select h.dc_id, h.i + 1, 0 from held h where h.i < 95
         ),
         levels as (
-            select p.dc_id, p.i, greatest(0, c.capacity_kw - coalesce(h.kw, 0)) as kw
+            select p.dc_id, p.i, greatest(0, c.capacity_kw - sum(p.kw)) as kw
             from places p
             join centres c on c.dc_id = p.dc_id
-            left join held h on h.dc_id = p.dc_id and h.i = p.i
+            group by p.dc_id, p.i, c.capacity_kw
         ),
         changes as (
             select l.*, lag(l.kw) over (partition by l.dc_id order by l.i) as before from levels l
@@ -2720,6 +2752,19 @@ immutable parallel safe
 set search_path = ''
 as $$
     select status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
+$$;
+
+-- Whether a workload has its place: it holds power, or was ordered with it. Then it waits for its start, and not for a decision.
+create or replace function public.has_place(w public.compute_workloads)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+            select from public.capacity_bookings b
+            where (b.tenant, b.job_id) = (w.tenant, w.job_id) and b.state in ('HELD', 'RUNNING'))
+        or exists (select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (w.tenant, w.job_id))
 $$;
 
 -- A new notification takes its turn among those of its tenant.
@@ -2919,6 +2964,7 @@ declare
     overdue json;
     renewed json;
 begin
+    perform public.expire_bookings(p_now);
     delete from public.workload_reconsiderations r
     using public.compute_workloads w
     where (w.tenant, w.job_id) = (r.tenant, r.job_id) and not public.awaits_decision(w.status);
@@ -2945,11 +2991,7 @@ begin
             and not exists (
                 select from public.workload_notifications n
                 where (n.tenant, n.job_id) = (w.tenant, w.job_id) and n.work_state <> 'completed')
-            and not exists ( -- it has its place
-                select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (w.tenant, w.job_id))
-            and not exists ( -- or is deferred in its place, and runs there later
-                select from public.capacity_bookings b
-                where (b.tenant, b.job_id) = (w.tenant, w.job_id) and b.state in ('HELD', 'RUNNING'))
+            and not public.has_place(w)
         order by w.tenant, w.job_id
         for update of w skip locked
     ),
@@ -2979,11 +3021,7 @@ begin
             and not exists (
                 select from public.workload_notifications n
                 where (n.tenant, n.job_id) = (w.tenant, w.job_id) and n.work_state <> 'completed')
-            and not exists ( -- it has its place
-                select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (w.tenant, w.job_id))
-            and not exists ( -- or is deferred in its place, and runs there later
-                select from public.capacity_bookings b
-                where (b.tenant, b.job_id) = (w.tenant, w.job_id) and b.state in ('HELD', 'RUNNING'))
+            and not public.has_place(w)
     ),
     due as (
         select waiting.*
@@ -3764,6 +3802,389 @@ as $$
         where a.agent_id = noted.agent_id
     )
     select json_build_object('recorded', exists (select from noted))
+$$;
+
+
+-- Workloads that are cancelled, moved, or never started --------------------------------------------------------------------
+--
+-- Each gives its power back, tells it in the log of events, and lets those ask again that found no place.
+
+-- Power has come free: workloads that were decided and found no place ask again, those that have waited longest first and a
+-- few hundred at a time. Answers how many.
+create or replace function public.let_waiting_ask_again()
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    asked bigint;
+begin
+    insert into public.workload_notifications (tenant, job_id, reason)
+    select longest.tenant, longest.job_id, 'reconsidered'
+    from (
+        select w.tenant, w.job_id
+        from public.compute_workloads w
+        where w.status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
+            and not exists (
+                select from public.workload_notifications n
+                where (n.tenant, n.job_id) = (w.tenant, w.job_id) and n.work_state <> 'completed')
+            and not public.has_place(w)
+        order by w.created_at
+        limit 200) as longest
+    order by longest.job_id, longest.tenant -- as reconsider_deferred, which may insert the same
+    on conflict (tenant, job_id) where work_state <> 'completed' do nothing;
+    get diagnostics asked = row_count;
+    if asked > 0 then
+        perform pg_notify('workload_ready', '');
+    end if;
+    return asked;
+end
+$$;
+
+-- A workload under the locks that whoever changes its place needs: the data centre of the booking that holds its power and,
+-- where it is to go elsewhere, that one as well, in their order, then its notifications, itself and the booking. Null where
+-- there is none of this name: of p_operator, or (null) of whoever's the newest of it is.
+create or replace function public.lock_placed_workload(p_operator text, p_job_id text, p_other_dc_id text default null)
+returns public.compute_workloads
+language plpgsql
+set search_path = ''
+as $$
+declare
+    workload public.compute_workloads;
+    held_at text;
+    locked_at text;
+begin
+    select * into workload
+    from public.compute_workloads w
+    where w.job_id = p_job_id and (p_operator is null or w.tenant = p_operator)
+    order by w.created_at desc
+    limit 1;
+    if workload.job_id is null then
+        return null;
+    end if;
+    -- A booking may move to another data centre until that one is locked; a lock too many does no harm.
+    loop
+        select b.dc_id into held_at
+        from public.capacity_bookings b
+        where (b.tenant, b.job_id) = (workload.tenant, workload.job_id) and b.state in ('HELD', 'RUNNING');
+        exit when locked_at is not distinct from coalesce(held_at, '');
+        perform from public.data_centres d where d.dc_id in (held_at, p_other_dc_id) order by d.dc_id for no key update;
+        locked_at := coalesce(held_at, '');
+        perform from public.workload_notifications n
+        where (n.tenant, n.job_id) = (workload.tenant, workload.job_id) and n.work_state <> 'completed'
+        order by n.notification_id
+        for update;
+        select * into workload
+        from public.compute_workloads w
+        where (w.tenant, w.job_id) = (workload.tenant, workload.job_id)
+        for no key update;
+    end loop;
+    perform from public.capacity_bookings b
+    where (b.tenant, b.job_id) = (workload.tenant, workload.job_id) and b.state in ('HELD', 'RUNNING')
+    for update;
+    return workload;
+end
+$$;
+
+-- Cancels a workload. What waits for a decision or for its start is cancelled at once; what runs in simulation ends now; what
+-- a runner runs is cancelled once its runner has stopped it. One that is cancelled already is answered like the first time.
+-- Answers {"state": "cancelled" | "requested" | "unknown" | "ordered" (it was bought over Beckn, and is cancelled there) |
+-- "over" (it has ended), "workload"}.
+create or replace function public.cancel_workload(
+    p_job_id text, p_reason text, p_now timestamptz, p_operator text default null)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    workload constant public.compute_workloads := public.lock_placed_workload(p_operator, p_job_id);
+    booking public.capacity_bookings;
+    why constant text := coalesce(nullif(left(p_reason, 500), ''), 'no reason given');
+    outcome text := 'cancelled';
+begin
+    if workload.job_id is null then
+        return json_build_object('state', 'unknown');
+    end if;
+    if exists (
+        select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (workload.tenant, workload.job_id))
+    then
+        return json_build_object('state', 'ordered', 'workload', to_json(workload));
+    end if;
+    if workload.status = 'CANCELLED' then
+        return json_build_object('state', 'cancelled', 'workload', to_json(workload));
+    end if;
+    if workload.status in ('COMPLETED', 'FAILED') then
+        return json_build_object('state', 'over', 'workload', to_json(workload));
+    end if;
+
+    select * into booking
+    from public.capacity_bookings b
+    where (b.tenant, b.job_id) = (workload.tenant, workload.job_id) and b.state in ('HELD', 'RUNNING');
+    if booking.state = 'RUNNING' and booking.carried_out_by = 'runner' then
+        update public.capacity_bookings b
+        set cancel_requested_at = coalesce(b.cancel_requested_at, p_now), reason = coalesce(b.reason, why)
+        where b.booking_id = booking.booking_id;
+        perform pg_notify('capacity_bookings', '');
+        outcome := 'requested';
+    else
+        update public.compute_workloads w
+        set status = 'CANCELLED',
+            status_reason = 'Cancelled: ' || why,
+            actual_end = case when booking.state = 'RUNNING' then p_now else w.actual_end end
+        where (w.tenant, w.job_id) = (workload.tenant, workload.job_id);
+        perform public.give_power_back(booking.booking_id, why, p_now);
+        update public.workload_notifications n
+        set work_state = 'completed',
+            leased_until = null,
+            context = null,
+            finished_at = clock_timestamp(),
+            last_error = 'withdrawn: the workload is CANCELLED'
+        where (n.tenant, n.job_id) = (workload.tenant, workload.job_id) and n.work_state <> 'completed';
+        if booking.booking_id is not null then
+            perform public.let_waiting_ask_again();
+        end if;
+        perform public.log_event(
+            workload.tenant, 'workload.cancelled', workload.job_id,
+            jsonb_build_object('job_id', workload.job_id, 'operator', workload.operator, 'reason', why, 'at', p_now)
+                || public.place_of(booking));
+    end if;
+    return json_build_object('state', outcome, 'workload', (
+        select to_json(w) from public.compute_workloads w where (w.tenant, w.job_id) = (workload.tenant, workload.job_id)));
+end
+$$;
+
+-- Ends a booking that holds power, for whoever has its data centre's lock: what runs has ENDED, what waits is RELEASED.
+create or replace function public.give_power_back(p_booking_id bigint, p_reason text, p_now timestamptz)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.capacity_bookings b
+    set state = case b.state when 'RUNNING' then 'ENDED' else 'RELEASED' end,
+        reason = p_reason,
+        ended_at = p_now,
+        work_state = 'completed',
+        lease_token = null,
+        leased_until = null,
+        leased_by = null,
+        finished_at = clock_timestamp()
+    where b.booking_id = p_booking_id and b.state in ('HELD', 'RUNNING')
+$$;
+
+-- Where and when a booking is, for an event; {} where there is none.
+create or replace function public.place_of(b public.capacity_bookings)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when b.booking_id is null then '{}'
+        else jsonb_build_object(
+            'dc_id', b.dc_id, 'starts_at', b.starts_at, 'ends_at', b.ends_at,
+            'it_power_kw', b.it_power_kw::double precision) end
+$$;
+
+-- From when a booking would find room at p_dc_id for its whole length: at p_from, or else at the start of a half-hour within
+-- a week of it; null where there is none.
+create or replace function public.room_from(p_booking_id bigint, p_dc_id text, p_from timestamptz)
+returns timestamptz
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    booking public.capacity_bookings;
+    lasts interval;
+begin
+    select * into booking from public.capacity_bookings b where b.booking_id = p_booking_id;
+    lasts := booking.ends_at - booking.starts_at;
+    return (
+        with full_half_hours as materialized (
+            select h.half_hour
+            from public.held_power h
+            join public.data_centres d on d.dc_id = h.dc_id
+            where h.dc_id = p_dc_id and h.half_hour >= public.half_hour_of(p_from)
+                and h.half_hour < p_from + interval '7 days' + lasts
+                and h.held_kw + booking.it_power_kw > public.capacity_kw(d)
+                -- What it holds already it keeps.
+                and not (
+                    booking.dc_id = p_dc_id and h.half_hour >= public.half_hour_of(booking.starts_at)
+                    and h.half_hour < booking.ends_at)
+        )
+        select min(candidate.start)
+        from (
+            select p_from as start
+            union all
+            select public.half_hour_of(p_from) + n * interval '30 minutes' from generate_series(1, 336) as n) as candidate
+        where exists (
+                select from public.data_centres d where d.dc_id = p_dc_id and booking.it_power_kw <= public.capacity_kw(d))
+            and not exists (
+                select from full_half_hours f
+                where f.half_hour >= public.half_hour_of(candidate.start) and f.half_hour < candidate.start + lasts));
+end
+$$;
+
+-- Moves a workload that holds power and has not started: p_booking {"dc_id", "starts_at"}, of which what is left out stays.
+-- It keeps its length and its power, and takes the half-hours that are new to it at once or not at all. It may not end after
+-- its deadline; its other wishes were its owner's, who moves it. Answers {"state": "moved" | "unknown" | "ordered" |
+-- "not_waiting" (it has no place yet, runs, or has ended) | "past" | "too_far" (more than a week ahead) | "too_late" (for its
+-- deadline) | "unknown_data_centre" | "not_active" | "no_room", "workload", "room_from", "latest_start"}.
+create or replace function public.move_workload(
+    p_job_id text, p_booking jsonb, p_now timestamptz, p_operator text default null)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    workload constant public.compute_workloads := public.lock_placed_workload(p_operator, p_job_id, p_booking ->> 'dc_id');
+    booking public.capacity_bookings;
+    moved public.capacity_bookings;
+    centre public.data_centres;
+    new_start timestamptz := p_booking ->> 'starts_at';
+    new_end timestamptz;
+begin
+    if workload.job_id is null then
+        return json_build_object('state', 'unknown');
+    end if;
+    if exists (
+        select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (workload.tenant, workload.job_id))
+    then
+        return json_build_object('state', 'ordered', 'workload', to_json(workload));
+    end if;
+    select * into booking
+    from public.capacity_bookings b
+    where (b.tenant, b.job_id) = (workload.tenant, workload.job_id) and b.state = 'HELD';
+    if booking.booking_id is null then
+        return json_build_object('state', 'not_waiting', 'workload', to_json(workload));
+    end if;
+    select * into centre from public.data_centres d where d.dc_id = coalesce(p_booking ->> 'dc_id', booking.dc_id);
+    if centre.dc_id is null then
+        return json_build_object('state', 'unknown_data_centre', 'workload', to_json(workload));
+    end if;
+    if new_start < p_now then
+        return json_build_object('state', 'past', 'workload', to_json(workload));
+    end if;
+    if new_start > p_now + interval '7 days' then
+        return json_build_object('state', 'too_far', 'workload', to_json(workload));
+    end if;
+    new_start := coalesce(new_start, greatest(booking.starts_at, p_now));
+    new_end := new_start + (booking.ends_at - booking.starts_at);
+    if new_end > workload.deadline then
+        return json_build_object(
+            'state', 'too_late', 'workload', to_json(workload),
+            'latest_start', workload.deadline - (booking.ends_at - booking.starts_at));
+    end if;
+    if centre.status <> 'ACTIVE' and centre.dc_id <> booking.dc_id then
+        return json_build_object('state', 'not_active', 'workload', to_json(workload));
+    end if;
+    if booking.it_power_kw > greatest(0, coalesce(
+        public.free_to_move_kw(booking.booking_id, centre.dc_id, new_start, new_end), booking.it_power_kw))
+    then
+        return json_build_object(
+            'state', 'no_room', 'workload', to_json(workload),
+            'room_from', public.room_from(booking.booking_id, centre.dc_id, new_start));
+    end if;
+
+    update public.compute_workloads w
+    set status = 'QUEUED', status_reason = 'Moved by its owner.', host_dc_id = centre.dc_id,
+        scheduled_start = new_start
+    where (w.tenant, w.job_id) = (workload.tenant, workload.job_id);
+    update public.capacity_bookings b
+    set dc_id = centre.dc_id,
+        starts_at = new_start,
+        ends_at = new_end,
+        carried_out_by = public.carried_out_by(centre),
+        work_state = 'available',
+        scheduled_at = new_start,
+        attempt = 0,
+        lost_leases = 0,
+        lease_token = null, -- whoever was about to start it is too late
+        leased_until = null,
+        leased_by = null
+    where b.booking_id = booking.booking_id
+    returning * into moved;
+    perform pg_notify('capacity_bookings', '');
+    perform public.let_waiting_ask_again();
+    perform public.log_event(
+        workload.tenant, 'workload.moved', workload.job_id,
+        jsonb_build_object(
+            'job_id', workload.job_id, 'operator', workload.operator, 'from', public.place_of(booking),
+            'to', public.place_of(moved), 'at', p_now));
+    return json_build_object('state', 'moved', 'workload', (
+        select to_json(w) from public.compute_workloads w where (w.tenant, w.job_id) = (workload.tenant, workload.job_id)));
+end
+$$;
+
+-- Whether no runner has started a booking in its window, nor for half an hour after it, nor has it in hand. What is simulated
+-- is started late, or decided again, by the executor (change_booking).
+create or replace function public.is_expired(b public.capacity_bookings, p_now timestamptz)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select b.state = 'HELD' and b.carried_out_by = 'runner' and b.work_state <> 'running'
+        and b.ends_at < p_now - interval '30 minutes'
+$$;
+
+-- What no runner started: a booking whose window is over for half an hour, and that none has in hand, gives its power back.
+-- Its workload asks again, or has failed where its deadline has passed. Half-hours of the day before yesterday that hold
+-- nothing are forgotten as well. Called after a pipeline run, before what waits is asked again. Answers the job_ids.
+create or replace function public.expire_bookings(p_now timestamptz)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    late record;
+    booking public.capacity_bookings;
+    expired text[] := '{}';
+    events jsonb := '[]';
+    one record;
+begin
+    -- All data centres before anything else, in their order.
+    perform from public.data_centres d
+    where d.dc_id in (select b.dc_id from public.capacity_bookings b where b.state = 'HELD' and public.is_expired(b, p_now))
+    order by d.dc_id
+    for no key update;
+    for late in
+        select b.booking_id, b.tenant, b.job_id
+        from public.capacity_bookings b
+        where b.state = 'HELD' and public.is_expired(b, p_now)
+        order by b.tenant, b.job_id
+    loop
+        perform from public.compute_workloads w where (w.tenant, w.job_id) = (late.tenant, late.job_id) for no key update;
+        select * into booking
+        from public.capacity_bookings b
+        where b.booking_id = late.booking_id and public.is_expired(b, p_now)
+        for update;
+        continue when booking.booking_id is null;
+        update public.compute_workloads w
+        set status = case when w.deadline <= p_now then 'FAILED' else 'PENDING' end,
+            status_reason = 'No runner started it at ' || booking.dc_id || ' in its time.',
+            scheduled_start = null
+        where (w.tenant, w.job_id) = (late.tenant, late.job_id);
+        perform public.give_power_back(booking.booking_id, 'no runner started it', p_now);
+        expired := expired || late.job_id;
+        events := events || jsonb_build_array(
+            jsonb_build_object('tenant', late.tenant, 'job_id', late.job_id, 'at', p_now) || public.place_of(booking));
+    end loop;
+    delete from public.held_power h
+    where (h.dc_id, h.half_hour) in (
+        select old.dc_id, old.half_hour
+        from public.held_power old
+        where old.half_hour < public.half_hour_of(p_now) - interval '2 days' and old.held_kw = 0
+        for update skip locked);
+    if cardinality(expired) > 0 then
+        perform public.let_waiting_ask_again();
+        for one in select event.value as told from jsonb_array_elements(events) as event loop
+            perform public.log_event(
+                one.told ->> 'tenant', 'workload.expired', one.told ->> 'job_id', one.told - 'tenant');
+        end loop;
+    end if;
+    return to_json(expired);
+end
 $$;
 
 
@@ -5814,6 +6235,67 @@ begin
 end
 $$;
 
+-- The most IT power in kW that is held of a data centre in any half-hour that [p_from, p_until) touches: by the orders of one
+-- buyer, or (null) by whatever is booked there. p_without_order is an order that is not counted.
+create or replace function public.beckn_held_kw(
+    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid, p_bap_id text)
+returns double precision
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if p_bap_id is null then
+        return public.most_held_kw(p_dc_id, p_from, p_until, (
+            select b.booking_id from public.capacity_bookings b where b.order_id = p_without_order));
+    end if;
+    return (
+        select coalesce(max(held.kw), 0)
+        from (
+            select sum(b.it_power_kw) as kw
+            from public.capacity_bookings b
+            join public.beckn_orders o on o.order_id = b.order_id and o.bap_id = p_bap_id
+            cross join lateral generate_series(
+                public.half_hour_of(greatest(b.starts_at, p_from)), least(b.ends_at, p_until) - interval '1 microsecond',
+                interval '30 minutes') as touched (half_hour)
+            where b.dc_id = p_dc_id and b.state in ('HELD', 'RUNNING')
+                and public.half_hour_of(b.starts_at) < p_until and b.ends_at > public.half_hour_of(p_from)
+                and b.order_id is distinct from p_without_order
+            group by touched.half_hour) as held);
+end
+$$;
+
+-- IT power in kW that a data centre has left throughout [p_from, p_until): what its base load leaves, less the most that is
+-- booked in any half-hour.
+create or replace function public.beckn_free_kw(
+    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid)
+returns double precision
+language sql
+stable
+set search_path = ''
+as $$
+    select public.free_kw(p_dc_id, p_from, p_until, (
+        select b.booking_id from public.capacity_bookings b where b.order_id = p_without_order))::double precision
+$$;
+
+-- IT power in kW that one buyer may take more of a data centre throughout [p_from, p_until): p_share of what its base load
+-- leaves, less what the buyer holds. Null where it holds nothing then, or p_share is null: a first order may be as large as
+-- there is room.
+create or replace function public.beckn_share_left_kw(
+    p_dc_id text, p_from timestamptz, p_until timestamptz, p_without_order uuid, p_bap_id text,
+    p_share double precision)
+returns double precision
+language sql
+stable
+set search_path = ''
+as $$
+    select case when held.kw > 0 then greatest(0, p_share * public.capacity_kw(d)::double precision - held.kw) end
+    from public.data_centres d
+    cross join lateral (
+        select public.beckn_held_kw(p_dc_id, p_from, p_until, p_without_order, p_bap_id) as kw) as held
+    where d.dc_id = p_dc_id and p_share is not null
+$$;
+
 -- Takes the capacity of a quote and makes it an order, with its row of compute_workloads, which is QUEUED: it has its place
 -- and asks for no decision. p_order: {order_id, quote_id, bpp_id, bap_id, transaction_id, starts_at, ends_at, terms,
 -- workload: {job_id, …}, limits: {open_orders, cancelled_a_day, share}}, what one buyer may have at a time, cancel in a day,
@@ -5916,15 +6398,22 @@ begin
         given.order_id, given.bpp_id, given.bap_id, given.transaction_id, quote.quote_id, work.job_id, quote.dc_id,
         quote.item_id, 'SCHEDULED', given.starts_at, given.ends_at, quote.it_power_kw, quote.price_gbp, given.terms,
         given.starts_at, p_now, p_now, work.operator, public.beckn_seller(quote.dc_id));
+    if public.take_power(
+        quote.dc_id, work.operator, work.job_id, 'beckn_order', given.starts_at, given.ends_at, quote.it_power_kw::numeric,
+        'order', null, given.order_id) is null
+    then
+        raise exception 'the power of order % has gone under the lock of its data centre', given.order_id;
+    end if;
     return json_build_object('state', 'placed', 'order', public.beckn_order(given.bpp_id, given.bap_id, given.order_id));
 end
 $$;
 
 -- One step of an order. p_change: {order_id, lease_token (null: a buyer's wish, which takes the order out of an executor's
 -- hands), from_states: […], state, starts_at, ends_at, deferral, cancellation, due_at (of the next step; null: there is none),
--- updated_at, share, workload: {status, status_reason, scheduled_start, actual_…}, readings (of a run that has ended: see record_readings)}; of the order what is left out stays. A window that is moved while it waits
--- takes its new capacity here, within the share that one buyer may hold. p_outgoing goes into the outbox in the same
--- transaction.
+-- updated_at, share, workload: {status, status_reason, scheduled_start, actual_…}, readings (of a run that has ended: see
+-- record_readings)}; of the order what is left out stays. A window that moves takes the power of the half-hours that are new
+-- to it here, within the share that one buyer may hold; whatever ends gives its power back. p_outgoing goes into the outbox in
+-- the same transaction.
 -- Answers {"state": "changed" | "fenced" (lease lost) | "wrong_state" | "no_capacity", "order", "free_kw"}.
 create or replace function public.beckn_change_order(p_change jsonb, p_outgoing jsonb)
 returns json
@@ -5951,9 +6440,13 @@ begin
     end if;
     given.starts_at := coalesce(given.starts_at, held.starts_at);
     given.ends_at := coalesce(given.ends_at, held.ends_at);
-    if given.state in ('SCHEDULED', 'DEFERRED') and (given.starts_at, given.ends_at) <> (held.starts_at, held.ends_at) then
+    if given.state in ('SCHEDULED', 'DEFERRED', 'RUNNING')
+        and (given.starts_at, given.ends_at) <> (held.starts_at, held.ends_at)
+    then
         free_kw := least(
-            public.beckn_free_kw(held.dc_id, given.starts_at, given.ends_at, held.order_id),
+            (
+                select public.free_to_move_kw(b.booking_id, b.dc_id, given.starts_at, given.ends_at)::double precision
+                from public.capacity_bookings b where b.order_id = held.order_id),
             public.beckn_share_left_kw(
                 held.dc_id, given.starts_at, given.ends_at, held.order_id, held.bap_id,
                 (p_change ->> 'share')::double precision));
@@ -5989,6 +6482,19 @@ begin
         actual_carbon_gco2 = coalesce(work.actual_carbon_gco2, w.actual_carbon_gco2),
         actual_cost_gbp = coalesce(work.actual_cost_gbp, w.actual_cost_gbp)
     where (w.tenant, w.job_id) = (held.buyer_operator, held.job_id);
+    update public.capacity_bookings b
+    set state = case
+            when given.state = 'RUNNING' then 'RUNNING'
+            when given.state = 'COMPLETED' then 'ENDED'
+            when given.state = 'CANCELLED' then case b.state when 'RUNNING' then 'ENDED' else 'RELEASED' end
+            else 'HELD' end,
+        starts_at = given.starts_at,
+        ends_at = given.ends_at,
+        scheduled_at = given.starts_at,
+        started_at = coalesce(work.actual_start, b.started_at),
+        ended_at = case when given.state in ('COMPLETED', 'CANCELLED') then coalesce(work.actual_end, given.updated_at) end,
+        reason = coalesce(given.cancellation ->> 'reason', b.reason)
+    where b.order_id = held.order_id and b.state in ('HELD', 'RUNNING');
     if jsonb_array_length(p_change -> 'readings') > 0 then
         perform public.record_readings(b.booking_id, p_change -> 'readings', given.updated_at)
         from public.capacity_bookings b
@@ -7452,6 +7958,16 @@ begin
         join public.compute_workloads w on (w.tenant, w.job_id) = (own, r.submitted ->> 'job_id')));
 end
 $$;
+
+-- As the public functions, for the caller's own workloads. They run as their owner: what is locked and given back is not the
+-- tenant's alone.
+create or replace function tenant.cancel_workload(p_job_id text, p_reason text, p_now timestamptz)
+returns json language sql security definer set search_path = ''
+as $$ select public.cancel_workload(p_job_id, p_reason, p_now, tenancy.must_write()) $$;
+
+create or replace function tenant.move_workload(p_job_id text, p_booking jsonb, p_now timestamptz)
+returns json language sql security definer set search_path = ''
+as $$ select public.move_workload(p_job_id, p_booking, p_now, tenancy.must_write()) $$;
 -- Tenants: their own events and outputs ------------------------------------------------------------------------------------
 --
 -- As the public functions of these names, in the tenant's own numbers: 1, 2, 3 …, whatever happens at others. What is read is
@@ -8185,7 +8701,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'bc4931bb6181c4b7'
+    fingerprint = 'c19af2212f4ec15a'
 where version = 6;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -95,6 +95,8 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "GET /api/v1/workloads/<job_id>": Scope.WORKLOADS_READ,
             "GET /api/v1/workloads/<job_id>/run": Scope.WORKLOADS_READ,
             "POST /api/v1/workloads": Scope.WORKLOADS_WRITE,
+            "POST /api/v1/workloads/<job_id>/cancel": Scope.WORKLOADS_WRITE,
+            "POST /api/v1/workloads/<job_id>/move": Scope.WORKLOADS_WRITE,
             "GET /api/v1/runners": Scope.RUNNERS_RUN,
             "POST /api/v1/runners": Scope.RUNNERS_RUN,
             "POST /api/v1/runners/<runner_id>/take": Scope.RUNNERS_RUN,

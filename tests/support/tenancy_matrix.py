@@ -236,6 +236,12 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
             for deed, more in RUN_DEEDS.items()
         },
         "POST /api/v1/workloads": Row(_body(WORKLOAD), _submissions, WORKLOAD_FIELDS | {"host_dc_id"}),
+        "POST /api/v1/workloads/{job_id}/cancel": Row(
+            _body({"reason": "x"}), at(PATH, "job_id", "job", "dead_job"), frozenset({"reason"})
+        ),
+        "POST /api/v1/workloads/{job_id}/move": Row(
+            _body({"dc_id": DATA_CENTRES[0]}), at(PATH, "job_id", "job", "dead_job"), frozenset({"dc_id", "start"})
+        ),
         "GET /api/v1/savings": Row(harmless=frozenset({"from", "to", "by"})),
         "POST /api/v1/plan": Row(
             _body(WORKLOAD), _submissions, WORKLOAD_FIELDS | OPTIONS | {"host_dc_id"}, moment=(QUERY, "at")

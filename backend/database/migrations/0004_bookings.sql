@@ -9,7 +9,7 @@ create table public.capacity_bookings (
     job_id text not null,
     source text not null check (source in ('decision', 'beckn_order', 'flexibility', 'negotiation')),
     notification_id bigint,
-    order_id uuid unique references public.beckn_orders on delete cascade,
+    order_id uuid references public.beckn_orders on delete cascade,
     state text not null default 'HELD' check (state in ('HELD', 'RUNNING', 'ENDED', 'RELEASED')),
     starts_at timestamptz not null,
     ends_at timestamptz not null,
@@ -38,6 +38,7 @@ create table public.capacity_bookings (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 create unique index capacity_bookings_open on public.capacity_bookings (tenant, job_id)
     where state in ('HELD', 'RUNNING');
+create unique index capacity_bookings_order on public.capacity_bookings (order_id) where order_id is not null;
 
 create table public.held_power (
     dc_id text not null references public.data_centres on delete cascade,

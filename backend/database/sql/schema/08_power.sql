@@ -14,7 +14,7 @@ create table if not exists public.capacity_bookings (
     source text not null check (source in ('decision', 'beckn_order', 'flexibility', 'negotiation')),
     -- No foreign key: a notification is pruned in time, the booking stays.
     notification_id bigint,
-    order_id uuid unique references public.beckn_orders on delete cascade,
+    order_id uuid references public.beckn_orders on delete cascade,
     state text not null default 'HELD' check (state in ('HELD', 'RUNNING', 'ENDED', 'RELEASED')),
     starts_at timestamptz not null,
     ends_at timestamptz not null,
@@ -47,11 +47,8 @@ create table if not exists public.capacity_bookings (
 -- A workload has one place at a time.
 create unique index if not exists capacity_bookings_open on public.capacity_bookings (tenant, job_id)
     where state in ('HELD', 'RUNNING');
+create unique index if not exists capacity_bookings_order on public.capacity_bookings (order_id) where order_id is not null;
 create index if not exists capacity_bookings_workload on public.capacity_bookings (tenant, job_id, created_at desc);
-create index if not exists capacity_bookings_tenant_newest on public.capacity_bookings (
-    tenant, created_at desc, booking_id desc);
-create index if not exists capacity_bookings_job on public.capacity_bookings (job_id);
-create index if not exists capacity_bookings_data_centre on public.capacity_bookings (dc_id, starts_at);
 create index if not exists capacity_bookings_active on public.capacity_bookings (dc_id, starts_at)
     where state in ('HELD', 'RUNNING');
 create index if not exists capacity_bookings_due on public.capacity_bookings (carried_out_by, scheduled_at)

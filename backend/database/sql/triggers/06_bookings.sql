@@ -156,19 +156,20 @@ begin
             left join public.capacity_bookings own on own.booking_id = p_without and own.state in ('HELD', 'RUNNING')
             where h.half_hour >= first and h.half_hour < first + interval '48 hours' and h.held_kw <> 0
         ),
-        -- What is free may change where something is held, and after it.
+        -- What is free may change where something is held, and after it. Summed up and not joined: a planner that does not
+        -- know how much is held would join each with each.
         places as (
-            select c.dc_id, 0 as i from centres c
-            union
-            select h.dc_id, h.i from held h
-            union
-            select h.dc_id, h.i + 1 from held h where h.i < 95
+            select c.dc_id, 0 as i, 0::numeric as kw from centres c
+            union all
+            select h.dc_id, h.i, h.kw from held h
+            union all
+            select h.dc_id, h.i + 1, 0 from held h where h.i < 95
         ),
         levels as (
-            select p.dc_id, p.i, greatest(0, c.capacity_kw - coalesce(h.kw, 0)) as kw
+            select p.dc_id, p.i, greatest(0, c.capacity_kw - sum(p.kw)) as kw
             from places p
             join centres c on c.dc_id = p.dc_id
-            left join held h on h.dc_id = p.dc_id and h.i = p.i
+            group by p.dc_id, p.i, c.capacity_kw
         ),
         changes as (
             select l.*, lag(l.kw) over (partition by l.dc_id order by l.i) as before from levels l

@@ -13,6 +13,19 @@ as $$
     select status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE')
 $$;
 
+-- Whether a workload has its place: it holds power, or was ordered with it. Then it waits for its start, and not for a decision.
+create or replace function public.has_place(w public.compute_workloads)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+            select from public.capacity_bookings b
+            where (b.tenant, b.job_id) = (w.tenant, w.job_id) and b.state in ('HELD', 'RUNNING'))
+        or exists (select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (w.tenant, w.job_id))
+$$;
+
 -- A new notification takes its turn among those of its tenant.
 create or replace function public.place_notification()
 returns trigger
@@ -210,6 +223,7 @@ declare
     overdue json;
     renewed json;
 begin
+    perform public.expire_bookings(p_now);
     delete from public.workload_reconsiderations r
     using public.compute_workloads w
     where (w.tenant, w.job_id) = (r.tenant, r.job_id) and not public.awaits_decision(w.status);
@@ -236,11 +250,7 @@ begin
             and not exists (
                 select from public.workload_notifications n
                 where (n.tenant, n.job_id) = (w.tenant, w.job_id) and n.work_state <> 'completed')
-            and not exists ( -- it has its place
-                select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (w.tenant, w.job_id))
-            and not exists ( -- or is deferred in its place, and runs there later
-                select from public.capacity_bookings b
-                where (b.tenant, b.job_id) = (w.tenant, w.job_id) and b.state in ('HELD', 'RUNNING'))
+            and not public.has_place(w)
         order by w.tenant, w.job_id
         for update of w skip locked
     ),
@@ -270,11 +280,7 @@ begin
             and not exists (
                 select from public.workload_notifications n
                 where (n.tenant, n.job_id) = (w.tenant, w.job_id) and n.work_state <> 'completed')
-            and not exists ( -- it has its place
-                select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (w.tenant, w.job_id))
-            and not exists ( -- or is deferred in its place, and runs there later
-                select from public.capacity_bookings b
-                where (b.tenant, b.job_id) = (w.tenant, w.job_id) and b.state in ('HELD', 'RUNNING'))
+            and not public.has_place(w)
     ),
     due as (
         select waiting.*

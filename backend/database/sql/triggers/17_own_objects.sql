@@ -308,3 +308,13 @@ begin
         join public.compute_workloads w on (w.tenant, w.job_id) = (own, r.submitted ->> 'job_id')));
 end
 $$;
+
+-- As the public functions, for the caller's own workloads. They run as their owner: what is locked and given back is not the
+-- tenant's alone.
+create or replace function tenant.cancel_workload(p_job_id text, p_reason text, p_now timestamptz)
+returns json language sql security definer set search_path = ''
+as $$ select public.cancel_workload(p_job_id, p_reason, p_now, tenancy.must_write()) $$;
+
+create or replace function tenant.move_workload(p_job_id text, p_booking jsonb, p_now timestamptz)
+returns json language sql security definer set search_path = ''
+as $$ select public.move_workload(p_job_id, p_booking, p_now, tenancy.must_write()) $$;
