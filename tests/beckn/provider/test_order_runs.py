@@ -127,6 +127,11 @@ def test_an_order_runs_from_its_slot_to_its_end_and_uses_its_half_hours(desk: De
     assert done.actual_cost_gbp == pytest.approx(1.152 * 0.08)
     assert (done.actual_start, done.actual_end) == (slot, slot + HOUR)
     assert len(outbox(desk.database, Action.ON_STATUS)) == 2
+    metered = desk.database.select("meter_readings", order=OrderBy(("half_hour",)))
+    assert [(row["half_hour"], row["it_energy_wh"], row["site_energy_wh"]) for row in metered] == [
+        (slot.isoformat(), 480, 576),
+        ((slot + HALF_HOUR).isoformat(), 480, 576),
+    ]
 
 
 def test_a_run_that_is_reckoned_by_figures_no_source_gave_says_so(desk: Desk) -> None:
