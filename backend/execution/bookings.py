@@ -12,16 +12,17 @@ from typing import cast
 
 from pydantic import BaseModel, ConfigDict
 
-from database.interface import Database, OrderBy, Row, Where
-from decisions.scoring.context import Task
+from database.interface import Database, Row
+from decisions.scoring.capacity import least_free_kw
+from decisions.scoring.context import Capacity, Task
 from decisions.scoring.grid_context import GridContext
 from decisions.work.notifications import UNSTATED_OPERATOR
 from execution.executor import Executor
 from execution.metering import Reading
 from execution.prospects import DEFERRED_STATUS
-from execution.usage import NOTHING_USED, Actuals, shares
+from execution.usage import NOTHING_USED, Actuals
 from execution.work import Begin, Complete, Defer, DueRuns, FreePower, GiveUp, Step, Stored
-from grid.half_hours import from_rfc3339, half_hour_of, rfc3339
+from grid.half_hours import from_rfc3339, rfc3339
 from printable import LONGEST_REASON, printable
 from vocabulary import StrEnum, WorkloadStatus
 from workloads.model import UtcDatetime
@@ -177,24 +178,9 @@ class BookedRuns:
         return GridContext.model_validate(self._database.call("grid_context", {"p_now": now}, repeatable=True))
 
     def free_power(self, run: BookedRun, now: datetime) -> FreePower:
-        (centre,) = self._database.select(
-            "data_centres",
-            where=[Where("dc_id", run.dc_id)],
-            order=OrderBy(("dc_id",)),
-            columns=("total_capacity_mw", "base_load_percentage", "current_load_percentage"),
-        )
-        held = self._database.select(
-            "held_power",
-            where=[Where("dc_id", run.dc_id), Where("half_hour", half_hour_of(now), "gte")],
-            order=OrderBy(("half_hour",)),
-        )
-        base = centre["base_load_percentage"]
-        load = centre["current_load_percentage"] if base is None else base
-        others_kw = {from_rfc3339(row["half_hour"]): float(row["held_kw"]) for row in held}
-        for slot, _ in shares(run.starts_at, run.ends_at):
-            others_kw[slot] = others_kw.get(slot, 0.0) - run.it_power_kw
-        unloaded_kw = centre["total_capacity_mw"] * 10 * (100 - load)
-        return lambda start, end: unloaded_kw - max(others_kw.get(slot, 0.0) for slot, _ in shares(start, end))
+        arguments = {"p_now": now, "p_without": run.booking_id}
+        capacity = Capacity.model_validate(self._database.call("capacity_at", arguments, repeatable=True))
+        return lambda start, end: least_free_kw(capacity, run.dc_id, start, end)
 
 
 def executor_of_bookings(

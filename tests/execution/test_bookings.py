@@ -10,11 +10,13 @@ import pytest
 
 from booked_work import HOUR, ONE_GPU_KW, book, the_booking, the_load, the_workload
 from database.interface import Database, OrderBy, Row, Where
+from database.postgres import PostgresDatabase
+from decisions.work.worker import DecisionWorkers
 from execution.bookings import BookedRun, BookedRuns, executor_of_bookings
 from execution.executor import Executor
 from execution.work import Begin, GiveUp, Stored
 from grid.half_hours import HALF_HOUR, UTC, half_hour_of
-from grid_world import NOW, data_centre, store_data_centres, store_grid
+from grid_world import NOW, data_centre, store_data_centres, store_grid, submit, workload
 from ingest.reconsidering import reconsider_deferred, settle_unbooked
 
 EIGHT = datetime(2026, 11, 22, 8, tzinfo=UTC)
@@ -44,6 +46,29 @@ def set_stress(database: Database, *half_hours: datetime) -> None:
 def claim(database: Database, now: datetime = NOW, *, lease_seconds: float = 10) -> BookedRun:
     (run,) = BookedRuns(database).claim_due("slow", now, lease_seconds=lease_seconds, limit=1).claimed
     return run
+
+
+def fault(run: BookedRun) -> Row:
+    return {
+        "p_booking_id": run.booking_id,
+        "p_lease_token": run.lease_token,
+        "p_error": "a fault",
+        "p_now": NOW,
+        "p_retry_seconds": 1,
+    }
+
+
+def decide(database: Database) -> int:
+    gateway = DecisionWorkers(
+        database,
+        agent_id="gateway:test:5050",
+        clock=lambda: NOW,
+        carbon_price_gbp_per_t=100,
+        judge=None,
+        workers=1,
+        poll_seconds=1,
+    )
+    return gateway.work_once()
 
 
 def test_a_booked_workload_runs_from_its_start_to_its_end_and_has_its_actuals(place: Database) -> None:
@@ -200,6 +225,32 @@ def test_a_late_start_without_power_left_asks_for_another_decision(database: Dat
     (asked,) = database.select("workload_notifications", order=OrderBy(("notification_id",)))
     assert (asked["job_id"], asked["reason"], asked["work_state"]) == ("job-1", "reconsidered", "available")
     assert the_workload(database, "other")["status"] == "RUNNING"
+
+
+@pytest.mark.parametrize("how", ["given up", "deferred"])
+def test_power_that_comes_free_lets_workloads_without_a_place_ask_again(place: Database, how: str) -> None:
+    book(place, "job-1", deadline=NOW + 6 * HOUR)
+    place.insert("compute_workloads", [workload("waiting", status="DEFERRED_CARBON")])
+    if how == "deferred":
+        set_stress(place, EIGHT)
+    an_executor(place).run_due(NOW if how == "deferred" else NOW + 6 * HOUR)
+    (asked,) = place.select("workload_notifications", order=OrderBy(("notification_id",)))
+    assert (asked["job_id"], asked["reason"]) == ("waiting", "reconsidered")
+
+
+def test_what_its_owner_moved_is_not_measured_by_its_decision(postgres: PostgresDatabase) -> None:
+    """The decision promised the carbon of another time; grid stress counts all the same."""
+    store_place(postgres)
+    submit(postgres, workload("job-1", deferral_window_mins=360))
+    assert decide(postgres) == 1
+    held = claim(postgres)
+    assert held.promised_gco2 == pytest.approx(1.152 * 10, rel=0.2)
+    postgres.call("fail_booking", fault(held))
+    moved = postgres.call(
+        "move_workload", {"p_job_id": "job-1", "p_booking": {"starts_at": NOW + HOUR}, "p_now": NOW}
+    )
+    assert moved["state"] == "moved"
+    assert claim(postgres, NOW + HOUR).promised_gco2 is None
 
 
 def test_several_executors_run_each_booking_once(place: Database) -> None:

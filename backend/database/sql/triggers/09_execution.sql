@@ -112,10 +112,12 @@ begin
             join public.capacity_bookings b on b.booking_id = one.booking_id
             join public.compute_workloads w on (w.tenant, w.job_id) = (b.tenant, b.job_id)
             left join lateral (
-                -- The best option comes first, and is the one that was chosen.
+                -- The best option comes first, and is the one that was chosen. An owner who moved its workload took the place
+                -- as it is; an executor that deferred it did not ask.
                 select d.output #>> '{data_centre_options,0,estimates,recommended,carbon_gco2}' as carbon_gco2
                 from public.orchestration_decisions d
                 where d.notification_id = b.notification_id and d.chosen_dc_id = b.dc_id
+                    and (d.recommended_start = b.starts_at or w.status <> 'QUEUED')
                     and b.state = 'HELD') as promise on true), '[]'),
         'next_due_at', least(
             public.queue_bookings_next_due(p_carried_out_by, p_now),
@@ -184,7 +186,9 @@ begin
     end if;
     given.starts_at := coalesce(given.starts_at, held.starts_at);
     given.ends_at := coalesce(given.ends_at, held.ends_at);
-    if given.state in ('HELD', 'RUNNING') and not public.has_room(held, given.starts_at, given.ends_at) then
+    if given.state in ('HELD', 'RUNNING')
+        and held.it_power_kw > public.free_to_move_kw(held.booking_id, held.dc_id, given.starts_at, given.ends_at)
+    then
         return json_build_object('state', 'no_capacity');
     end if;
     update public.capacity_bookings b
@@ -222,6 +226,9 @@ begin
     if jsonb_array_length(p_change -> 'readings') > 0 then
         perform public.record_readings(held.booking_id, p_change -> 'readings', given.updated_at);
     end if;
+    if given.state in ('HELD', 'RELEASED') then -- what it held until now has come free
+        perform public.let_waiting_ask_again();
+    end if;
     perform public.log_event(held.tenant, p_change ->> 'event_type', held.job_id, (
         select jsonb_strip_nulls(jsonb_build_object(
             'job_id', w.job_id, 'booking_id', held.booking_id, 'dc_id', held.dc_id, 'carried_out_by', held.carried_out_by,
@@ -232,24 +239,6 @@ begin
         where (w.tenant, w.job_id) = (held.tenant, held.job_id)));
     return json_build_object('state', 'changed');
 end
-$$;
-
--- Whether a booking's power fits into the half-hours of another window that it does not hold yet. To be asked under its data
--- centre's lock.
-create or replace function public.has_room(p_held public.capacity_bookings, p_starts_at timestamptz, p_ends_at timestamptz)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select not exists (
-        select
-        from generate_series(
-            public.half_hour_of(p_starts_at), p_ends_at - interval '1 microsecond', interval '30 minutes') as touched (half_hour)
-        join public.data_centres d on d.dc_id = p_held.dc_id
-        left join public.held_power h on (h.dc_id, h.half_hour) = (p_held.dc_id, touched.half_hour)
-        where not (touched.half_hour >= public.half_hour_of(p_held.starts_at) and touched.half_hour < p_held.ends_at)
-            and coalesce(h.held_kw, 0) + p_held.it_power_kw > public.capacity_kw(d))
 $$;
 
 -- Workloads that were decided but hold no power, as decisions were before bookings were kept: nobody would ever run them.
@@ -268,11 +257,7 @@ begin
         select w.tenant, w.job_id, coalesce(w.scheduled_start <= p_now, true) as is_past
         from public.compute_workloads w
         where w.status = 'QUEUED'
-            and not exists (
-                select from public.capacity_bookings b
-                where (b.tenant, b.job_id) = (w.tenant, w.job_id) and b.state in ('HELD', 'RUNNING'))
-            and not exists (
-                select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (w.tenant, w.job_id))
+            and not public.has_place(w)
         order by w.tenant, w.job_id
         for no key update of w skip locked
     ),
