@@ -45,22 +45,21 @@ set local pylon.functions =
     'newest_unacknowledged_output acknowledge_output current_context mark_context_processed number_agent_state '
     'register_agent record_agent_state let_waiting_ask_again lock_placed_workload cancel_workload '
     'give_power_back place_of room_from move_workload is_expired expire_bookings load_data_centre '
-    'load_what_runs claim_due_bookings heartbeat_bookings fail_booking change_booking has_room '
-    'settle_unbooked_workloads bookings_health refuse_reading_change newest_readings sum_data_centre_loads '
-    'sample_loads record_readings open_account credit_run_now account_runs counted_words revise_accounts '
-    'savings beckn_register beckn_key_holds beckn_stay beckn_leave beckn_known_message beckn_over_limit '
-    'beckn_receive beckn_put_outbox beckn_relay beckn_claim_inbox beckn_finish_inbox beckn_heartbeat_inbox '
-    'beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox beckn_prune register_runner '
-    'runner_name take_runs held_run begin_run heartbeat_run give_back_run finish_run end_run log_run '
-    'give_run_back readings_so_far settle_silent_runs run_place list_runners offered_templates workload_run '
-    'beckn_operator beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw '
-    'beckn_place_order beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order '
-    'beckn_overdue call_as tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member '
-    'tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
-    'tenancy_disable_service_account tenancy_principal tenancy_api_key tenancy_key_used tenancy_keys '
-    'tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits tenancy_set_limit tenancy_take '
-    'tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket '
-    'purchased_orders purchased_quotes tenancy_check';
+    'load_what_runs claim_due_bookings heartbeat_bookings fail_booking change_booking settle_unbooked_workloads '
+    'bookings_health refuse_reading_change newest_readings sum_data_centre_loads sample_loads record_readings '
+    'open_account credit_run_now account_runs counted_words revise_accounts savings beckn_register '
+    'beckn_key_holds beckn_stay beckn_leave beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox '
+    'beckn_relay beckn_claim_inbox beckn_finish_inbox beckn_heartbeat_inbox beckn_give_back_inbox '
+    'beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox beckn_prune register_runner runner_name take_runs '
+    'held_run begin_run heartbeat_run give_back_run finish_run end_run log_run give_run_back readings_so_far '
+    'settle_silent_runs run_place list_runners offered_templates workload_run beckn_operator beckn_seller '
+    'beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw beckn_place_order beckn_change_order '
+    'beckn_claim_orders beckn_heartbeat_orders beckn_fail_order beckn_overdue call_as tenancy_operators '
+    'tenancy_set_operator tenancy_members tenancy_set_member tenancy_remove_member tenancy_service_accounts '
+    'tenancy_create_service_account tenancy_disable_service_account tenancy_principal tenancy_api_key '
+    'tenancy_key_used tenancy_keys tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits '
+    'tenancy_set_limit tenancy_take tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events '
+    'tenancy_issue_ticket tenancy_redeem_ticket purchased_orders purchased_quotes tenancy_check';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -3953,7 +3952,8 @@ begin
 end
 $$;
 
--- Ends a booking that holds power, for whoever has its data centre's lock: what runs has ENDED, what waits is RELEASED.
+-- Ends a booking that holds power, for whoever has its data centre's lock: what runs has ENDED, and is yet to be metered by
+-- whoever ran it; what waits is RELEASED.
 create or replace function public.give_power_back(p_booking_id bigint, p_reason text, p_now timestamptz)
 returns void
 language sql
@@ -3963,11 +3963,12 @@ as $$
     set state = case b.state when 'RUNNING' then 'ENDED' else 'RELEASED' end,
         reason = p_reason,
         ended_at = p_now,
-        work_state = 'completed',
+        work_state = case b.state when 'RUNNING' then 'available' else 'completed' end,
+        scheduled_at = p_now,
         lease_token = null,
         leased_until = null,
         leased_by = null,
-        finished_at = clock_timestamp()
+        finished_at = case when b.state <> 'RUNNING' then clock_timestamp() end
     where b.booking_id = p_booking_id and b.state in ('HELD', 'RUNNING')
 $$;
 
@@ -4265,7 +4266,8 @@ create or replace trigger load_what_runs_delete
     referencing old table as before_change
     for each statement execute function public.load_what_runs();
 
--- Takes up to p_limit bookings that p_carried_out_by is to start or to end by p_now on a lease, each tenant's first in turn.
+-- Takes up to p_limit bookings that p_carried_out_by is to start, to end or, where they were broken off, to meter by p_now on a
+-- lease, each tenant's first in turn.
 -- Answers {"claimed": [{booking_id, lease_token, tenant, job_id, dc_id, state, starts_at, ends_at, it_power_kw, task (the
 -- workload), promised_gco2 (what its decision said it would emit there; null where none did)}…], "next_due_at"}.
 create or replace function public.claim_due_bookings(
@@ -4295,17 +4297,19 @@ begin
         'claimed', coalesce((
             select json_agg(json_build_object(
                 'booking_id', b.booking_id, 'lease_token', b.lease_token, 'tenant', b.tenant, 'job_id', b.job_id,
-                'dc_id', b.dc_id, 'state', b.state, 'starts_at', b.starts_at, 'ends_at', b.ends_at,
+                'dc_id', b.dc_id, 'state', b.state, 'starts_at', b.starts_at, 'ends_at', coalesce(b.ended_at, b.ends_at),
                 'it_power_kw', b.it_power_kw, 'task', to_jsonb(w), 'promised_gco2', promise.carbon_gco2)
                 order by one.position)
             from unnest(taken) with ordinality as one (booking_id, position)
             join public.capacity_bookings b on b.booking_id = one.booking_id
             join public.compute_workloads w on (w.tenant, w.job_id) = (b.tenant, b.job_id)
             left join lateral (
-                -- The best option comes first, and is the one that was chosen.
+                -- The best option comes first, and is the one that was chosen. An owner who moved its workload took the place
+                -- as it is; an executor that deferred it did not ask.
                 select d.output #>> '{data_centre_options,0,estimates,recommended,carbon_gco2}' as carbon_gco2
                 from public.orchestration_decisions d
                 where d.notification_id = b.notification_id and d.chosen_dc_id = b.dc_id
+                    and (d.recommended_start = b.starts_at or w.status <> 'QUEUED')
                     and b.state = 'HELD') as promise on true), '[]'),
         'next_due_at', least(
             public.queue_bookings_next_due(p_carried_out_by, p_now),
@@ -4341,7 +4345,7 @@ $$;
 
 -- One step of a booking, under its lease. p_change: {booking_id, lease_token, from_state, state, starts_at, ends_at, reason,
 -- due_at (of the next step; null: there is none), updated_at, decide_again (the workload asks for a decision; else false),
--- event_type (what the log of events calls it), readings (of a run that has ended: see record_readings), workload: {status,
+-- event_type (what the log of events calls it; null: it knows already), readings (of a run that has ended: see record_readings), workload: {status,
 -- status_reason, actual_…}}; what is left out of the window and the actuals stays. A window that moves
 -- takes its new half-hours here, where they have room. Answers {"state": "changed" | "fenced" (the lease was lost) |
 -- "wrong_state" | "no_capacity"}.
@@ -4374,7 +4378,9 @@ begin
     end if;
     given.starts_at := coalesce(given.starts_at, held.starts_at);
     given.ends_at := coalesce(given.ends_at, held.ends_at);
-    if given.state in ('HELD', 'RUNNING') and not public.has_room(held, given.starts_at, given.ends_at) then
+    if given.state in ('HELD', 'RUNNING')
+        and held.it_power_kw > public.free_to_move_kw(held.booking_id, held.dc_id, given.starts_at, given.ends_at)
+    then
         return json_build_object('state', 'no_capacity');
     end if;
     update public.capacity_bookings b
@@ -4383,7 +4389,7 @@ begin
         ends_at = given.ends_at,
         reason = coalesce(given.reason, b.reason),
         started_at = case when given.state = 'RUNNING' then given.starts_at else b.started_at end,
-        ended_at = case when given.state = 'ENDED' then given.ends_at else b.ended_at end,
+        ended_at = case when given.state = 'ENDED' then coalesce(b.ended_at, given.ends_at) else b.ended_at end,
         work_state = case when next_step_at is null then 'completed' else 'available' end,
         scheduled_at = coalesce(next_step_at, b.scheduled_at),
         attempt = 0,
@@ -4395,7 +4401,7 @@ begin
         finished_at = case when next_step_at is null then given.updated_at end
     where b.booking_id = held.booking_id;
     update public.compute_workloads w
-    set status = case when decide_again then 'PENDING' else work.status end,
+    set status = case when decide_again then 'PENDING' else coalesce(work.status, w.status) end,
         status_reason = coalesce(work.status_reason, w.status_reason),
         scheduled_start = case when given.state <> 'RELEASED' then given.starts_at end,
         actual_start = coalesce(work.actual_start, w.actual_start),
@@ -4412,6 +4418,12 @@ begin
     if jsonb_array_length(p_change -> 'readings') > 0 then
         perform public.record_readings(held.booking_id, p_change -> 'readings', given.updated_at);
     end if;
+    if given.state in ('HELD', 'RELEASED') then -- what it held until now has come free
+        perform public.let_waiting_ask_again();
+    end if;
+    if p_change ->> 'event_type' is null then
+        return json_build_object('state', 'changed');
+    end if;
     perform public.log_event(held.tenant, p_change ->> 'event_type', held.job_id, (
         select jsonb_strip_nulls(jsonb_build_object(
             'job_id', w.job_id, 'booking_id', held.booking_id, 'dc_id', held.dc_id, 'carried_out_by', held.carried_out_by,
@@ -4422,24 +4434,6 @@ begin
         where (w.tenant, w.job_id) = (held.tenant, held.job_id)));
     return json_build_object('state', 'changed');
 end
-$$;
-
--- Whether a booking's power fits into the half-hours of another window that it does not hold yet. To be asked under its data
--- centre's lock.
-create or replace function public.has_room(p_held public.capacity_bookings, p_starts_at timestamptz, p_ends_at timestamptz)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select not exists (
-        select
-        from generate_series(
-            public.half_hour_of(p_starts_at), p_ends_at - interval '1 microsecond', interval '30 minutes') as touched (half_hour)
-        join public.data_centres d on d.dc_id = p_held.dc_id
-        left join public.held_power h on (h.dc_id, h.half_hour) = (p_held.dc_id, touched.half_hour)
-        where not (touched.half_hour >= public.half_hour_of(p_held.starts_at) and touched.half_hour < p_held.ends_at)
-            and coalesce(h.held_kw, 0) + p_held.it_power_kw > public.capacity_kw(d))
 $$;
 
 -- Workloads that were decided but hold no power, as decisions were before bookings were kept: nobody would ever run them.
@@ -4458,11 +4452,7 @@ begin
         select w.tenant, w.job_id, coalesce(w.scheduled_start <= p_now, true) as is_past
         from public.compute_workloads w
         where w.status = 'QUEUED'
-            and not exists (
-                select from public.capacity_bookings b
-                where (b.tenant, b.job_id) = (w.tenant, w.job_id) and b.state in ('HELD', 'RUNNING'))
-            and not exists (
-                select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (w.tenant, w.job_id))
+            and not public.has_place(w)
         order by w.tenant, w.job_id
         for no key update of w skip locked
     ),
@@ -8701,7 +8691,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'c19af2212f4ec15a'
+    fingerprint = 'cb37ce90e0535018'
 where version = 6;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -84,7 +84,12 @@ class BookedRun(BaseModel):
 
     @property
     def is_running(self) -> bool:
-        return self.state is BookingState.RUNNING
+        return self.state in {BookingState.RUNNING, BookingState.ENDED}
+
+    @property
+    def was_broken_off(self) -> bool:
+        """Whether its owner cancelled it while it ran: what it used is yet to be written down."""
+        return self.state is BookingState.ENDED
 
     def may_cost(self, cost_gbp: float) -> bool:  # noqa: ARG002 - no price was agreed; its price limit is a constraint
         """Whether a later run of this cost is within what was agreed."""
@@ -95,10 +100,10 @@ class BookedRun(BaseModel):
 class _Change:
     """What a step makes of a booking and its workload; None leaves a field as it is."""
 
-    event: str
+    event: str | None
     state: BookingState
-    status: WorkloadStatus
-    status_reason: str
+    status: WorkloadStatus | None
+    status_reason: str | None
     due_at: datetime | None = None
     starts_at: datetime | None = None
     ends_at: datetime | None = None
@@ -153,7 +158,7 @@ class BookedRuns:
             "event_type": change.event,
             "readings": [reading.row() for reading in change.readings],
             "workload": {
-                "status": str(change.status),
+                "status": change.status and str(change.status),
                 "status_reason": change.status_reason,
                 "actual_start": used.start,
                 "actual_end": used.end,
@@ -220,6 +225,8 @@ def _change(run: BookedRun, step: Step) -> _Change:
             starts_at=step.to.start,
             ends_at=step.to.start + run.duration,
         )
+    if isinstance(step, Complete) and run.was_broken_off:
+        return _Change(None, BookingState.ENDED, None, None, actuals=step.actuals, readings=step.readings)
     if isinstance(step, Complete):
         return _Change(
             event="workload.completed",

@@ -240,5 +240,6 @@ def _told(run: PromisedRun, step: Step) -> str:
     if isinstance(step, Defer):
         return f"deferred at {run.dc_id} to {rfc3339(step.to.start)}: {step.spike.explanation}"
     if isinstance(step, Complete):
-        return f"completed at {run.dc_id}, simulated, with {step.actuals.energy_kwh:.6g} kWh"
+        how = "metered" if run.was_broken_off else "completed"
+        return f"{how} at {run.dc_id}, simulated, with {step.actuals.energy_kwh:.6g} kWh"
     return f"given up at {run.dc_id}: {step.reason}"

@@ -54,6 +54,11 @@ class PromisedRun(Protocol):
     @property
     def is_running(self) -> bool: ...
     @property
+    def was_broken_off(self) -> bool:
+        """Whether its owner cancelled it while it ran: what it used is yet to be written down."""
+        ...
+
+    @property
     def promised_gco2(self) -> float | None:
         """What it was promised to emit."""
         ...

@@ -221,7 +221,7 @@ def test_what_runs_in_simulation_ends_now_and_what_a_runner_runs_when_it_has_sto
     )
     assert [cancel(postgres, job)["state"] for job in ("job-1", "job-2")] == ["cancelled", "requested"]
     ended, asked = bookings(postgres)
-    assert (ended["state"], ended["work_state"], ended["lease_token"]) == ("ENDED", "completed", None)
+    assert (ended["state"], ended["work_state"], ended["lease_token"]) == ("ENDED", "available", None)
     assert (asked["state"], asked["lease_token"]) == ("RUNNING", 7)
     assert from_rfc3339(asked["cancel_requested_at"]) == NOW
     assert [status_of(postgres, job) for job in ("job-1", "job-2")] == ["CANCELLED", "RUNNING"]

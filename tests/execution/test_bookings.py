@@ -253,6 +253,25 @@ def test_what_its_owner_moved_is_not_measured_by_its_decision(postgres: Postgres
     assert claim(postgres, NOW + HOUR).promised_gco2 is None
 
 
+def test_a_run_that_is_cancelled_has_the_actuals_of_what_it_ran(place: Database) -> None:
+    book(place, "job-1", starts_at=EIGHT + HALF_HOUR, it_power_kw=2000)
+    executor = an_executor(place)
+    executor.run_due(EIGHT + HALF_HOUR)
+    cancelled_at = EIGHT + HALF_HOUR + timedelta(minutes=15)
+    place.call("cancel_workload", {"p_job_id": "job-1", "p_reason": "not needed", "p_now": cancelled_at})
+    assert the_load(place) == (50, 50)
+    assert executor.run_due(cancelled_at + timedelta(seconds=1)).taken == 1
+    cancelled, booking = the_workload(place, "job-1"), the_booking(place, "job-1")
+    assert (cancelled["status"], cancelled["status_reason"]) == ("CANCELLED", "Cancelled: not needed")
+    assert (booking["state"], booking["work_state"]) == ("ENDED", "completed")
+    assert cancelled["actual_end"] == booking["ended_at"] == cancelled_at.isoformat()
+    assert cancelled["actual_energy_kwh"] == pytest.approx(2000 * 1.2 / 4)
+    assert cancelled["actual_carbon_gco2"] == pytest.approx(2000 * 1.2 / 4 * 11)
+    events = place.select("broadcast_log", order=OrderBy(("sequence",)))
+    assert [each["event_type"] for each in events] == ["workload.started", "workload.cancelled"]
+    assert executor.run_due(NOW + 9 * HOUR).taken == 0
+
+
 def test_several_executors_run_each_booking_once(place: Database) -> None:
     for number in range(12):
         book(place, f"job-{number}")

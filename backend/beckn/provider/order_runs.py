@@ -83,6 +83,10 @@ class OrderRun:
         return self.order.state is FulfillmentStateCode.RUNNING
 
     @property
+    def was_broken_off(self) -> bool:
+        return False
+
+    @property
     def promised_gco2(self) -> float | None:
         return self.order.terms.estimated_carbon_gco2
 

@@ -146,7 +146,8 @@ begin
 end
 $$;
 
--- Ends a booking that holds power, for whoever has its data centre's lock: what runs has ENDED, what waits is RELEASED.
+-- Ends a booking that holds power, for whoever has its data centre's lock: what runs has ENDED, and is yet to be metered by
+-- whoever ran it; what waits is RELEASED.
 create or replace function public.give_power_back(p_booking_id bigint, p_reason text, p_now timestamptz)
 returns void
 language sql
@@ -156,11 +157,12 @@ as $$
     set state = case b.state when 'RUNNING' then 'ENDED' else 'RELEASED' end,
         reason = p_reason,
         ended_at = p_now,
-        work_state = 'completed',
+        work_state = case b.state when 'RUNNING' then 'available' else 'completed' end,
+        scheduled_at = p_now,
         lease_token = null,
         leased_until = null,
         leased_by = null,
-        finished_at = clock_timestamp()
+        finished_at = case when b.state <> 'RUNNING' then clock_timestamp() end
     where b.booking_id = p_booking_id and b.state in ('HELD', 'RUNNING')
 $$;
 

@@ -75,7 +75,8 @@ create or replace trigger load_what_runs_delete
     referencing old table as before_change
     for each statement execute function public.load_what_runs();
 
--- Takes up to p_limit bookings that p_carried_out_by is to start or to end by p_now on a lease, each tenant's first in turn.
+-- Takes up to p_limit bookings that p_carried_out_by is to start, to end or, where they were broken off, to meter by p_now on a
+-- lease, each tenant's first in turn.
 -- Answers {"claimed": [{booking_id, lease_token, tenant, job_id, dc_id, state, starts_at, ends_at, it_power_kw, task (the
 -- workload), promised_gco2 (what its decision said it would emit there; null where none did)}…], "next_due_at"}.
 create or replace function public.claim_due_bookings(
@@ -105,7 +106,7 @@ begin
         'claimed', coalesce((
             select json_agg(json_build_object(
                 'booking_id', b.booking_id, 'lease_token', b.lease_token, 'tenant', b.tenant, 'job_id', b.job_id,
-                'dc_id', b.dc_id, 'state', b.state, 'starts_at', b.starts_at, 'ends_at', b.ends_at,
+                'dc_id', b.dc_id, 'state', b.state, 'starts_at', b.starts_at, 'ends_at', coalesce(b.ended_at, b.ends_at),
                 'it_power_kw', b.it_power_kw, 'task', to_jsonb(w), 'promised_gco2', promise.carbon_gco2)
                 order by one.position)
             from unnest(taken) with ordinality as one (booking_id, position)
@@ -153,7 +154,7 @@ $$;
 
 -- One step of a booking, under its lease. p_change: {booking_id, lease_token, from_state, state, starts_at, ends_at, reason,
 -- due_at (of the next step; null: there is none), updated_at, decide_again (the workload asks for a decision; else false),
--- event_type (what the log of events calls it), readings (of a run that has ended: see record_readings), workload: {status,
+-- event_type (what the log of events calls it; null: it knows already), readings (of a run that has ended: see record_readings), workload: {status,
 -- status_reason, actual_…}}; what is left out of the window and the actuals stays. A window that moves
 -- takes its new half-hours here, where they have room. Answers {"state": "changed" | "fenced" (the lease was lost) |
 -- "wrong_state" | "no_capacity"}.
@@ -197,7 +198,7 @@ begin
         ends_at = given.ends_at,
         reason = coalesce(given.reason, b.reason),
         started_at = case when given.state = 'RUNNING' then given.starts_at else b.started_at end,
-        ended_at = case when given.state = 'ENDED' then given.ends_at else b.ended_at end,
+        ended_at = case when given.state = 'ENDED' then coalesce(b.ended_at, given.ends_at) else b.ended_at end,
         work_state = case when next_step_at is null then 'completed' else 'available' end,
         scheduled_at = coalesce(next_step_at, b.scheduled_at),
         attempt = 0,
@@ -209,7 +210,7 @@ begin
         finished_at = case when next_step_at is null then given.updated_at end
     where b.booking_id = held.booking_id;
     update public.compute_workloads w
-    set status = case when decide_again then 'PENDING' else work.status end,
+    set status = case when decide_again then 'PENDING' else coalesce(work.status, w.status) end,
         status_reason = coalesce(work.status_reason, w.status_reason),
         scheduled_start = case when given.state <> 'RELEASED' then given.starts_at end,
         actual_start = coalesce(work.actual_start, w.actual_start),
@@ -228,6 +229,9 @@ begin
     end if;
     if given.state in ('HELD', 'RELEASED') then -- what it held until now has come free
         perform public.let_waiting_ask_again();
+    end if;
+    if p_change ->> 'event_type' is null then
+        return json_build_object('state', 'changed');
     end if;
     perform public.log_event(held.tenant, p_change ->> 'event_type', held.job_id, (
         select jsonb_strip_nulls(jsonb_build_object(
