@@ -22,6 +22,11 @@ _OF_EACH_ANSWER = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"), "<time>"),
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<uuid>"),
     (re.compile(r'pyl_\w+|(?<="key_id":")[0-9A-Za-z]{12}|(?<="ticket":")[^"]+'), "<key>"),
+    # What becomes of a workload meanwhile.
+    (
+        re.compile(r'"(host_dc_id|status_reason|scheduled_start)":(null|"[^"]*")|"status":"(PENDING|QUEUED)"'),
+        "<where and when>",
+    ),
     (re.compile(r'"(age|took|solved|elapsed|running)\w*":\s*[0-9.e-]+|"last_used_at":(null|"<time>")'), "<taken>"),
 )
 

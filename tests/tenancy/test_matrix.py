@@ -133,7 +133,7 @@ def world(
         of_b = plant(servers, B, world.headers["B"], world.buyers[B], jobs=2)
         watchers = (*MEMBERS_OF_B, "nobody")
         world.alone = {who: world.snapshot(who, of_b) for who in watchers}
-        of_a = plant(servers, A, world.headers["A"], world.buyers[A], jobs=6)
+        of_a = plant(servers, A, world.headers["A"], world.buyers[A], jobs=12)
         world.with_a = {who: world.snapshot(who, of_b) for who in watchers}
         world.ids = {A: of_a, B: of_b}
         yield world
