@@ -4632,7 +4632,7 @@ begin
         coalesce(given.it_energy_wh, 0), coalesce(given.site_energy_wh, 0), coalesce(given.source, newest.source),
         coalesce(newest.revision, 0) + 1, p_now
     from jsonb_to_recordset(p_readings) as given (
-        half_hour timestamptz, it_energy_wh bigint, site_energy_wh bigint, source text)
+        half_hour timestamptz, it_energy_wh numeric(18, 3), site_energy_wh numeric(18, 3), source text)
     full join public.newest_readings(array[p_booking_id]) as newest using (half_hour)
     where (coalesce(given.it_energy_wh, 0), coalesce(given.site_energy_wh, 0), coalesce(given.source, newest.source))
         is distinct from (newest.it_energy_wh, newest.site_energy_wh, newest.source);
@@ -4850,7 +4850,7 @@ begin
                     and coalesce(actual.is_whole, true) and coalesce(run_now.is_whole, true)) as is_settled
         from runs
         cross join lateral (
-            select coalesce(sum(r.it_wh), 0)::bigint as it_wh, coalesce(sum(r.site_wh), 0)::bigint as site_wh
+            select coalesce(sum(r.it_wh), 0) as it_wh, coalesce(sum(r.site_wh), 0) as site_wh
             from readings r
             where r.booking_id = runs.booking_id) as metered
         cross join lateral (
@@ -5818,7 +5818,7 @@ begin
         perform public.end_run(held, 'RELEASED', null, null, 'FAILED', 'It was not started in time to end by its deadline.', p_now);
         return json_build_object('standing', 'deferred');
     end if;
-    if not public.has_room(held, from_now, until) then
+    if held.it_power_kw > public.free_to_move_kw(held.booking_id, held.dc_id, from_now, until) then
         perform public.give_run_back(held, 'Its runner was late, and there was no more power for it.', p_now);
         return json_build_object('standing', 'deferred');
     end if;
@@ -5855,7 +5855,7 @@ begin
     end if;
     if held.ends_at <= p_now + interval '1 minute' and not is_to_end then
         until := greatest(held.ends_at, public.half_hour_of(p_now)) + interval '30 minutes';
-        if not public.has_room(held, held.starts_at, until) then
+        if held.it_power_kw > public.free_to_move_kw(held.booking_id, held.dc_id, held.starts_at, until) then
             until := held.ends_at;
             is_to_end := held.ends_at <= p_now;
         end if;
@@ -6011,8 +6011,9 @@ stable
 set search_path = ''
 as $$
     select jsonb_agg(jsonb_build_object(
-        'half_hour', e.half_hour, 'it_energy_wh', round(e.energy_kwh * 1000)::bigint,
-        'site_energy_wh', greatest(round(e.energy_kwh * 1000), round(e.energy_kwh * 1000 * d.pue))::bigint, 'source', e.source))
+        'half_hour', e.half_hour, 'it_energy_wh', round(e.energy_kwh::numeric * 1000, 3),
+        'site_energy_wh', greatest(
+            round(e.energy_kwh::numeric * 1000, 3), round((e.energy_kwh * 1000 * d.pue)::numeric, 3)), 'source', e.source))
     from public.runs r
     join public.capacity_bookings b on b.booking_id = r.run_id
     join public.data_centres d on d.dc_id = b.dc_id
@@ -8691,7 +8692,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'cb37ce90e0535018'
+    fingerprint = 'bb9ebac4ed257897'
 where version = 6;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -1,4 +1,4 @@
-"""What a run used in each half-hour, in whole watt-hours that sum to the whole. Pure.
+"""What a run used in each half-hour, in whole thousandths of a watt-hour that sum to the whole. Pure.
 
 A run's IT energy is rounded once, as a whole, and shared out among its half-hours by largest remainder, and so is the
 site's overhead (PUE - 1) on top of it. So nothing is lost or gained by rounding however finely a run is cut, and no
@@ -19,6 +19,9 @@ from grid.half_hours import rfc3339
 from vocabulary import StrEnum
 
 WH_PER_KWH = 1000
+STEPS_PER_WH = 1000
+"""Energy is kept to the thousandth of a watt-hour: an order of a second on one GPU uses a third of one."""
+
 MICROSECOND = timedelta(microseconds=1)
 _US_PER_HOUR = timedelta(hours=1) // MICROSECOND
 
@@ -52,16 +55,17 @@ class Reading:
 
     half_hour: datetime
     """Its start, UTC."""
-    it_energy_wh: int
-    site_energy_wh: int
+    it_energy_wh: Fraction
+    """A whole number of thousandths."""
+    site_energy_wh: Fraction
     source: ReadingSource
 
     def row(self) -> Row:
         """As the database's `record_readings` takes it."""
         return {
             "half_hour": rfc3339(self.half_hour),
-            "it_energy_wh": self.it_energy_wh,
-            "site_energy_wh": self.site_energy_wh,
+            "it_energy_wh": float(self.it_energy_wh),
+            "site_energy_wh": float(self.site_energy_wh),
             "source": str(self.source),
         }
 
@@ -86,14 +90,14 @@ def metered(energy: Iterable[ItEnergy], pue: float) -> list[Reading]:
         pue: of the data centre it ran in, at least 1.
     """
     used = sorted(energy, key=lambda each: each.half_hour)
-    it_parts_wh = [Fraction(each.energy_kwh) * WH_PER_KWH for each in used]
-    overheads_wh = [part * (Fraction(pue) - 1) for part in it_parts_wh]
-    it_wh = rounded(sum(it_parts_wh, Fraction(0)))
-    site_wh = rounded(sum(it_parts_wh, Fraction(0)) * Fraction(pue))
+    it_parts = [Fraction(each.energy_kwh) * WH_PER_KWH * STEPS_PER_WH for each in used]
+    overheads = [part * (Fraction(pue) - 1) for part in it_parts]
+    it_steps = rounded(sum(it_parts, Fraction(0)))
+    site_steps = rounded(sum(it_parts, Fraction(0)) * Fraction(pue))
     return [
-        Reading(each.half_hour, it, it + overhead, each.source)
+        Reading(each.half_hour, Fraction(it, STEPS_PER_WH), Fraction(it + overhead, STEPS_PER_WH), each.source)
         for each, it, overhead in zip(
-            used, apportion(it_wh, it_parts_wh), apportion(site_wh - it_wh, overheads_wh), strict=True
+            used, apportion(it_steps, it_parts), apportion(site_steps - it_steps, overheads), strict=True
         )
     ]
 

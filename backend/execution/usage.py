@@ -45,7 +45,7 @@ class UsedHalfHour:
 
 
 def used(
-    start: datetime, end: datetime, site_energy_wh: Mapping[datetime, int], half_hours: Iterable[UsedHalfHour]
+    start: datetime, end: datetime, site_energy_wh: Mapping[datetime, Fraction], half_hours: Iterable[UsedHalfHour]
 ) -> Actuals:
     """What a run came to whose site energy is known by the half-hour: the carbon and cost of every half-hour's share.
 
@@ -66,13 +66,13 @@ def used(
     return Actuals(
         start=start,
         end=end,
-        energy_kwh=sum(site_energy_wh.values()) / 1000,
+        energy_kwh=float(sum(site_energy_wh.values(), Fraction(0)) / 1000),
         carbon_gco2=None if carbon_g is None else float(round(carbon_g, 6)),
         cost_gbp=None if cost_gbp is None else float(round(cost_gbp, 9)),
     )
 
 
-def _plus(total: Fraction | None, site_wh: int, figure: float | None, wh: int) -> Fraction | None:
+def _plus(total: Fraction | None, site_wh: Fraction, figure: float | None, wh: int) -> Fraction | None:
     """A total with a half-hour's share, by a figure for each `wh` watt-hours."""
     return None if total is None or figure is None else total + site_wh * Fraction(figure) / wh
 

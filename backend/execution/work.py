@@ -92,7 +92,7 @@ class Complete:
     remark: str
     """What of its figures no source gave, as a sentence to add; else nothing."""
     readings: tuple[Reading, ...] = ()
-    """What it used by the half-hour, to the watt-hour: what its figures are worked out from as it is stored."""
+    """What it used by the half-hour, as it is metered: what its figures are worked out from as it is stored."""
 
 
 @dataclass(frozen=True)

@@ -22,3 +22,11 @@ def test_every_function_of_a_file_is_in_the_list_that_it_drops_and_grants(name: 
     names = set(re.sub(r"['\n]", " ", listed[1]).split())
     made = set(re.findall(r"create or replace function public\.(\w+)", text))
     assert names == made
+
+
+def test_every_function_that_is_called_is_made() -> None:
+    """PostgreSQL looks into what a function calls only when it gets there."""
+    text = "".join(map(build, FILES))
+    made = set(re.findall(r"create or replace function public\.(\w+)", text))
+    called = set(re.findall(r"\bpublic\.(\w+)\(", re.sub(r"--.*", "", text)))
+    assert called <= made

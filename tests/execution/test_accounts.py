@@ -61,9 +61,9 @@ def test_a_run_that_was_moved_is_compared_with_itself_in_the_half_hours_of_then(
     later = NOW + 3 * HOUR
     number = metered_run(database, "job", start=later, run_now=run_now(NOW))
     account = the_account(database, number)
-    # As metered: 1721, 2000 and 279 Wh of IT energy; by the half-hour the intensity rises by 1 g.
-    assert account["carbon_gco2"] == pytest.approx(2.065 * 16 + 2.4 * 17 + 0.335 * 18)
-    assert account["run_now_carbon_gco2"] == pytest.approx(2.065 * 10 + 2.4 * 11 + 0.335 * 12)
+    # As metered: 1721.111, 2000 and 278.889 Wh of IT energy; by the half-hour the intensity rises by 1 g.
+    assert account["carbon_gco2"] == pytest.approx(2.065333 * 16 + 2.4 * 17 + 0.334667 * 18)
+    assert account["run_now_carbon_gco2"] == pytest.approx(2.065333 * 10 + 2.4 * 11 + 0.334667 * 12)
     assert account["run_now_fits"]
 
 
@@ -74,7 +74,7 @@ def test_elsewhere_the_it_energy_counts_with_the_pue_of_that_place(database: Dat
     account = the_account(database, number)
     assert account["site_energy_wh"] == 4800
     assert account["run_now_site_energy_wh"] == 6000
-    assert account["run_now_carbon_gco2"] == pytest.approx(1.5 * (1.721 * 20 + 2 * 21 + 0.279 * 22))
+    assert account["run_now_carbon_gco2"] == pytest.approx(1.5 * (1.721111 * 20 + 2 * 21 + 0.278889 * 22))
     # It stays as it was fixed, whatever becomes of the place.
     database.update("data_centres", {"pue": 3}, where=[where_dc("DC-002")])
     revise(database, NOW + 2 * HOUR)

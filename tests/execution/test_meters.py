@@ -47,14 +47,14 @@ def test_a_run_that_has_ended_has_its_readings_and_its_workload_what_it_used(dat
     store_world(database)
     number = metered_run(database, "job", start=NOW, duration=HOUR, it_power_kw=4)
     stored = readings_of(database, number)
-    assert [row["it_energy_wh"] for row in stored] == [1721, 2000, 279]
-    assert [row["site_energy_wh"] for row in stored] == [2065, 2400, 335]
+    assert [row["it_energy_wh"] for row in stored] == [1721.111, 2000, 278.889]
+    assert [row["site_energy_wh"] for row in stored] == [2065.333, 2400, 334.667]
     assert {(row["source"], row["revision"], row["dc_id"], row["job_id"]) for row in stored} == {
         ("simulated", 1, "DC-001", "job")
     }
     work = the_workload(database, "job")
     assert work["actual_energy_kwh"] == 4.8
-    assert work["actual_carbon_gco2"] == pytest.approx(2.065 * 10 + 2.4 * 11 + 0.335 * 12)
+    assert work["actual_carbon_gco2"] == pytest.approx(2.065333 * 10 + 2.4 * 11 + 0.334667 * 12)
     assert work["actual_cost_gbp"] == pytest.approx(4.8 * 80 / 1000)
     assert work["actuals_basis"] == {
         "half_hours": 3,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,7 @@ def a_half_hour(number: int, gco2: float | None = 100, gbp: float | None = 50, *
 
 def test_each_half_hour_counts_with_what_the_run_used_in_it() -> None:
     start, end = EIGHT + timedelta(minutes=15), EIGHT + timedelta(minutes=45)
-    energy_wh = {EIGHT: 1000, EIGHT + HALF_HOUR: 1000}
+    energy_wh = {EIGHT: Fraction(1000), EIGHT + HALF_HOUR: Fraction(1000)}
     actuals = used(start, end, energy_wh, [a_half_hour(0, 100, 50), a_half_hour(1, 300, -10)])
     assert (actuals.start, actuals.end) == (start, end)
     assert actuals.energy_kwh == 2
@@ -30,7 +31,7 @@ def test_each_half_hour_counts_with_what_the_run_used_in_it() -> None:
 
 
 def test_what_is_unknown_for_one_half_hour_is_unknown_for_the_run() -> None:
-    energy_wh = {EIGHT: 2000, EIGHT + HALF_HOUR: 2000}
+    energy_wh = {EIGHT: Fraction(2000), EIGHT + HALF_HOUR: Fraction(2000)}
     actuals = used(EIGHT, EIGHT + 2 * HALF_HOUR, energy_wh, [a_half_hour(0), a_half_hour(1, gco2=None)])
     assert actuals.carbon_gco2 is None
     assert actuals.cost_gbp is not None

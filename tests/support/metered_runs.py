@@ -113,13 +113,13 @@ def assert_conserved(conninfo: str) -> None:
                 from meter_readings order by booking_id, half_hour, revision desc
             )
             select
-                (select coalesce(sum(round(actual_energy_kwh::numeric * 1000)), 0) from compute_workloads)::bigint,
-                (select coalesce(sum(site_energy_wh), 0) from run_accounts)::bigint,
-                (select coalesce(sum(site_energy_wh), 0) from newest)::bigint,
-                (select coalesce(sum(site_energy_wh), 0) from data_centre_loads)::bigint,
-                (select coalesce(sum(it_energy_wh), 0) from run_accounts)::bigint,
-                (select coalesce(sum(it_energy_wh), 0) from newest)::bigint,
-                (select coalesce(sum(it_energy_wh), 0) from data_centre_loads)::bigint,
+                (select coalesce(sum(round(actual_energy_kwh::numeric * 1000, 3)), 0) from compute_workloads),
+                (select coalesce(sum(site_energy_wh), 0) from run_accounts),
+                (select coalesce(sum(site_energy_wh), 0) from newest),
+                (select coalesce(sum(site_energy_wh), 0) from data_centre_loads),
+                (select coalesce(sum(it_energy_wh), 0) from run_accounts),
+                (select coalesce(sum(it_energy_wh), 0) from newest),
+                (select coalesce(sum(it_energy_wh), 0) from data_centre_loads),
                 (
                     select count(*)
                     from (

@@ -2,7 +2,7 @@
 
 -- What each run used by the half-hour, what it came to and what it would have come to without a decision, and the history
 -- of the data centres' loads. What ran before is not metered.
--- What a run used in one half-hour, in whole watt-hours. Written once, like the decisions: a correction is a further revision
+-- What a run used in one half-hour, to the thousandth of a watt-hour. Written once, like the decisions: a correction is a further revision
 -- of the same half-hour, and the newest counts. Only record_readings writes here. None is ever pruned.
 create table public.meter_readings (
     -- No number: that would tell every tenant how much the others run.
@@ -13,8 +13,8 @@ create table public.meter_readings (
     tenant text not null,
     job_id text not null,
     half_hour timestamptz not null check (half_hour = date_bin('30 minutes', half_hour, '2000-01-01 00:00:00+00')),
-    it_energy_wh bigint not null check (it_energy_wh >= 0),
-    site_energy_wh bigint not null,
+    it_energy_wh numeric(18, 3) not null check (it_energy_wh >= 0),
+    site_energy_wh numeric(18, 3) not null,
     source text not null check (source in ('simulated', 'rapl', 'power_x_time', 'reported')),
     revision integer not null check (revision > 0),
     recorded_at timestamptz not null default clock_timestamp(),
@@ -34,8 +34,8 @@ create table public.data_centre_loads (
     half_hour timestamptz not null check (half_hour = date_bin('30 minutes', half_hour, '2000-01-01 00:00:00+00')),
     total_capacity_mw double precision,
     base_load_percentage double precision check (base_load_percentage between 0 and 100),
-    it_energy_wh bigint not null default 0,
-    site_energy_wh bigint not null default 0,
+    it_energy_wh numeric(18, 3) not null default 0,
+    site_energy_wh numeric(18, 3) not null default 0,
     primary key (dc_id, half_hour)
 ) with (fillfactor = 50);
 create index data_centre_loads_half_hour on public.data_centre_loads (half_hour);
@@ -49,8 +49,8 @@ create table public.run_accounts (
     dc_id text not null references public.data_centres,
     started_at timestamptz not null,
     ended_at timestamptz not null,
-    it_energy_wh bigint not null default 0,
-    site_energy_wh bigint not null default 0,
+    it_energy_wh numeric(18, 3) not null default 0,
+    site_energy_wh numeric(18, 3) not null default 0,
     -- Null: unknown for one of its half-hours. So are the others below.
     carbon_gco2 double precision,
     cost_gbp double precision,

@@ -122,7 +122,7 @@ begin
         coalesce(given.it_energy_wh, 0), coalesce(given.site_energy_wh, 0), coalesce(given.source, newest.source),
         coalesce(newest.revision, 0) + 1, p_now
     from jsonb_to_recordset(p_readings) as given (
-        half_hour timestamptz, it_energy_wh bigint, site_energy_wh bigint, source text)
+        half_hour timestamptz, it_energy_wh numeric(18, 3), site_energy_wh numeric(18, 3), source text)
     full join public.newest_readings(array[p_booking_id]) as newest using (half_hour)
     where (coalesce(given.it_energy_wh, 0), coalesce(given.site_energy_wh, 0), coalesce(given.source, newest.source))
         is distinct from (newest.it_energy_wh, newest.site_energy_wh, newest.source);
@@ -340,7 +340,7 @@ begin
                     and coalesce(actual.is_whole, true) and coalesce(run_now.is_whole, true)) as is_settled
         from runs
         cross join lateral (
-            select coalesce(sum(r.it_wh), 0)::bigint as it_wh, coalesce(sum(r.site_wh), 0)::bigint as site_wh
+            select coalesce(sum(r.it_wh), 0) as it_wh, coalesce(sum(r.site_wh), 0) as site_wh
             from readings r
             where r.booking_id = runs.booking_id) as metered
         cross join lateral (

@@ -167,7 +167,7 @@ begin
         perform public.end_run(held, 'RELEASED', null, null, 'FAILED', 'It was not started in time to end by its deadline.', p_now);
         return json_build_object('standing', 'deferred');
     end if;
-    if not public.has_room(held, from_now, until) then
+    if held.it_power_kw > public.free_to_move_kw(held.booking_id, held.dc_id, from_now, until) then
         perform public.give_run_back(held, 'Its runner was late, and there was no more power for it.', p_now);
         return json_build_object('standing', 'deferred');
     end if;
@@ -204,7 +204,7 @@ begin
     end if;
     if held.ends_at <= p_now + interval '1 minute' and not is_to_end then
         until := greatest(held.ends_at, public.half_hour_of(p_now)) + interval '30 minutes';
-        if not public.has_room(held, held.starts_at, until) then
+        if held.it_power_kw > public.free_to_move_kw(held.booking_id, held.dc_id, held.starts_at, until) then
             until := held.ends_at;
             is_to_end := held.ends_at <= p_now;
         end if;
@@ -360,8 +360,9 @@ stable
 set search_path = ''
 as $$
     select jsonb_agg(jsonb_build_object(
-        'half_hour', e.half_hour, 'it_energy_wh', round(e.energy_kwh * 1000)::bigint,
-        'site_energy_wh', greatest(round(e.energy_kwh * 1000), round(e.energy_kwh * 1000 * d.pue))::bigint, 'source', e.source))
+        'half_hour', e.half_hour, 'it_energy_wh', round(e.energy_kwh::numeric * 1000, 3),
+        'site_energy_wh', greatest(
+            round(e.energy_kwh::numeric * 1000, 3), round((e.energy_kwh * 1000 * d.pue)::numeric, 3)), 'source', e.source))
     from public.runs r
     join public.capacity_bookings b on b.booking_id = r.run_id
     join public.data_centres d on d.dc_id = b.dc_id
