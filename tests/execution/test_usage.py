@@ -36,7 +36,7 @@ def test_what_is_unknown_for_one_half_hour_is_unknown_for_the_run() -> None:
     assert actuals.carbon_gco2 is None
     assert actuals.cost_gbp is not None
     assert used(EIGHT, EIGHT + 2 * HALF_HOUR, energy_wh, [a_half_hour(0)]).cost_gbp is None
-    nothing = {EIGHT: 2000, EIGHT + HALF_HOUR: 0}
+    nothing = {EIGHT: Fraction(2000), EIGHT + HALF_HOUR: Fraction(0)}
     assert used(EIGHT, EIGHT + 2 * HALF_HOUR, nothing, [a_half_hour(0)]).cost_gbp == 0.1
 
 
