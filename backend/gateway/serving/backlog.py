@@ -33,11 +33,13 @@ class ReadyEvent:
 class Backlog:
     """The events up to `newest`, as far back as there is room.
 
-    Numbers have no gaps where they are given, but an emptied log leaves one: a place follows from them but for that.
+    Numbers have gaps where there are events that streams do not bring, and where the log was emptied: a place follows
+    from them but for that.
     """
 
     def __init__(self, newest: int, *, most_events: int = MOST_EVENTS, most_bytes: int = MOST_BYTES) -> None:
         self.newest = newest
+        self._whole_after = newest
         self._most_events = most_events
         self._most_bytes = most_bytes
         self._events: deque[ReadyEvent] = deque()
@@ -48,7 +50,9 @@ class Backlog:
         self._events.extend(events)
         self._bytes += sum(len(event.frame) for event in events)
         while len(self._events) > 1 and (len(self._events) > self._most_events or self._bytes > self._most_bytes):
-            self._bytes -= len(self._events.popleft().frame)
+            forgotten = self._events.popleft()
+            self._bytes -= len(forgotten.frame)
+            self._whole_after = forgotten.sequence
         self.newest = self._events[-1].sequence
 
     def skip_to(self, sequence: int) -> None:
@@ -57,7 +61,7 @@ class Backlog:
 
     def reaches_back_to(self, sequence: int) -> bool:
         """Whether every event after `sequence` that is known here is kept."""
-        return sequence >= self.newest or (bool(self._events) and self._events[0].sequence <= sequence + 1)
+        return sequence >= self._whole_after
 
     def known_after(self, sequence: int) -> list[ReadyEvent]:
         """Whatever is kept of the events after `sequence`."""

@@ -51,6 +51,17 @@ def test_it_keeps_the_latest_for_which_there_is_room(batches: list[list[int]]) -
     assert kept == len(sizes) or not backlog.reaches_back_to(len(sizes) - kept - 1)
 
 
+def test_a_reader_is_not_dropped_for_numbers_that_are_not_brought() -> None:
+    backlog = Backlog(3, most_events=2)
+    backlog.add(events(6, [1]))  # 4 and 5 are of another kind
+    assert backlog.reaches_back_to(3)
+    assert [event.sequence for event in backlog.chunk_after(3)] == [6]
+    backlog.add(events(9, [1, 1]))
+    assert not backlog.reaches_back_to(3)
+    assert backlog.reaches_back_to(6)
+    assert [event.sequence for event in backlog.chunk_after(7)] == [9, 10]
+
+
 def test_an_event_is_one_block_of_lines_whatever_its_text() -> None:
     text = "two\nlines, a carriage\rreturn, \u2028 and a \x00"
     frame = ReadyEvent.of(
