@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from openapi_description import Described, operations
-from planted import DATA_CENTRES, SHARED_JOB, Ids
+from planted import DATA_CENTRES, NEVER_PLACED, SHARED_JOB, Ids
 from tenancy.scopes import ENDPOINTS, Server
 from tenant_purchases import Bought
 from two_operators import A
@@ -141,7 +141,7 @@ def _links(ids: Ids) -> list[Filled]:
     return steps + from_public + begun
 
 
-WORKLOAD: dict[str, Any] = {"workload_type": "RAG_QUERY", "required_gpu_mins": 3}
+WORKLOAD: dict[str, Any] = {"workload_type": "RAG_QUERY", **NEVER_PLACED}
 OPTIONS = frozenset({"limit", "status", "at", "policy", "policies", "time_limit_s", "from", "to", "every_minutes"})
 WORKLOAD_FIELDS = frozenset(
     {

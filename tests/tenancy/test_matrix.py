@@ -23,7 +23,7 @@ from clock import utc_now
 from database.embedded import EmbeddedPostgres
 from grid.half_hours import rfc3339
 from matrix_answers import Answer, ask, found_in, is_problem, private_words, without_moment
-from planted import PATIENCE_S, SECRETS, Ids, grow_tenants, plant
+from planted import NEVER_PLACED, PATIENCE_S, SECRETS, Ids, grow_tenants, plant
 from sse_reader import SseReader
 from tenancy.scopes import ENDPOINTS, ROLE_SCOPES, Role, Scope, Server, Without
 from tenancy_matrix import ROWS, Filled, Row, check_complete
@@ -237,12 +237,7 @@ def test_live_streams_bring_each_its_own_and_a_ticket_opens_them_once(world: Wor
         }
         streams["B with a ticket"] = stack.enter_context(SseReader(port, path=by_ticket))
         for number, who in enumerate(("A", "A", "B", "A", "B")):
-            job = {
-                "job_id": f"live-{number}",
-                "workload_type": "RAG_QUERY",
-                "required_gpu_mins": 3,
-                "urgency": "HIGH",
-            }
+            job = {"job_id": f"live-{number}", "workload_type": "RAG_QUERY", **NEVER_PLACED}
             assert api.post("/api/v1/workloads", job, headers=world.headers[who]).status_code == 201
             streams["platform"].wait_for(number + 1)
         # B's last event is the last of all: what went astray came before it.
