@@ -53,7 +53,7 @@ def build_output(
         scorer: who set the scores.
         model: name of the model that judged.
         fallback_reason: why there are no judgements although a model was asked.
-        sequence: the gap-free number of the output, once it has one.
+        sequence: the number of its event in the log, once it has one.
 
     Raises:
         ValueError: a judgement is of a data centre that is no option, or its score is not within 0 to 100.

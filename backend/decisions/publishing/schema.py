@@ -355,7 +355,9 @@ class OutputMetadata(_Published):
     fallback_reason: str | None = Field(
         description="Why the deterministic score was used although a model was to judge."
     )
-    sequence: int | None = Field(description="Gap-free number of the published output; null before that.")
+    sequence: int | None = Field(
+        description="Its number in the log of events, greater than those before it; null until it is published."
+    )
     scorer_version: str = Field(description="Version of the deterministic scorer.", examples=["1.0.0"])
     policy: Policy = Field(description="The weights of the parts of J.", examples=["balanced"])
     carbon_price_gbp_per_t: float = Field(description="Carbon price, £/tCO2.", examples=[100])

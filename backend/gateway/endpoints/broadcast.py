@@ -59,7 +59,9 @@ class PollQuery(StrictQuery):
 class BroadcastEvent(BaseModel):
     """One event."""
 
-    sequence: int = Field(description="Its number: from 1, without gaps", json_schema_extra={"example": 17})
+    sequence: int = Field(
+        description="Its number in the log of events: greater than those before it", json_schema_extra={"example": 17}
+    )
     type: str = Field(description="What kind of event it is", json_schema_extra={"example": "decision"})
     job_id: str | None = Field(description="The workload it is about", json_schema_extra={"example": "train-1"})
     created_at: Moment

@@ -63,7 +63,7 @@ class Channel:
 
 
 class TenantChannel(Channel):
-    """One operator's events, in its own numbers: from 1, without gaps.
+    """One operator's events, in its own numbers.
 
     It gathers what comes from its making on; how far the log had come by then is asked by `begin`.
     """
