@@ -26,7 +26,7 @@ from database.interface import OrderBy, Row
 from database.schema import install_schema
 from database.versions import newest
 from decisions.work.worker import LEASE_SECONDS
-from earlier_program import earlier_backend
+from earlier_program import earlier_backend, earlier_versions
 from grid_world import store_world, workload
 from model_server import HTML, ModelRequest, ModelServer, Reply, answer, error, judgements
 from server_process import BACKEND, ServerProcess, free_port, postgres_of
@@ -137,7 +137,7 @@ def in_order(database: EmbeddedDatabase, table: str, column: str) -> list[Row]:
 
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("earlier", [None, *range(newest().compatible_from, newest().version)])
+@pytest.mark.parametrize("earlier", [None, *earlier_versions()])
 def test_every_workload_becomes_one_decision_that_every_reader_sees_once(
     data_dir: Path, tmp_path: Path, earlier: int | None
 ) -> None:

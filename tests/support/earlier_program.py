@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from database.versions import newest
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 VERSIONS = ROOT / "tests" / "database" / "schema_versions"
+
+
+def earlier_versions() -> list[int]:
+    """The schema versions that are kept whose programs may use a database of the present one."""
+    kept = sorted(int(folder.name) for folder in VERSIONS.iterdir())
+    return [version for version in kept if newest().compatible_from <= version < newest().version]
 
 
 def earlier_backend(version: int, folder: Path) -> Path:
