@@ -13,8 +13,8 @@ SUPABASE := node_modules/@supabase/cli-linux-x64/bin/supabase
 run: $(VENV)/installed
 	@$(VENV)/bin/honcho start || test $$? -eq 130
 
-# Every test but those of minutes (`chaos`, `soak`), with what they need. Some files share a server among their tests, so a file stays with one worker, and
-# the long ones must not come last.
+# Every test but those of minutes (`chaos`, `soak`), with what they need. Some files share a server among their tests, so a
+# file stays with one worker, and the long ones must not come last.
 test: $(VENV)/installed-for-tests supabase-tools
 	$(VENV)/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
