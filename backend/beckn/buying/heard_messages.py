@@ -37,7 +37,8 @@ class HeardItem(OrderObject):
 
     id: Identity
     price: HeardPrice
-    fulfillment_ids: tuple[Identity, ...] = ()
+    fulfillment_ids: tuple[str, ...] = ()
+    """An empty one names nothing."""
     time: Omittable[Moments] = None
     tags: tuple[SaidTags, ...] = ()
 

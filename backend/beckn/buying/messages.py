@@ -263,7 +263,7 @@ def ordered_item(workload: BuyerWorkload, option: Option) -> OrderedItem:
 
 
 def ordered_fulfillment(option: Option) -> OrderedFulfillment:
-    return OrderedFulfillment(id=next(iter(option.item.fulfillment_ids), None), type=COMPUTE)
+    return OrderedFulfillment(id=next(filter(None, option.item.fulfillment_ids), None), type=COMPUTE)
 
 
 def selected_order(deal: Transaction, option: Option) -> SelectedOrder:
