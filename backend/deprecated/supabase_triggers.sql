@@ -8526,7 +8526,6 @@ as $$
         ('operators', 'update', 'operator_id = (select tenancy.administers())', 'operator_id = (select tenancy.administers())'),
         ('data_centres', 'select', 'true', null),
         ('held_power', 'select', 'true', null),
-        ('data_centre_loads', 'select', 'true', null),
         ('data_centres', 'insert', null, 'tenant = (select tenancy.writes_for())'),
         ('data_centres', 'update', 'tenant = (select tenancy.writes_for())', 'tenant = (select tenancy.writes_for())'),
         -- Each tenant's own.
@@ -8550,6 +8549,9 @@ as $$
         -- The platform's own agents are known to all.
         ('agents', 'select', 'tenant = (select tenancy.operator_id()) or tenant = ''platform''', null),
         ('run_accounts', 'select', 'tenant = (select tenancy.operator_id())', null),
+        -- What ran where, half-hour by half-hour, is the data centre's operator's.
+        ('data_centre_loads', 'select',
+            'dc_id in (select d.dc_id from public.data_centres d where d.tenant = (select tenancy.operator_id()))', null),
         -- What ran somewhere is known to whose it was, and to whose place it was.
         ('meter_readings', 'select',
             'tenant = (select tenancy.operator_id()) or dc_id in ('
@@ -8692,7 +8694,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'bb9ebac4ed257897'
+    fingerprint = '6f5586819e824814'
 where version = 6;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -23,6 +23,7 @@ SQL_TYPES = {
     "integer": int,
     "bigint": int,
     "double precision": float,
+    "numeric": float,
     "boolean": bool,
     "timestamp with time zone": Moment,
     "uuid": UUID,
