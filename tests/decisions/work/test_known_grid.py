@@ -75,7 +75,10 @@ CHANGES: dict[str, Callable[[Database], object]] = {
         "data_centres", {"current_load_percentage": 51}, where=[Where("dc_id", "DC-001")]
     ),
     "a data centre": lambda database: store_data_centres(database, [data_centre(8)]),
-    "a region": lambda database: database.update("regions", {"short_name": "R"}, where=[Where("region_id", 1)]),
+    # With its own name: the regions are not made anew for the tests that follow.
+    "a region": lambda database: database.update(
+        "regions", {"short_name": "North Scotland"}, where=[Where("region_id", 1)]
+    ),
     "a whole pipeline run": lambda database: store_grid(database, NOW + timedelta(minutes=1)),
 }
 
