@@ -9,6 +9,13 @@ import psycopg
 SCHEMAS = "('public', 'tenancy', 'tenant')"
 _THEIRS = f"(select oid from pg_namespace where nspname in {SCHEMAS})"
 
+
+def _in_order(acl: str) -> str:
+    """Rights in one order: PostgreSQL lists them as they came to be granted. None stays none, which is not empty."""
+    sorted_rights = f"array(select r::text from unnest({acl}) as r order by 1)::text"
+    return f"case when {acl} is not null then {sorted_rights} end as {acl}"
+
+
 STRUCTURE = {
     "columns": "select table_name, column_name, data_type, udt_name, is_nullable, column_default, is_identity, "
     "is_generated, generation_expression from information_schema.columns "
@@ -19,10 +26,10 @@ STRUCTURE = {
     "triggers": "select tgrelid::regclass::text, tgname, tgenabled::text, pg_get_triggerdef(oid) from pg_trigger "
     "where not tgisinternal order by 1, 2",
     "functions": "select oid::regprocedure::text, pg_get_function_result(oid), pg_get_function_arguments(oid), "
-    "prosrc, proconfig, provolatile::text, prosecdef, proacl::text from pg_proc "
+    f"prosrc, proconfig, provolatile::text, prosecdef, {_in_order('proacl')} from pg_proc "
     f"where pronamespace in {_THEIRS} order by 1",
-    "relations": "select relname, relkind::text, relacl::text, relrowsecurity, relforcerowsecurity, reloptions, "
-    f"relpersistence::text from pg_class where relnamespace in {_THEIRS} "
+    "relations": f"select relname, relkind::text, {_in_order('relacl')}, relrowsecurity, relforcerowsecurity, "
+    f"reloptions, relpersistence::text from pg_class where relnamespace in {_THEIRS} "
     "order by relnamespace::regnamespace::text, 1",
     "schemas": f"select nspname, nspacl::text from pg_namespace where nspname in {SCHEMAS} order by 1",
     "views": f"select viewname, definition from pg_views where schemaname in {SCHEMAS} order by schemaname, 1",
