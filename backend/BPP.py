@@ -6,8 +6,6 @@ python backend/BPP.py      (or, in backend/, python BPP.py)
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -31,6 +29,7 @@ from clock import utc_now
 from database.errors import DatabaseError
 from database.interface import Database
 from database.opening import open_database
+from queueing.process_name import process_name
 from settings import Settings, SettingsError, load_settings
 from tenancy.access import Access
 from tenancy.scopes import ENDPOINTS, Server
@@ -83,7 +82,7 @@ class ProviderPlatform:
         self.executor = executor_of_orders(
             database,
             own,
-            worker=f"{socket.gethostname()}:{os.getpid()}",
+            worker=process_name(),
             carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t,
             clock=clock,
             stored=self.deliverer.wake,

@@ -6,8 +6,6 @@ python backend/api_server.py      (or, in backend/, python api_server.py)
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +39,7 @@ from execution.silent_runs import SilentRuns
 from ingest.run import run_once
 from ingest.schedule import PipelineSchedule
 from ingest.sources import Upstreams
+from queueing.process_name import process_name
 from settings import Settings, SettingsError, load_settings
 from tenancy.access import Access
 from tenancy.guard import present_caller
@@ -156,7 +155,7 @@ def application() -> Iterator[OpenAPI]:
         access = api_access(database, settings, door)
         executor = executor_of_bookings(
             database,
-            worker=f"{socket.gethostname()}:{os.getpid()}",
+            worker=process_name(),
             carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t,
             clock=utc_now,
         )

@@ -17,8 +17,6 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import logging
-import os
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -54,6 +52,7 @@ from database.errors import DatabaseError
 from database.opening import open_database
 from grid.half_hours import rfc3339
 from printable import printable
+from queueing.process_name import process_name
 from settings import Settings, SettingsError, load_settings
 
 STATUS_EVERY_S = 60.0
@@ -191,7 +190,7 @@ def _buyer(settings: Settings, network: NetworkSettings, registry_url: str | Non
     with closing(open_database(settings)) as database:
         registry = Registry(database)
         registry.add_own(own, Role.BAP, key, domain=DOMAIN, now=utc_now())
-        presence = Presence(database, own.subscriber_id, Role.BAP, f"{socket.gethostname()}:{os.getpid()}")
+        presence = Presence(database, own.subscriber_id, Role.BAP, process_name())
         presence.start()
         try:
             buyer = Buyer(own, signer, registry, authenticates=network.authenticates)

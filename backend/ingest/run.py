@@ -27,6 +27,7 @@ from ingest.rows import REAL_SOURCES, GridRows, Known, complete_rows
 from ingest.sources import FetchOutcome, SourceState, Upstreams, fetch_all, offline_outcome
 from printable import LONGEST_REASON, printable
 from queueing.heartbeat import Heartbeat
+from queueing.process_name import process_name
 from settings import Settings
 from synthetic.world import data_centres, operators, pipeline_agent, storage_assets, workloads
 from version import VERSION
@@ -79,7 +80,7 @@ def run_once(
 def _claim(database: Database, slot: datetime, *, again: bool) -> dict[str, Any]:
     arguments = {
         "p_slot": slot,
-        "p_owner": f"{socket.gethostname()}:{os.getpid()}:{_PROCESS}",
+        "p_owner": f"{process_name()}:{_PROCESS}",
         "p_lease_seconds": LEASE_SECONDS,
         "p_again": again,
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +18,7 @@ from beckn.network.subscribers import Registry, Role
 from beckn.protocol.objects import DOMAIN, Subscriber
 from clock import utc_now
 from database.interface import Database
+from queueing.process_name import process_name
 from queueing.supervised import troubles
 
 
@@ -68,7 +67,7 @@ class Participant:
         for_requests = for_requests or database
         registry = Registry(for_requests)
         registry.add_own(own, role, key, domain=domain, now=clock())
-        worker = f"{socket.gethostname()}:{os.getpid()}"
+        worker = process_name()
         signer = MessageSigner(own.subscriber_id, key)
         outbox = Outbox(database, own.subscriber_id, worker=worker)
         return cls(
