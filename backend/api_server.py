@@ -110,12 +110,12 @@ def create_app(
     app.register_api(ontology_endpoints(requests, clock))
     app.register_api(grid_endpoints(requests, clock))
     app.register_api(workload_endpoints(requests, clock, access.count_workloads))
-    app.register_api(runner_endpoints(requests, database, clock))
+    carbon_price = settings.carbon_price_gbp_per_t
+    app.register_api(runner_endpoints(requests, database, clock, carbon_price_gbp_per_t=carbon_price))
     app.register_api(workload_change_endpoints(requests, clock))
     app.register_api(market_endpoints(requests, clock))
     app.register_api(purchase_endpoints(requests))
     turns = ConcurrencyLimit(LONG_COMPUTATIONS_AT_ONCE, TURN_PATIENCE_S)
-    carbon_price = settings.carbon_price_gbp_per_t
     app.register_api(plan_endpoints(requests, clock, time.monotonic, turns, carbon_price))
     app.register_api(backtest_endpoints(requests, clock, turns, carbon_price))
     app.register_api(savings_endpoints(requests, clock, carbon_price))

@@ -71,6 +71,7 @@ def runner_endpoints(
     database: Database,
     clock: Callable[[], datetime],
     *,
+    carbon_price_gbp_per_t: float,
     pause: Callable[[float], None] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> APIBlueprint:
@@ -81,7 +82,7 @@ def runner_endpoints(
         database: the whole of it.
     """
     endpoints = APIBlueprint("runners", __name__, url_prefix="/api/v1/runners", abp_tags=[TAG])
-    runs = RunnersRuns(requests, database)
+    runs = RunnersRuns(requests, database, carbon_price_gbp_per_t=carbon_price_gbp_per_t)
     waiting = BoundedSemaphore(WAITING_AT_ONCE)
 
     def told(standing: Standing) -> Response:

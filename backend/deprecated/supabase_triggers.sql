@@ -45,21 +45,22 @@ set local pylon.functions =
     'newest_unacknowledged_output acknowledge_output current_context mark_context_processed number_agent_state '
     'register_agent record_agent_state let_waiting_ask_again lock_placed_workload cancel_workload '
     'give_power_back place_of room_from move_workload is_expired expire_bookings load_data_centre '
-    'load_what_runs claim_due_bookings heartbeat_bookings fail_booking change_booking settle_unbooked_workloads '
-    'bookings_health refuse_reading_change newest_readings sum_data_centre_loads sample_loads record_readings '
-    'open_account credit_run_now account_runs counted_words revise_accounts savings beckn_register '
-    'beckn_key_holds beckn_stay beckn_leave beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox '
-    'beckn_relay beckn_claim_inbox beckn_finish_inbox beckn_heartbeat_inbox beckn_give_back_inbox '
-    'beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox beckn_prune register_runner runner_name take_runs '
-    'held_run begin_run heartbeat_run give_back_run finish_run end_run log_run give_run_back readings_so_far '
-    'settle_silent_runs run_place list_runners offered_templates workload_run beckn_operator beckn_seller '
-    'beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw beckn_place_order beckn_change_order '
-    'beckn_claim_orders beckn_heartbeat_orders beckn_fail_order beckn_overdue call_as tenancy_operators '
-    'tenancy_set_operator tenancy_members tenancy_set_member tenancy_remove_member tenancy_service_accounts '
-    'tenancy_create_service_account tenancy_disable_service_account tenancy_principal tenancy_api_key '
-    'tenancy_key_used tenancy_keys tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits '
-    'tenancy_set_limit tenancy_take tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events '
-    'tenancy_issue_ticket tenancy_redeem_ticket purchased_orders purchased_quotes tenancy_check';
+    'load_what_runs promised_runs claim_due_bookings heartbeat_bookings fail_booking change_booking '
+    'settle_unbooked_workloads bookings_health refuse_reading_change newest_readings sum_data_centre_loads '
+    'sample_loads record_readings open_account credit_run_now account_runs counted_words revise_accounts '
+    'savings beckn_register beckn_key_holds beckn_stay beckn_leave beckn_known_message beckn_over_limit '
+    'beckn_receive beckn_put_outbox beckn_relay beckn_claim_inbox beckn_finish_inbox beckn_heartbeat_inbox '
+    'beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox beckn_prune register_runner '
+    'runner_name take_runs held_run run_to_begin begin_run heartbeat_run give_back_run finish_run end_run '
+    'log_run give_run_back readings_so_far settle_silent_runs run_place list_runners offered_templates '
+    'workload_run beckn_operator beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw '
+    'beckn_place_order beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order '
+    'beckn_overdue call_as tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member '
+    'tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
+    'tenancy_disable_service_account tenancy_principal tenancy_api_key tenancy_key_used tenancy_keys '
+    'tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits tenancy_set_limit tenancy_take '
+    'tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket '
+    'purchased_orders purchased_quotes tenancy_check';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -4266,10 +4267,37 @@ create or replace trigger load_what_runs_delete
     referencing old table as before_change
     for each statement execute function public.load_what_runs();
 
+-- Bookings as whoever carries them out knows them, in this order: [{booking_id, lease_token, tenant, job_id, dc_id, state,
+-- starts_at, ends_at, it_power_kw, task (the workload), promised_gco2 (what its decision said it would emit there; null where
+-- none did)}…].
+create or replace function public.promised_runs(p_booking_ids bigint[])
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        json_agg(json_build_object(
+            'booking_id', b.booking_id, 'lease_token', b.lease_token, 'tenant', b.tenant, 'job_id', b.job_id,
+            'dc_id', b.dc_id, 'state', b.state, 'starts_at', b.starts_at, 'ends_at', coalesce(b.ended_at, b.ends_at),
+            'it_power_kw', b.it_power_kw, 'task', to_jsonb(w), 'promised_gco2', promise.carbon_gco2)
+            order by one.position),
+        '[]')
+    from unnest(p_booking_ids) with ordinality as one (booking_id, position)
+    join public.capacity_bookings b on b.booking_id = one.booking_id
+    join public.compute_workloads w on (w.tenant, w.job_id) = (b.tenant, b.job_id)
+    left join lateral (
+        -- The best option comes first, and is the one that was chosen. An owner who moved its workload took the place as it
+        -- is; an executor that deferred it did not ask.
+        select d.output #>> '{data_centre_options,0,estimates,recommended,carbon_gco2}' as carbon_gco2
+        from public.orchestration_decisions d
+        where d.notification_id = b.notification_id and d.chosen_dc_id = b.dc_id
+            and (d.recommended_start = b.starts_at or w.status <> 'QUEUED')
+            and b.state = 'HELD') as promise on true
+$$;
+
 -- Takes up to p_limit bookings that p_carried_out_by is to start, to end or, where they were broken off, to meter by p_now on a
--- lease, each tenant's first in turn.
--- Answers {"claimed": [{booking_id, lease_token, tenant, job_id, dc_id, state, starts_at, ends_at, it_power_kw, task (the
--- workload), promised_gco2 (what its decision said it would emit there; null where none did)}…], "next_due_at"}.
+-- lease, each tenant's first in turn. Answers {"claimed": promised_runs, "next_due_at"}.
 create or replace function public.claim_due_bookings(
     p_carried_out_by text, p_worker text, p_now timestamptz, p_lease_seconds double precision, p_limit integer)
 returns json
@@ -4294,23 +4322,7 @@ begin
     select coalesce(array_agg(b.booking_id order by array_position(due, b.booking_id)), '{}') into taken
     from public.queue_bookings_claim(p_carried_out_by, due, p_worker, p_limit, p_now, p_lease_seconds) as b;
     return json_build_object(
-        'claimed', coalesce((
-            select json_agg(json_build_object(
-                'booking_id', b.booking_id, 'lease_token', b.lease_token, 'tenant', b.tenant, 'job_id', b.job_id,
-                'dc_id', b.dc_id, 'state', b.state, 'starts_at', b.starts_at, 'ends_at', coalesce(b.ended_at, b.ends_at),
-                'it_power_kw', b.it_power_kw, 'task', to_jsonb(w), 'promised_gco2', promise.carbon_gco2)
-                order by one.position)
-            from unnest(taken) with ordinality as one (booking_id, position)
-            join public.capacity_bookings b on b.booking_id = one.booking_id
-            join public.compute_workloads w on (w.tenant, w.job_id) = (b.tenant, b.job_id)
-            left join lateral (
-                -- The best option comes first, and is the one that was chosen. An owner who moved its workload took the place
-                -- as it is; an executor that deferred it did not ask.
-                select d.output #>> '{data_centre_options,0,estimates,recommended,carbon_gco2}' as carbon_gco2
-                from public.orchestration_decisions d
-                where d.notification_id = b.notification_id and d.chosen_dc_id = b.dc_id
-                    and (d.recommended_start = b.starts_at or w.status <> 'QUEUED')
-                    and b.state = 'HELD') as promise on true), '[]'),
+        'claimed', public.promised_runs(taken),
         'next_due_at', least(
             public.queue_bookings_next_due(p_carried_out_by, p_now),
             (
@@ -5791,6 +5803,21 @@ begin
 end
 $$;
 
+-- A run that its runner is about to begin, as promised_runs has it; null where it is not its runner's, or has begun.
+create or replace function public.run_to_begin(
+    p_run_id bigint, p_runner_id text, p_fence text, p_tenant text default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.promised_runs(array[b.booking_id]) -> 0
+    from public.capacity_bookings b
+    join public.runs r on r.run_id = b.booking_id
+    where b.booking_id = p_run_id and b.state = 'HELD' and b.work_state = 'running' and b.lease_token::text = p_fence
+        and r.runner_id = p_runner_id and (p_tenant is null or r.runner_tenant = p_tenant)
+$$;
+
 -- A runner is about to start a run's command. Its window begins now, and is as long as it was; where there is no power for
 -- that, or no time before its deadline, it is given up or decided again. Answers {"standing": "held" | "cancelled" |
 -- "deferred" | "fenced"}; only "held" lets it start.
@@ -5837,7 +5864,7 @@ end
 $$;
 
 -- A run goes on. One that does not end in its window holds the next half-hour too, where there is power for that; else it is to
--- end. Answers {"standing": "held" | "cancelled" | "fenced"}.
+-- end, and runs.cause says so ('window_over'). Answers {"standing": "held" | "cancelled" | "fenced"}.
 create or replace function public.heartbeat_run(
     p_run_id bigint, p_runner_id text, p_fence text, p_energy jsonb, p_now timestamptz, p_lease_seconds double precision,
     p_tenant text default null)
@@ -5849,6 +5876,7 @@ declare
     held public.capacity_bookings := public.held_run(p_run_id, p_runner_id, p_fence, p_tenant);
     until timestamptz := held.ends_at;
     is_to_end boolean := held.cancel_requested_at is not null;
+    has_run_out boolean := false;
 begin
     if held.state is distinct from 'RUNNING' then
         return json_build_object('standing', 'fenced');
@@ -5857,18 +5885,18 @@ begin
         until := greatest(held.ends_at, public.half_hour_of(p_now)) + interval '30 minutes';
         if held.it_power_kw > public.free_to_move_kw(held.booking_id, held.dc_id, held.starts_at, until) then
             until := held.ends_at;
-            is_to_end := held.ends_at <= p_now;
+            has_run_out := held.ends_at <= p_now;
+            is_to_end := has_run_out;
         end if;
     end if;
     update public.capacity_bookings b
     set ends_at = until,
         leased_until = p_now + make_interval(secs => p_lease_seconds),
-        cancel_requested_at = case when is_to_end then coalesce(b.cancel_requested_at, p_now) end,
-        reason = case
-            when is_to_end and b.cancel_requested_at is null then 'Its window was over, and there was no more power for it.'
-            else b.reason end
+        cancel_requested_at = case when is_to_end then coalesce(b.cancel_requested_at, p_now) end
     where b.booking_id = held.booking_id;
-    update public.runs r set heard_at = p_now, energy = p_energy where r.run_id = held.booking_id;
+    update public.runs r
+    set heard_at = p_now, energy = p_energy, cause = case when has_run_out then 'window_over' else r.cause end
+    where r.run_id = held.booking_id;
     return json_build_object('standing', case when is_to_end then 'cancelled' else 'held' end);
 end
 $$;
@@ -5898,7 +5926,8 @@ begin
 end
 $$;
 
--- A run has ended. p_outcome: {ended, exit_status, signal, cause, reason, output_tail, output_bytes, run_s, energy}; p_account:
+-- A run has ended. One that was ended because its owner cancelled it is CANCELLED; because its window was over, FAILED: nobody
+-- asked for that, and it is not done. p_outcome: {ended, exit_status, signal, cause, reason, output_tail, output_bytes, run_s, energy}; p_account:
 -- {status, status_reason, readings: its energy, as record_readings takes it}. Answers
 -- {"standing": "held" (until now, or it was told before) | "fenced"}.
 create or replace function public.finish_run(
@@ -5911,6 +5940,7 @@ as $$
 declare
     held public.capacity_bookings := public.held_run(p_run_id, p_runner_id, p_fence, p_tenant);
     outcome public.runs := jsonb_populate_record(null::public.runs, p_outcome);
+    was_ended_by text;
 begin
     if held.state is distinct from 'RUNNING' then
         return json_build_object('standing', case
@@ -5921,17 +5951,27 @@ begin
                 then 'held'
             else 'fenced' end);
     end if;
+    if outcome.cause = 'cancelled' then
+        select coalesce(r.cause, 'cancelled') into was_ended_by from public.runs r where r.run_id = held.booking_id;
+    end if;
     update public.runs r
-    set ended = outcome.ended, exit_status = outcome.exit_status, signal = outcome.signal, cause = outcome.cause,
+    set ended = outcome.ended, exit_status = outcome.exit_status, signal = outcome.signal,
+        cause = coalesce(was_ended_by, outcome.cause),
         reason = outcome.reason, output_tail = outcome.output_tail, output_bytes = outcome.output_bytes,
         run_s = outcome.run_s, energy = outcome.energy, heard_at = p_now, ended_at = p_now
     where r.run_id = held.booking_id;
     perform public.end_run(
         held, 'ENDED', held.started_at, greatest(p_now, held.started_at + interval '1 millisecond'),
-        case when held.cancel_requested_at is not null and outcome.cause = 'cancelled' then 'CANCELLED'
+        case
+            when was_ended_by = 'window_over' then 'FAILED'
+            when was_ended_by = 'cancelled' and held.cancel_requested_at is not null then 'CANCELLED'
             else p_account ->> 'status' end,
-        case when held.cancel_requested_at is not null and outcome.cause = 'cancelled'
-            then coalesce(held.reason, 'Its owner cancelled it.')
+        case
+            when was_ended_by = 'window_over'
+                then 'It was ended unfinished: its window was over, and there was no more power for it. '
+                    || (p_account ->> 'status_reason')
+            when was_ended_by = 'cancelled' and held.cancel_requested_at is not null
+                then 'Cancelled: ' || coalesce(held.reason, 'no reason given')
             else p_account ->> 'status_reason' end,
         p_now, p_account -> 'readings');
     return json_build_object('standing', 'held');
@@ -8350,6 +8390,10 @@ as $$
     select public.take_runs(p_runner_id, p_session, p_templates, p_holding, p_now, p_lease_seconds, tenancy.must_write())
 $$;
 
+create or replace function tenant.run_to_begin(p_run_id bigint, p_runner_id text, p_fence text)
+returns json language sql stable security definer set search_path = ''
+as $$ select public.run_to_begin(p_run_id, p_runner_id, p_fence, tenancy.must_write()) $$;
+
 create or replace function tenant.begin_run(
     p_run_id bigint, p_runner_id text, p_fence text, p_now timestamptz, p_lease_seconds double precision)
 returns json language sql security definer set search_path = ''
@@ -8694,7 +8738,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '6f5586819e824814'
+    fingerprint = '88a15e27d946ac51'
 where version = 6;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -28,7 +28,7 @@ from vocabulary import StrEnum, WorkloadStatus
 from workloads.model import UtcDatetime
 
 CHANNEL = "capacity_bookings"
-SIMULATION = "simulation"
+SIMULATION, RUNNER = "simulation", "runner"
 
 
 class BookingState(StrEnum):

@@ -11,17 +11,16 @@ deferred. Every step is stored in one transaction, under a lease: several proces
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from datetime import datetime, timedelta
 from typing import Generic
 
 from database.errors import DatabaseError, DataRefused
 from database.interface import Database, OrderBy, Where
 from decisions.scoring.grid_context import GridContext
+from execution.deferral import deferral
 from execution.metering import simulated
-from execution.prospects import Look, Prospect, Spike, SpikeReason
 from execution.usage import basis, used
 from execution.used_grid import used_half_hours
 from execution.work import Begin, Book, Complete, Defer, GiveBack, GiveUp, PromisedRun, Run, Step, Stored
@@ -41,9 +40,6 @@ BATCH = 20
 
 ON_TIME = timedelta(minutes=1)
 """A run that is started this soon after its time counts as started at it."""
-
-POWER_TOLERANCE_KW = 1e-6
-"""Rounding of floating point, far below the power of a GPU."""
 
 
 class Executor(Consumer, Generic[Run]):
@@ -152,8 +148,8 @@ class Executor(Consumer, Generic[Run]):
         if self._too_late(run, now):
             self._store(run, GiveUp("It was not started in time to end by its deadline."), now)
             return
-        deferral = self._deferral(run, now)
-        if deferral is not None and self._store(run, deferral, now) is not Stored.NO_CAPACITY:
+        better = deferral(run, now, self._grid_at(now), self._book, carbon_price_gbp_per_t=self._carbon_price)
+        if better is not None and self._store(run, better, now) is not Stored.NO_CAPACITY:
             return
         if self._store(run, self._beginning(run, now), now) is Stored.NO_CAPACITY:
             reason = "Nobody started it in time, and its place has no power left for a later run."
@@ -176,40 +172,11 @@ class Executor(Consumer, Generic[Run]):
         actuals = used(run.starts_at, run.ends_at, site_energy_wh, half_hours)
         return Complete(actuals, basis(half_hours), tuple(readings))
 
-    def _deferral(self, run: Run, now: datetime) -> Defer | None:
-        """A better time within its flexibility, when something speaks against now."""
-        grid = self._grid_at(now)
-        centre = grid.data_centre(run.dc_id)
-        if centre is None:
-            return None
-        look = Look.at(now, run.task, centre, grid, carbon_price_gbp_per_t=self._carbon_price)
-        spike = look.spike(run.promised_gco2)
-        if spike is None:
-            return None
-        better = next(self._better_runs(run, look, spike), None)
-        if better is None:
-            _log.info("%s: runs all the same: %s", run.name, spike.explanation)
-            return None
-        return Defer(spike, better)
-
     def _grid_at(self, now: datetime) -> GridContext:
         """The grid, read once for everything that is due at a moment."""
         if self._grid is None or self._grid[0] != now:
             self._grid = now, self._book.grid(now)
         return self._grid[1]
-
-    def _better_runs(self, run: Run, look: Look, spike: Spike) -> Iterator[Prospect]:
-        """Later runs in the same place that break nothing, cost no more than agreed, and emit less; best first."""
-        present = look.run_now()
-        below_gco2 = present.carbon_gco2 if present and spike.reason is SpikeReason.CARBON else math.inf
-        free_kw = self._book.free_power(run, look.now)
-        return (
-            later
-            for later in look.later_runs()
-            if run.may_cost(later.cost_gbp)
-            and later.carbon_gco2 < below_gco2
-            and run.it_power_kw <= free_kw(later.start, later.end) + POWER_TOLERANCE_KW
-        )
 
     def _too_late(self, run: Run, now: datetime) -> bool:
         deadline = run.task.deadline

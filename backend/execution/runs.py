@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from database.interface import Calls, Database
+from execution.bookings import RUNNER, BookedRun, BookedRuns
+from execution.deferral import deferral
 from execution.metering import ItEnergy, ReadingSource, metered
 from execution.runner.protocol import (
     Ended,
@@ -22,8 +25,11 @@ from execution.runner.protocol import (
 )
 from execution.usage import UsedHalfHour, basis
 from execution.used_grid import used_half_hours
+from execution.work import Stored
 from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339
 from vocabulary import StrEnum, WorkloadStatus
+
+_log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 600.0
 """A run that nothing is heard of for so long is lost."""
@@ -67,7 +73,7 @@ class RunKey:
 class RunnersRuns:
     """The runs of runners, in the database. All methods raise `DatabaseError`, and may be repeated."""
 
-    def __init__(self, requests: Calls, database: Database) -> None:
+    def __init__(self, requests: Calls, database: Database, *, carbon_price_gbp_per_t: float) -> None:
         """
         Args:
             requests: the database as the caller of the present request has it.
@@ -75,6 +81,8 @@ class RunnersRuns:
         """
         self._requests = requests
         self._database = database
+        self._book = BookedRuns(database, carried_out_by=RUNNER)
+        self._carbon_price = carbon_price_gbp_per_t
 
     def register(self, registration: Registration, now: datetime) -> tuple[Registering, str | None]:
         """What became of it, and the session."""
@@ -104,7 +112,24 @@ class RunnersRuns:
         return Taking(told["state"]), [OfferedRun.model_validate(run) for run in told.get("runs", ())]
 
     def begin(self, key: RunKey, now: datetime) -> Standing:
+        """Have a run begin, unless it is put off: the grid is looked at once more, as before every start."""
+        if self._is_put_off(key, now):
+            return Standing.DEFERRED
         return self._standing("begin_run", {**key.arguments(now), "p_lease_seconds": LEASE_SECONDS})
+
+    def _is_put_off(self, key: RunKey, now: datetime) -> bool:
+        """Whether it has been moved to a better time, as its caller's run that has not begun."""
+        asked = {"p_run_id": key.run_id, "p_runner_id": key.runner_id, "p_fence": key.fence}
+        found = self._requests.call("run_to_begin", asked, repeatable=True)
+        if found is None:
+            return False
+        run = BookedRun.model_validate(found)
+        better = deferral(run, now, self._book.grid(now), self._book, carbon_price_gbp_per_t=self._carbon_price)
+        if better is None or self._book.store(run, better, now) is not Stored.CHANGED:
+            return False
+        told = f"is put off at {run.dc_id} to {rfc3339(better.to.start)}: {better.spike.explanation}"
+        _log.info("%s: %s", run.name, told, extra={"operator": run.operator})
+        return True
 
     def heartbeat(self, key: RunKey, energy: Sequence[HalfHourEnergy], now: datetime) -> Standing:
         said = {"p_energy": _documents(energy), "p_lease_seconds": LEASE_SECONDS}

@@ -257,16 +257,102 @@ def test_a_run_that_outlasts_its_window_goes_on_while_there_is_power(
     runners.time.now += 25 * MINUTE
     assert runners.say("heartbeat", run, energy=[]) == "held"
     assert datetime.fromisoformat(booking(runners.conninfo, run_id)["ends_at"]) > runners.time.now
-    (centre,) = [c for c in runners.client.get("/api/v1/objects/DataCentre").json()["objects"] if c["dc_id"] == DC]
-    book(
-        runners.conninfo,
-        "big",
-        NOW + 60 * MINUTE,
-        lasts=timedelta(hours=2),
-        power_kw=centre["total_capacity_mw"] * 1000,
-    )
+    take_all_power(runners, NOW + 60 * MINUTE)
     runners.time.now = NOW + 61 * MINUTE
     assert runners.say("heartbeat", run, energy=[]) == "cancelled"
+
+
+def take_all_power(runners: Runners, start: datetime) -> None:
+    """Two hours of all the power that the data centre has."""
+    (centre,) = [c for c in runners.client.get("/api/v1/objects/DataCentre").json()["objects"] if c["dc_id"] == DC]
+    book(runners.conninfo, "big", start, lasts=timedelta(hours=2), power_kw=centre["total_capacity_mw"] * 1000)
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [
+        ({"ended": "signalled", "exit_status": None, "signal": 15, "cause": "cancelled", "run_s": 3600.0}, "FAILED"),
+        ({"ended": "exited", "exit_status": 0, "cause": "cancelled", "run_s": 3600.0}, "FAILED"),
+        ({"ended": "exited", "exit_status": 0, "run_s": 3599.0}, "COMPLETED"),  # it was done before it was asked
+    ],
+)
+def test_a_run_that_has_to_end_unfinished_has_failed_says_why_and_has_its_actuals(
+    runners: Runners, ending: dict[str, Any], status: str
+) -> None:
+    runners.register()
+    run_id = book(runners.conninfo, "job-1", NOW, lasts=60 * MINUTE)
+    (run,) = runners.take()
+    runners.say("begin", run)
+    take_all_power(runners, NOW + 60 * MINUTE)
+    runners.time.now += 61 * MINUTE
+    assert runners.say("heartbeat", run, energy=[runners.energy(0.4)]) == "cancelled"
+    assert runners.finish(run, **ending) == "held"
+    workload = runners.workload("job-1")
+    assert workload["status"] == status
+    unfinished = workload["status_reason"].startswith(
+        "It was ended unfinished: its window was over, and there was no more power for it. It ran for 3600.0 s and "
+    )
+    assert unfinished is (status == "FAILED")
+    assert workload["actual_energy_kwh"] > 0.5
+    assert workload["actual_carbon_gco2"] is not None
+    assert booking(runners.conninfo, run_id)["state"] == "ENDED"
+    assert events(runners.conninfo)[-1]["event_type"] == f"workload.{status.lower()}"
+    cause = runners.client.get("/api/v1/workloads/job-1/run").json()["cause"]
+    assert cause == ("window_over" if status == "FAILED" else None)
+
+
+def stress(postgres: PostgresDatabase, *half_hours: datetime) -> None:
+    for slot in half_hours:
+        postgres.update("grid_signals", {"grid_stress_score": 0.97}, where=[Where("timestamp", slot)])
+
+
+def test_a_run_that_would_begin_in_a_spike_is_put_off_within_its_window(
+    runners: Runners, postgres: PostgresDatabase
+) -> None:
+    runners.register("runner-1")
+    runners.register("runner-2")
+    run_id = book(runners.conninfo, "job-1", NOW, deferral_window_mins=360)
+    first = half_hour_of(NOW)
+    stress(postgres, first, first + 30 * MINUTE, first + 60 * MINUTE)
+    (run,) = runners.take("runner-1")
+    assert runners.say("begin", run) == "deferred"
+    assert runners.say("begin", run) == "fenced"  # it is nobody's now
+    start = datetime.fromisoformat(booking(runners.conninfo, run_id)["starts_at"])
+    assert first + 90 * MINUTE <= start <= NOW + 360 * MINUTE
+    workload = runners.workload("job-1")
+    assert workload["status"] == "DEFERRED_GRID_STRESS"
+    assert workload["status_reason"] == (
+        f"The grid would be under stress while it runs. It starts at {rfc3339(start)}."
+    )
+    assert [event["event_type"] for event in events(runners.conninfo)] == ["workload.deferred"]
+    assert runners.take("runner-2") == []
+    runners.time.now = start
+    (again,) = runners.take("runner-2")
+    assert again["run_id"] == run_id
+    assert runners.say("begin", again, "runner-2") == "held"
+    assert runners.workload("job-1")["status"] == "RUNNING"
+
+
+@pytest.mark.parametrize("window_mins", [None, 0, 45])
+def test_a_run_that_cannot_wait_for_a_spike_to_pass_begins_all_the_same(
+    runners: Runners, postgres: PostgresDatabase, window_mins: int | None
+) -> None:
+    runners.register()
+    book(runners.conninfo, "job-1", NOW, deferral_window_mins=window_mins)
+    stress(postgres, *(half_hour_of(NOW) + n * 30 * MINUTE for n in range(4)))
+    (run,) = runners.take()
+    assert runners.say("begin", run) == "held"
+
+
+def test_a_spike_is_looked_for_only_for_whoever_holds_the_run(runners: Runners, postgres: PostgresDatabase) -> None:
+    runners.register("runner-1")
+    runners.register("runner-2")
+    run_id = book(runners.conninfo, "job-1", NOW, deferral_window_mins=360)
+    stress(postgres, half_hour_of(NOW))
+    (run,) = runners.take("runner-1")
+    assert runners.say("begin", run, "runner-2") == "fenced"
+    assert runners.say("begin", {**run, "fence": "999"}) == "fenced"
+    assert booking(runners.conninfo, run_id)["starts_at"] == NOW.isoformat()
 
 
 @pytest.mark.parametrize(

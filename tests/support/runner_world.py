@@ -38,18 +38,21 @@ def book(
     dc_id: str = DC,
     tenant: str = "local",
     deadline: datetime | None = None,
+    deferral_window_mins: int | None = None,
 ) -> int:
     """A workload that is booked to be run by a runner; its run's id."""
     wanted = {"template": "count", "parameters": {}} if run is None else dict(run)
     with psycopg.connect(conninfo, autocommit=True) as session:
         session.execute(
             "insert into compute_workloads (job_id, operator, workload_type, urgency, required_gpu_mins, status, "
-            "run, deadline, scheduled_start) values (%s, %s, 'OTHER', 'LOW', 1, 'QUEUED', %s, %s, %s)",
+            "run, deadline, deferral_window_mins, scheduled_start) "
+            "values (%s, %s, 'OTHER', 'LOW', 1, 'QUEUED', %s, %s, %s, %s)",
             (
                 job_id,
                 None if tenant == "local" else tenant,
                 json.dumps(wanted) if wanted else None,
                 deadline,
+                deferral_window_mins,
                 starts_at,
             ),
         )

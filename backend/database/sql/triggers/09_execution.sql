@@ -75,10 +75,37 @@ create or replace trigger load_what_runs_delete
     referencing old table as before_change
     for each statement execute function public.load_what_runs();
 
+-- Bookings as whoever carries them out knows them, in this order: [{booking_id, lease_token, tenant, job_id, dc_id, state,
+-- starts_at, ends_at, it_power_kw, task (the workload), promised_gco2 (what its decision said it would emit there; null where
+-- none did)}…].
+create or replace function public.promised_runs(p_booking_ids bigint[])
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        json_agg(json_build_object(
+            'booking_id', b.booking_id, 'lease_token', b.lease_token, 'tenant', b.tenant, 'job_id', b.job_id,
+            'dc_id', b.dc_id, 'state', b.state, 'starts_at', b.starts_at, 'ends_at', coalesce(b.ended_at, b.ends_at),
+            'it_power_kw', b.it_power_kw, 'task', to_jsonb(w), 'promised_gco2', promise.carbon_gco2)
+            order by one.position),
+        '[]')
+    from unnest(p_booking_ids) with ordinality as one (booking_id, position)
+    join public.capacity_bookings b on b.booking_id = one.booking_id
+    join public.compute_workloads w on (w.tenant, w.job_id) = (b.tenant, b.job_id)
+    left join lateral (
+        -- The best option comes first, and is the one that was chosen. An owner who moved its workload took the place as it
+        -- is; an executor that deferred it did not ask.
+        select d.output #>> '{data_centre_options,0,estimates,recommended,carbon_gco2}' as carbon_gco2
+        from public.orchestration_decisions d
+        where d.notification_id = b.notification_id and d.chosen_dc_id = b.dc_id
+            and (d.recommended_start = b.starts_at or w.status <> 'QUEUED')
+            and b.state = 'HELD') as promise on true
+$$;
+
 -- Takes up to p_limit bookings that p_carried_out_by is to start, to end or, where they were broken off, to meter by p_now on a
--- lease, each tenant's first in turn.
--- Answers {"claimed": [{booking_id, lease_token, tenant, job_id, dc_id, state, starts_at, ends_at, it_power_kw, task (the
--- workload), promised_gco2 (what its decision said it would emit there; null where none did)}…], "next_due_at"}.
+-- lease, each tenant's first in turn. Answers {"claimed": promised_runs, "next_due_at"}.
 create or replace function public.claim_due_bookings(
     p_carried_out_by text, p_worker text, p_now timestamptz, p_lease_seconds double precision, p_limit integer)
 returns json
@@ -103,23 +130,7 @@ begin
     select coalesce(array_agg(b.booking_id order by array_position(due, b.booking_id)), '{}') into taken
     from public.queue_bookings_claim(p_carried_out_by, due, p_worker, p_limit, p_now, p_lease_seconds) as b;
     return json_build_object(
-        'claimed', coalesce((
-            select json_agg(json_build_object(
-                'booking_id', b.booking_id, 'lease_token', b.lease_token, 'tenant', b.tenant, 'job_id', b.job_id,
-                'dc_id', b.dc_id, 'state', b.state, 'starts_at', b.starts_at, 'ends_at', coalesce(b.ended_at, b.ends_at),
-                'it_power_kw', b.it_power_kw, 'task', to_jsonb(w), 'promised_gco2', promise.carbon_gco2)
-                order by one.position)
-            from unnest(taken) with ordinality as one (booking_id, position)
-            join public.capacity_bookings b on b.booking_id = one.booking_id
-            join public.compute_workloads w on (w.tenant, w.job_id) = (b.tenant, b.job_id)
-            left join lateral (
-                -- The best option comes first, and is the one that was chosen. An owner who moved its workload took the place
-                -- as it is; an executor that deferred it did not ask.
-                select d.output #>> '{data_centre_options,0,estimates,recommended,carbon_gco2}' as carbon_gco2
-                from public.orchestration_decisions d
-                where d.notification_id = b.notification_id and d.chosen_dc_id = b.dc_id
-                    and (d.recommended_start = b.starts_at or w.status <> 'QUEUED')
-                    and b.state = 'HELD') as promise on true), '[]'),
+        'claimed', public.promised_runs(taken),
         'next_due_at', least(
             public.queue_bookings_next_due(p_carried_out_by, p_now),
             (

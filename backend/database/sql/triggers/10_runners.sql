@@ -140,6 +140,21 @@ begin
 end
 $$;
 
+-- A run that its runner is about to begin, as promised_runs has it; null where it is not its runner's, or has begun.
+create or replace function public.run_to_begin(
+    p_run_id bigint, p_runner_id text, p_fence text, p_tenant text default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.promised_runs(array[b.booking_id]) -> 0
+    from public.capacity_bookings b
+    join public.runs r on r.run_id = b.booking_id
+    where b.booking_id = p_run_id and b.state = 'HELD' and b.work_state = 'running' and b.lease_token::text = p_fence
+        and r.runner_id = p_runner_id and (p_tenant is null or r.runner_tenant = p_tenant)
+$$;
+
 -- A runner is about to start a run's command. Its window begins now, and is as long as it was; where there is no power for
 -- that, or no time before its deadline, it is given up or decided again. Answers {"standing": "held" | "cancelled" |
 -- "deferred" | "fenced"}; only "held" lets it start.
@@ -186,7 +201,7 @@ end
 $$;
 
 -- A run goes on. One that does not end in its window holds the next half-hour too, where there is power for that; else it is to
--- end. Answers {"standing": "held" | "cancelled" | "fenced"}.
+-- end, and runs.cause says so ('window_over'). Answers {"standing": "held" | "cancelled" | "fenced"}.
 create or replace function public.heartbeat_run(
     p_run_id bigint, p_runner_id text, p_fence text, p_energy jsonb, p_now timestamptz, p_lease_seconds double precision,
     p_tenant text default null)
@@ -198,6 +213,7 @@ declare
     held public.capacity_bookings := public.held_run(p_run_id, p_runner_id, p_fence, p_tenant);
     until timestamptz := held.ends_at;
     is_to_end boolean := held.cancel_requested_at is not null;
+    has_run_out boolean := false;
 begin
     if held.state is distinct from 'RUNNING' then
         return json_build_object('standing', 'fenced');
@@ -206,18 +222,18 @@ begin
         until := greatest(held.ends_at, public.half_hour_of(p_now)) + interval '30 minutes';
         if held.it_power_kw > public.free_to_move_kw(held.booking_id, held.dc_id, held.starts_at, until) then
             until := held.ends_at;
-            is_to_end := held.ends_at <= p_now;
+            has_run_out := held.ends_at <= p_now;
+            is_to_end := has_run_out;
         end if;
     end if;
     update public.capacity_bookings b
     set ends_at = until,
         leased_until = p_now + make_interval(secs => p_lease_seconds),
-        cancel_requested_at = case when is_to_end then coalesce(b.cancel_requested_at, p_now) end,
-        reason = case
-            when is_to_end and b.cancel_requested_at is null then 'Its window was over, and there was no more power for it.'
-            else b.reason end
+        cancel_requested_at = case when is_to_end then coalesce(b.cancel_requested_at, p_now) end
     where b.booking_id = held.booking_id;
-    update public.runs r set heard_at = p_now, energy = p_energy where r.run_id = held.booking_id;
+    update public.runs r
+    set heard_at = p_now, energy = p_energy, cause = case when has_run_out then 'window_over' else r.cause end
+    where r.run_id = held.booking_id;
     return json_build_object('standing', case when is_to_end then 'cancelled' else 'held' end);
 end
 $$;
@@ -247,7 +263,8 @@ begin
 end
 $$;
 
--- A run has ended. p_outcome: {ended, exit_status, signal, cause, reason, output_tail, output_bytes, run_s, energy}; p_account:
+-- A run has ended. One that was ended because its owner cancelled it is CANCELLED; because its window was over, FAILED: nobody
+-- asked for that, and it is not done. p_outcome: {ended, exit_status, signal, cause, reason, output_tail, output_bytes, run_s, energy}; p_account:
 -- {status, status_reason, readings: its energy, as record_readings takes it}. Answers
 -- {"standing": "held" (until now, or it was told before) | "fenced"}.
 create or replace function public.finish_run(
@@ -260,6 +277,7 @@ as $$
 declare
     held public.capacity_bookings := public.held_run(p_run_id, p_runner_id, p_fence, p_tenant);
     outcome public.runs := jsonb_populate_record(null::public.runs, p_outcome);
+    was_ended_by text;
 begin
     if held.state is distinct from 'RUNNING' then
         return json_build_object('standing', case
@@ -270,17 +288,27 @@ begin
                 then 'held'
             else 'fenced' end);
     end if;
+    if outcome.cause = 'cancelled' then
+        select coalesce(r.cause, 'cancelled') into was_ended_by from public.runs r where r.run_id = held.booking_id;
+    end if;
     update public.runs r
-    set ended = outcome.ended, exit_status = outcome.exit_status, signal = outcome.signal, cause = outcome.cause,
+    set ended = outcome.ended, exit_status = outcome.exit_status, signal = outcome.signal,
+        cause = coalesce(was_ended_by, outcome.cause),
         reason = outcome.reason, output_tail = outcome.output_tail, output_bytes = outcome.output_bytes,
         run_s = outcome.run_s, energy = outcome.energy, heard_at = p_now, ended_at = p_now
     where r.run_id = held.booking_id;
     perform public.end_run(
         held, 'ENDED', held.started_at, greatest(p_now, held.started_at + interval '1 millisecond'),
-        case when held.cancel_requested_at is not null and outcome.cause = 'cancelled' then 'CANCELLED'
+        case
+            when was_ended_by = 'window_over' then 'FAILED'
+            when was_ended_by = 'cancelled' and held.cancel_requested_at is not null then 'CANCELLED'
             else p_account ->> 'status' end,
-        case when held.cancel_requested_at is not null and outcome.cause = 'cancelled'
-            then coalesce(held.reason, 'Its owner cancelled it.')
+        case
+            when was_ended_by = 'window_over'
+                then 'It was ended unfinished: its window was over, and there was no more power for it. '
+                    || (p_account ->> 'status_reason')
+            when was_ended_by = 'cancelled' and held.cancel_requested_at is not null
+                then 'Cancelled: ' || coalesce(held.reason, 'no reason given')
             else p_account ->> 'status_reason' end,
         p_now, p_account -> 'readings');
     return json_build_object('standing', 'held');

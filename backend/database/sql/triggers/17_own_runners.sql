@@ -14,6 +14,10 @@ as $$
     select public.take_runs(p_runner_id, p_session, p_templates, p_holding, p_now, p_lease_seconds, tenancy.must_write())
 $$;
 
+create or replace function tenant.run_to_begin(p_run_id bigint, p_runner_id text, p_fence text)
+returns json language sql stable security definer set search_path = ''
+as $$ select public.run_to_begin(p_run_id, p_runner_id, p_fence, tenancy.must_write()) $$;
+
 create or replace function tenant.begin_run(
     p_run_id bigint, p_runner_id text, p_fence text, p_now timestamptz, p_lease_seconds double precision)
 returns json language sql security definer set search_path = ''
