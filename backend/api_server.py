@@ -15,10 +15,13 @@ from datetime import datetime, timedelta
 from flask_openapi3.openapi import OpenAPI
 
 from api.backtest import backtest_endpoints
+from api.capacity import capacity_endpoints
 from api.grid import grid_endpoints
+from api.grid_series import grid_series_endpoints
 from api.market import market_endpoints
 from api.metrics import execution_figures, pipeline_figures
 from api.ontology import ontology_endpoints
+from api.pipeline_runs import pipeline_run_endpoints
 from api.plan import plan_endpoints
 from api.purchases import purchase_endpoints
 from api.runners import runner_endpoints
@@ -109,6 +112,9 @@ def create_app(
     )
     app.register_api(ontology_endpoints(requests, clock))
     app.register_api(grid_endpoints(requests, clock))
+    app.register_api(grid_series_endpoints(requests, clock))
+    app.register_api(pipeline_run_endpoints(requests))
+    app.register_api(capacity_endpoints(requests, clock))
     app.register_api(workload_endpoints(requests, clock, access.count_workloads))
     carbon_price = settings.carbon_price_gbp_per_t
     app.register_api(runner_endpoints(requests, database, clock, carbon_price_gbp_per_t=carbon_price))

@@ -37,8 +37,8 @@ set local pylon.functions =
     'queue_bookings_next_due queue_runs_sweep queue_runs_claim queue_runs_heartbeat queue_runs_complete '
     'queue_runs_fail claim_pipeline_slot heartbeat_pipeline_slot store_signals store_world store_run '
     'finish_pipeline_run prune_history sum_held_power capacity_kw most_held_kw free_kw free_to_move_kw '
-    'capacity_at carried_out_by take_power booking_of_output book_decisions awaits_decision has_place '
-    'place_notification claim_notifications heartbeat_notifications release_notifications '
+    'capacity_at carried_out_by take_power booking_of_output book_decisions capacity_timeline awaits_decision '
+    'has_place place_notification claim_notifications heartbeat_notifications release_notifications '
     'give_back_notifications fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health '
     'probe_write places_that_run decision_contexts present_grid decision_readiness decision_context '
     'note_context log_event publish_decisions events_after outputs_history task_output '
@@ -2738,6 +2738,52 @@ begin
 end
 $$;
 
+
+-- The power of one data centre, half-hour by half-hour -----------------------------------------------------------------------
+
+-- IT power in kW in each of the 96 half-hours from that of p_now; null where there is no such data centre. Of what bookings
+-- hold (booked_kw), running_kw is what runs. The base load is known for the present only, which stands for all.
+create or replace function public.capacity_timeline(p_dc_id text, p_now timestamptz)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    first constant timestamptz := public.half_hour_of(p_now);
+begin
+    return (
+        select json_build_object(
+            'dc_id', d.dc_id,
+            'name', d.name,
+            'status', d.status,
+            'start', first,
+            'total_kw', own.total_kw,
+            'base_kw', json_agg(own.total_kw - own.capacity_kw order by half_hour.i),
+            'booked_kw', json_agg(half_hour.booked_kw order by half_hour.i),
+            'running_kw', json_agg(half_hour.running_kw order by half_hour.i),
+            'free_kw', json_agg(greatest(0, own.capacity_kw - half_hour.booked_kw) order by half_hour.i))
+        from public.data_centres d
+        cross join lateral (
+            select d.total_capacity_mw::numeric * 1000 as total_kw, public.capacity_kw(d) as capacity_kw) as own
+        cross join lateral (
+            select ahead.i, coalesce(h.held_kw, 0) as booked_kw, coalesce(r.kw, 0) as running_kw
+            from generate_series(0, 95) as ahead (i)
+            cross join lateral (select first + ahead.i * interval '30 minutes' as slot) as at
+            left join public.held_power h on (h.dc_id, h.half_hour) = (p_dc_id, at.slot)
+            left join (
+                select touched.slot, sum(b.it_power_kw) as kw
+                from public.capacity_bookings b
+                cross join lateral generate_series(
+                    greatest(first, public.half_hour_of(b.starts_at)),
+                    least(b.ends_at - interval '1 microsecond', first + interval '47 hours 30 minutes'),
+                    interval '30 minutes') as touched (slot)
+                where b.dc_id = p_dc_id and b.state = 'RUNNING'
+                group by touched.slot) as r on r.slot = at.slot) as half_hour
+        where d.dc_id = p_dc_id
+        group by d.dc_id, d.name, d.status, own.total_kw);
+end
+$$;
 
 -- The queue of notifications -------------------------------------------------------------------------------------------
 --
@@ -7999,6 +8045,20 @@ as $$ select public.cancel_workload(p_job_id, p_reason, p_now, tenancy.must_writ
 create or replace function tenant.move_workload(p_job_id text, p_booking jsonb, p_now timestamptz)
 returns json language sql security definer set search_path = ''
 as $$ select public.move_workload(p_job_id, p_booking, p_now, tenancy.must_write()) $$;
+
+-- What is promised of a data centre is what it no longer offers, which all may know; what runs there is its operator's.
+create or replace function tenant.capacity_timeline(p_dc_id text, p_now timestamptz)
+returns json
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select case
+        when exists (select from public.data_centres d where (d.dc_id, d.tenant) = (p_dc_id, tenancy.operator_id()))
+            then public.capacity_timeline(p_dc_id, p_now)
+        else (public.capacity_timeline(p_dc_id, p_now)::jsonb || jsonb '{"running_kw": null}')::json end
+$$;
 -- Tenants: their own events and outputs ------------------------------------------------------------------------------------
 --
 -- As the public functions of these names, in the tenant's own numbers: 1, 2, 3 …, whatever happens at others. What is read is
@@ -8688,7 +8748,9 @@ begin
             or (p.pronamespace = 'tenancy'::regnamespace and p.proname = any (asked))
             or (p.pronamespace = 'public'::regnamespace and p.proname in (
                 'half_hour_of', 'source_rank', 'counted', 'numbered_output', 'national_forecast_series', 'regional_forecast_series',
-                'current_mix', 'grid_context', 'grid_version', 'present_grid', 'capacity_at', 'capacity_kw', 'regional_overview', 'live_state', 'signal_history', 'decision_readiness', 'savings'))
+                'current_mix', 'grid_context', 'grid_version', 'present_grid', 'capacity_at', 'capacity_kw', 'regional_overview',
+                'live_state', 'signal_history', 'decision_readiness', 'savings', 'changes', 'regional_forecasts',
+                'grid_history', 'pipeline_runs_page'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;
@@ -8738,7 +8800,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '88a15e27d946ac51'
+    fingerprint = 'dbcc2b6c2a08ae46'
 where version = 6;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -29,7 +29,7 @@ API_KEY = "a-key-for-these-tests"
 # known, and a period has to begin before it ends.
 SCHEMATHESIS = """
 [[operations]]
-include-path-regex = "/api/v1/(workloads|workloads/.*/move|plan|savings|objects/.*|runners.*)$"
+include-path-regex = "/api/v1/(workloads|workloads/.*/move|plan|savings|grid/history|objects/.*|runners.*)$"
 [operations.checks]
 positive_data_acceptance.enabled = false
 """
