@@ -32,6 +32,7 @@ from clock import utc_now
 from database.interface import OrderBy as By
 from database.interface import Where
 from database.postgres import PostgresDatabase
+from grid.half_hours import from_rfc3339
 from grid_world import data_centre
 from new_database import as_url
 from server_process import BACKEND, ServerProcess, free_port, inherited
@@ -215,14 +216,37 @@ def test_an_order_can_be_moved_and_cancelled_until_it_starts(shop: Market) -> No
         buyer.update(deal, shop.provider, order.id or "", later + timedelta(minutes=60))
 
 
-def test_a_run_that_started_is_neither_moved_nor_cancelled(shop: Market) -> None:
+def test_a_run_that_started_is_not_moved_and_what_has_ended_is_not_cancelled(shop: Market) -> None:
     buyer, deal = shop.buyer(), Transaction(a_workload())
     _, order = shop.ordered(buyer, deal)
     shop.platform.executor.run_due(shop.clock())
-    with pytest.raises(NotAnswered, match="50001"):
-        buyer.cancel(deal, shop.provider, order.id or "", "LATE")
     with pytest.raises(NotAnswered, match="50002"):
         buyer.update(deal, shop.provider, order.id or "", utc_now() + timedelta(hours=1))
+    shop.clock.ahead = timedelta(hours=1)
+    with pytest.raises(NotAnswered, match=r"50001.*over"):
+        buyer.cancel(deal, shop.provider, order.id or "", "LATE")
+
+
+def test_a_run_that_is_cancelled_while_it_runs_ends_and_is_metered_for_what_it_ran(shop: Market) -> None:
+    buyer, deal = shop.buyer(), Transaction(a_workload(required_gpu_mins=60))
+    _, order = shop.ordered(buyer, deal)
+    shop.platform.executor.run_due(shop.clock())
+    shop.clock.ahead = timedelta(minutes=5)
+    cancelled = buyer.cancel(deal, shop.provider, order.id or "", "ENOUGH")
+    assert (cancelled.status, state_of(cancelled)) == (OrderStatus.CANCELLED, FulfillmentStateCode.CANCELLED)
+    fees = [term.cancellation_fee.amount.value for term in cancelled.cancellation_terms or ()]
+    assert fees == ["0", "0", cancelled.quote.price.value]
+    (metered,) = shop.database.select("run_accounts", order=By(("booking_id",)))
+    ran = from_rfc3339(metered["ended_at"]) - from_rfc3339(metered["started_at"])
+    assert timedelta(minutes=4) < ran < timedelta(minutes=15)
+    assert metered["it_energy_wh"] == pytest.approx(960 * ran / timedelta(hours=1), rel=1e-3)
+    (work,) = shop.database.select("compute_workloads", order=By(("job_id",)))
+    assert work["status"] == "CANCELLED"
+    assert work["actual_energy_kwh"] == pytest.approx(metered["site_energy_wh"] / 1000)
+    assert tags_of(cancelled, "actuals")
+    logged = shop.database.select("broadcast_log", order=By(("sequence",)))
+    assert [row["event_type"] for row in logged] == ["order.confirmed", "order.running", "order.cancelled"]
+    assert logged[-1]["event"]["actual_energy_kwh"] == work["actual_energy_kwh"]
 
 
 def test_a_search_nobody_can_meet_says_why(shop: Market) -> None:

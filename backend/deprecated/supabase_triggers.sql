@@ -54,7 +54,7 @@ set local pylon.functions =
     'runner_name take_runs held_run run_to_begin begin_run heartbeat_run give_back_run finish_run end_run '
     'log_run give_run_back readings_so_far settle_silent_runs run_place list_runners offered_templates '
     'workload_run beckn_operator beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw '
-    'beckn_place_order beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order '
+    'log_order beckn_place_order beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order '
     'beckn_overdue call_as tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member '
     'tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
     'tenancy_disable_service_account tenancy_principal tenancy_api_key tenancy_key_used tenancy_keys '
@@ -6373,6 +6373,24 @@ as $$
     where d.dc_id = p_dc_id and p_share is not null
 $$;
 
+-- Writes what happened to an order into the log of events, for its buyer, as the order is now; nothing where p_event_type is
+-- null. Call it last, as log_event.
+create or replace function public.log_order(p_order_id uuid, p_event_type text)
+returns void
+language sql
+set search_path = ''
+as $$
+    select public.log_event(o.buyer_operator, p_event_type, o.job_id, jsonb_strip_nulls(jsonb_build_object(
+        'order_id', o.order_id, 'job_id', o.job_id, 'dc_id', o.dc_id, 'bpp_id', o.bpp_id, 'bap_id', o.bap_id,
+        'state', o.state, 'starts_at', o.starts_at, 'ends_at', o.ends_at, 'it_power_kw', o.it_power_kw,
+        'price_gbp', o.price_gbp::double precision, 'status', w.status, 'status_reason', w.status_reason,
+        'actual_start', w.actual_start, 'actual_end', w.actual_end, 'actual_energy_kwh', w.actual_energy_kwh,
+        'actual_carbon_gco2', w.actual_carbon_gco2, 'actual_cost_gbp', w.actual_cost_gbp)))
+    from public.beckn_orders o
+    join public.compute_workloads w on (w.tenant, w.job_id) = (o.buyer_operator, o.job_id)
+    where o.order_id = p_order_id and p_event_type is not null
+$$;
+
 -- Takes the capacity of a quote and makes it an order, with its row of compute_workloads, which is QUEUED: it has its place
 -- and asks for no decision. p_order: {order_id, quote_id, bpp_id, bap_id, transaction_id, starts_at, ends_at, terms,
 -- workload: {job_id, …}, limits: {open_orders, cancelled_a_day, share}}, what one buyer may have at a time, cancel in a day,
@@ -6481,6 +6499,7 @@ begin
     then
         raise exception 'the power of order % has gone under the lock of its data centre', given.order_id;
     end if;
+    perform public.log_order(given.order_id, 'order.confirmed');
     return json_build_object('state', 'placed', 'order', public.beckn_order(given.bpp_id, given.bap_id, given.order_id));
 end
 $$;
@@ -6578,6 +6597,14 @@ begin
         where b.order_id = held.order_id;
     end if;
     perform public.beckn_put_outbox(held.bpp_id, p_outgoing);
+    if given.state = 'CANCELLED' then -- what it held until now has come free
+        perform public.let_waiting_ask_again();
+    end if;
+    perform public.log_order(held.order_id, case
+        when given.state = 'RUNNING' then 'order.running'
+        when given.state = 'COMPLETED' then 'order.completed'
+        when given.state = 'CANCELLED' and work.status = 'FAILED' then 'order.failed'
+        when given.state = 'CANCELLED' then 'order.cancelled' end);
     return json_build_object('state', 'changed', 'order', public.beckn_order(held.bpp_id, held.bap_id, held.order_id));
 end
 $$;
@@ -8800,7 +8827,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'dbcc2b6c2a08ae46'
+    fingerprint = 'cd545a082c4378a5'
 where version = 6;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

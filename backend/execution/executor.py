@@ -17,12 +17,10 @@ from datetime import datetime, timedelta
 from typing import Generic
 
 from database.errors import DatabaseError, DataRefused
-from database.interface import Database, OrderBy, Where
+from database.interface import Database
 from decisions.scoring.grid_context import GridContext
 from execution.deferral import deferral
-from execution.metering import simulated
-from execution.usage import basis, used
-from execution.used_grid import used_half_hours
+from execution.simulated_run import simulated_run
 from execution.work import Begin, Book, Complete, Defer, GiveBack, GiveUp, PromisedRun, Run, Step, Stored
 from grid.half_hours import rfc3339
 from queueing.consumer import Consumer, Round
@@ -160,17 +158,7 @@ class Executor(Consumer, Generic[Run]):
         return Begin(start, start + run.duration)
 
     def _completion(self, run: Run) -> Complete:
-        (centre,) = self._database.select(
-            "data_centres",
-            where=[Where("dc_id", run.dc_id)],
-            order=OrderBy(("dc_id",)),
-            columns=("pue", "region_id"),
-        )
-        half_hours = used_half_hours(self._database, centre["region_id"], run.starts_at, run.ends_at)
-        readings = simulated(run.starts_at, run.ends_at, run.it_power_kw, centre["pue"])
-        site_energy_wh = {reading.half_hour: reading.site_energy_wh for reading in readings}
-        actuals = used(run.starts_at, run.ends_at, site_energy_wh, half_hours)
-        return Complete(actuals, basis(half_hours), tuple(readings))
+        return simulated_run(self._database, run.dc_id, run.starts_at, run.ends_at, run.it_power_kw)
 
     def _grid_at(self, now: datetime) -> GridContext:
         """The grid, read once for everything that is due at a moment."""

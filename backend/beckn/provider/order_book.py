@@ -29,7 +29,9 @@ from database.interface import Database, OrderBy, Row, Where
 from decisions.scoring.context import Capacity
 from decisions.scoring.grid_context import GridContext
 from execution.metering import Reading
+from execution.simulated_run import simulated_run
 from execution.usage import NOTHING_USED, Actuals
+from execution.work import Complete
 from grid.half_hours import from_rfc3339
 from printable import LONGEST_REASON, printable
 from vocabulary import StrEnum, WorkloadStatus
@@ -254,6 +256,10 @@ class OrderBook:
         arguments = {"p_change": row, "p_outgoing": [message.row() for message in outgoing]}
         answer = self._database.call("beckn_change_order", arguments)
         return Changed(Changing(answer["state"]), _order(answer), answer.get("free_kw"))
+
+    def broken_off(self, order: StoredOrder, end: datetime) -> Complete:
+        """What a running order came to that ends at `end`, before its time."""
+        return simulated_run(self._database, order.dc_id, order.starts_at, end, order.it_power_kw)
 
     def claim_due(self, worker: str, now: datetime, *, lease_seconds: float, limit: int) -> DueOrders:
         """Take up to `limit` orders that are to start or to end by `now`, lost leases included."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from uuid import UUID, uuid5
 
 from beckn.catalogue.compute_offers import PAYMENT_ID
@@ -82,7 +83,7 @@ def initiated_order(quote: StoredQuote, billing: Billing, customer: Customer | N
             "billing": billing,
             "fulfillments": (fulfillment.model_copy(update={"customer": customer}),),
             "payments": (_payment(quote.terms),),
-            "cancellation_terms": _cancellation_terms(quote.starts_at),
+            "cancellation_terms": _cancellation_terms(quote.terms.price_gbp, quote.starts_at, quote.ends_at),
         }
     )
 
@@ -109,7 +110,7 @@ def order_document(order: StoredOrder) -> Order:
         fulfillments=(fulfillment,),
         quote=quotation(str(order.quote_id), order.item_id, terms.lines),
         payments=(_payment(terms),),
-        cancellation_terms=_cancellation_terms(order.starts_at),
+        cancellation_terms=_cancellation_terms(terms.price_gbp, order.starts_at, order.ends_at),
         cancellation=Cancellation(
             time=cancelled.time,
             cancelled_by=cancelled.cancelled_by,
@@ -181,16 +182,22 @@ def _payment(terms: QuoteTerms) -> OrderPayment:
     )
 
 
-def _cancellation_terms(start: datetime) -> tuple[CancellationTerm, ...]:
-    """Free until it starts; a run that has started is not ended."""
+def _cancellation_terms(price_gbp: Decimal, start: datetime, end: datetime) -> tuple[CancellationTerm, ...]:
+    """Free until it starts; a run that has started can be ended, but its power was kept for it and is owed."""
+    free_until = (Decimal(0), start)
+    terms = {
+        FulfillmentStateCode.SCHEDULED: free_until,
+        FulfillmentStateCode.DEFERRED: free_until,
+        FulfillmentStateCode.RUNNING: (max(price_gbp, Decimal(0)), end),
+    }
     return tuple(
         CancellationTerm(
             fulfillment_state=TermState(descriptor=StateDescriptor(code=state)),
             reason_required=False,
-            cancel_by=Time(timestamp=start),
-            cancellation_fee=Fee(amount=Price(currency=CURRENCY, value="0")),
+            cancel_by=Time(timestamp=until),
+            cancellation_fee=Fee(amount=Price(currency=CURRENCY, value=amount_text(fee_gbp))),
         )
-        for state in (FulfillmentStateCode.SCHEDULED, FulfillmentStateCode.DEFERRED)
+        for state, (fee_gbp, until) in terms.items()
     )
 
 

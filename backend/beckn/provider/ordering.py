@@ -33,6 +33,7 @@ from beckn.provider.stored_orders import (
     StoredOrder,
     StoredQuote,
 )
+from execution.usage import NOTHING_USED
 from grid.half_hours import rfc3339
 from printable import printable
 from vocabulary import WorkloadStatus
@@ -174,18 +175,23 @@ class Ordering:
         order = self._known_order(request.context.bap_id, message.order_id)
         if order.state is FulfillmentStateCode.CANCELLED:
             return order_document(order)
-        if order.state not in WAITING:
-            raise Refused.business(ErrorCode.CANNOT_CANCEL, f"the order is {order.state} and cannot be cancelled")
+        runs = order.state is FulfillmentStateCode.RUNNING and now < order.ends_at
+        if not runs and order.state not in WAITING:
+            state = "over" if order.state is FulfillmentStateCode.RUNNING else str(order.state)
+            raise Refused.business(ErrorCode.CANNOT_CANCEL, f"the order is {state} and cannot be cancelled")
+        ran = self._book.broken_off(order, now) if runs else None
         told = message.descriptor.short_desc if message.descriptor else None
         reason = printable(message.cancellation_reason_id or told or "no reason given")
         change = OrderChange(
             order=order,
             state=FulfillmentStateCode.CANCELLED,
             status=WorkloadStatus.CANCELLED,
-            status_reason=f"Cancelled by its buyer: {reason}",
+            status_reason=f"Cancelled by its buyer: {reason}{ran.remark if ran else ''}",
             at=now,
             due_at=None,
             cancellation=CancellationRecord(time=now, cancelled_by=CancelledBy.CONSUMER, reason=reason),
+            actuals=ran.actuals if ran else NOTHING_USED,
+            readings=ran.readings if ran else (),
         )
         return order_document(self._changed(change, ErrorCode.CANNOT_CANCEL))
 

@@ -134,6 +134,28 @@ def test_an_order_runs_from_its_slot_to_its_end_and_uses_its_half_hours(desk: De
     ]
 
 
+def events(desk: Desk, order: StoredOrder) -> list[str]:
+    """What the log of events says of an order, in its order."""
+    rows = desk.database.select("broadcast_log", where=[Where("job_id", order.job_id)], order=OrderBy(("sequence",)))
+    assert {row["tenant"] for row in rows} == {"platform"}
+    assert all(row["event"]["order_id"] == str(order.order_id) for row in rows)
+    return [row["event_type"] for row in rows]
+
+
+def test_the_log_of_events_says_what_becomes_of_an_order(desk: Desk) -> None:
+    runs, fails = desk.place(), desk.place({"deadline": rfc3339(NOW + 2 * HOUR)}, start=NOW + HALF_HOUR)
+    executor = desk.executor()
+    assert executor.run_due(NOW).taken == 1
+    executor.run_due(NOW + 2 * HOUR)
+    assert events(desk, runs) == ["order.confirmed", "order.running", "order.completed"]
+    assert events(desk, fails) == ["order.confirmed", "order.failed"]
+    last = desk.database.select("broadcast_log", where=[Where("job_id", runs.job_id)], order=OrderBy(("sequence",)))[
+        -1
+    ]
+    assert last["event"]["actual_energy_kwh"] == pytest.approx(1.152)
+    assert (last["event"]["state"], last["event"]["status"]) == ("COMPLETED", "COMPLETED")
+
+
 def test_a_run_that_is_reckoned_by_figures_no_source_gave_says_so(desk: Desk) -> None:
     order = desk.place()
     executor = desk.executor()
