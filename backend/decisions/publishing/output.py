@@ -1,29 +1,30 @@
-"""From a decision, and a model's judgements if there are any, to the published output."""
+"""From a decision, and a model's judgements if there are any, to the published output.
+
+The document is written as it is published and stored; `schema.DecisionOutput` declares it, and a law in the tests
+holds the one against the other.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from typing import Any
 
-from pydantic import BaseModel
-
-from decisions.publishing import schema as output
+from database.interface import Row
+from decisions.publishing.grid_parts import GridParts, SignalWords, grid_parts, signal_words
 from decisions.publishing.rationale import decision_rationale, option_rationale, origin_sentence
-from decisions.publishing.schema import DecisionOutput, Scorer
-from decisions.publishing.waiting import waiting_status
-from decisions.scoring.context import DataCentre, DecisionContext, GenerationMix, RegionalSignals
+from decisions.publishing.schema import DecisionOutput, PublishedTask, Scorer, tidy
+from decisions.publishing.waiting import WaitingStatus, waiting_status
 from decisions.scoring.decide import SCORER_VERSION, Assessment, Decision, RunEstimate
 from decisions.scoring.energy import EnergyBasis
-from decisions.scoring.freshness import SignalState
-from vocabulary import Fuel
+from decisions.scoring.explanation import BindingConstraint, CarbonPriceSwitch, CarbonPriceSwitches
+from decisions.scoring.feasibility import Violation
+from grid.half_hours import rfc3339
 
 # A model's score further than this from the deterministic one is flagged.
 DISAGREEMENT_POINTS = 25
 
-NAMED_FUELS = (Fuel.WIND, Fuel.SOLAR, Fuel.GAS, Fuel.NUCLEAR)
+_TASK_FIELDS = tuple(PublishedTask.model_fields)
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,21 @@ class Judgement:
 
     score: float | None
     sentence: str
+
+
+@dataclass(frozen=True)
+class PublishedForm:
+    """A decision as it is published.
+
+    Attributes:
+        document: the output, in JSON's own values and the order of the schema.
+        chosen: the answer, which a model may have chosen; None where the workload is not placed.
+        waiting: what becomes of it then.
+    """
+
+    document: Row
+    chosen: Assessment | None
+    waiting: WaitingStatus | None
 
 
 def build_output(
@@ -44,6 +60,29 @@ def build_output(
     fallback_reason: str | None = None,
     sequence: int | None = None,
 ) -> DecisionOutput:
+    """The published output as a model; takes and raises what `published_form` does."""
+    form = published_form(
+        decision,
+        generated_at=generated_at,
+        judgements=judgements,
+        scorer=scorer,
+        model=model,
+        fallback_reason=fallback_reason,
+        sequence=sequence,
+    )
+    return DecisionOutput.model_validate(form.document)
+
+
+def published_form(
+    decision: Decision,
+    *,
+    generated_at: datetime,
+    judgements: Mapping[str, Judgement] | None = None,
+    scorer: Scorer = Scorer.DETERMINISTIC,
+    model: str | None = None,
+    fallback_reason: str | None = None,
+    sequence: int | None = None,
+) -> PublishedForm:
     """The published output, options sorted best first.
 
     Args:
@@ -61,65 +100,40 @@ def build_output(
     judgements = judgements or {}
     _check(judgements, decision)
     context = decision.context
-    present_signals = _PresentSignals(context)
+    parts, words = grid_parts(context), signal_words(decision.signal_states)
     ranked = sorted(
         ((option, _score(option, judgements.get(option.centre.dc_id))) for option in decision.options),
         key=lambda scored: (not scored[0].feasible, -scored[1], scored[0].rank),
     )
-    options = [
-        _option(option, score, judgements.get(option.centre.dc_id), present_signals, decision.signal_states)
-        for option, score in ranked
-    ]
-    return DecisionOutput(
-        data_centre_options=options,
-        task=output.PublishedTask.model_validate(context.task),
-        decision=_summary(decision, [option for option, _ in ranked]),
-        metadata=output.OutputMetadata(
-            task_id=context.task.job_id,
-            generated_at=generated_at,
-            dc_count=len(options),
-            model=model,
-            context_id=context.context_id,
-            scorer=scorer,
-            fallback_reason=fallback_reason,
-            sequence=sequence,
-            scorer_version=SCORER_VERSION,
-            policy=decision.policy,
-            carbon_price_gbp_per_t=decision.carbon_price_gbp_per_t,
-            warnings=_warnings(decision),
-        ),
-    )
-
-
-class _PresentSignals:
-    """The present signals of a context, by region."""
-
-    def __init__(self, context: DecisionContext) -> None:
-        self.national = context.national.current_at(context.as_of)
-        self._as_of = context.as_of
-        self._regions: dict[int, RegionalSignals] = {region.region_id: region for region in context.regional}
-        self._mixes: dict[int | None, GenerationMix] = {mix.region_id: mix for mix in context.generation_mix}
-
-    def energy_profile(self, centre: DataCentre) -> output.EnergyProfile:
-        region = self._regions.get(centre.region_id)
-        present = region.current_at(self._as_of) if region else None
-        mix = self._mixes.get(centre.region_id)
-        return output.EnergyProfile(
-            current_carbon_intensity_gco2=present.carbon_intensity_gco2_per_kwh if present else None,
-            regional_carbon_index=present.carbon_index if present else None,
-            grid_stress_score=self.national.grid_stress_score if self.national else None,
-            wholesale_price_gbp_mwh=self.national.wholesale_price_gbp_mwh if self.national else None,
-            generation_mix=_mix_shares(mix),
-            sources=output.FigureSources(
-                carbon_intensity=present.carbon_source if present else None,
-                grid_stress=self.national.demand_source if self.national else None,
-                wholesale_price=self.national.price_source if self.national else None,
-                generation_mix=mix.source if mix else None,
-            ),
-        )
+    waiting = None if any(option.recommended for option, _ in ranked) else waiting_status(decision)
+    document = {
+        "data_centre_options": [
+            _option(option, score, judgements.get(option.centre.dc_id), parts, words) for option, score in ranked
+        ],
+        "task": _task(decision),
+        "decision": _summary(decision, [option for option, _ in ranked], words, waiting),
+        "_metadata": {
+            "task_id": context.task.job_id,
+            "generated_at": rfc3339(generated_at),
+            "dc_count": len(ranked),
+            "model": model,
+            "context_id": context.context_id,
+            "scorer": str(scorer),
+            "fallback_reason": fallback_reason,
+            "sequence": sequence,
+            "scorer_version": SCORER_VERSION,
+            "policy": str(decision.policy),
+            "carbon_price_gbp_per_t": float(decision.carbon_price_gbp_per_t),
+            "warnings": _warnings(decision, words),
+        },
+    }
+    chosen = ranked[0][0] if ranked and ranked[0][0].recommended else None
+    return PublishedForm(document, chosen, waiting)
 
 
 def _check(judgements: Mapping[str, Judgement], decision: Decision) -> None:
+    if not judgements:
+        return
     strangers = judgements.keys() - {option.centre.dc_id for option in decision.options}
     if strangers:
         raise ValueError(f"judged, but not an option of this decision: {', '.join(sorted(strangers))}")
@@ -131,116 +145,159 @@ def _check(judgements: Mapping[str, Judgement], decision: Decision) -> None:
 def _score(option: Assessment, judgement: Judgement | None) -> float:
     if not option.feasible:
         return 0.0
-    return option.score if judgement is None or judgement.score is None else judgement.score
+    return option.score if judgement is None or judgement.score is None else float(judgement.score)
 
 
 def _option(
-    option: Assessment,
-    score: float,
-    judgement: Judgement | None,
-    present_signals: _PresentSignals,
-    signal_states: Sequence[SignalState],
-) -> output.DataCentreOption:
-    centre = option.centre
+    option: Assessment, score: float, judgement: Judgement | None, parts: GridParts, words: SignalWords
+) -> Row:
+    site, run = parts.sites[option.centre.dc_id], option.evaluated
     judged = judgement.score if judgement else None
-    run = option.evaluated
-    return output.DataCentreOption(
-        **_shared(centre, output.DataCentreOption),
-        energy_profile=present_signals.energy_profile(centre),
-        compute_profile=output.ComputeProfile(
-            **_shared(centre, output.ComputeProfile),
-            available_for_task=option.has_room,
-            free_it_power_kw=option.free_it_power_kw,
-        ),
-        suitability_score=score,
-        deterministic_score=option.score,
-        scores_disagree=judged is not None and abs(judged - option.score) > DISAGREEMENT_POINTS,
-        rationale=(judgement.sentence if judgement else option_rationale(option))
-        + origin_sentence(signal_states, {centre.region_id}),
-        constraint_violations=option.violations,
-        objective_gbp=run.objective_gbp if run else None,
-        score_breakdown=run.parts if run else None,
-        evaluated_start=run.start if run else None,
-        estimates=_estimates(option),
-        binding_constraint=option.binding,
-    )
+    return {
+        **site.place,
+        "energy_profile": site.energy_profile,
+        "compute_profile": {
+            **site.compute_profile,
+            "available_for_task": option.has_room,
+            "free_it_power_kw": tidy(option.free_it_power_kw),
+        },
+        "suitability_score": score,
+        "deterministic_score": option.score,
+        "scores_disagree": judged is not None and abs(judged - option.score) > DISAGREEMENT_POINTS,
+        "rationale": (judgement.sentence if judgement else option_rationale(option))
+        + words.origin_sentence(option.centre.region_id),
+        "constraint_violations": [_violation(violation) for violation in option.violations],
+        "objective_gbp": tidy(run.objective_gbp) if run else None,
+        "score_breakdown": _breakdown(run) if run else None,
+        "evaluated_start": rfc3339(run.start) if run else None,
+        "estimates": _estimates(option),
+        "binding_constraint": _binding(option.binding),
+    }
 
 
-def _shared(centre: DataCentre, model: type[BaseModel]) -> dict[str, Any]:
-    """What a part of the output says of a data centre in the data centre's own words."""
-    return {name: getattr(centre, name) for name in _shared_names(model)}
+def _breakdown(run: RunEstimate) -> Row:
+    parts = run.parts
+    return {
+        "energy_gbp": tidy(parts.energy_gbp),
+        "carbon_gbp": tidy(parts.carbon_gbp),
+        "grid_stress_gbp": tidy(parts.grid_stress_gbp),
+        "delay_gbp": tidy(parts.delay_gbp),
+    }
 
 
-@cache
-def _shared_names(model: type[BaseModel]) -> tuple[str, ...]:
-    return tuple(name for name in model.model_fields if name in DataCentre.model_fields)
-
-
-def _estimates(option: Assessment) -> output.Estimates:
+def _estimates(option: Assessment) -> Row:
     recommended = option.recommended
-    return output.Estimates(
-        energy_kwh=option.site_energy_kwh,
-        run_now=option.run_now,
-        recommended_start=recommended.start if recommended else None,
-        recommended=recommended,
-    )
+    return {
+        "energy_kwh": tidy(option.site_energy_kwh),
+        "run_now": _figures(option.run_now),
+        "recommended_start": rfc3339(recommended.start) if recommended else None,
+        "recommended": _figures(recommended),
+    }
 
 
-def _mix_shares(mix: GenerationMix | None) -> output.MixShares:
-    shares = {fuel: share for fuel, share in mix.mix.items() if share is not None} if mix else {}
-    others = [share for fuel, share in shares.items() if fuel not in NAMED_FUELS]
-    return output.MixShares(
-        wind_pct=shares.get(Fuel.WIND),
-        solar_pct=shares.get(Fuel.SOLAR),
-        gas_pct=shares.get(Fuel.GAS),
-        nuclear_pct=shares.get(Fuel.NUCLEAR),
-        other_pct=sum(others) if shares else None,
-    )
+def _figures(run: RunEstimate | None) -> Row | None:
+    return {"carbon_gco2": tidy(run.carbon_gco2), "cost_gbp": tidy(run.cost_gbp)} if run else None
 
 
-def _summary(decision: Decision, ranked: list[Assessment]) -> output.DecisionSummary:
+def _violation(violation: Violation) -> Row:
+    return {
+        "constraint": str(violation.constraint),
+        "value": violation.value,
+        "limit": violation.limit,
+        "unit": violation.unit,
+        "message": violation.message,
+        "start": _moment(violation.start),
+        "room_from": _moment(violation.room_from),
+    }
+
+
+def _binding(binding: BindingConstraint | None) -> Row | None:
+    if binding is None:
+        return None
+    return {
+        "dc_id": binding.dc_id,
+        "start": rfc3339(binding.start),
+        "objective_gbp": tidy(binding.objective_gbp),
+        "saving_gbp": tidy(binding.saving_gbp),
+        "violations": [_violation(violation) for violation in binding.violations],
+    }
+
+
+def _task(decision: Decision) -> Row:
+    task = decision.context.task
+    told = {name: getattr(task, name) for name in _TASK_FIELDS}
+    return told | {
+        "workload_type": str(task.workload_type),
+        "urgency": str(task.urgency),
+        "deadline": _moment(task.deadline),
+    }
+
+
+def _summary(
+    decision: Decision, ranked: Sequence[Assessment], words: SignalWords, waiting: WaitingStatus | None
+) -> Row:
     """The answer is the first feasible option as published, which a model may have reordered."""
     placed = [(option, option.recommended) for option in ranked if option.recommended]
     compared = {option.centre.region_id for option, _ in placed[:2]} or {each.centre.region_id for each in ranked}
     origin = origin_sentence(decision.signal_states, compared)
-    known = {
-        "workload": decision.load,
-        "latest_start": decision.latest_start,
-        "signals": decision.signal_states,
+    chosen, run = placed[0] if placed else (None, None)
+    best = decision.chosen
+    ours = chosen is not None and chosen is best
+    reason = waiting.reason if waiting else ""
+    return {
+        "dc_id": chosen.centre.dc_id if chosen else None,
+        "start": rfc3339(run.start) if run else None,
+        "end": rfc3339(run.end) if run else None,
+        "objective_gbp": tidy(run.objective_gbp) if run else None,
+        "rationale": (decision_rationale(placed) if placed else reason) + origin,
+        "workload": _workload(decision),
+        "latest_start": _moment(decision.latest_start),
+        "least_objective_dc_id": best.centre.dc_id if chosen and best else None,
+        "runner_up": _runner_up(run, *placed[1]) if run and len(placed) > 1 else None,
+        "binding_constraint": _binding(decision.binding) if ours else None,
+        "carbon_price_switches": _switches(decision.carbon_price_switches) if ours else None,
+        "waiting": {"status": str(waiting.status), "reason": waiting.reason} if waiting else None,
+        "signals": words.rows,
     }
-    if not placed:
-        waiting = waiting_status(decision)
-        reason = waiting.reason if waiting else ""
-        return output.DecisionSummary(**known, rationale=reason + origin, waiting=waiting)
-    chosen, run = placed[0]
-    ours = chosen is decision.chosen
-    return output.DecisionSummary(
-        **known,
-        dc_id=chosen.centre.dc_id,
-        start=run.start,
-        end=run.end,
-        objective_gbp=run.objective_gbp,
-        rationale=decision_rationale(placed) + origin,
-        least_objective_dc_id=decision.chosen.centre.dc_id if decision.chosen else None,
-        runner_up=_runner_up(run, *placed[1]) if len(placed) > 1 else None,
-        binding_constraint=decision.binding if ours else None,
-        carbon_price_switches=decision.carbon_price_switches if ours else None,
-    )
 
 
-def _runner_up(answer: RunEstimate, option: Assessment, run: RunEstimate) -> output.RunnerUp:
-    return output.RunnerUp(
-        dc_id=option.centre.dc_id,
-        start=run.start,
-        objective_gbp=run.objective_gbp,
-        margin_gbp=run.objective_gbp - answer.objective_gbp,
-    )
+def _workload(decision: Decision) -> Row:
+    load = decision.load
+    return {
+        "it_power_kw": tidy(load.it_power_kw),
+        "duration_minutes": tidy(load.duration_minutes),
+        "it_energy_kwh": tidy(load.it_energy_kwh),
+        "basis": str(load.basis),
+    }
 
 
-def _warnings(decision: Decision) -> list[str]:
-    warnings = [state.warning for state in decision.signal_states if state.warning]
-    if decision.load.basis is EnergyBasis.ASSUMED:
-        warnings.insert(
-            0, "The workload states neither energy nor requirements: those usual for its type are assumed."
-        )
-    return warnings
+def _runner_up(answer: RunEstimate, option: Assessment, run: RunEstimate) -> Row:
+    return {
+        "dc_id": option.centre.dc_id,
+        "start": rfc3339(run.start),
+        "objective_gbp": tidy(run.objective_gbp),
+        "margin_gbp": tidy(run.objective_gbp - answer.objective_gbp),
+    }
+
+
+def _switches(switches: CarbonPriceSwitches) -> Row:
+    return {"above": _switch(switches.above), "below": _switch(switches.below)}
+
+
+def _switch(switch: CarbonPriceSwitch | None) -> Row | None:
+    if switch is None:
+        return None
+    return {
+        "carbon_price_gbp_per_t": tidy(switch.carbon_price_gbp_per_t),
+        "dc_id": switch.dc_id,
+        "start": rfc3339(switch.start),
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else rfc3339(moment)
+
+
+def _warnings(decision: Decision, words: SignalWords) -> list[str]:
+    assumed = "The workload states neither energy nor requirements: those usual for its type are assumed."
+    return [assumed, *words.warnings] if decision.load.basis is EnergyBasis.ASSUMED else words.warnings

@@ -6,15 +6,13 @@ invented one has no age at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import numpy as np
-
 from decisions.scoring.context import DecisionContext
-from decisions.scoring.runs import Floats
-from decisions.scoring.signals import GridSignals
+from decisions.scoring.shared import Shared
+from decisions.scoring.signals import Extent, GridSignals
 from grid.provenance import SignalName, in_a_row, is_invented, origin_remarks, signal_title
 from vocabulary import SignalSource, StrEnum
 
@@ -74,8 +72,19 @@ class SignalState:
         return f"The {title} {in_a_row(remarks)}." if remarks else None
 
 
+_STATES = Shared[tuple[SignalState, ...]]()
+
+
 def signal_states(context: DecisionContext, signals: GridSignals, observed_at: datetime) -> tuple[SignalState, ...]:
     """Price, stress, and the intensity of each region with a data centre, with their age at `observed_at`."""
+    return _STATES.of(
+        (context.national, context.regional, context.data_centres, signals),
+        (context.as_of, observed_at),
+        lambda: tuple(_states(context, signals, observed_at)),
+    )
+
+
+def _states(context: DecisionContext, signals: GridSignals, observed_at: datetime) -> Iterator[SignalState]:
     forecast, present = context.national.forecast, context.national.current_at(context.as_of)
     price_at, demand_at = forecast.oldest_price_fetched_at, forecast.oldest_demand_fetched_at
     if present and present.price_source != SignalSource.SYNTHETIC:
@@ -84,9 +93,10 @@ def signal_states(context: DecisionContext, signals: GridSignals, observed_at: d
         demand_at = _older(demand_at, present.demand_fetched_at)
     # Contexts of before scorer 1.1.0 have one time for all of a row's figures.
     either = _older(forecast.oldest_fetched_at, present.fetched_at if present else None)
-    price = SignalName.WHOLESALE_PRICE, None, forecast.price_sources, price_at or either, signals.price_gbp_per_mwh
-    stress = SignalName.GRID_STRESS, None, forecast.demand_sources, demand_at or either, signals.grid_stress_score
-    states = [_state(*price, observed_at), _state(*stress, observed_at)]
+    price = SignalName.WHOLESALE_PRICE, None, forecast.price_sources, price_at or either, signals.price_extent
+    stress = SignalName.GRID_STRESS, None, forecast.demand_sources, demand_at or either, signals.stress_extent
+    yield _state(*price, observed_at)
+    yield _state(*stress, observed_at)
     for region_id in sorted({centre.region_id for centre in context.data_centres}):
         region = context.region(region_id)
         current = region.current_at(context.as_of) if region else None
@@ -94,10 +104,9 @@ def signal_states(context: DecisionContext, signals: GridSignals, observed_at: d
             region.forecast.oldest_fetched_at if region else None, current.fetched_at if current else None
         )
         sources = region.forecast.carbon_sources if region else {}
-        series = signals.carbon_intensity_gco2_per_kwh[signals.row_of(region_id)]
+        extent = signals.carbon_extents[signals.row_of(region_id)]
         place = region.short_name if region else None
-        states.append(_state(SignalName.CARBON_INTENSITY, region_id, sources, oldest, series, observed_at, place))
-    return tuple(states)
+        yield _state(SignalName.CARBON_INTENSITY, region_id, sources, oldest, extent, observed_at, place)
 
 
 def _state(
@@ -105,24 +114,24 @@ def _state(
     region_id: int | None,
     sources: Mapping[str, int],
     fetched_at: datetime | None,
-    series: Floats,
+    extent: Extent,
     observed_at: datetime,
     place: str | None = None,
 ) -> SignalState:
-    known = np.flatnonzero(~np.isnan(series))
-    reach = int(known[-1]) + 1 if len(known) else 0
-    if is_invented(sources):
+    invented = is_invented(sources)
+    if invented:
         fetched_at = None
     age = observed_at - fetched_at if fetched_at else None
-    if not reach:
+    if not extent.reach:
         freshness = Freshness.MISSING
-    elif is_invented(sources):
+    elif invented:
         freshness = Freshness.INVENTED
     elif age is None:
         freshness = Freshness.UNDATED
     else:
         freshness = Freshness.STALE if age > STALE_AFTER else Freshness.FRESH
-    return SignalState(signal, region_id, sources, fetched_at, age, freshness, len(known), reach - len(known), place)
+    unknown = extent.reach - extent.known
+    return SignalState(signal, region_id, sources, fetched_at, age, freshness, extent.known, unknown, place)
 
 
 def _older(one: datetime | None, other: datetime | None) -> datetime | None:

@@ -6,13 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 
 from decisions.scoring.context import DecisionContext, NationalSignals, RegionalSignals
 from decisions.scoring.runs import Booleans, Floats
+from decisions.scoring.shared import Shared
 from grid.half_hours import HALF_HOUR, half_hour_of
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much of a series is known: `known` half-hours, and `reach` from the first to the last of them."""
+
+    known: int
+    reach: int
+
+    @classmethod
+    def of(cls, series: Floats) -> Extent:
+        known = np.flatnonzero(~np.isnan(series))
+        return cls(len(known), int(known[-1]) + 1 if len(known) else 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,33 +57,33 @@ class GridSignals:
         national = ~(np.isnan(self.price_gbp_per_mwh) | np.isnan(self.grid_stress_score))
         return national & ~np.isnan(self.carbon_intensity_gco2_per_kwh)
 
+    @cached_property
+    def price_extent(self) -> Extent:
+        return Extent.of(self.price_gbp_per_mwh)
+
+    @cached_property
+    def stress_extent(self) -> Extent:
+        return Extent.of(self.grid_stress_score)
+
+    @cached_property
+    def carbon_extents(self) -> tuple[Extent, ...]:
+        """By row of the regional array."""
+        return tuple(map(Extent.of, self.carbon_intensity_gco2_per_kwh))
+
+
+_SIGNALS = Shared[GridSignals]()
+
 
 def read_signals(context: DecisionContext) -> GridSignals:
     """Line the context's series up from the half-hour of `as_of`.
 
     The present half-hour is taken from the current signal where its series has no figure for it. Contexts that share
-    one grid, as those of a batch of workloads do, share the result.
+    one grid, as those of a batch of workloads do, share the result throughout a half-hour.
     """
-    newest = _Newest.made
-    if newest is None or not newest.is_of(context):
-        signals = line_up(context.as_of, context.national, context.regional)
-        newest = _Newest.made = _Newest(context.as_of, context.national, context.regional, signals)
-    return newest.signals
-
-
-@dataclass(frozen=True, eq=False)
-class _Newest:
-    """The last signals made, with what they were made of, which nothing changes: facts are frozen."""
-
-    as_of: datetime
-    national: NationalSignals
-    regional: Sequence[RegionalSignals]
-    signals: GridSignals
-
-    made: ClassVar[_Newest | None] = None
-
-    def is_of(self, context: DecisionContext) -> bool:
-        return self.as_of == context.as_of and self.national is context.national and self.regional is context.regional
+    national, regional = context.national, context.regional
+    return _SIGNALS.of(
+        (national, regional), half_hour_of(context.as_of), lambda: line_up(context.as_of, national, regional)
+    )
 
 
 def line_up(as_of: datetime, national: NationalSignals, regional: Sequence[RegionalSignals]) -> GridSignals:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from database.interface import Row
-from decisions.publishing.schema import DecisionSummary
 from decisions.scoring.capacity import counted_kw
 from decisions.scoring.decide import Assessment, Decision
 from decisions.scoring.feasibility import finish
@@ -17,16 +16,17 @@ class RunNowBasis(StrEnum):
     FIRST_COME = "first_come"
 
 
-def booking_of(decision: Decision, summary: DecisionSummary) -> Row | None:
+def booking_of(decision: Decision, chosen: Assessment | None) -> Row | None:
     """The power that the published answer takes, as {starts_at, ends_at, it_power_kw, run_now}.
 
-    None where the workload is not placed. The answer is the published one, which a model may have chosen.
+    None where the workload is not placed. `chosen` is the published answer, which a model may have chosen.
     """
-    if summary.dc_id is None:
+    run = chosen.recommended if chosen else None
+    if run is None:
         return None
     return {
-        "starts_at": summary.start,
-        "ends_at": summary.end,
+        "starts_at": run.start,
+        "ends_at": run.end,
         "it_power_kw": counted_kw(decision.load.it_power_kw),
         "run_now": run_now_of(decision),
     }

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
 from database.interface import Row
-from decisions.publishing.output import Judgement, build_output
-from decisions.publishing.schema import DataCentreOption, DecisionOutput, Scorer
+from decisions.publishing.output import Judgement, PublishedForm, published_form
+from decisions.publishing.schema import DecisionOutput, Scorer
 from decisions.scoring.context import DecisionContext
 from decisions.scoring.decide import SCORER_VERSION, Decision, decide
 from decisions.work.booking import booking_of
@@ -34,9 +33,9 @@ class DecidedWith(BaseModel):
     judgements: Mapping[str, Judgement] = {}
 
 
-def output_of(decision: Decision, decided_with: DecidedWith, *, sequence: int | None = None) -> DecisionOutput:
-    """The published output of a decision."""
-    return build_output(
+def form_of(decision: Decision, decided_with: DecidedWith, *, sequence: int | None = None) -> PublishedForm:
+    """A decision as it is published."""
+    return published_form(
         decision,
         generated_at=decided_with.generated_at,
         judgements=decided_with.judgements,
@@ -59,7 +58,7 @@ def replay(context: Row, *, sequence: int | None = None) -> DecisionOutput:
         carbon_price_gbp_per_t=decided_with.carbon_price_gbp_per_t,
         policy=decided_with.policy,
     )
-    return output_of(decision, decided_with, sequence=sequence)
+    return DecisionOutput.model_validate(form_of(decision, decided_with, sequence=sequence).document)
 
 
 def record_of(
@@ -74,45 +73,41 @@ def record_of(
 
     `task_row` is what the grid lacks to be the decision's context, the capacity it was made on included.
     """
-    output = output_of(decision, decided_with)
-    summary = output.decision
+    form = form_of(decision, decided_with)
+    run = form.chosen.recommended if form.chosen else None
+    dc_id = form.chosen.centre.dc_id if form.chosen else None
+    options = form.document["data_centre_options"]
     return DecisionRecord(
         lease=lease,
         context={**task_row, DECIDED_WITH: decided_with.model_dump(mode="json")},
-        output=output.model_dump(mode="json"),
-        chosen_dc_id=summary.dc_id,
-        recommended_start=summary.start,
-        workload_status=summary.waiting.status if summary.waiting else WorkloadStatus.QUEUED,
-        status_reason=summary.waiting.reason if summary.waiting else None,
+        output=form.document,
+        chosen_dc_id=dc_id,
+        recommended_start=run.start if run else None,
+        workload_status=form.waiting.status if form.waiting else WorkloadStatus.QUEUED,
+        status_reason=form.waiting.reason if form.waiting else None,
         scorer=str(decided_with.scorer),
         model=decided_with.model,
         scorer_version=SCORER_VERSION,
         fallback_reason=decided_with.fallback_reason,
-        reasoning=summary.rationale,
-        constraints_evaluated=[_constraints(option) for option in output.data_centre_options],
-        alternatives_considered=[
-            _alternative(option) for option in output.data_centre_options if option.dc_id != summary.dc_id
-        ],
+        reasoning=form.document["decision"]["rationale"],
+        constraints_evaluated=[_constraints(option) for option in options],
+        alternatives_considered=[_alternative(option) for option in options if option["dc_id"] != dc_id],
         token_usage=token_usage,
-        booking=booking_of(decision, summary),
+        booking=booking_of(decision, form.chosen),
     )
 
 
-def _constraints(option: DataCentreOption) -> Row:
+def _constraints(option: Row) -> Row:
     return {
-        "dc_id": option.dc_id,
-        "violated": [violation.constraint for violation in option.constraint_violations],
+        "dc_id": option["dc_id"],
+        "violated": [violation["constraint"] for violation in option["constraint_violations"]],
     }
 
 
-def _alternative(option: DataCentreOption) -> Row:
+def _alternative(option: Row) -> Row:
     return {
-        "dc_id": option.dc_id,
-        "suitability_score": option.suitability_score,
-        "objective_gbp": option.objective_gbp,
-        "start": _moment(option.estimates.recommended_start),
+        "dc_id": option["dc_id"],
+        "suitability_score": option["suitability_score"],
+        "objective_gbp": option["objective_gbp"],
+        "start": option["estimates"]["recommended_start"],
     }
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()

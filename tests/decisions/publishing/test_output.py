@@ -5,12 +5,13 @@ import random
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decision_contexts import NOON, a_context, centre, context_json, random_context_json, task
-from decisions.publishing.output import Judgement, build_output
+from decisions.publishing.output import Judgement, build_output, published_form
 from decisions.publishing.schema import DecisionOutput, FigureSources, Scorer
 from decisions.scoring.context import DecisionContext
 from decisions.scoring.decide import SCORER_VERSION, decide
@@ -106,6 +107,20 @@ def test_every_fact_equals_the_contexts() -> None:
     assert given_task.pop("deadline") == "2026-11-23T12:00:00Z"
     for name, value in given_task.items():
         assert value == document["task"].get(name), name
+
+
+@given(seed=seeds, judged=st.booleans())
+def test_the_document_that_is_stored_is_what_the_schema_says_key_by_key(seed: int, judged: bool) -> None:
+    rng = random.Random(seed)
+    document = full_document() if rng.random() < 0.1 else random_context_json(rng)
+    decision = decide(DecisionContext.model_validate(document), carbon_price_gbp_per_t=rng.choice([0, 50, 100]))
+    judgements = {
+        option.centre.dc_id: Judgement(rng.choice([None, rng.uniform(0, 100)]), "It is near.")
+        for option in decision.options
+        if judged
+    }
+    written = published_form(decision, generated_at=GENERATED_AT, judgements=judgements).document
+    assert orjson.dumps(written) == orjson.dumps(DecisionOutput.model_validate(written).model_dump(mode="json"))
 
 
 def test_the_generation_mix_is_the_regions_with_everything_else_under_other() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from database.interface import Row
 from decision_contexts import HALF_HOUR, NOON, a_context, capacity, centre, context_json, task
-from decisions.publishing.output import Judgement, build_output
+from decisions.publishing.output import Judgement, published_form
 from decisions.scoring.decide import decide
 from decisions.work.booking import booking_of, run_now_of
 from decisions.work.decider import Decider
@@ -20,6 +20,7 @@ from decisions.work.notifications import (
     WorkQueue,
 )
 from decisions.work.record import replay
+from grid.half_hours import rfc3339
 
 HOUR = timedelta(hours=1)
 THREE = [centre("DC-003"), centre("DC-001"), centre("DC-002")]
@@ -36,7 +37,7 @@ def run_now(**parts: Any) -> Row | None:
 
 def booked(judgements: dict[str, Judgement] | None = None, **parts: Any) -> Row | None:
     decision = decide(a_context(**{"task": a_job(), "centres": THREE, **parts}))
-    return booking_of(decision, build_output(decision, generated_at=NOON, judgements=judgements).decision)
+    return booking_of(decision, published_form(decision, generated_at=NOON, judgements=judgements).chosen)
 
 
 def test_a_placed_workload_books_its_power_from_start_to_end() -> None:
@@ -51,11 +52,12 @@ def test_what_a_model_chose_is_what_is_booked() -> None:
     centres = [centre("DC-001"), centre("DC-002", region_id=14, pue=1)]
     judged = {"DC-001": Judgement(90, "Near."), "DC-002": Judgement(10, "Far.")}
     decision = decide(a_context(**cheap_later, centres=centres))
-    output = build_output(decision, generated_at=NOON, judgements=judged)
-    assert output.decision.dc_id == "DC-001" != output.decision.least_objective_dc_id
-    booking = booking_of(decision, output.decision)
+    form = published_form(decision, generated_at=NOON, judgements=judged)
+    answer = form.document["decision"]
+    assert answer["dc_id"] == "DC-001" != answer["least_objective_dc_id"]
+    booking = booking_of(decision, form.chosen)
     assert booking is not None
-    assert booking["starts_at"] == output.decision.start
+    assert rfc3339(booking["starts_at"]) == answer["start"]
 
 
 def test_a_workload_without_a_place_books_nothing() -> None:

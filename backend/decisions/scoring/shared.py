@@ -1,0 +1,32 @@
+"""What is made of a grid once, for all decisions that are made on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from operator import is_
+from typing import Generic, TypeVar
+
+Made = TypeVar("Made")
+
+KEPT = 4
+"""Threads that decide side by side do so at moments of their own."""
+
+
+class Shared(Generic[Made]):
+    """The newest few things made of facts that nothing changes, for whoever comes with the very same facts again.
+
+    Facts are the same when they are one object, as in contexts that share a grid; equal ones are made anew, which
+    is slower and comes to the same. Safe to use from many threads.
+    """
+
+    def __init__(self) -> None:
+        self._newest: tuple[tuple[tuple[object, ...], Hashable, Made], ...] = ()
+
+    def of(self, facts: tuple[object, ...], moment: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` makes of these facts at a moment."""
+        for known, at, made in self._newest:
+            if at == moment and all(map(is_, known, facts)):
+                return made
+        made = make()
+        self._newest = ((facts, moment, made), *self._newest[: KEPT - 1])
+        return made
