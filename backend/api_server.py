@@ -38,6 +38,7 @@ from database.interface import Database
 from database.opening import open_database, open_gate
 from execution.bookings import BookedRun, executor_of_bookings
 from execution.executor import Executor
+from execution.silence import Silence
 from execution.silent_runs import SilentRuns
 from ingest.run import run_once
 from ingest.schedule import PipelineSchedule
@@ -117,7 +118,9 @@ def create_app(
     app.register_api(capacity_endpoints(requests, clock))
     app.register_api(workload_endpoints(requests, clock, access.count_workloads))
     carbon_price = settings.carbon_price_gbp_per_t
-    app.register_api(runner_endpoints(requests, database, clock, carbon_price_gbp_per_t=carbon_price))
+    app.register_api(
+        runner_endpoints(requests, database, clock, carbon_price_gbp_per_t=carbon_price, silence=_silence(settings))
+    )
     app.register_api(workload_change_endpoints(requests, clock))
     app.register_api(market_endpoints(requests, clock))
     app.register_api(purchase_endpoints(requests))
@@ -135,6 +138,10 @@ def create_app(
 def api_access(database: Database, settings: Settings, door: Database | None = None) -> Access:
     """Who may ask this server for what; `door` is the database as requests of tenants reach it."""
     return Access(settings, ENDPOINTS[Server.API], database, host=settings.api_host, door=door)
+
+
+def _silence(settings: Settings) -> Silence:
+    return Silence(settings.runner_lost_after_seconds)
 
 
 def _scheduler_state(schedule: PipelineSchedule | None) -> SchedulerState:
@@ -165,7 +172,7 @@ def application() -> Iterator[OpenAPI]:
             carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t,
             clock=utc_now,
         )
-        silent_runs = SilentRuns(database, utc_now)
+        silent_runs = SilentRuns(database, utc_now, _silence(settings))
         app = create_app(
             database, settings, schedule=schedule, executor=executor, silent_runs=silent_runs, access=access
         )

@@ -134,6 +134,7 @@ class Settings(BaseModel):
     bg_poll_seconds: float = Field(2.0, gt=0, le=3600, allow_inf_nan=False)
     bg_workers: int = Field(4, ge=1, le=64)
     log_format: Literal["text", "json"] = "text"
+    runner_lost_after_seconds: float = Field(600.0, ge=5, le=86_400, allow_inf_nan=False)
     pylon_retention_days: int = Field(90, ge=3, le=36500)
 
     @property

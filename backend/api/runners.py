@@ -27,7 +27,8 @@ from execution.runner.protocol import (
     Taken,
     Told,
 )
-from execution.runs import HEARTBEAT_SECONDS, LEASE_SECONDS, Registering, RunKey, RunnersRuns, Taking
+from execution.runs import Registering, RunKey, RunnersRuns, Taking
+from execution.silence import Silence
 from ontology.types import Moment
 from web.application import answer, problem_answer
 from web.parameters import NoParameters
@@ -72,6 +73,7 @@ def runner_endpoints(
     clock: Callable[[], datetime],
     *,
     carbon_price_gbp_per_t: float,
+    silence: Silence,
     pause: Callable[[float], None] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> APIBlueprint:
@@ -80,9 +82,10 @@ def runner_endpoints(
     Args:
         requests: the database as a request's caller has it.
         database: the whole of it.
+        silence: how long nothing may be heard of a run.
     """
     endpoints = APIBlueprint("runners", __name__, url_prefix="/api/v1/runners", abp_tags=[TAG])
-    runs = RunnersRuns(requests, database, carbon_price_gbp_per_t=carbon_price_gbp_per_t)
+    runs = RunnersRuns(requests, database, carbon_price_gbp_per_t=carbon_price_gbp_per_t, silence=silence)
     waiting = BoundedSemaphore(WAITING_AT_ONCE)
 
     def told(standing: Standing) -> Response:
@@ -113,9 +116,8 @@ def runner_endpoints(
         if state is Registering.UNKNOWN_DATA_CENTRE or session is None:
             message = f"{body.dc_id} is no data centre of this runner's operator"
             raise Problem(422, f"invalid: dc_id ({message})", errors=[{"field": "dc_id", "message": message}])
-        return answer(
-            Registered(now=clock(), session=session, heartbeat_s=HEARTBEAT_SECONDS, lost_after_s=LEASE_SECONDS)
-        )
+        heartbeat_s, lost_after_s = silence.heartbeat_s, silence.lost_after_s
+        return answer(Registered(now=clock(), session=session, heartbeat_s=heartbeat_s, lost_after_s=lost_after_s))
 
     @endpoints.post(
         "/<runner_id>/take",

@@ -23,6 +23,7 @@ from execution.runner.protocol import (
     Standing,
     Take,
 )
+from execution.silence import Silence
 from execution.usage import UsedHalfHour, basis
 from execution.used_grid import used_half_hours
 from execution.work import Stored
@@ -30,11 +31,6 @@ from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339
 from vocabulary import StrEnum, WorkloadStatus
 
 _log = logging.getLogger(__name__)
-
-LEASE_SECONDS = 600.0
-"""A run that nothing is heard of for so long is lost."""
-
-HEARTBEAT_SECONDS = 15.0
 
 
 class Registering(StrEnum):
@@ -73,16 +69,20 @@ class RunKey:
 class RunnersRuns:
     """The runs of runners, in the database. All methods raise `DatabaseError`, and may be repeated."""
 
-    def __init__(self, requests: Calls, database: Database, *, carbon_price_gbp_per_t: float) -> None:
+    def __init__(
+        self, requests: Calls, database: Database, *, carbon_price_gbp_per_t: float, silence: Silence
+    ) -> None:
         """
         Args:
             requests: the database as the caller of the present request has it.
             database: the whole of it, for the grid and the places of data centres.
+            silence: how long nothing may be heard of a run.
         """
         self._requests = requests
         self._database = database
         self._book = BookedRuns(database, carried_out_by=RUNNER)
         self._carbon_price = carbon_price_gbp_per_t
+        self._lease_s = silence.lost_after_s
 
     def register(self, registration: Registration, now: datetime) -> tuple[Registering, str | None]:
         """What became of it, and the session."""
@@ -105,7 +105,7 @@ class RunnersRuns:
                 "p_templates": take.templates,
                 "p_holding": take.holding,
                 "p_now": rfc3339(now),
-                "p_lease_seconds": LEASE_SECONDS,
+                "p_lease_seconds": self._lease_s,
             },
             repeatable=True,  # what was leased in vain is leased again
         )
@@ -115,7 +115,7 @@ class RunnersRuns:
         """Have a run begin, unless it is put off: the grid is looked at once more, as before every start."""
         if self._is_put_off(key, now):
             return Standing.DEFERRED
-        return self._standing("begin_run", {**key.arguments(now), "p_lease_seconds": LEASE_SECONDS})
+        return self._standing("begin_run", {**key.arguments(now), "p_lease_seconds": self._lease_s})
 
     def _is_put_off(self, key: RunKey, now: datetime) -> bool:
         """Whether it has been moved to a better time, as its caller's run that has not begun."""
@@ -132,7 +132,7 @@ class RunnersRuns:
         return True
 
     def heartbeat(self, key: RunKey, energy: Sequence[HalfHourEnergy], now: datetime) -> Standing:
-        said = {"p_energy": _documents(energy), "p_lease_seconds": LEASE_SECONDS}
+        said = {"p_energy": _documents(energy), "p_lease_seconds": self._lease_s}
         return self._standing("heartbeat_run", {**key.arguments(now), **said})
 
     def give_back(self, key: RunKey, given: GiveBack, now: datetime) -> Standing:

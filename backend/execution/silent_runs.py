@@ -10,15 +10,13 @@ from datetime import datetime
 
 from database.errors import DatabaseError
 from database.interface import Database
+from execution.silence import Silence
 from grid.half_hours import rfc3339
 from queueing.supervised import Rest, SupervisedLoop, troubles
 
 _log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 20.0
 MOST_AT_ONCE = 100
-PATIENCE_S = 120.0
-"""So long a runner has to be heard again after it could not be, because this process or the database was away."""
 
 
 class SilentRuns:
@@ -28,11 +26,13 @@ class SilentRuns:
         self,
         database: Database,
         clock: Callable[[], datetime],
+        silence: Silence,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing runs before `start`."""
         self._database = database
         self._clock = clock
+        self._silence = silence
         self._monotonic = monotonic
         self._can_be_heard_since = monotonic()
         self._stopping = threading.Event()
@@ -64,7 +64,7 @@ class SilentRuns:
         return settled
 
     def _settle_one(self) -> list[str]:
-        lately = self._monotonic() - self._can_be_heard_since < PATIENCE_S
+        lately = self._monotonic() - self._can_be_heard_since < self._silence.patience_s
         arguments = {"p_now": rfc3339(self._clock()), "p_lost_too": not lately}
         try:
             settled: list[str] = self._database.call("settle_silent_runs", arguments)["settled"]
@@ -75,4 +75,4 @@ class SilentRuns:
 
     def _turn(self) -> Rest | None:
         self.settle()
-        return lambda: self._stopping.wait(LOOK_EVERY_S)
+        return lambda: self._stopping.wait(self._silence.look_every_s)

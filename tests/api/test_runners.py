@@ -12,8 +12,8 @@ import pytest
 from api_server import create_app
 from database.interface import Where
 from database.postgres import PostgresDatabase
-from execution.runs import LEASE_SECONDS
-from execution.silent_runs import PATIENCE_S, SilentRuns
+from execution.silence import Silence
+from execution.silent_runs import SilentRuns
 from grid.half_hours import half_hour_of, rfc3339
 from grid_world import NOW, store_world
 from runner_world import DC, book, booking, events, held_kw, readings, register
@@ -21,6 +21,7 @@ from served import Client, served
 from settings import load_settings
 
 MINUTE = timedelta(minutes=1)
+SILENCE = Silence()
 
 
 @dataclass
@@ -206,12 +207,12 @@ def test_a_silent_run_is_lost_and_never_run_again(runners: Runners, postgres: Po
     (run,) = runners.take("runner-1")
     runners.say("begin", run)
     runners.say("heartbeat", run, energy=[runners.energy(0.1)])
-    runners.time.now += timedelta(seconds=LEASE_SECONDS + 1)
+    runners.time.now += timedelta(seconds=SILENCE.lost_after_s + 1)
     assert runners.take("runner-2") == []  # its lease has run out, and it has begun
     monotonic = [0.0]
-    watch = SilentRuns(postgres, runners.time, lambda: monotonic[0])
+    watch = SilentRuns(postgres, runners.time, SILENCE, lambda: monotonic[0])
     assert watch.settle() == []  # this process has only just begun to listen
-    monotonic[0] = PATIENCE_S
+    monotonic[0] = SILENCE.patience_s
     assert watch.settle() == ["job-1"]
     workload = runners.workload("job-1")
     assert workload["status"] == "FAILED"
@@ -226,7 +227,7 @@ def test_what_nobody_takes_in_its_window_fails_with_the_reason(runners: Runners,
     runners.register()
     book(runners.conninfo, "nobody", NOW, run={"template": "other", "parameters": {}})
     book(runners.conninfo, "nothing", NOW, run={})
-    watch = SilentRuns(postgres, runners.time, lambda: 0.0)
+    watch = SilentRuns(postgres, runners.time, SILENCE, lambda: 0.0)
     assert watch.settle() == ["nothing"]
     runners.time.now += 11 * MINUTE
     assert watch.settle() == ["nobody"]

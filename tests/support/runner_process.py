@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from server_process import BACKEND, inherited
 
 PATIENCE_S = 60.0
 OWN_SECRET = "the runner's own"
+PROGRAM = (str(BACKEND / "runner.py"),)
 
 
 def shell(script: str, *, power_kw: float = 1.0, **more: Any) -> dict[str, Any]:
@@ -45,11 +46,12 @@ def write_configuration(folder: Path, server_url: str, templates: Mapping[str, A
 class RunnerProcess:
     """A runner that was started."""
 
-    def __init__(self, configuration: Path) -> None:
+    def __init__(self, configuration: Path, program: Sequence[str] = PROGRAM) -> None:
+        self.folder = configuration.parent
         self._log_file = configuration.parent / "runner.log"
         with self._log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(BACKEND / "runner.py"), str(configuration)],
+                [sys.executable, *program, str(configuration)],
                 env={**inherited(), "A_SECRET": OWN_SECRET},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -68,9 +70,11 @@ class RunnerProcess:
 
 
 @contextmanager
-def running(configuration: Path, *, stop: signal.Signals = signal.SIGTERM) -> Iterator[RunnerProcess]:
+def running(
+    configuration: Path, *, stop: signal.Signals = signal.SIGTERM, program: Sequence[str] = PROGRAM
+) -> Iterator[RunnerProcess]:
     """A runner until the end of the block; what it has started is ended too."""
-    runner = RunnerProcess(configuration)
+    runner = RunnerProcess(configuration, program)
     try:
         yield runner
     finally:

@@ -84,6 +84,7 @@ class Keeper:
         self._rapl.joules()
         self._silent_until = 0.0
         self._pause_s = FIRST_PAUSE_S
+        self._is_server_gone = False
 
     def holding(self) -> list[int]:
         """The run_ids that are kept."""
@@ -247,19 +248,20 @@ class Keeper:
             else:
                 self._report(run)
         except ServerGone as gone:
-            if self._pause_s == FIRST_PAUSE_S:
+            if not self._is_server_gone:
                 log.warning("the server does not answer; the runs go on: %s", gone)
+            self._is_server_gone = True
             self._silent_until = self._monotonic() + self._pause_s
-            self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
+            self._pause_s = min(LONGEST_PAUSE_S, self._rhythm.lost_after_s / 40, 2 * self._pause_s)
         except ServerRefused as refused:
             run.speak_at = now + REFUSED_PAUSE_S
             if str(refused) not in run.refusals_told:
                 run.refusals_told.add(str(refused))
                 log.error("job %s: the server refuses what it is told: %s", run.record.job_id, refused)  # noqa: TRY400
         else:
-            if self._pause_s != FIRST_PAUSE_S:
+            if self._is_server_gone:
                 log.info("the server answers again")
-                self._pause_s = FIRST_PAUSE_S
+            self._is_server_gone, self._pause_s = False, FIRST_PAUSE_S
 
     def _begin(self, run: KeptRun) -> None:
         try:
