@@ -41,26 +41,26 @@ set local pylon.functions =
     'has_place place_notification claim_notifications heartbeat_notifications release_notifications '
     'give_back_notifications fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health '
     'probe_write places_that_run decision_contexts present_grid decision_readiness decision_context '
-    'note_context log_event publish_decisions events_after outputs_history task_output '
-    'newest_unacknowledged_output acknowledge_output current_context mark_context_processed number_agent_state '
-    'register_agent record_agent_state let_waiting_ask_again lock_placed_workload cancel_workload '
-    'give_power_back place_of room_from move_workload is_expired expire_bookings load_data_centre '
-    'load_what_runs promised_runs claim_due_bookings heartbeat_bookings fail_booking change_booking '
-    'settle_unbooked_workloads bookings_health refuse_reading_change newest_readings sum_data_centre_loads '
-    'sample_loads record_readings open_account credit_run_now account_runs counted_words revise_accounts '
-    'savings beckn_register beckn_key_holds beckn_stay beckn_leave beckn_known_message beckn_over_limit '
-    'beckn_receive beckn_put_outbox beckn_relay beckn_claim_inbox beckn_finish_inbox beckn_heartbeat_inbox '
-    'beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox beckn_prune register_runner '
-    'runner_name take_runs held_run run_to_begin begin_run heartbeat_run give_back_run finish_run end_run '
-    'log_run give_run_back readings_so_far settle_silent_runs run_place list_runners offered_templates '
-    'workload_run beckn_operator beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw '
-    'log_order beckn_place_order beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order '
-    'beckn_overdue call_as tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member '
-    'tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
-    'tenancy_disable_service_account tenancy_principal tenancy_api_key tenancy_key_used tenancy_keys '
-    'tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits tenancy_set_limit tenancy_take '
-    'tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket '
-    'purchased_orders purchased_quotes tenancy_check';
+    'note_context data_version present_grid_unless log_event publish_decisions events_after outputs_history '
+    'task_output newest_unacknowledged_output acknowledge_output current_context mark_context_processed '
+    'number_agent_state register_agent record_agent_state let_waiting_ask_again lock_placed_workload '
+    'cancel_workload give_power_back place_of room_from move_workload is_expired expire_bookings '
+    'load_data_centre load_what_runs promised_runs claim_due_bookings heartbeat_bookings fail_booking '
+    'change_booking settle_unbooked_workloads bookings_health refuse_reading_change newest_readings '
+    'sum_data_centre_loads sample_loads record_readings open_account credit_run_now account_runs counted_words '
+    'revise_accounts savings beckn_register beckn_key_holds beckn_stay beckn_leave beckn_known_message '
+    'beckn_over_limit beckn_receive beckn_put_outbox beckn_relay beckn_claim_inbox beckn_finish_inbox '
+    'beckn_heartbeat_inbox beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox '
+    'beckn_prune register_runner runner_name take_runs held_run run_to_begin begin_run heartbeat_run '
+    'give_back_run finish_run end_run log_run give_run_back readings_so_far settle_silent_runs run_place '
+    'list_runners offered_templates workload_run beckn_operator beckn_seller beckn_store_quote beckn_held_kw '
+    'beckn_free_kw beckn_share_left_kw log_order beckn_place_order beckn_change_order beckn_claim_orders '
+    'beckn_heartbeat_orders beckn_fail_order beckn_overdue call_as tenancy_operators tenancy_set_operator '
+    'tenancy_members tenancy_set_member tenancy_remove_member tenancy_service_accounts '
+    'tenancy_create_service_account tenancy_disable_service_account tenancy_principal tenancy_api_key '
+    'tenancy_key_used tenancy_keys tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits '
+    'tenancy_set_limit tenancy_take tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events '
+    'tenancy_issue_ticket tenancy_redeem_ticket purchased_orders purchased_quotes tenancy_check';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -3279,6 +3279,38 @@ as $$
     select json_build_object('state', case when exists (select from noted) then 'noted' else 'fenced' end)
 $$;
 
+
+-- Whether anything has changed -----------------------------------------------------------------------------------------------
+
+-- Tells what the statement sees from what one before it saw, without reading a table: the same text means that no
+-- transaction that writes anything anywhere has ended in between, so whatever is read is the same, row for row. Not the other
+-- way round. Null where a snapshot does not say all: on a standby. The server's start tells one server from another.
+create or replace function public.data_version()
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select case when not pg_catalog.pg_is_in_recovery() then to_json(
+        extract(epoch from pg_catalog.pg_postmaster_start_time())::text || '/' || pg_catalog.pg_current_snapshot()::text) end
+$$;
+
+-- As present_grid, of which nothing is read where the data are those of p_known_data: {"data_version", "present": null}. They
+-- are to be of the same half-hour.
+create or replace function public.present_grid_unless(
+    p_now timestamptz, p_known_grid text default null, p_known_data text default null)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    version constant text := public.data_version() #>> '{}';
+begin
+    return json_build_object('data_version', version, 'present', case
+        when version is distinct from p_known_data or version is null then public.present_grid(p_now, p_known_grid) end);
+end
+$$;
 
 -- What happens to workloads -----------------------------------------------------------------------------------------------
 
@@ -8777,7 +8809,7 @@ begin
                 'half_hour_of', 'source_rank', 'counted', 'numbered_output', 'national_forecast_series', 'regional_forecast_series',
                 'current_mix', 'grid_context', 'grid_version', 'present_grid', 'capacity_at', 'capacity_kw', 'regional_overview',
                 'live_state', 'signal_history', 'decision_readiness', 'savings', 'changes', 'regional_forecasts',
-                'grid_history', 'pipeline_runs_page'))
+                'grid_history', 'pipeline_runs_page', 'data_version', 'present_grid_unless'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;
@@ -8827,7 +8859,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'cd545a082c4378a5'
+    fingerprint = '7aca053d74435037'
 where version = 6;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

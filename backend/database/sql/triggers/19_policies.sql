@@ -127,7 +127,7 @@ begin
                 'half_hour_of', 'source_rank', 'counted', 'numbered_output', 'national_forecast_series', 'regional_forecast_series',
                 'current_mix', 'grid_context', 'grid_version', 'present_grid', 'capacity_at', 'capacity_kw', 'regional_overview',
                 'live_state', 'signal_history', 'decision_readiness', 'savings', 'changes', 'regional_forecasts',
-                'grid_history', 'pipeline_runs_page'))
+                'grid_history', 'pipeline_runs_page', 'data_version', 'present_grid_unless'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;
