@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array
 
 from decisions.joint.interruptible import PieceOptions
 from decisions.joint.lagrangian import ROUNDING, Bound, Relaxation
@@ -126,6 +124,10 @@ class _Model:
         return self._solve(np.array(self._weights), stopwatch)
 
     def _solve(self, costs: Floats, stopwatch: TimeBudget) -> Solution:
+        # Here, since it takes a third of a server's start to import and most plans need no exact solution.
+        from scipy.optimize import Bounds, LinearConstraint, milp
+        from scipy.sparse import csr_array
+
         row, column, value = (np.array(part) for part in zip(*self._entries, strict=True))
         lows, highs = (np.array(part) for part in zip(*self._rows, strict=True))
         matrix = csr_array((value, (row, column)), shape=(len(lows), len(costs)))

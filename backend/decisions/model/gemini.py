@@ -27,7 +27,6 @@ from decisions.model.response import (
 from decisions.publishing.output import Judgement
 from outgoing.calls import KeptCaller, Limits
 from outgoing.failures import AnswerTooLong, CallTimedOut, NoConnection
-from outgoing.httpx_transport import bounded_client, unused_async_client
 from printable import LONGEST_REASON, printable
 from queueing import backoff
 from settings import Settings
@@ -262,6 +261,8 @@ class GeminiJudge:
             if self._client is None:
                 from google import genai
                 from google.genai import types
+
+                from outgoing.httpx_transport import bounded_client, unused_async_client
 
                 # Ours: the SDK's own is of one library or another, by its version, and so are its errors.
                 self._http = bounded_client(KeptCaller(), LIMITS)
