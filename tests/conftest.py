@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import signal
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import psycopg
+import psycopg_pool.base
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -26,6 +30,21 @@ load_profile()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what goes to the background deaf to Ctrl-C, and the programs under test would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# A pool's threads draw when its connections are to end, at any moment. Were it from the generator of all, Hypothesis
+# would take it for a strategy that does, and fail the test.
+vars(psycopg_pool.base)["random"] = Random().random
+
+
+@pytest.fixture(autouse=True)
+def log_of_the_test() -> Iterator[None]:
+    """A program that a test runs in this process sets up logging; the tests after it have nothing of that."""
+    root = logging.getLogger()
+    handlers, level, show_warning = set(root.handlers), root.level, warnings.showwarning
+    yield
+    for handler in set(root.handlers) - handlers:
+        root.removeHandler(handler)
+    root.setLevel(level)
+    warnings.showwarning = show_warning
 
 
 @pytest.fixture(scope="session")

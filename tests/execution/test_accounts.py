@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -264,18 +263,16 @@ def test_an_account_is_what_the_same_run_comes_to_in_plain_arithmetic(
     run_now_dc: str,
     it_power_kw: float,
 ) -> None:
-    postgres.close()
-    empty(conninfo)  # for each example, and not only for the first
+    empty(conninfo, hang_up=False)  # for each example, and not only for the first
     start, duration = SLOT + timedelta(seconds=start_s), timedelta(seconds=duration_s)
     at_once = SLOT + timedelta(seconds=run_now_s)
     rows = simulated_rows(start, duration, it_power_kw, PUES["DC-001"])
-    with closing(PostgresDatabase(conninfo)) as database:
-        store(database, grid)
-        number = ended_run(
-            database, "job", start=start, duration=duration, run_now=run_now(at_once, duration, run_now_dc)
-        )
-        record(database, number, rows, SLOT + timedelta(days=1))
-        account = the_account(database, number)
+    store(postgres, grid)
+    number = ended_run(
+        postgres, "job", start=start, duration=duration, run_now=run_now(at_once, duration, run_now_dc)
+    )
+    record(postgres, number, rows, SLOT + timedelta(days=1))
+    account = the_account(postgres, number)
     used = {place_of(row): Fraction(row["site_energy_wh"]) for row in rows}
     same(grid.sums("DC-001", used), account["carbon_gco2"], account["cost_gbp"])
     moved = moved_wh(rows, start, duration, at_once - start, run_now_dc)

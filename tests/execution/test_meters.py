@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -175,25 +174,23 @@ RUNS = st.lists(
 def test_workloads_meters_and_data_centres_have_the_same_energy_to_the_watt_hour(
     postgres: PostgresDatabase, conninfo: str, runs: list[tuple[int, int, int, float]], again: st.DataObject
 ) -> None:
-    postgres.close()
-    empty(conninfo)  # for each example, and not only for the first
-    with closing(PostgresDatabase(conninfo)) as database:
-        store_data_centres(database, [data_centre(number, pue=1 + number / 7) for number in (1, 2, 3)])
-        numbers = []
-        for place, (where, after, seconds, it_power_kw) in enumerate(runs):
-            start, duration = NOW + timedelta(seconds=after), timedelta(seconds=seconds)
-            number = ended_run(
-                database,
-                f"job-{place}",
-                start=start,
-                duration=duration,
-                dc_id=f"DC-{where:03d}",
-                it_power_kw=it_power_kw,
-            )
-            numbers.append((number, start, duration, where, it_power_kw))
-            record(database, number, simulated_rows(start, duration, it_power_kw, 1 + where / 7), LATER)
-        # Some are corrected, some told again.
-        for number, start, duration, where, it_power_kw in again.draw(st.lists(st.sampled_from(numbers), max_size=6)):
-            factor = again.draw(st.sampled_from([0, 0.5, 1, 3]))
-            record(database, number, simulated_rows(start, duration / 2, it_power_kw * factor, 1 + where / 7), LATER)
-        assert_conserved(conninfo)
+    empty(conninfo, hang_up=False)  # for each example, and not only for the first
+    store_data_centres(postgres, [data_centre(number, pue=1 + number / 7) for number in (1, 2, 3)])
+    numbers = []
+    for place, (where, after, seconds, it_power_kw) in enumerate(runs):
+        start, duration = NOW + timedelta(seconds=after), timedelta(seconds=seconds)
+        number = ended_run(
+            postgres,
+            f"job-{place}",
+            start=start,
+            duration=duration,
+            dc_id=f"DC-{where:03d}",
+            it_power_kw=it_power_kw,
+        )
+        numbers.append((number, start, duration, where, it_power_kw))
+        record(postgres, number, simulated_rows(start, duration, it_power_kw, 1 + where / 7), LATER)
+    # Some are corrected, some told again.
+    for number, start, duration, where, it_power_kw in again.draw(st.lists(st.sampled_from(numbers), max_size=6)):
+        factor = again.draw(st.sampled_from([0, 0.5, 1, 3]))
+        record(postgres, number, simulated_rows(start, duration / 2, it_power_kw * factor, 1 + where / 7), LATER)
+    assert_conserved(conninfo)

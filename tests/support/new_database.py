@@ -15,6 +15,10 @@ from database.embedded import EmbeddedPostgres
 TEMPLATE = "pylon_template"  # made by conftest's `postgres_server`
 _numbers = itertools.count(1)
 
+_HANG_UP = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where datname = current_database() and application_name = 'pylon-deg'"""
+
 # A copy of the template takes ten times as long as this. Rows are deleted rather than tables truncated, for the same
 # reason, and with no trigger or foreign key in the way but those of the audit log, which are for replicas too.
 _EMPTY = """
@@ -23,8 +27,6 @@ declare
     tab regclass;
     filled boolean;
 begin
-    perform pg_terminate_backend(pid)
-    from pg_stat_activity where datname = current_database() and application_name = 'pylon-deg';
     perform set_config('session_replication_role', 'replica', true);
     for tab in
         select c.oid from pg_class c
@@ -61,9 +63,11 @@ def new_database(server: EmbeddedPostgres) -> Iterator[str]:
         connection.execute(f"drop database {name} with (force)".encode())
 
 
-def empty(conninfo: str) -> None:
-    """Everything out but the regions, the numbers begin anew, and nobody of an earlier test is left connected."""
+def empty(conninfo: str, *, hang_up: bool = True) -> None:
+    """Everything out but the regions, and the numbers begin anew; unless told otherwise, nobody stays connected."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
+        if hang_up:
+            connection.execute(_HANG_UP)
         connection.execute(_EMPTY)
 
 
