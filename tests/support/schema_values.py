@@ -55,6 +55,18 @@ def filled(ours: Any, theirs: Any) -> Any:
 
 def values(schema: Schema, named: Mapping[str, Schema], depth: int = 0) -> st.SearchStrategy[Any]:
     """Values of a schema; `named` has those that it refers to, by their names in `schemas` or `$defs`."""
+    # What Hypothesis works out about a strategy takes longer than to draw from it, so each is made once.
+    key = (id(schema), id(named), depth)
+    if key not in _made:
+        _made[key] = (_values(schema, named, depth), schema, named)
+    return _made[key][0]
+
+
+_made: dict[tuple[int, int, int], tuple[st.SearchStrategy[Any], Schema, Mapping[str, Schema]]] = {}
+"""With what they were made of, so that nothing else comes by its identity."""
+
+
+def _values(schema: Schema, named: Mapping[str, Schema], depth: int) -> st.SearchStrategy[Any]:
     if "$ref" in schema:
         return values(_referred(schema["$ref"], named), named, depth)
     if "const" in schema:
