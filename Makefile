@@ -26,7 +26,7 @@ coverage: test
 
 # Three gateways and their database, killed and paused, also beside programs of each earlier schema version.
 chaos: $(VENV)/installed-for-tests
-	$(VENV)/bin/python -m pytest -m chaos tests/test_chaos.py
+	$(VENV)/bin/python -m pytest -m chaos tests/test_chaos.py tests/test_herd.py
 
 # All three servers under minutes of trouble: make soak SECONDS=60
 soak: $(VENV)/installed-for-tests

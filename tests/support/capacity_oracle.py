@@ -53,3 +53,35 @@ def check_capacity(database: PostgresDatabase) -> None:
 def held_kw_in_all(database: PostgresDatabase) -> float:
     """What is held, summed over all data centres and half-hours: 0 once everything is given back."""
     return float(database.scalar(_HELD_IN_ALL))
+
+
+_OVERUSED = """
+    select json_agg(json_build_array(used.dc_id, used.half_hour, used.wh) order by used.dc_id, used.half_hour)
+    from (
+        select newest.dc_id, newest.half_hour, sum(newest.it_energy_wh) as wh
+        from (
+            select distinct on (r.booking_id, r.half_hour) r.*
+            from public.meter_readings r
+            order by r.booking_id, r.half_hour, r.revision desc) as newest
+        group by newest.dc_id, newest.half_hour) as used
+    join public.data_centres d using (dc_id)
+    where used.wh > 500 * d.total_capacity_mw::numeric * 1000
+        * (100 - coalesce(d.base_load_percentage, d.current_load_percentage)::numeric) / 100
+"""
+_UNBOOKED = """
+    select json_agg(json_build_array(r.booking_id, r.half_hour, r.it_energy_wh) order by r.booking_id, r.half_hour)
+    from public.meter_readings r
+    join public.capacity_bookings b using (booking_id)
+    where r.it_energy_wh > b.it_power_kw * 500 + 0.001
+        or r.half_hour < date_bin('30 minutes', b.started_at, '2000-01-01 00:00:00+00')
+        or r.half_hour >= b.ended_at
+"""
+
+
+def check_meters(database: PostgresDatabase) -> None:
+    """No data centre used more IT energy in a half-hour than it has power for, and no run more than was booked."""
+    found = {
+        "more was used than there is": database.scalar(_OVERUSED),
+        "a run used what was not booked for it": database.scalar(_UNBOOKED),
+    }
+    assert not any(found.values()), found
