@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 6 then
-        raise exception 'this database has schema version %, but these files are of version 6 and would put older '
+    if newest > 7 then
+        raise exception 'this database has schema version %, but these files are of version 7 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -927,8 +927,41 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 6 then
+        execute $statements$
+-- The log holds more than decisions: each event has a topic, which follows from its type, what it is about, and a summary.
+alter table public.broadcast_log
+    add column topic text not null generated always as (
+        case
+            when event_type like 'workload.%' then 'workloads'
+            when event_type like 'order.%' then 'orders'
+            when event_type like 'grid.%' then 'grid'
+            when event_type like 'source.%' then 'sources'
+            when event_type like 'data_centre.%' then 'data_centres'
+            when event_type like 'agent.%' then 'agents'
+            else 'decisions' end) stored,
+    add column subject text,
+    add column summary jsonb,
+    -- For everybody, and how many such events there had been, itself included: they have a number in every tenant's count.
+    add column is_everybodys boolean not null default false,
+    add column everybodys bigint not null default 0 check (everybodys >= 0),
+    add check (not is_everybodys or tenant is null);
+create index broadcast_log_tenant on public.broadcast_log (tenant, sequence);
+create index broadcast_log_job on public.broadcast_log (job_id, sequence) where job_id is not null;
+create unique index broadcast_log_everybodys on public.broadcast_log (everybodys) where is_everybodys;
+alter table public.event_numbers add column everybodys bigint not null default 0 check (everybodys >= 0);
+-- How many of everybody's events there had been when "newest" was given.
+alter table public.tenant_numbers add column everybodys bigint not null default 0 check (everybodys >= 0);
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (7, 1);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 6, 1
+select 7, 1
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
@@ -1432,24 +1465,45 @@ create table if not exists public.broadcast_log (
     notification_id bigint unique,
     event jsonb not null,
     created_at timestamptz not null default clock_timestamp(),
-    -- An event of nobody's is the platform's: no tenant sees it.
+    -- An event of nobody's is the platform's, unless it is everybody's: no tenant sees it.
     tenant text,
     tenant_sequence bigint check (tenant_sequence > 0),
-    unique (tenant, tenant_sequence)
+    topic text not null generated always as (
+        case
+            when event_type like 'workload.%' then 'workloads'
+            when event_type like 'order.%' then 'orders'
+            when event_type like 'grid.%' then 'grid'
+            when event_type like 'source.%' then 'sources'
+            when event_type like 'data_centre.%' then 'data_centres'
+            when event_type like 'agent.%' then 'agents'
+            else 'decisions' end) stored,
+    subject text,
+    summary jsonb,
+    -- For everybody, and how many such events there had been, itself included: they have a number in every tenant's count.
+    is_everybodys boolean not null default false,
+    everybodys bigint not null default 0 check (everybodys >= 0),
+    unique (tenant, tenant_sequence),
+    check (not is_everybodys or tenant is null)
 );
 create index if not exists broadcast_log_created on public.broadcast_log (created_at);
+create index if not exists broadcast_log_tenant on public.broadcast_log (tenant, sequence);
+create index if not exists broadcast_log_job on public.broadcast_log (job_id, sequence) where job_id is not null;
+create unique index if not exists broadcast_log_everybodys on public.broadcast_log (everybodys) where is_everybodys;
 
 -- The number of the newest event there has ever been, in one row: the log itself may be pruned or emptied.
 create table if not exists public.event_numbers (
     only_row boolean primary key default true check (only_row),
-    newest bigint not null check (newest >= 0)
+    newest bigint not null check (newest >= 0),
+    everybodys bigint not null default 0 check (everybodys >= 0)
 ) with (fillfactor = 10);
 
 -- The same for each tenant: of its events, and of its agents' states.
 create table if not exists public.tenant_numbers (
     tenant text primary key,
     newest bigint not null default 0 check (newest >= 0),
-    newest_state bigint not null default 0 check (newest_state >= 0)
+    newest_state bigint not null default 0 check (newest_state >= 0),
+    -- How many of everybody's events there had been when "newest" was given.
+    everybodys bigint not null default 0 check (everybodys >= 0)
 ) with (fillfactor = 10);
 
 -- How often a workload that found no place has been asked about again, and when it is next. "lowest_now" and
@@ -3059,7 +3113,8 @@ begin
                 ('storage_assets', 'name', 200),
                 ('compute_workloads', 'submission_digest', 128),
                 ('broadcast_log', 'event_type', 64),
-                ('broadcast_log', 'job_id', 64)
+                ('broadcast_log', 'job_id', 64),
+                ('broadcast_log', 'subject', 200)
         ),
         bounds as (
             select

@@ -13,8 +13,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest is distinct from 6 then
-        raise exception 'this database has the tables of schema version %, but this file is of version 6: '
+    if newest is distinct from 7 then
+        raise exception 'this database has the tables of schema version %, but this file is of version 7: '
             'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
@@ -36,12 +36,13 @@ set local pylon.functions =
     'queue_bookings_heartbeat queue_bookings_complete queue_bookings_fail queue_bookings_release '
     'queue_bookings_next_due queue_runs_sweep queue_runs_claim queue_runs_heartbeat queue_runs_complete '
     'queue_runs_fail claim_pipeline_slot heartbeat_pipeline_slot store_signals store_world store_run '
-    'finish_pipeline_run prune_history sum_held_power capacity_kw most_held_kw free_kw free_to_move_kw '
-    'capacity_at carried_out_by take_power booking_of_output book_decisions capacity_timeline awaits_decision '
-    'has_place place_notification claim_notifications heartbeat_notifications release_notifications '
-    'give_back_notifications fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health '
-    'probe_write places_that_run decision_contexts present_grid decision_readiness decision_context '
-    'note_context data_version present_grid_unless log_event publish_decisions events_after outputs_history '
+    'log_pipeline_run finish_pipeline_run prune_history sum_held_power capacity_kw most_held_kw free_kw '
+    'free_to_move_kw capacity_at carried_out_by take_power booking_of_output book_decisions capacity_timeline '
+    'awaits_decision has_place place_notification claim_notifications heartbeat_notifications '
+    'release_notifications give_back_notifications fail_notification requeue_dead waiting_prospects '
+    'reconsider_deferred queue_health probe_write places_that_run decision_contexts present_grid '
+    'decision_readiness decision_context note_context data_version present_grid_unless everybodys_events '
+    'newest_of_tenant chosen_topics event_summary log_event publish_decisions events_after outputs_history '
     'task_output newest_unacknowledged_output acknowledge_output current_context mark_context_processed '
     'number_agent_state register_agent record_agent_state let_waiting_ask_again lock_placed_workload '
     'cancel_workload give_power_back place_of room_from move_workload is_expired expire_bookings '
@@ -2356,6 +2357,64 @@ begin
 end
 $$;
 
+-- Tells everybody what a run that is finishing has come to: the sources that went away or came back, and, unless it failed, the
+-- grid as it is now beside what the event before said of it. p_before: the sources as the run before left them. It takes the
+-- publishing lock: call it last.
+create or replace function public.log_pipeline_run(p_run public.pipeline_runs, p_before jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    source record;
+    present jsonb;
+    last jsonb;
+begin
+    for source in
+        select
+            now_.key as name, now_.value as told, now_.value ->> 'state' = 'fresh' as is_fresh
+        from jsonb_each(p_run.sources) as now_
+        where now_.value ->> 'state' in ('fresh', 'stale', 'failed')
+            -- Of a source that nobody knew before it is told only if it is away.
+            and (coalesce(p_before -> now_.key ->> 'state', 'fresh') in ('fresh', 'off')) <> (now_.value ->> 'state' = 'fresh')
+        order by now_.key
+    loop
+        perform public.log_event(
+            null, case when source.is_fresh then 'source.fresh' else 'source.stale' end, null,
+            jsonb_build_object('source', source.name, 'slot', p_run.slot) || source.told, source.name);
+    end loop;
+    if p_run.state = 'failed' then
+        return;
+    end if;
+    select jsonb_build_object(
+        'half_hour', g.timestamp, 'carbon_intensity_gco2_per_kwh', g.carbon_intensity_forecast, 'carbon_index', g.carbon_index,
+        'carbon_source', g.carbon_source, 'grid_stress_score', g.grid_stress_score, 'demand_mw', g.demand_mw,
+        'demand_source', g.demand_source, 'wholesale_price_gbp_per_mwh', g.wholesale_price_gbp_mwh,
+        'price_source', g.price_source)
+    into present
+    from public.grid_signals g
+    where g.timestamp = public.half_hour_of(clock_timestamp());
+    select b.event -> 'now' into last
+    from public.broadcast_log b
+    where b.is_everybodys and b.event_type = 'grid.updated'
+    order by b.everybodys desc
+    limit 1;
+    perform public.log_event(
+        null, 'grid.updated', null,
+        jsonb_build_object(
+            'slot', p_run.slot, 'state', p_run.state, 'finished_at', p_run.finished_at, 'rows', p_run.counts, 'now', present,
+            'before', last,
+            'changed', (
+                select coalesce(jsonb_agg(figure.key order by figure.key), '[]')
+                from jsonb_each(coalesce(present, '{}')) as figure
+                where figure.key <> 'half_hour' and figure.value is distinct from last -> figure.key)),
+        to_char(p_run.slot at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+        public.event_summary(
+            jsonb_build_object('slot', p_run.slot, 'state', p_run.state, 'finished_at', p_run.finished_at)
+            || coalesce(present, '{}')));
+end
+$$;
+
 -- The end of a run, under its lease. One that failed may be claimed again at once.
 create or replace function public.finish_pipeline_run(
     p_slot timestamptz, p_lease_token bigint, p_state text, p_sources jsonb, p_counts jsonb, p_stages_ms jsonb,
@@ -2364,6 +2423,9 @@ returns json
 language plpgsql
 set search_path = ''
 as $$
+declare
+    finished public.pipeline_runs;
+    before jsonb;
 begin
     if p_state = 'failed' then
         perform from public.queue_runs_fail(p_slot, p_lease_token, p_error, 0, 0) as failed where failed.slot is not null;
@@ -2373,9 +2435,16 @@ begin
     if not found then
         return json_build_object('state', 'fenced');
     end if;
+    select r.sources into before
+    from public.pipeline_runs r
+    where r.sources <> '{}' -- this one's too, where it is repeated
+    order by coalesce(r.finished_at, r.started_at) desc
+    limit 1;
     update public.pipeline_runs r
     set state = p_state, finished_at = clock_timestamp(), sources = p_sources, counts = p_counts, stages_ms = p_stages_ms
-    where r.slot = p_slot;
+    where r.slot = p_slot
+    returning * into finished;
+    perform public.log_pipeline_run(finished, coalesce(before, '{}'));
     return json_build_object('state', 'finished');
 end
 $$;
@@ -3312,11 +3381,83 @@ begin
 end
 $$;
 
--- What happens to workloads -----------------------------------------------------------------------------------------------
+-- The log of events --------------------------------------------------------------------------------------------------------
+--
+-- Every event has the next number of all. One of a tenant's has the next of its tenant as well. One of nobody's that is
+-- everybody's (grid, sources, data centres) takes a number in every tenant's count without writing it down anywhere: such
+-- events are counted, each row knows how many there had been, and a tenant's number of one is what its own events before
+-- and everybody's up to there come to.
 
--- Writes an event beside the decisions, with the next number of all and the next of its tenant. It takes the publishing lock,
--- which is held until the transaction ends: call it last. Answers the event's number.
-create or replace function public.log_event(p_tenant text, p_event_type text, p_job_id text, p_event jsonb)
+-- How many of everybody's events there have been.
+create or replace function public.everybodys_events()
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(max(e.everybodys), 0) from public.event_numbers e
+$$;
+
+-- The newest number in a tenant's count, for whoever has the publishing lock. Counted on from the greatest that was ever
+-- given: the log may have been pruned, emptied or restored. Who has had no event of its own has had everybody's.
+create or replace function public.newest_of_tenant(p_tenant text, p_everybodys bigint)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(greatest(
+        (select max(b.tenant_sequence) from public.broadcast_log b where b.tenant = p_tenant),
+        (select max(o.tenant_sequence) from public.orchestration_decisions o where o.tenant = p_tenant),
+        (select t.newest + p_everybodys - t.everybodys from public.tenant_numbers t where t.tenant = p_tenant)), p_everybodys)
+$$;
+
+-- The topics that are asked for, a JSON list: decisions alone where nothing is.
+create or replace function public.chosen_topics(p_topics jsonb)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p_topics is null then '{decisions}'::text[]
+        else array(select jsonb_array_elements_text(p_topics)) end
+$$;
+
+-- What fits into some four hundred bytes of an event: its plain members, the telling ones first, long texts cut.
+create or replace function public.event_summary(p_event jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    with members as (
+        select
+            member.key,
+            case jsonb_typeof(member.value)
+                when 'string' then to_jsonb(left(member.value #>> '{}', 120)) else member.value end as value,
+            coalesce(array_position(
+                array[
+                    'job_id', 'order_id', 'slot', 'source', 'dc_id', 'status', 'state', 'starts_at', 'ends_at', 'reason',
+                    'status_reason'],
+                member.key), 99) as place
+        from jsonb_each(p_event) as member
+        where jsonb_typeof(member.value) not in ('object', 'array', 'null')
+    ),
+    counted as (
+        select m.key, m.value, sum(octet_length(m.key) + octet_length(m.value::text) + 6) over (order by m.place, m.key) as bytes
+        from members m
+    )
+    select coalesce(jsonb_object_agg(c.key, c.value), '{}') from counted c where c.bytes <= 480
+$$;
+
+-- Writes an event beside the decisions, with the next number of all and the next of its tenant; without a tenant it is for
+-- everybody. It takes the publishing lock, which is held until the transaction ends: call it last. p_subject: what it is
+-- about, where that is no workload. p_summary: a few hundred bytes of it; made of the event's own members without one.
+-- Answers the event's number.
+create or replace function public.log_event(
+    p_tenant text, p_event_type text, p_job_id text, p_event jsonb, p_subject text default null,
+    p_summary jsonb default null)
 returns bigint
 language plpgsql
 set search_path = ''
@@ -3324,6 +3465,8 @@ as $$
 declare
     number bigint;
     number_of_tenant bigint;
+    is_everybodys constant boolean := p_tenant is null;
+    everybodys bigint;
 begin
     -- One publisher at a time from here to its commit, so that numbers have no gap (see publish_decisions, which counts alike).
     perform pg_advisory_xact_lock(7263812);
@@ -3331,16 +3474,19 @@ begin
         (select max(b.sequence) from public.broadcast_log b),
         (select max(o.sequence) from public.orchestration_decisions o),
         (select e.newest from public.event_numbers e)), 0);
-    insert into public.event_numbers as e (newest) values (number)
-    on conflict (only_row) do update set newest = excluded.newest;
-    number_of_tenant := 1 + coalesce(greatest(
-        (select max(b.tenant_sequence) from public.broadcast_log b where b.tenant = p_tenant),
-        (select max(o.tenant_sequence) from public.orchestration_decisions o where o.tenant = p_tenant),
-        (select t.newest from public.tenant_numbers t where t.tenant = p_tenant)), 0);
-    insert into public.tenant_numbers (tenant, newest) values (p_tenant, number_of_tenant)
-    on conflict (tenant) do update set newest = excluded.newest;
-    insert into public.broadcast_log (sequence, tenant, tenant_sequence, event_type, job_id, event)
-    values (number, p_tenant, number_of_tenant, p_event_type, p_job_id, p_event);
+    everybodys := public.everybodys_events() + is_everybodys::integer;
+    insert into public.event_numbers as e (newest, everybodys) values (number, everybodys)
+    on conflict (only_row) do update set newest = excluded.newest, everybodys = excluded.everybodys;
+    if not is_everybodys then
+        number_of_tenant := 1 + public.newest_of_tenant(p_tenant, everybodys);
+        insert into public.tenant_numbers (tenant, newest, everybodys) values (p_tenant, number_of_tenant, everybodys)
+        on conflict (tenant) do update set newest = excluded.newest, everybodys = excluded.everybodys;
+    end if;
+    insert into public.broadcast_log (
+        sequence, tenant, tenant_sequence, event_type, job_id, subject, event, summary, is_everybodys, everybodys)
+    values (
+        number, p_tenant, number_of_tenant, p_event_type, p_job_id, coalesce(p_subject, p_job_id), p_event,
+        coalesce(p_summary, public.event_summary(p_event)), is_everybodys, everybodys);
     perform pg_notify('broadcast', number::text);
     return number;
 end
@@ -3383,6 +3529,7 @@ declare
     shared_digest text := encode(sha256(convert_to(shared_grid::text, 'UTF8')), 'hex');
     own_moment jsonb := case when p_grid ? 'as_of' then jsonb_build_object('as_of', p_grid -> 'as_of') else '{}' end;
     head bigint;
+    everybodys_head bigint;
     tenant_heads jsonb;
     results json;
 begin
@@ -3497,14 +3644,12 @@ begin
             (select max(o.sequence) from public.orchestration_decisions o),
             (select e.newest from public.event_numbers e)), 0)
         into head;
+        everybodys_head := public.everybodys_events();
         insert into public.event_numbers as e (newest) values (head + cardinality(publishable))
         on conflict (only_row) do update set newest = excluded.newest;
         -- And so for each tenant, under the same lock.
         with heads as materialized (
-            select of_tenant.tenant, of_tenant.amount, coalesce(greatest(
-                (select max(b.tenant_sequence) from public.broadcast_log b where b.tenant = of_tenant.tenant),
-                (select max(o.tenant_sequence) from public.orchestration_decisions o where o.tenant = of_tenant.tenant),
-                (select t.newest from public.tenant_numbers t where t.tenant = of_tenant.tenant)), 0) as head
+            select of_tenant.tenant, of_tenant.amount, public.newest_of_tenant(of_tenant.tenant, everybodys_head) as head
             from (
                 select n.tenant, count(*) as amount
                 from public.workload_notifications n
@@ -3512,9 +3657,9 @@ begin
                 group by n.tenant) as of_tenant
         ),
         counted as (
-            insert into public.tenant_numbers (tenant, newest)
-            select h.tenant, h.head + h.amount from heads h order by h.tenant
-            on conflict (tenant) do update set newest = excluded.newest
+            insert into public.tenant_numbers (tenant, newest, everybodys)
+            select h.tenant, h.head + h.amount, everybodys_head from heads h order by h.tenant
+            on conflict (tenant) do update set newest = excluded.newest, everybodys = excluded.everybodys
         )
         select jsonb_object_agg(h.tenant, h.head) into tenant_heads from heads h;
 
@@ -3530,7 +3675,7 @@ begin
                 notification_id bigint, context jsonb, output jsonb, chosen_dc_id text, recommended_start timestamptz,
                 workload_status text, status_reason text, scorer text, model text, scorer_version text,
                 fallback_reason text, reasoning text, constraints_evaluated jsonb, alternatives_considered jsonb,
-                token_usage jsonb)
+                token_usage jsonb, summary jsonb)
             join public.workload_notifications n on n.notification_id = d.notification_id
             where d.notification_id = any (publishable)
         ),
@@ -3551,11 +3696,17 @@ begin
         logged as (
             -- The output is stored once, in the audit log; events_after joins the two.
             insert into public.broadcast_log (
-                sequence, tenant, tenant_sequence, event_type, job_id, notification_id, event)
+                sequence, tenant, tenant_sequence, event_type, job_id, notification_id, event, summary, everybodys)
             select
                 a.sequence, a.tenant, a.tenant_sequence, 'decision', a.job_id, a.notification_id,
-                json_build_object('decision_id', a.decision_id)
+                json_build_object('decision_id', a.decision_id),
+                public.event_summary(jsonb_build_object(
+                    'job_id', a.job_id, 'decision_id', a.decision_id, 'status', d.workload_status, 'dc_id', d.chosen_dc_id,
+                    'starts_at', d.recommended_start, 'scorer', d.scorer, 'reason', d.status_reason)
+                    || coalesce(d.summary, '{}')),
+                everybodys_head
             from audited a
+            join decided d on d.notification_id = a.notification_id
         )
         update public.compute_workloads w
         set status = d.workload_status,
@@ -3597,11 +3748,14 @@ begin
 end
 $$;
 
--- Events by cursor, oldest first, without those of a workload's later life, which are in the log between them: {"events": [{sequence, event_type, job_id, created_at, event, operator (the tenant),
--- tenant_sequence (its number there)}…], "next" (the cursor to go on from), "oldest" (that the log holds), "newest" (that
--- there has ever been)}. Reading takes nothing from anyone else. Where the log no longer holds what follows p_after, "next"
--- is beyond it.
-create or replace function public.events_after(p_after bigint, p_limit integer)
+-- Events by cursor, oldest first, of some topics (without p_topics: decisions, as ever), of one workload where p_job_id is
+-- given: {"events": [{sequence, event_type, topic, subject, job_id, created_at, event (whole; {} where p_detail is
+-- 'summary'), summary, operator (the tenant), tenant_sequence (its number there), is_everybodys, everybodys (how many of
+-- everybody's there had been)}…], "next" (the cursor to go on from), "oldest" (that the log holds), "newest" (that there
+-- has ever been)}. Reading takes nothing from anyone else. Where the log no longer holds what follows p_after, "next" is
+-- beyond it.
+create or replace function public.events_after(
+    p_after bigint, p_limit integer, p_topics jsonb default null, p_job_id text default null, p_detail text default 'full')
 returns json
 language sql
 stable
@@ -3609,15 +3763,18 @@ set search_path = ''
 as $$
     with page as materialized (
         select
-            b.sequence, b.event_type, b.job_id, b.created_at, coalesce(d.output, b.event::json) as event,
-            b.tenant as operator, b.tenant_sequence
+            b.sequence, b.event_type, b.topic, coalesce(b.subject, b.job_id) as subject, b.job_id, b.created_at,
+            case when p_detail = 'full' then coalesce(d.output, b.event::json) else '{}' end as event,
+            coalesce(b.summary, public.event_summary(jsonb_build_object('job_id', b.job_id) || b.event)) as summary,
+            b.tenant as operator, b.tenant_sequence, b.is_everybodys, b.everybodys
         from (
             select *
             from public.broadcast_log
-            where sequence > p_after and event_type not like 'workload.%'
+            where sequence > p_after and topic = any (public.chosen_topics(p_topics))
+                and (p_job_id is null or job_id = p_job_id)
             order by sequence
             limit p_limit) as b
-        left join public.orchestration_decisions d on d.notification_id = b.notification_id
+        left join public.orchestration_decisions d on p_detail = 'full' and d.notification_id = b.notification_id
     ),
     ever as (
         select greatest(
@@ -8123,26 +8280,96 @@ $$;
 -- As the public functions of these names, in the tenant's own numbers: 1, 2, 3 …, whatever happens at others. What is read is
 -- what the policies show.
 
-create or replace function tenant.events_after(p_after bigint, p_limit integer)
+-- How many of everybody's events there have been, for tenants, who do not see how many there were of all.
+create or replace function tenancy.everybodys_events()
+returns bigint
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select public.everybodys_events()
+$$;
+
+-- The number that one of everybody's events has in the tenant's count: with what it was written down by next, or by last.
+create or replace function tenancy.own_number(p_sequence bigint, p_everybodys bigint)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        (
+            select own.tenant_sequence - 1 - (own.everybodys - p_everybodys)
+            from public.broadcast_log own
+            where own.tenant = (select tenancy.operator_id()) and own.sequence > p_sequence
+            order by own.sequence
+            limit 1),
+        (select t.newest - t.everybodys + p_everybodys from public.tenant_numbers t),
+        p_everybodys)
+$$;
+
+-- Everybody's events are told from the tenant's own by their number: between two of its own there are everybody's alone, so
+-- the first that follows p_after is counted back from the own event that follows it, or on from the last.
+create or replace function tenant.events_after(
+    p_after bigint, p_limit integer, p_topics jsonb default null, p_job_id text default null, p_detail text default 'full')
 returns json
 language sql
 stable
 set search_path = ''
 as $$
-    with page as materialized (
-        select
-            b.tenant_sequence as sequence, b.event_type, b.job_id, b.created_at,
-            coalesce(tenancy.seen_output(d.output, b.tenant_sequence), b.event::json) as event
-        from (
-            select *
-            from public.broadcast_log
-            where tenant_sequence > p_after and event_type not like 'workload.%'
-            order by tenant_sequence
-            limit p_limit) as b
-        left join public.orchestration_decisions d on (d.tenant, d.tenant_sequence) = (b.tenant, b.tenant_sequence)
+    with numbers as materialized (
+        select coalesce(max(t.newest), 0) as newest, coalesce(max(t.everybodys), 0) as everybodys from public.tenant_numbers t
     ),
-    ever as (
-        select coalesce(max(t.newest), 0) as newest from public.tenant_numbers t
+    ever as materialized (
+        select
+            numbers.newest + tenancy.everybodys_events() - numbers.everybodys as newest,
+            tenancy.everybodys_events() as everybodys
+        from numbers
+    ),
+    own as materialized (
+        select b.tenant_sequence as number, b.*
+        from public.broadcast_log b
+        where b.tenant = (select tenancy.operator_id()) and b.tenant_sequence > p_after
+            and b.topic = any (public.chosen_topics(p_topics)) and (p_job_id is null or b.job_id = p_job_id)
+        order by b.tenant_sequence
+        limit p_limit
+    ),
+    known as materialized (
+        -- Up to so many of everybody's were before what follows p_after.
+        select coalesce(
+            (
+                select b.everybodys - (b.tenant_sequence - 1 - p_after)
+                from public.broadcast_log b
+                where b.tenant = (select tenancy.operator_id()) and b.tenant_sequence > p_after
+                order by b.tenant_sequence
+                limit 1),
+            numbers.everybodys + p_after - numbers.newest) as everybodys
+        from numbers
+    ),
+    everybodys as materialized (
+        select numbered.number, b.*
+        from public.broadcast_log b
+        cross join lateral (select tenancy.own_number(b.sequence, b.everybodys) as number offset 0) as numbered
+        where b.is_everybodys and b.everybodys > (select known.everybodys from known)
+            and b.topic = any (public.chosen_topics(p_topics)) and p_job_id is null and numbered.number > p_after
+        order by b.everybodys
+        limit p_limit
+    ),
+    page as materialized (
+        select
+            b.number as sequence, b.event_type, b.topic, coalesce(b.subject, b.job_id) as subject, b.job_id, b.created_at,
+            case when p_detail = 'full'
+                then coalesce(tenancy.seen_output(d.output, b.tenant_sequence), b.event::json) else '{}' end as event,
+            coalesce(b.summary, public.event_summary(jsonb_build_object('job_id', b.job_id) || b.event)) as summary,
+            b.is_everybodys
+        from (
+            select * from (select * from own union all select * from everybodys) as found
+            order by found.number
+            limit p_limit) as b
+        left join public.orchestration_decisions d
+            on p_detail = 'full' and b.event_type = 'decision'
+                and (d.tenant, d.tenant_sequence) = (b.tenant, b.tenant_sequence)
     )
     select json_build_object(
         'events', coalesce((select json_agg(page order by page.sequence) from page), '[]'),
@@ -8150,8 +8377,15 @@ as $$
             (select max(page.sequence) from page),
             case when p_limit > 0 then greatest(p_after, ever.newest) end,
             p_after),
-        'oldest', (select min(b.tenant_sequence) from public.broadcast_log b),
-        'newest', nullif(ever.newest, 0))
+        'oldest', least(
+            (
+                select min(b.tenant_sequence) from public.broadcast_log b
+                where b.tenant = (select tenancy.operator_id())),
+            (
+                select tenancy.own_number(b.sequence, b.everybodys) from public.broadcast_log b
+                where b.is_everybodys order by b.everybodys limit 1)),
+        'newest', nullif(ever.newest, 0),
+        'everybodys', ever.everybodys)
     from ever
 $$;
 
@@ -8699,7 +8933,7 @@ as $$
         ('workload_notifications', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('processed_contexts', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('output_consumers', 'select', 'tenant = (select tenancy.operator_id())', null),
-        ('broadcast_log', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('broadcast_log', 'select', 'tenant = (select tenancy.operator_id()) or is_everybodys', null),
         ('tenant_numbers', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('agent_states', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('compute_workloads', 'insert', null, 'tenant = (select tenancy.writes_for())'),
@@ -8736,7 +8970,8 @@ as $$
 declare
     -- What policies and our functions ask; of no use but to whoever is already a tenant or the service.
     asked constant text[] := array[
-        'operator_id', 'writes_for', 'must_write', 'administers', 'claimed', 'seen_output', 'own_capacity'];
+        'operator_id', 'writes_for', 'must_write', 'administers', 'claimed', 'seen_output', 'own_capacity', 'everybodys_events',
+        'own_number'];
     rule record;
     routine record;
     named text;
@@ -8809,7 +9044,8 @@ begin
                 'half_hour_of', 'source_rank', 'counted', 'numbered_output', 'national_forecast_series', 'regional_forecast_series',
                 'current_mix', 'grid_context', 'grid_version', 'present_grid', 'capacity_at', 'capacity_kw', 'regional_overview',
                 'live_state', 'signal_history', 'decision_readiness', 'savings', 'changes', 'regional_forecasts',
-                'grid_history', 'pipeline_runs_page', 'data_version', 'present_grid_unless'))
+                'grid_history', 'pipeline_runs_page', 'data_version', 'present_grid_unless', 'chosen_topics',
+                'event_summary'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;
@@ -8859,8 +9095,8 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '7aca053d74435037'
-where version = 6;
+    fingerprint = '4235f9be0e36ce6b'
+where version = 7;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
 -- newer ones, it must not put its functions back.

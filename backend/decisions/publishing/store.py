@@ -13,6 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
 from database.interface import Calls, Row
 from database.stored_rows import read_each
+from decisions.publishing.topics import DECISIONS_ALONE, Detail, Selection, Topic
 from grid.half_hours import as_utc
 from vocabulary import StrEnum
 
@@ -22,19 +23,26 @@ class _Answer(BaseModel):
 
 
 class Event(_Answer):
-    """One broadcast event. `event` is its document: for a `decision`, the published output.
+    """One broadcast event. `event` is its document: for a `decision`, the published output; empty where only the
+    summary was asked for. `subject` is what it is about: a workload, an order, a source, a run's half-hour.
 
     `operator` is whose it is, and `tenant_sequence` its number among that operator's events. An operator itself is
-    told neither: its events are all its own, and `sequence` is that number.
+    told neither: its events are all its own, and `sequence` is that number. One that `is_everybodys` has a number in
+    every operator's count, which follows from how many such there had been (`everybodys`).
     """
 
     sequence: int
     event_type: str
+    topic: Topic = Topic.DECISIONS
+    subject: str | None = None
     job_id: str | None
     created_at: Annotated[AwareDatetime, AfterValidator(as_utc)]
     event: Row
+    summary: Row = {}
     operator: str | None = None
     tenant_sequence: int | None = None
+    is_everybodys: bool = False
+    everybodys: int = 0
 
     def as_operators(self) -> Event | None:
         """The event as its operator has it, with numbers that count nobody else's; None where it is nobody's."""
@@ -50,13 +58,15 @@ class Event(_Answer):
 class EventPage(_Answer):
     """Events in order. `next` is the cursor to go on from; `oldest` is held by the log, `newest` the newest ever.
 
-    A cursor below `oldest - 1` has missed events that are pruned; one above `newest` is of another database.
+    A cursor below `oldest - 1` has missed events that are pruned; one above `newest` is of another database. An
+    operator is told how many of everybody's events there have been (`everybodys`), which are in its `newest`.
     """
 
     events: tuple[Event, ...]
     next: int
     oldest: int | None
     newest: int | None
+    everybodys: int = 0
 
 
 class Output(_Answer):
@@ -104,9 +114,19 @@ class PublishedDecisions:
     def __init__(self, database: Calls) -> None:
         self._database = database
 
-    def events_after(self, sequence: int, limit: int) -> EventPage:
-        """The events that follow `sequence`, oldest first; reading takes them from nobody else."""
-        arguments = {"p_after": sequence, "p_limit": limit}
+    def events_after(
+        self,
+        sequence: int,
+        limit: int,
+        selection: Selection = DECISIONS_ALONE,
+        detail: Detail = Detail.FULL,
+    ) -> EventPage:
+        """The selected events that follow `sequence`, oldest first; reading takes them from nobody else."""
+        arguments: Row = {"p_after": sequence, "p_limit": limit}
+        if selection != DECISIONS_ALONE:
+            arguments |= {"p_topics": sorted(selection.topics), "p_job_id": selection.job_id}
+        if detail is not Detail.FULL:
+            arguments |= {"p_detail": detail}
         page = self._read("events_after", arguments)
         events, _ = read_each(Event.model_validate, page["events"], lambda event: f"Event/{event['sequence']}")
         return EventPage.model_validate(page | {"events": events})

@@ -190,6 +190,7 @@ class DecisionRecord:
     alternatives_considered: Sequence[Row]
     token_usage: Row | None
     booking: Row | None = None
+    summary: Row | None = None
 
     @property
     def job(self) -> OwnedJob:

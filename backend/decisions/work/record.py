@@ -94,7 +94,22 @@ def record_of(
         alternatives_considered=[_alternative(option) for option in options if option["dc_id"] != dc_id],
         token_usage=token_usage,
         booking=booking_of(decision, form.chosen),
+        summary=_in_short(next((option for option in options if option["dc_id"] == dc_id), None)),
     )
+
+
+def _in_short(chosen: Row | None) -> Row:
+    """What the event's summary says of the chosen data centre."""
+    if chosen is None:
+        return {}
+    estimates = chosen["estimates"]
+    recommended = estimates["recommended"] or {}
+    return {
+        "score": chosen["suitability_score"],
+        "energy_kwh": estimates["energy_kwh"],
+        "carbon_gco2": recommended.get("carbon_gco2"),
+        "cost_gbp": recommended.get("cost_gbp"),
+    }
 
 
 def _constraints(option: Row) -> Row:

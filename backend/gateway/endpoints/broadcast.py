@@ -12,7 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from database.interface import Row
 from decisions.publishing.store import PublishedDecisions
-from gateway.endpoints.parameters import Sequence
+from decisions.publishing.topics import Detail, Topic
+from gateway.endpoints.parameters import EventChoice, Sequence
 from gateway.serving.feed import BroadcastFeed, Seat
 from gateway.serving.pages import bounded_pages
 from gateway.serving.visits import Visits
@@ -30,7 +31,7 @@ MOST_STREAMS = 4000
 Place = Annotated[Sequence | None, BeforeValidator(lambda value: None if value == "" else value)]
 
 
-class StreamQuery(StrictQuery):
+class StreamQuery(EventChoice):
     # What is beside these is a proxy's or a client's own, against caches: an EventSource that is refused for it would
     # never come back.
     model_config = ConfigDict(extra="ignore")
@@ -51,7 +52,7 @@ class StreamHeaders(StrictQuery):
     )
 
 
-class PollQuery(StrictQuery):
+class PollQuery(EventChoice):
     after: Sequence = Field(0, description="Go on after this: `next` of the previous answer")
     limit: int = Field(100, ge=1, le=1000, description="How many to return at most")
 
@@ -63,9 +64,16 @@ class BroadcastEvent(BaseModel):
         description="Its number in the log of events: greater than those before it", json_schema_extra={"example": 17}
     )
     type: str = Field(description="What kind of event it is", json_schema_extra={"example": "decision"})
+    topic: Topic = Field(description="What its type belongs to")
+    subject: str | None = Field(
+        description="What it is about: a workload, an order, a source, a run's half-hour",
+        json_schema_extra={"example": "train-1"},
+    )
     job_id: str | None = Field(description="The workload it is about", json_schema_extra={"example": "train-1"})
     created_at: Moment
-    data: dict[str, Any] = Field(description="For a `decision`, the published output")
+    data: dict[str, Any] = Field(
+        description="For a `decision`, the published output; a summary where that was asked for"
+    )
 
 
 class EventsPage(BaseModel):
@@ -102,7 +110,8 @@ def broadcast_endpoints(
         description=(
             "Server-sent events: `id` is the event's number, `event` its type, `data` its JSON document. With "
             "`Last-Event-ID` or `after` the events that follow it are sent first; without, those published from "
-            "now on. A comment line comes at least every 15 seconds. A browser's EventSource sends no header: "
+            "now on. `topics` chooses: without it decisions come, and nothing else. A comment line comes at least "
+            "every 15 seconds. A browser's EventSource sends no header: "
             "`ticket`, from POST /beckn/broadcast/ticket, takes the place of `Authorization`."
         ),
         responses={
@@ -121,7 +130,7 @@ def broadcast_endpoints(
             _check_not_ahead(visit.seat, after)
         if feed.streams >= MOST_STREAMS:
             raise Problem(503, f"{MOST_STREAMS} streams are already open: poll, or use another gateway")
-        heard = visits.attended(visit, feed.stream(after, visit.seat))
+        heard = visits.attended(visit, feed.stream(after, visit.seat, query.selection, query.detail))
         events = Response(heard, mimetype="text/event-stream")
         events.headers["Cache-Control"] = "no-cache, no-transform"
         events.headers["X-Accel-Buffering"] = "no"  # what a proxy of nginx's needs to hear
@@ -148,15 +157,17 @@ def broadcast_endpoints(
         held: dict[str, int | None] = {}
 
         def read(after: int, limit: int) -> tuple[list[Row], int]:
-            page = published.events_after(after, limit)
+            page = published.events_after(after, limit, query.selection, query.detail)
             held.update(oldest=page.oldest, newest=page.newest)
             events = [
                 {
                     "sequence": event.sequence,
                     "type": event.event_type,
+                    "topic": event.topic,
+                    "subject": event.subject,
                     "job_id": event.job_id,
                     "created_at": event.created_at,
-                    "data": event.event,
+                    "data": event.event if query.detail is Detail.FULL else event.summary,
                 }
                 for event in page.events
             ]

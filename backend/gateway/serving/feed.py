@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import gevent
 from gevent.event import Event as Signal
@@ -21,9 +22,11 @@ from gevent.event import Event as Signal
 from database.errors import DatabaseError, DatabaseUnreachable, TenantRefused
 from database.interface import Database
 from decisions.publishing.store import PublishedDecisions
-from gateway.serving.backlog import MOST_EVENTS, Backlog, ReadyEvent
+from decisions.publishing.topics import DECISIONS_ALONE, EVERYTHING, Detail, Selection, Topic
+from gateway.serving.backlog import MOST_EVENTS, Backlog
 from gateway.serving.channels import BELLS, Channel, TenantChannels
 from gateway.serving.past_events import PAGE_EVENTS, PastEvents
+from gateway.serving.ready_events import ReadyEvent
 from queueing.supervised import Rest, SupervisedLoop, troubles
 from queueing.wakeups import Wakeups
 from vocabulary import StrEnum
@@ -48,6 +51,34 @@ class Hearing(StrEnum):
     YES = "yes"
     NOT_NOW = "not now"
     NO_MORE = "no more"
+
+
+class What(StrEnum):
+    """What a listener is told at a time."""
+
+    EVENTS = "events"
+    CAUGHT_UP = "caught up"
+    QUIET = "quiet"
+
+
+class Heard(NamedTuple):
+    """Some events, or none: that there are no more of before, or that nothing has happened for a while.
+
+    `cursor`: every event up to this number has been told, or is none that was wanted.
+    """
+
+    what: What
+    events: list[ReadyEvent]
+    cursor: int
+
+
+class Ending(StrEnum):
+    """Why a listener hears no more."""
+
+    STOPPING = "this gateway stops"
+    TOO_SLOW = "the client has fallen behind what is kept"
+    OTHER_LOG = "the event log has been replaced by another"
+    NO_MORE = "the credential no longer holds"
 
 
 def _always() -> Hearing:
@@ -89,7 +120,7 @@ class BroadcastFeed:
         self._heartbeat_at = time.monotonic() + heartbeat_s
         self._whole = self._new_channel(0)
         self._tenants = TenantChannels()
-        self._to_ring: dict[Channel, None] = {}
+        self._to_ring: dict[Channel, set[Topic] | None] = {}
         self._news = Signal()
         self._stopping = Signal()
         self._wakeups = Wakeups(database, CHANNEL, poll_seconds=poll_seconds, stopping=self._stopping)
@@ -148,72 +179,98 @@ class BroadcastFeed:
         self._stopping.set()
         self._news.set()
         gevent.joinall(self._greenlets)
-        _ring([self._whole, *self._tenants])
+        for channel in [self._whole, *self._tenants]:
+            channel.ring()
         self._wakeups.close()
 
     def look_again(self, seat: Seat) -> None:
         """Have the streams of this seat's channel see whether they may still hear."""
-        self._tell([seat.channel])
+        self._tell([seat.channel], None)
 
-    def stream(self, after: int | None, seat: Seat | None = None) -> Iterator[bytes]:
+    def stream(
+        self,
+        after: int | None,
+        seat: Seat | None = None,
+        selection: Selection = DECISIONS_ALONE,
+        detail: Detail = Detail.FULL,
+    ) -> Iterator[bytes]:
         """Server-sent events that follow `after`, or that are published from now on when it is None.
 
         Every event goes to a stream without a seat.
         """
         seat = seat or self.seat()
         cursor = seat.channel.newest if after is None else after
+        yield b"retry: %d\n: the events after %d\n\n" % (RECONNECT_AFTER_MS, cursor)
+        for heard in self.follow(cursor, seat, selection):
+            if heard.what is What.EVENTS:
+                yield b"".join(event.server_sent(detail) for event in heard.events)
+            elif heard.what is What.QUIET:
+                yield NOTHING_NEW
+
+    def follow(self, cursor: int, seat: Seat, selection: Selection) -> Generator[Heard, None, Ending]:
+        """What happens after `cursor`, whichever door it goes out by; at last, why there is no more."""
         self.streams += 1
         seat.channel.streams += 1
         try:
-            yield b"retry: %d\n: the events after %d\n\n" % (RECONNECT_AFTER_MS, cursor)
-            cursor = yield from self._catch_up(seat, cursor)
-            yield from self._keep_up(seat, cursor)
+            cursor = yield from self._catch_up(seat, selection, cursor)
+            return (yield from self._keep_up(seat, selection, cursor))
         finally:
             self.streams -= 1
             seat.channel.streams -= 1
 
-    def _catch_up(self, seat: Seat, cursor: int) -> Generator[bytes, None, int]:
-        """Events from the database, page by page, until the backlog takes over; the last one's number."""
-        while self._goes_on(seat) and not seat.channel.backlog.reaches_back_to(cursor):
+    def _catch_up(self, seat: Seat, selection: Selection, cursor: int) -> Generator[Heard, None, int]:
+        """Events from the database, page by page, until the backlog takes over; how far that is."""
+        while self._ending(seat) is None and not seat.channel.backlog.reaches_back_to(cursor, selection.topics):
             try:
                 if seat.hearing() is not Hearing.YES:
                     raise DatabaseUnreachable("nobody knows whether this may be told")
-                events, following = seat.channel.past.chunk_after(cursor, seat.published)
+                events, following = seat.channel.past.chunk_after(cursor, seat.published, selection)
             except TenantRefused:
                 return cursor  # which ends the stream: its seat is about to be lost
             except DatabaseError:
                 events, following = [], cursor
             if events:
-                yield b"".join(event.frame for event in events)
+                yield Heard(What.EVENTS, events, following)
             elif following == cursor:
-                yield NOTHING_NEW
+                yield Heard(What.QUIET, [], cursor)
                 self._stopping.wait(PAUSE_AFTER_FAILURE_S)
             cursor = following  # where there are none, beyond what the log no longer holds
         return cursor
 
-    def _keep_up(self, seat: Seat, cursor: int) -> Iterator[bytes]:
+    def _keep_up(self, seat: Seat, selection: Selection, cursor: int) -> Generator[Heard, None, Ending]:
         """Events from the backlog, as they come, until the client falls out of it."""
-        channel = seat.channel
-        bell = channel.bell()
-        while self._goes_on(seat):
+        channel, topics = seat.channel, selection.topics
+        bell = channel.bell(topics)
+        has_caught_up = False
+        while (ending := self._ending(seat)) is None:
             backlog = channel.backlog
-            if not backlog.reaches_back_to(cursor):
+            if not backlog.reaches_back_to(cursor, topics):
                 log.info("a stream is dropped: its client has read up to event %d of %d", cursor, backlog.newest)
-                return
+                return Ending.TOO_SLOW
             if seat.hearing() is not Hearing.YES:
-                channel.wait(bell)
-                yield NOTHING_NEW
-            elif events := backlog.chunk_after(cursor):
-                yield b"".join(event.frame for event in events)
-                cursor = events[-1].sequence
-            else:
-                cursor = max(cursor, backlog.newest)  # what is between them is gone
-                channel.wait(bell)
-                if channel.newest <= cursor and self._goes_on(seat):
-                    yield NOTHING_NEW
+                channel.wait(topics, bell)
+                yield Heard(What.QUIET, [], cursor)
+                continue
+            events, cursor = backlog.chunk_after(cursor, selection)
+            if events:
+                yield Heard(What.EVENTS, events, cursor)
+                continue
+            if not has_caught_up:
+                has_caught_up = True
+                yield Heard(What.CAUGHT_UP, [], cursor)
+                continue  # there may be more meanwhile
+            beats = channel.beats
+            channel.wait(topics, bell)
+            if channel.beats != beats and self._ending(seat) is None:
+                yield Heard(What.QUIET, [], cursor)
+        return ending
 
-    def _goes_on(self, seat: Seat) -> bool:
-        return not self._stopping.is_set() and not seat.channel.closed and seat.hearing() is not Hearing.NO_MORE
+    def _ending(self, seat: Seat) -> Ending | None:
+        if self._stopping.is_set():
+            return Ending.STOPPING
+        if seat.channel.closed:
+            return Ending.OTHER_LOG
+        return Ending.NO_MORE if seat.hearing() is Hearing.NO_MORE else None
 
     def _ring(self) -> Rest:
         """Wake the streams for which there is news, and now and then all of them without any."""
@@ -222,8 +279,11 @@ class BroadcastFeed:
         if time.monotonic() >= self._heartbeat_at:
             self._heartbeat_at = time.monotonic() + self._heartbeat_s
             self._tenants.give_up_unused()
-            to_ring.update(dict.fromkeys([self._whole, *self._tenants]))
-        _ring(to_ring)
+            for channel in [self._whole, *self._tenants]:
+                channel.beats += 1
+                to_ring[channel] = None
+        for channel, topics in to_ring.items():
+            channel.ring(None if topics is None else frozenset(topics))
         return lambda: self._news.wait(max(0.0, self._heartbeat_at - time.monotonic()))
 
     def _follow(self) -> Rest:
@@ -241,7 +301,7 @@ class BroadcastFeed:
         """Read what the log has grown by, page by page; whether it has grown."""
         grown = False
         while not self._stopping.is_set():
-            page = self._published.events_after(self.newest, PAGE_EVENTS)
+            page = self._published.events_after(self.newest, PAGE_EVENTS, EVERYTHING)
             if not self._has_read:
                 log.info("following the event log from %d", page.next)
                 self._has_read = True
@@ -252,7 +312,7 @@ class BroadcastFeed:
                 self._whole.backlog.skip_to(page.next)
                 break
             self._whole.backlog.add([ReadyEvent.of(event) for event in page.events])
-            self._tell([self._whole, *self._tenants.feed(page.events)])
+            self._tell([self._whole, *self._tenants.feed(page.events)], {event.topic for event in page.events})
             grown = True
         return grown
 
@@ -262,17 +322,15 @@ class BroadcastFeed:
         self._whole.closed = True
         ended = [self._whole, *self._tenants.close()]
         self._whole = self._new_channel(newest)
-        self._tell(ended)
+        self._tell(ended, None)
 
-    def _tell(self, channels: Iterable[Channel]) -> None:
-        self._to_ring.update(dict.fromkeys(channels))
+    def _tell(self, channels: Iterable[Channel], topics: set[Topic] | None) -> None:
+        """Have those streams of the channels woken that want one of these topics; all without."""
+        for channel in channels:
+            known = self._to_ring.get(channel, set())
+            self._to_ring[channel] = None if topics is None or known is None else known | topics
         self._news.set()
 
     def _new_channel(self, newest: int) -> Channel:
         backlog = Backlog(newest, most_events=self._backlog_events)
         return Channel(backlog, PastEvents(self._published), BELLS)
-
-
-def _ring(channels: Iterable[Channel]) -> None:
-    for channel in channels:
-        channel.ring()

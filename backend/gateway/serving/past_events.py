@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from gevent.lock import BoundedSemaphore
 
 from decisions.publishing.store import PublishedDecisions
-from gateway.serving.backlog import CHUNK_BYTES, ReadyEvent
+from decisions.publishing.topics import DECISIONS_ALONE, Selection
+from gateway.serving.backlog import CHUNK_BYTES
+from gateway.serving.ready_events import ReadyEvent
 
 PAGE_EVENTS = 16
 MOST_BYTES = 16 * 1024 * 1024
@@ -25,14 +27,14 @@ class _Page:
 
     @property
     def bytes_held(self) -> int:
-        return sum(len(event.frame) for event in self.events)
+        return sum(event.size_bytes for event in self.events)
 
     def chunk_after(self, cursor: int) -> list[ReadyEvent]:
         chunk: list[ReadyEvent] = []
         room = CHUNK_BYTES
         for event in self.events:
             if event.sequence > cursor:
-                room -= len(event.frame)
+                room -= event.size_bytes
                 if chunk and room < 0:
                     break
                 chunk.append(event)
@@ -40,7 +42,7 @@ class _Page:
 
 
 class PastEvents:
-    """The log's events in pages that begin at multiples of `PAGE_EVENTS`, as many as there is room for.
+    """The selected events in pages that begin at multiples of `PAGE_EVENTS`, as many as there is room for.
 
     For greenlets of one thread. An event never changes, so a page is good as long as there is a later event in it.
     """
@@ -55,11 +57,16 @@ class PastEvents:
         """`turns`: who reads the same database takes turns; on its own without."""
         self._published = published
         self._most_bytes = most_bytes
-        self._pages: OrderedDict[int, _Page] = OrderedDict()
+        self._pages: OrderedDict[tuple[Selection, int], _Page] = OrderedDict()
         self._bytes = 0
         self._turns = turns or BoundedSemaphore(READINGS_AT_ONCE)
 
-    def chunk_after(self, cursor: int, published: PublishedDecisions | None = None) -> tuple[list[ReadyEvent], int]:
+    def chunk_after(
+        self,
+        cursor: int,
+        published: PublishedDecisions | None = None,
+        selection: Selection = DECISIONS_ALONE,
+    ) -> tuple[list[ReadyEvent], int]:
         """The next few events after `cursor`, oldest first, and the cursor to go on from; of none, what comes next.
 
         Args:
@@ -68,13 +75,13 @@ class PastEvents:
         Raises:
             DatabaseError: the database does not answer.
         """
-        start = cursor - cursor % PAGE_EVENTS
-        chunk = self._known(start, cursor)
+        place = (selection, cursor - cursor % PAGE_EVENTS)
+        chunk = self._known(place, cursor)
         if not chunk:
             with self._turns:
-                chunk = self._known(start, cursor)  # by whose turn was before
+                chunk = self._known(place, cursor)  # by whose turn was before
                 if not chunk:
-                    page = self._read(start, published or self._published)
+                    page = self._read(place, published or self._published)
                     chunk = page.chunk_after(cursor)
                     if not chunk:
                         return [], max(cursor, page.next)
@@ -85,18 +92,19 @@ class PastEvents:
         self._pages.clear()
         self._bytes = 0
 
-    def _known(self, start: int, cursor: int) -> list[ReadyEvent]:
-        page = self._pages.get(start)
+    def _known(self, place: tuple[Selection, int], cursor: int) -> list[ReadyEvent]:
+        page = self._pages.get(place)
         if page is None:
             return []
-        self._pages.move_to_end(start)
+        self._pages.move_to_end(place)
         return page.chunk_after(cursor)
 
-    def _read(self, start: int, published: PublishedDecisions) -> _Page:
-        found = published.events_after(start, PAGE_EVENTS)
+    def _read(self, place: tuple[Selection, int], published: PublishedDecisions) -> _Page:
+        selection, start = place
+        found = published.events_after(start, PAGE_EVENTS, selection)
         page = _Page(tuple(map(ReadyEvent.of, found.events)), found.next)
-        before = self._pages.pop(start, None)
-        self._pages[start] = page
+        before = self._pages.pop(place, None)
+        self._pages[place] = page
         self._bytes += page.bytes_held - (before.bytes_held if before else 0)
         while self._bytes > self._most_bytes and len(self._pages) > 1:
             self._bytes -= self._pages.popitem(last=False)[1].bytes_held

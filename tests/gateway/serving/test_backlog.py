@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from clock import utc_now
 from decisions.publishing.store import Event
-from gateway.serving.backlog import CHUNK_BYTES, Backlog, ReadyEvent
+from decisions.publishing.topics import Selection, Topic
+from gateway.serving.backlog import CHUNK_BYTES, Backlog
+from gateway.serving.ready_events import ReadyEvent
 
 
 def events(first: int, sizes: list[int]) -> list[ReadyEvent]:
@@ -29,11 +31,12 @@ def test_a_reader_sees_every_event_once_in_order_or_is_told_that_it_fell_out(
         for _ in range(times):
             if not backlog.reaches_back_to(cursor):
                 return
-            chunk = backlog.chunk_after(cursor)
-            assert sum(len(event.frame) for event in chunk[:-1]) <= CHUNK_BYTES
+            chunk, following = backlog.chunk_after(cursor)
+            assert sum(event.size_bytes for event in chunk[:-1]) <= CHUNK_BYTES
             assert bool(chunk) == (backlog.newest > cursor)
+            assert following == (chunk[-1].sequence if chunk else cursor)
             seen += [event.sequence for event in chunk]
-            cursor = seen[-1] if seen else cursor
+            cursor = following
         assert seen == list(range(newest + start + 1, newest + start + 1 + len(seen)))
 
 
@@ -55,19 +58,41 @@ def test_a_reader_is_not_dropped_for_numbers_that_are_not_brought() -> None:
     backlog = Backlog(3, most_events=2)
     backlog.add(events(6, [1]))  # 4 and 5 are of another kind
     assert backlog.reaches_back_to(3)
-    assert [event.sequence for event in backlog.chunk_after(3)] == [6]
+    assert [event.sequence for event in backlog.chunk_after(3)[0]] == [6]
     backlog.add(events(9, [1, 1]))
     assert not backlog.reaches_back_to(3)
     assert backlog.reaches_back_to(6)
-    assert [event.sequence for event in backlog.chunk_after(7)] == [9, 10]
+    assert [event.sequence for event in backlog.chunk_after(7)[0]] == [9, 10]
 
 
 def test_an_event_is_one_block_of_lines_whatever_its_text() -> None:
     text = "two\nlines, a carriage\rreturn, \u2028 and a \x00"
     frame = ReadyEvent.of(
         Event(sequence=7, event_type="decision", job_id="a", created_at=utc_now(), event={"text": text})
-    ).frame
+    ).server_sent()
     lines = frame.split(b"\n")
     assert lines[:2] == [b"id: 7", b"event: decision"]
     assert (len(lines), lines[3:]) == (5, [b"", b""])
     assert b"\r" not in frame
+
+
+def test_who_wants_one_topic_is_not_dropped_for_what_others_want() -> None:
+    def told(number: int, topic: Topic) -> ReadyEvent:
+        return ReadyEvent(number, b"x", topic=topic)
+
+    backlog = Backlog(0, most_events=2)
+    backlog.add([told(1, Topic.GRID), *(told(number, Topic.WORKLOADS) for number in range(2, 7))])
+    decisions, grid = Selection(), Selection(frozenset({Topic.GRID, Topic.DECISIONS}))
+    assert backlog.reaches_back_to(0, decisions.topics)
+    assert not backlog.reaches_back_to(0, grid.topics)
+    assert backlog.chunk_after(0, decisions) == ([], 6)
+    backlog.add([told(7, Topic.DECISIONS)])
+    chunk, following = backlog.chunk_after(0, decisions)
+    assert ([event.sequence for event in chunk], following) == ([7], 7)
+
+
+def test_a_selection_of_one_workload_leaves_out_the_others() -> None:
+    backlog = Backlog(0)
+    backlog.add([ReadyEvent(1, b"x", job_id="a"), ReadyEvent(2, b"x", job_id="b"), ReadyEvent(3, b"x")])
+    chunk, following = backlog.chunk_after(0, Selection(job_id="b"))
+    assert ([event.sequence for event in chunk], following) == ([2], 3)

@@ -13,17 +13,21 @@ from database.errors import DatabaseUnreachable
 from decisions.publishing.store import Event, PublishedDecisions
 from gateway.serving.channels import UNUSED_BEATS, TenantChannels
 
-Owners = st.lists(st.sampled_from(["a", "b", None]), max_size=30)
+EVERYBODYS = "everybody's"
+Owners = st.lists(st.sampled_from(["a", "b", None, EVERYBODYS]), max_size=30)
 
 
 def log_of(owners: list[str | None]) -> list[Event]:
     """A log whose events belong to these operators, numbered as the database numbers them."""
     counts: dict[str, int] = {}
+    everybodys = 0
     events = []
-    for number, owner in enumerate(owners, 1):
-        own = None
+    for number, told in enumerate(owners, 1):
+        owner, own = (None if told == EVERYBODYS else told), None
+        everybodys += told == EVERYBODYS
         if owner is not None:
-            own = counts[owner] = counts.get(owner, 0) + 1
+            counts[owner] = counts.get(owner, 0) + 1
+            own = counts[owner] + everybodys
         document = {"of": owner, "global": number, "_metadata": {"task_id": f"job-{number}", "sequence": number}}
         events.append(
             Event(
@@ -34,6 +38,8 @@ def log_of(owners: list[str | None]) -> list[Event]:
                 event=document,
                 operator=owner,
                 tenant_sequence=own,
+                is_everybodys=told == EVERYBODYS,
+                everybodys=everybodys,
             )
         )
     return events
@@ -42,22 +48,24 @@ def log_of(owners: list[str | None]) -> list[Event]:
 class OwnEvents:
     """Says how many events of one operator the database has, as `events_after` does for that operator."""
 
-    def __init__(self, newest: int) -> None:
+    def __init__(self, newest: int, everybodys: int = 0) -> None:
         self.newest = newest
+        self.everybodys = everybodys
         self.is_away = False
 
     def call(self, function: str, arguments: Any = None, *, repeatable: bool = False) -> Any:  # noqa: ARG002
         if self.is_away:
             raise DatabaseUnreachable("it is away")
-        return {"events": [], "next": 0, "oldest": None, "newest": self.newest}
+        return {"events": [], "next": 0, "oldest": None, "newest": self.newest, "everybodys": self.everybodys}
 
 
-def published(newest: int) -> PublishedDecisions:
-    return PublishedDecisions(OwnEvents(newest))
+def published(newest: int, everybodys: int = 0) -> PublishedDecisions:
+    return PublishedDecisions(OwnEvents(newest, everybodys))
 
 
 def own_of(events: list[Event], operator: str) -> list[Event]:
-    return [event for event in events if event.operator == operator]
+    """What an operator hears: its own, and everybody's."""
+    return [event for event in events if event.operator == operator or event.is_everybodys]
 
 
 @given(owners=Owners, data=st.data())
@@ -71,7 +79,8 @@ def test_an_operator_hears_its_own_events_from_the_moment_its_channel_is_open(
     channels = TenantChannels()
     channels.feed(events[:read])
     newest = len(own_of(events[:ahead], "a"))
-    channel = channels.open("a", published(newest))
+    everybodys = sum(event.is_everybodys for event in events[:ahead])
+    channel = channels.open("a", published(newest, everybodys))
     assert channel.newest == newest
     start = read
     while start < len(events):
@@ -83,10 +92,10 @@ def test_an_operator_hears_its_own_events_from_the_moment_its_channel_is_open(
     assert channel.backlog.reaches_back_to(newest)
     heard = channel.backlog.known_after(newest)
     assert [event.sequence for event in heard] == list(range(newest + 1, total + 1))
-    for event in heard:
-        assert b'"of":"a"' in event.frame
-        assert event.frame.startswith(b"id: %d\n" % event.sequence)
-        assert b'"sequence":%d}' % event.sequence in event.frame
+    for event, told in zip(heard, own_of(events, "a")[newest:], strict=True):
+        assert b'"global":%d,' % told.sequence in event.server_sent()
+        assert event.server_sent().startswith(b"id: %d\n" % event.sequence)
+        assert told.is_everybodys or b'"sequence":%d}' % event.sequence in event.server_sent()
 
 
 def test_an_event_without_an_operator_or_a_number_is_nobodys() -> None:
@@ -117,7 +126,7 @@ def test_what_was_pruned_before_anybody_read_it_is_passed_over() -> None:
     channels.feed(events[3:])
     assert channel.newest == 5
     assert channel.backlog.reaches_back_to(1)
-    assert [event.sequence for event in channel.backlog.chunk_after(1)] == [4, 5]
+    assert [event.sequence for event in channel.backlog.chunk_after(1)[0]] == [4, 5]
 
 
 def test_a_channel_that_could_not_begin_begins_with_the_next_who_asks() -> None:

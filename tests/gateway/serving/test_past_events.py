@@ -61,7 +61,7 @@ def read_all(past: PastEvents, cursor: int) -> list[int]:
         if not chunk and following == cursor:
             return seen
         assert following >= cursor
-        assert sum(len(event.frame) for event in chunk[:-1]) <= CHUNK_BYTES
+        assert sum(event.size_bytes for event in chunk[:-1]) <= CHUNK_BYTES
         seen += [event.sequence for event in chunk]
         cursor = following
 

@@ -352,24 +352,45 @@ create table if not exists public.broadcast_log (
     notification_id bigint unique,
     event jsonb not null,
     created_at timestamptz not null default clock_timestamp(),
-    -- An event of nobody's is the platform's: no tenant sees it.
+    -- An event of nobody's is the platform's, unless it is everybody's: no tenant sees it.
     tenant text,
     tenant_sequence bigint check (tenant_sequence > 0),
-    unique (tenant, tenant_sequence)
+    topic text not null generated always as (
+        case
+            when event_type like 'workload.%' then 'workloads'
+            when event_type like 'order.%' then 'orders'
+            when event_type like 'grid.%' then 'grid'
+            when event_type like 'source.%' then 'sources'
+            when event_type like 'data_centre.%' then 'data_centres'
+            when event_type like 'agent.%' then 'agents'
+            else 'decisions' end) stored,
+    subject text,
+    summary jsonb,
+    -- For everybody, and how many such events there had been, itself included: they have a number in every tenant's count.
+    is_everybodys boolean not null default false,
+    everybodys bigint not null default 0 check (everybodys >= 0),
+    unique (tenant, tenant_sequence),
+    check (not is_everybodys or tenant is null)
 );
 create index if not exists broadcast_log_created on public.broadcast_log (created_at);
+create index if not exists broadcast_log_tenant on public.broadcast_log (tenant, sequence);
+create index if not exists broadcast_log_job on public.broadcast_log (job_id, sequence) where job_id is not null;
+create unique index if not exists broadcast_log_everybodys on public.broadcast_log (everybodys) where is_everybodys;
 
 -- The number of the newest event there has ever been, in one row: the log itself may be pruned or emptied.
 create table if not exists public.event_numbers (
     only_row boolean primary key default true check (only_row),
-    newest bigint not null check (newest >= 0)
+    newest bigint not null check (newest >= 0),
+    everybodys bigint not null default 0 check (everybodys >= 0)
 ) with (fillfactor = 10);
 
 -- The same for each tenant: of its events, and of its agents' states.
 create table if not exists public.tenant_numbers (
     tenant text primary key,
     newest bigint not null default 0 check (newest >= 0),
-    newest_state bigint not null default 0 check (newest_state >= 0)
+    newest_state bigint not null default 0 check (newest_state >= 0),
+    -- How many of everybody's events there had been when "newest" was given.
+    everybodys bigint not null default 0 check (everybodys >= 0)
 ) with (fillfactor = 10);
 
 -- How often a workload that found no place has been asked about again, and when it is next. "lowest_now" and

@@ -71,7 +71,8 @@ begin
                 ('storage_assets', 'name', 200),
                 ('compute_workloads', 'submission_digest', 128),
                 ('broadcast_log', 'event_type', 64),
-                ('broadcast_log', 'job_id', 64)
+                ('broadcast_log', 'job_id', 64),
+                ('broadcast_log', 'subject', 200)
         ),
         bounds as (
             select

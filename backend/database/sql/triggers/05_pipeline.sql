@@ -256,6 +256,64 @@ begin
 end
 $$;
 
+-- Tells everybody what a run that is finishing has come to: the sources that went away or came back, and, unless it failed, the
+-- grid as it is now beside what the event before said of it. p_before: the sources as the run before left them. It takes the
+-- publishing lock: call it last.
+create or replace function public.log_pipeline_run(p_run public.pipeline_runs, p_before jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    source record;
+    present jsonb;
+    last jsonb;
+begin
+    for source in
+        select
+            now_.key as name, now_.value as told, now_.value ->> 'state' = 'fresh' as is_fresh
+        from jsonb_each(p_run.sources) as now_
+        where now_.value ->> 'state' in ('fresh', 'stale', 'failed')
+            -- Of a source that nobody knew before it is told only if it is away.
+            and (coalesce(p_before -> now_.key ->> 'state', 'fresh') in ('fresh', 'off')) <> (now_.value ->> 'state' = 'fresh')
+        order by now_.key
+    loop
+        perform public.log_event(
+            null, case when source.is_fresh then 'source.fresh' else 'source.stale' end, null,
+            jsonb_build_object('source', source.name, 'slot', p_run.slot) || source.told, source.name);
+    end loop;
+    if p_run.state = 'failed' then
+        return;
+    end if;
+    select jsonb_build_object(
+        'half_hour', g.timestamp, 'carbon_intensity_gco2_per_kwh', g.carbon_intensity_forecast, 'carbon_index', g.carbon_index,
+        'carbon_source', g.carbon_source, 'grid_stress_score', g.grid_stress_score, 'demand_mw', g.demand_mw,
+        'demand_source', g.demand_source, 'wholesale_price_gbp_per_mwh', g.wholesale_price_gbp_mwh,
+        'price_source', g.price_source)
+    into present
+    from public.grid_signals g
+    where g.timestamp = public.half_hour_of(clock_timestamp());
+    select b.event -> 'now' into last
+    from public.broadcast_log b
+    where b.is_everybodys and b.event_type = 'grid.updated'
+    order by b.everybodys desc
+    limit 1;
+    perform public.log_event(
+        null, 'grid.updated', null,
+        jsonb_build_object(
+            'slot', p_run.slot, 'state', p_run.state, 'finished_at', p_run.finished_at, 'rows', p_run.counts, 'now', present,
+            'before', last,
+            'changed', (
+                select coalesce(jsonb_agg(figure.key order by figure.key), '[]')
+                from jsonb_each(coalesce(present, '{}')) as figure
+                where figure.key <> 'half_hour' and figure.value is distinct from last -> figure.key)),
+        to_char(p_run.slot at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+        public.event_summary(
+            jsonb_build_object('slot', p_run.slot, 'state', p_run.state, 'finished_at', p_run.finished_at)
+            || coalesce(present, '{}')));
+end
+$$;
+
 -- The end of a run, under its lease. One that failed may be claimed again at once.
 create or replace function public.finish_pipeline_run(
     p_slot timestamptz, p_lease_token bigint, p_state text, p_sources jsonb, p_counts jsonb, p_stages_ms jsonb,
@@ -264,6 +322,9 @@ returns json
 language plpgsql
 set search_path = ''
 as $$
+declare
+    finished public.pipeline_runs;
+    before jsonb;
 begin
     if p_state = 'failed' then
         perform from public.queue_runs_fail(p_slot, p_lease_token, p_error, 0, 0) as failed where failed.slot is not null;
@@ -273,9 +334,16 @@ begin
     if not found then
         return json_build_object('state', 'fenced');
     end if;
+    select r.sources into before
+    from public.pipeline_runs r
+    where r.sources <> '{}' -- this one's too, where it is repeated
+    order by coalesce(r.finished_at, r.started_at) desc
+    limit 1;
     update public.pipeline_runs r
     set state = p_state, finished_at = clock_timestamp(), sources = p_sources, counts = p_counts, stages_ms = p_stages_ms
-    where r.slot = p_slot;
+    where r.slot = p_slot
+    returning * into finished;
+    perform public.log_pipeline_run(finished, coalesce(before, '{}'));
     return json_build_object('state', 'finished');
 end
 $$;

@@ -34,6 +34,7 @@ declare
     shared_digest text := encode(sha256(convert_to(shared_grid::text, 'UTF8')), 'hex');
     own_moment jsonb := case when p_grid ? 'as_of' then jsonb_build_object('as_of', p_grid -> 'as_of') else '{}' end;
     head bigint;
+    everybodys_head bigint;
     tenant_heads jsonb;
     results json;
 begin
@@ -148,14 +149,12 @@ begin
             (select max(o.sequence) from public.orchestration_decisions o),
             (select e.newest from public.event_numbers e)), 0)
         into head;
+        everybodys_head := public.everybodys_events();
         insert into public.event_numbers as e (newest) values (head + cardinality(publishable))
         on conflict (only_row) do update set newest = excluded.newest;
         -- And so for each tenant, under the same lock.
         with heads as materialized (
-            select of_tenant.tenant, of_tenant.amount, coalesce(greatest(
-                (select max(b.tenant_sequence) from public.broadcast_log b where b.tenant = of_tenant.tenant),
-                (select max(o.tenant_sequence) from public.orchestration_decisions o where o.tenant = of_tenant.tenant),
-                (select t.newest from public.tenant_numbers t where t.tenant = of_tenant.tenant)), 0) as head
+            select of_tenant.tenant, of_tenant.amount, public.newest_of_tenant(of_tenant.tenant, everybodys_head) as head
             from (
                 select n.tenant, count(*) as amount
                 from public.workload_notifications n
@@ -163,9 +162,9 @@ begin
                 group by n.tenant) as of_tenant
         ),
         counted as (
-            insert into public.tenant_numbers (tenant, newest)
-            select h.tenant, h.head + h.amount from heads h order by h.tenant
-            on conflict (tenant) do update set newest = excluded.newest
+            insert into public.tenant_numbers (tenant, newest, everybodys)
+            select h.tenant, h.head + h.amount, everybodys_head from heads h order by h.tenant
+            on conflict (tenant) do update set newest = excluded.newest, everybodys = excluded.everybodys
         )
         select jsonb_object_agg(h.tenant, h.head) into tenant_heads from heads h;
 
@@ -181,7 +180,7 @@ begin
                 notification_id bigint, context jsonb, output jsonb, chosen_dc_id text, recommended_start timestamptz,
                 workload_status text, status_reason text, scorer text, model text, scorer_version text,
                 fallback_reason text, reasoning text, constraints_evaluated jsonb, alternatives_considered jsonb,
-                token_usage jsonb)
+                token_usage jsonb, summary jsonb)
             join public.workload_notifications n on n.notification_id = d.notification_id
             where d.notification_id = any (publishable)
         ),
@@ -202,11 +201,17 @@ begin
         logged as (
             -- The output is stored once, in the audit log; events_after joins the two.
             insert into public.broadcast_log (
-                sequence, tenant, tenant_sequence, event_type, job_id, notification_id, event)
+                sequence, tenant, tenant_sequence, event_type, job_id, notification_id, event, summary, everybodys)
             select
                 a.sequence, a.tenant, a.tenant_sequence, 'decision', a.job_id, a.notification_id,
-                json_build_object('decision_id', a.decision_id)
+                json_build_object('decision_id', a.decision_id),
+                public.event_summary(jsonb_build_object(
+                    'job_id', a.job_id, 'decision_id', a.decision_id, 'status', d.workload_status, 'dc_id', d.chosen_dc_id,
+                    'starts_at', d.recommended_start, 'scorer', d.scorer, 'reason', d.status_reason)
+                    || coalesce(d.summary, '{}')),
+                everybodys_head
             from audited a
+            join decided d on d.notification_id = a.notification_id
         )
         update public.compute_workloads w
         set status = d.workload_status,
@@ -248,11 +253,14 @@ begin
 end
 $$;
 
--- Events by cursor, oldest first, without those of a workload's later life, which are in the log between them: {"events": [{sequence, event_type, job_id, created_at, event, operator (the tenant),
--- tenant_sequence (its number there)}…], "next" (the cursor to go on from), "oldest" (that the log holds), "newest" (that
--- there has ever been)}. Reading takes nothing from anyone else. Where the log no longer holds what follows p_after, "next"
--- is beyond it.
-create or replace function public.events_after(p_after bigint, p_limit integer)
+-- Events by cursor, oldest first, of some topics (without p_topics: decisions, as ever), of one workload where p_job_id is
+-- given: {"events": [{sequence, event_type, topic, subject, job_id, created_at, event (whole; {} where p_detail is
+-- 'summary'), summary, operator (the tenant), tenant_sequence (its number there), is_everybodys, everybodys (how many of
+-- everybody's there had been)}…], "next" (the cursor to go on from), "oldest" (that the log holds), "newest" (that there
+-- has ever been)}. Reading takes nothing from anyone else. Where the log no longer holds what follows p_after, "next" is
+-- beyond it.
+create or replace function public.events_after(
+    p_after bigint, p_limit integer, p_topics jsonb default null, p_job_id text default null, p_detail text default 'full')
 returns json
 language sql
 stable
@@ -260,15 +268,18 @@ set search_path = ''
 as $$
     with page as materialized (
         select
-            b.sequence, b.event_type, b.job_id, b.created_at, coalesce(d.output, b.event::json) as event,
-            b.tenant as operator, b.tenant_sequence
+            b.sequence, b.event_type, b.topic, coalesce(b.subject, b.job_id) as subject, b.job_id, b.created_at,
+            case when p_detail = 'full' then coalesce(d.output, b.event::json) else '{}' end as event,
+            coalesce(b.summary, public.event_summary(jsonb_build_object('job_id', b.job_id) || b.event)) as summary,
+            b.tenant as operator, b.tenant_sequence, b.is_everybodys, b.everybodys
         from (
             select *
             from public.broadcast_log
-            where sequence > p_after and event_type not like 'workload.%'
+            where sequence > p_after and topic = any (public.chosen_topics(p_topics))
+                and (p_job_id is null or job_id = p_job_id)
             order by sequence
             limit p_limit) as b
-        left join public.orchestration_decisions d on d.notification_id = b.notification_id
+        left join public.orchestration_decisions d on p_detail = 'full' and d.notification_id = b.notification_id
     ),
     ever as (
         select greatest(

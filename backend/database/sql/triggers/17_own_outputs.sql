@@ -3,26 +3,96 @@
 -- As the public functions of these names, in the tenant's own numbers: 1, 2, 3 …, whatever happens at others. What is read is
 -- what the policies show.
 
-create or replace function tenant.events_after(p_after bigint, p_limit integer)
+-- How many of everybody's events there have been, for tenants, who do not see how many there were of all.
+create or replace function tenancy.everybodys_events()
+returns bigint
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select public.everybodys_events()
+$$;
+
+-- The number that one of everybody's events has in the tenant's count: with what it was written down by next, or by last.
+create or replace function tenancy.own_number(p_sequence bigint, p_everybodys bigint)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        (
+            select own.tenant_sequence - 1 - (own.everybodys - p_everybodys)
+            from public.broadcast_log own
+            where own.tenant = (select tenancy.operator_id()) and own.sequence > p_sequence
+            order by own.sequence
+            limit 1),
+        (select t.newest - t.everybodys + p_everybodys from public.tenant_numbers t),
+        p_everybodys)
+$$;
+
+-- Everybody's events are told from the tenant's own by their number: between two of its own there are everybody's alone, so
+-- the first that follows p_after is counted back from the own event that follows it, or on from the last.
+create or replace function tenant.events_after(
+    p_after bigint, p_limit integer, p_topics jsonb default null, p_job_id text default null, p_detail text default 'full')
 returns json
 language sql
 stable
 set search_path = ''
 as $$
-    with page as materialized (
-        select
-            b.tenant_sequence as sequence, b.event_type, b.job_id, b.created_at,
-            coalesce(tenancy.seen_output(d.output, b.tenant_sequence), b.event::json) as event
-        from (
-            select *
-            from public.broadcast_log
-            where tenant_sequence > p_after and event_type not like 'workload.%'
-            order by tenant_sequence
-            limit p_limit) as b
-        left join public.orchestration_decisions d on (d.tenant, d.tenant_sequence) = (b.tenant, b.tenant_sequence)
+    with numbers as materialized (
+        select coalesce(max(t.newest), 0) as newest, coalesce(max(t.everybodys), 0) as everybodys from public.tenant_numbers t
     ),
-    ever as (
-        select coalesce(max(t.newest), 0) as newest from public.tenant_numbers t
+    ever as materialized (
+        select
+            numbers.newest + tenancy.everybodys_events() - numbers.everybodys as newest,
+            tenancy.everybodys_events() as everybodys
+        from numbers
+    ),
+    own as materialized (
+        select b.tenant_sequence as number, b.*
+        from public.broadcast_log b
+        where b.tenant = (select tenancy.operator_id()) and b.tenant_sequence > p_after
+            and b.topic = any (public.chosen_topics(p_topics)) and (p_job_id is null or b.job_id = p_job_id)
+        order by b.tenant_sequence
+        limit p_limit
+    ),
+    known as materialized (
+        -- Up to so many of everybody's were before what follows p_after.
+        select coalesce(
+            (
+                select b.everybodys - (b.tenant_sequence - 1 - p_after)
+                from public.broadcast_log b
+                where b.tenant = (select tenancy.operator_id()) and b.tenant_sequence > p_after
+                order by b.tenant_sequence
+                limit 1),
+            numbers.everybodys + p_after - numbers.newest) as everybodys
+        from numbers
+    ),
+    everybodys as materialized (
+        select numbered.number, b.*
+        from public.broadcast_log b
+        cross join lateral (select tenancy.own_number(b.sequence, b.everybodys) as number offset 0) as numbered
+        where b.is_everybodys and b.everybodys > (select known.everybodys from known)
+            and b.topic = any (public.chosen_topics(p_topics)) and p_job_id is null and numbered.number > p_after
+        order by b.everybodys
+        limit p_limit
+    ),
+    page as materialized (
+        select
+            b.number as sequence, b.event_type, b.topic, coalesce(b.subject, b.job_id) as subject, b.job_id, b.created_at,
+            case when p_detail = 'full'
+                then coalesce(tenancy.seen_output(d.output, b.tenant_sequence), b.event::json) else '{}' end as event,
+            coalesce(b.summary, public.event_summary(jsonb_build_object('job_id', b.job_id) || b.event)) as summary,
+            b.is_everybodys
+        from (
+            select * from (select * from own union all select * from everybodys) as found
+            order by found.number
+            limit p_limit) as b
+        left join public.orchestration_decisions d
+            on p_detail = 'full' and b.event_type = 'decision'
+                and (d.tenant, d.tenant_sequence) = (b.tenant, b.tenant_sequence)
     )
     select json_build_object(
         'events', coalesce((select json_agg(page order by page.sequence) from page), '[]'),
@@ -30,8 +100,15 @@ as $$
             (select max(page.sequence) from page),
             case when p_limit > 0 then greatest(p_after, ever.newest) end,
             p_after),
-        'oldest', (select min(b.tenant_sequence) from public.broadcast_log b),
-        'newest', nullif(ever.newest, 0))
+        'oldest', least(
+            (
+                select min(b.tenant_sequence) from public.broadcast_log b
+                where b.tenant = (select tenancy.operator_id())),
+            (
+                select tenancy.own_number(b.sequence, b.everybodys) from public.broadcast_log b
+                where b.is_everybodys order by b.everybodys limit 1)),
+        'newest', nullif(ever.newest, 0),
+        'everybodys', ever.everybodys)
     from ever
 $$;
 

@@ -33,7 +33,7 @@ as $$
         ('workload_notifications', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('processed_contexts', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('output_consumers', 'select', 'tenant = (select tenancy.operator_id())', null),
-        ('broadcast_log', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('broadcast_log', 'select', 'tenant = (select tenancy.operator_id()) or is_everybodys', null),
         ('tenant_numbers', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('agent_states', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('compute_workloads', 'insert', null, 'tenant = (select tenancy.writes_for())'),
@@ -70,7 +70,8 @@ as $$
 declare
     -- What policies and our functions ask; of no use but to whoever is already a tenant or the service.
     asked constant text[] := array[
-        'operator_id', 'writes_for', 'must_write', 'administers', 'claimed', 'seen_output', 'own_capacity'];
+        'operator_id', 'writes_for', 'must_write', 'administers', 'claimed', 'seen_output', 'own_capacity', 'everybodys_events',
+        'own_number'];
     rule record;
     routine record;
     named text;
@@ -127,7 +128,8 @@ begin
                 'half_hour_of', 'source_rank', 'counted', 'numbered_output', 'national_forecast_series', 'regional_forecast_series',
                 'current_mix', 'grid_context', 'grid_version', 'present_grid', 'capacity_at', 'capacity_kw', 'regional_overview',
                 'live_state', 'signal_history', 'decision_readiness', 'savings', 'changes', 'regional_forecasts',
-                'grid_history', 'pipeline_runs_page', 'data_version', 'present_grid_unless'))
+                'grid_history', 'pipeline_runs_page', 'data_version', 'present_grid_unless', 'chosen_topics',
+                'event_summary'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;

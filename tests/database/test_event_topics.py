@@ -1,0 +1,169 @@
+"""The log of events by topic: who hears what, under which number, and what a pipeline run tells of the grid."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from database.interface import Database, OrderBy, Where
+from database.tenant_door import TenantDatabase
+from grid.half_hours import half_hour_of
+from grid_world import NOW, data_centre, store_data_centres, store_grid
+from tenants_work import decide_all, submission, submit
+from two_operators import A, B, as_tenant, claims, door_of, make_operators
+
+EVERY = ["agents", "data_centres", "decisions", "grid", "orders", "sources", "workloads"]
+
+
+@pytest.fixture
+def service(database: Database) -> Database:
+    make_operators(database)
+    store_grid(database, NOW)
+    store_data_centres(database, [data_centre(1)], NOW)
+    return database
+
+
+@pytest.fixture
+def door(service: Database, conninfo: str) -> Iterator[Database]:
+    with door_of(service, conninfo) as door:
+        yield door
+
+
+@pytest.fixture
+def of_a(door: Database) -> TenantDatabase:
+    return as_tenant(door, claims(A))
+
+
+def tell(service: Database, tenant: str | None, event_type: str, job_id: str | None = None, **document: Any) -> None:
+    service.call(
+        "log_event",
+        {"p_tenant": tenant, "p_event_type": event_type, "p_job_id": job_id, "p_event": {"of": tenant, **document}},
+    )
+
+
+def events(reader: Any, after: int = 0, limit: int = 1000, **choice: Any) -> list[dict[str, Any]]:
+    page = reader.call("events_after", {"p_after": after, "p_limit": limit, "p_topics": EVERY, **choice})
+    found: list[dict[str, Any]] = page["events"]
+    return found
+
+
+def test_an_operator_counts_its_own_events_and_everybodys_without_a_gap(
+    service: Database, door: Database, of_a: TenantDatabase
+) -> None:
+    chance = random.Random(7)
+    told: list[tuple[str | None, int]] = []
+    for n in range(40):
+        tenant = chance.choice([A, A, B, None, None])
+        tell(service, tenant, "grid.updated" if tenant is None else "order.confirmed", n=n)
+        told.append((tenant, n))
+    for operator in (A, B, "op-new"):
+        reader = of_a if operator == A else as_tenant(door, claims(operator))
+        heard = [n for tenant, n in told if tenant in {operator, None}]
+        everything = events(reader)
+        assert [event["event"]["n"] for event in everything] == heard
+        assert [event["sequence"] for event in everything] == list(range(1, len(heard) + 1))
+        for after, limit in itertools.product(range(len(heard) + 1), (1, 3, 50)):
+            page = events(reader, after, limit)
+            assert page == everything[after : after + limit]
+        grid = [event for event in everything if event["topic"] == "grid"]
+        for after in range(len(heard) + 1):
+            assert events(reader, after, p_topics=["grid"]) == [each for each in grid if each["sequence"] > after]
+        head = reader.call("events_after", {"p_after": 0, "p_limit": 0})
+        assert (head["newest"], head["oldest"]) == (len(heard), 1)
+    # What is left keeps its numbers when the beginning is pruned, and what comes goes on from there.
+    before = events(of_a)
+    service.delete("broadcast_log", where=[Where("sequence", 20, "lte")])
+    left = events(of_a)
+    assert left == before[len(before) - len(left) :]
+    tell(service, None, "grid.updated")
+    tell(service, A, "order.completed")
+    assert [event["sequence"] for event in events(of_a, len(before))] == [len(before) + 1, len(before) + 2]
+
+
+def test_decisions_count_on_from_everybodys_events(service: Database, of_a: TenantDatabase) -> None:
+    tell(service, None, "grid.updated")
+    submit(of_a, submission("one"))
+    decide_all(service)
+    tell(service, None, "source.stale")
+    submit(of_a, submission("two"))
+    decide_all(service)
+    by_default = of_a.call("events_after", {"p_after": 0, "p_limit": 10})["events"]
+    assert [(event["sequence"], event["job_id"]) for event in by_default] == [(2, "one"), (4, "two")]
+    assert [event["event"]["_metadata"]["sequence"] for event in by_default] == [2, 4]
+    assert [event["sequence"] for event in events(of_a)] == [1, 2, 3, 4]
+
+
+def test_without_topics_there_are_decisions_alone_and_topics_follow_from_types(service: Database) -> None:
+    types = ["workload.running", "order.confirmed", "agent.state", "note"]
+    for event_type in types:
+        tell(service, A, event_type, "job-1")
+    for event_type in ("grid.updated", "source.fresh", "data_centre.changed"):
+        tell(service, None, event_type)
+    topics = ["workloads", "orders", "agents", "decisions", "grid", "sources", "data_centres"]
+    assert [event["topic"] for event in events(service)] == topics
+    by_default = service.call("events_after", {"p_after": 0, "p_limit": 10})
+    assert [event["event_type"] for event in by_default["events"]] == ["note"]
+    assert [event["event_type"] for event in events(service, p_job_id="job-1")] == types
+    assert events(service, p_job_id="job-2") == []
+
+
+def test_a_summary_is_short_whatever_the_event_is(service: Database, of_a: TenantDatabase) -> None:
+    tell(
+        service,
+        A,
+        "workload.failed",
+        "job-1",
+        status="FAILED",
+        reason="ä" * 4000,
+        more={"a": 1},
+        **{f"x{n}": n for n in range(200)},
+    )
+    submit(of_a, submission("one"))
+    decide_all(service)
+    for reader in (service, of_a):
+        failed, decided = events(reader, p_detail="summary")
+        assert failed["event"] == decided["event"] == {}
+        assert failed["summary"]["status"] == "FAILED"
+        assert decided["summary"]["job_id"] == "one"
+        assert {"status", "decision_id", "scorer"} <= set(decided["summary"])
+    rows = service.select("broadcast_log", order=OrderBy(("sequence",)))
+    assert max(len(str(row["summary"]).encode()) for row in rows) <= 500
+
+
+def finish_run(service: Database, half_hours: int, state: str = "succeeded", **sources: str) -> None:
+    slot = half_hour_of(NOW) + half_hours * timedelta(minutes=30)
+    claimed = service.call("claim_pipeline_slot", {"p_slot": slot, "p_owner": "me", "p_lease_seconds": 60})
+    arguments: dict[str, Any] = {
+        "p_slot": slot,
+        "p_lease_token": claimed["lease_token"],
+        "p_state": state,
+        "p_sources": {name: {"state": told, "detail": "-", "rows": 0} for name, told in sources.items()},
+        "p_counts": {"national": 96},
+        "p_stages_ms": {},
+    }
+    assert service.call("finish_pipeline_run", arguments) == {"state": "finished"}
+
+
+def test_a_finished_run_tells_everybody_of_the_grid_and_of_sources_that_went_and_came(
+    service: Database, of_a: TenantDatabase
+) -> None:
+    finish_run(service, 0, carbon_intensity="fresh", neso="failed", elexon="off")
+    finish_run(service, 1, "partial", carbon_intensity="stale", neso="failed", elexon="fresh")
+    finish_run(service, 2, "failed", carbon_intensity="fresh", neso="fresh")
+    told = events(of_a)
+    assert [(event["event_type"], event["subject"]) for event in told] == [
+        ("source.stale", "neso"),
+        ("grid.updated", told[1]["subject"]),
+        ("source.stale", "carbon_intensity"),
+        ("grid.updated", told[3]["subject"]),
+        ("source.fresh", "carbon_intensity"),
+        ("source.fresh", "neso"),
+    ]
+    assert told[1]["summary"]["state"] == "succeeded"
+    assert told[1]["event"]["rows"] == {"national": 96}
+    assert told == [{name: event[name] for name in told[0]} for event in events(service)]
