@@ -3451,8 +3451,8 @@ as $$
     select coalesce(jsonb_object_agg(c.key, c.value), '{}') from counted c where c.bytes <= 480
 $$;
 
--- Writes an event beside the decisions, with the next number of all and the next of its tenant; without a tenant it is for
--- everybody. It takes the publishing lock, which is held until the transaction ends: call it last. p_subject: what it is
+-- Writes an event beside the decisions, with the next number of all and the next of its tenant. Without a tenant, one of the
+-- grid, of sources or of data centres is everybody's. It takes the publishing lock, which is held until the transaction ends: call it last. p_subject: what it is
 -- about, where that is no workload. p_summary: a few hundred bytes of it; made of the event's own members without one.
 -- Answers the event's number.
 create or replace function public.log_event(
@@ -3465,7 +3465,7 @@ as $$
 declare
     number bigint;
     number_of_tenant bigint;
-    is_everybodys constant boolean := p_tenant is null;
+    is_everybodys constant boolean := p_tenant is null and p_event_type ~ '^(grid|source|data_centre)\.';
     everybodys bigint;
 begin
     -- One publisher at a time from here to its commit, so that numbers have no gap (see publish_decisions, which counts alike).
@@ -3477,7 +3477,7 @@ begin
     everybodys := public.everybodys_events() + is_everybodys::integer;
     insert into public.event_numbers as e (newest, everybodys) values (number, everybodys)
     on conflict (only_row) do update set newest = excluded.newest, everybodys = excluded.everybodys;
-    if not is_everybodys then
+    if p_tenant is not null then
         number_of_tenant := 1 + public.newest_of_tenant(p_tenant, everybodys);
         insert into public.tenant_numbers (tenant, newest, everybodys) values (p_tenant, number_of_tenant, everybodys)
         on conflict (tenant) do update set newest = excluded.newest, everybodys = excluded.everybodys;
@@ -6574,7 +6574,7 @@ as $$
         'state', o.state, 'starts_at', o.starts_at, 'ends_at', o.ends_at, 'it_power_kw', o.it_power_kw,
         'price_gbp', o.price_gbp::double precision, 'status', w.status, 'status_reason', w.status_reason,
         'actual_start', w.actual_start, 'actual_end', w.actual_end, 'actual_energy_kwh', w.actual_energy_kwh,
-        'actual_carbon_gco2', w.actual_carbon_gco2, 'actual_cost_gbp', w.actual_cost_gbp)))
+        'actual_carbon_gco2', w.actual_carbon_gco2, 'actual_cost_gbp', w.actual_cost_gbp)), o.order_id::text)
     from public.beckn_orders o
     join public.compute_workloads w on (w.tenant, w.job_id) = (o.buyer_operator, o.job_id)
     where o.order_id = p_order_id and p_event_type is not null
@@ -9095,7 +9095,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '4235f9be0e36ce6b'
+    fingerprint = '8c1ec1cd41fa63be'
 where version = 7;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

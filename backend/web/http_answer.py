@@ -50,10 +50,14 @@ class Line(Protocol):
 
 
 class HttpAnswer:
-    """The answer to one request. `keeps_alive` is whether another request may follow it."""
+    """The answer to one request. `keeps_alive` is whether another request may follow it.
+
+    With the status 101 nothing is sent: `hands_over` says that the connection is somebody else's now.
+    """
 
     def __init__(self, line: Line, head: RequestHead, *, keeps_alive: bool) -> None:
         self.keeps_alive = keeps_alive
+        self.hands_over = False
         self._line = line
         self._head = head
         self._status = ""
@@ -100,6 +104,9 @@ class HttpAnswer:
     def _send(self, body: Iterable[bytes]) -> None:
         if self._early:
             body = itertools.chain(self._early, body)
+        if self._status.startswith("101"):
+            self.hands_over, self.keeps_alive = True, False
+            return
         names = {name.lower(): value for name, value in self._headers}
         if self._head.method == "HEAD" or self._status[:3] in _WITHOUT_BODY:
             self._line.write(self._beginning())

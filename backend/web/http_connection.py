@@ -10,6 +10,7 @@ import io
 import logging
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_to_bytes
@@ -36,6 +37,10 @@ log = logging.getLogger(__name__)
 
 CLIENT_IS_THERE = "pylon.client_is_there"
 """In a WSGI environment: a function that says whether the client still waits for its answer."""
+
+TAKE_OVER = "pylon.take_over"
+"""In a WSGI environment: a function that is given what goes on with the connection if the answer is 101. It is called
+with the `Connection`, which it `receive`s from and `write`s to, and which ends when it returns."""
 
 READ_AT_ONCE_BYTES = 64 * 1024
 WRITE_AT_ONCE_BYTES = 64 * 1024
@@ -137,6 +142,19 @@ class Connection:
         self.is_streaming = True
         self._server.ends()
 
+    def receive(self, deadline: float) -> bytes:
+        """What the client sends next, for who has taken over; empty at the end.
+
+        Raises:
+            TimeoutError: nothing came until the deadline, on `time.monotonic`.
+            ClientGone, OSError: it is cut.
+        """
+        if not self._received:  # what came together with the request is there already
+            self._receive(deadline)
+        data = bytes(self._received)
+        self._received.clear()
+        return data
+
     def _serve_one(self, *, is_first: bool) -> bool:
         """Read and answer a request; whether another may follow."""
         server = self._server
@@ -153,8 +171,14 @@ class Connection:
             answer.problem(503, "too much is being asked at once: try again shortly")
             return answer.keeps_alive
         self.is_answering = True
+        successors: list[Callable[[Connection], None]] = []
         try:
-            answer.give(server.application, self._environment(head, body))
+            environment = self._environment(head, body)
+            environment[TAKE_OVER] = successors.append
+            answer.give(server.application, environment)
+            if answer.hands_over and successors:
+                self.begin_stream()
+                successors[-1](self)
         finally:
             self.is_answering = False
             if self.is_streaming:

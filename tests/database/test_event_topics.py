@@ -61,7 +61,7 @@ def test_an_operator_counts_its_own_events_and_everybodys_without_a_gap(
         tenant = chance.choice([A, A, B, None, None])
         tell(service, tenant, "grid.updated" if tenant is None else "order.confirmed", n=n)
         told.append((tenant, n))
-    for operator in (A, B, "op-new"):
+    for operator in (A, B):
         reader = of_a if operator == A else as_tenant(door, claims(operator))
         heard = [n for tenant, n in told if tenant in {operator, None}]
         everything = events(reader)

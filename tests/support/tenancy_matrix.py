@@ -272,11 +272,17 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
                 at(QUERY, "lastEventId", *NUMBERS),
                 at(HEADER, "Last-Event-ID", *NUMBERS),
                 at(QUERY, "ticket", "ticket"),
+                at(QUERY, "job_id", "job", "dead_job"),
             ),
+            harmless=frozenset({"topics", "detail"}),
             streams=True,
         ),
         "POST /beckn/broadcast/ticket": Row(),
-        "GET /beckn/broadcast/poll": Row(names=at(QUERY, "after", *NUMBERS), harmless=OPTIONS, shows_own=True),
+        "GET /beckn/broadcast/poll": Row(
+            names=any_of(at(QUERY, "after", *NUMBERS), at(QUERY, "job_id", "job", "dead_job")),
+            harmless=OPTIONS | {"topics", "detail"},
+            shows_own=True,
+        ),
         "GET /beckn/context": Row(names=at(QUERY, "task_id", "job", "dead_job"), shows_own=True),
         "POST /beckn/context/processed": Row(
             names=any_of(at(BODY, "task_id", "job", "dead_job"), at(BODY, "consumer", "consumer"), lambda _: [{}])

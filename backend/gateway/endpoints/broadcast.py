@@ -127,7 +127,7 @@ def broadcast_endpoints(
         after = next((place for place in places if place is not None), None)
         visit = visits.arrival()
         if after is not None:
-            _check_not_ahead(visit.seat, after)
+            check_not_ahead(visit.seat, after)
         if feed.streams >= MOST_STREAMS:
             raise Problem(503, f"{MOST_STREAMS} streams are already open: poll, or use another gateway")
         heard = visits.attended(visit, feed.stream(after, visit.seat, query.selection, query.detail))
@@ -181,7 +181,8 @@ def broadcast_endpoints(
     return endpoints
 
 
-def _check_not_ahead(seat: Seat, after: int) -> None:
+def check_not_ahead(seat: Seat, after: int) -> None:
+    """Raises `Problem` (409) where no such event has been published."""
     if after <= seat.channel.newest:
         return
     newest = seat.published.events_after(after, 0).newest  # the feed may be a moment behind

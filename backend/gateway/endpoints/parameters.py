@@ -49,7 +49,7 @@ class EventChoice(StrictQuery):
     topics: Topics | None = Field(
         None,
         description=f"Some of {', '.join(Topic)}, with commas between them; without it decisions alone",
-        examples=["decisions,grid"],
+        json_schema_extra={"example": "decisions,grid"},
     )
     job_id: TaskId | None = Field(None, description="Only what is about this workload")
     detail: Detail = Field(

@@ -31,10 +31,10 @@ class Backlog:
     def add(self, events: Sequence[ReadyEvent]) -> None:
         """Append the events that follow `newest`, and forget the oldest for which there is no more room."""
         self._events.extend(events)
-        self._bytes += sum(event.size_bytes for event in events)
+        self._bytes += sum(event.held_bytes for event in events)
         while len(self._events) > 1 and (len(self._events) > self._most_events or self._bytes > self._most_bytes):
             forgotten = self._events.popleft()
-            self._bytes -= forgotten.size_bytes
+            self._bytes -= forgotten.held_bytes
             self._whole_after[forgotten.topic] = forgotten.sequence
         self.newest = self._events[-1].sequence
 

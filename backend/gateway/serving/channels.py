@@ -7,13 +7,14 @@ the platform's alone.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterable, Iterator
 
 import gevent
 from gevent.event import Event as Signal
 from gevent.lock import BoundedSemaphore
 
-from decisions.publishing.store import Event, PublishedDecisions
+from decisions.publishing.store import Event, EventPage, PublishedDecisions
 from decisions.publishing.topics import Topic
 from gateway.serving.backlog import Backlog
 from gateway.serving.past_events import READINGS_AT_ONCE, PastEvents
@@ -22,7 +23,8 @@ from gateway.serving.ready_events import ReadyEvent
 BELLS = 128
 BELLS_OF_TENANT = 8
 MOST_EVENTS_OF_TENANT = 250
-MOST_BYTES_OF_TENANT = 4 * 1024 * 1024
+MOST_BYTES_OF_TENANT = 8 * 1024 * 1024
+ENDS_KNOWN_FOR_S = 10.0
 UNUSED_BEATS = 3
 """A channel that has had no stream for so many heartbeats is given up, and made anew for who comes back."""
 
@@ -61,12 +63,24 @@ class Channel:
         self.streams = 0
         self.closed = False
         self.beats = 0
+        self._ends: tuple[float, EventPage] | None = None
         self._bells_each = bells
         self._bells: dict[frozenset[Topic], _Bells] = {}
 
     @property
     def newest(self) -> int:
         return self.backlog.newest
+
+    def ends(self, published: PublishedDecisions) -> EventPage:
+        """The oldest and the newest number, as of a few seconds ago; no events.
+
+        Raises:
+            DatabaseError: the database does not answer.
+        """
+        now = time.monotonic()
+        if self._ends is None or now - self._ends[0] > ENDS_KNOWN_FOR_S:
+            self._ends = (now, published.events_after(0, 0))
+        return self._ends[1]
 
     def bell(self, topics: frozenset[Topic]) -> int:
         """A bell for a new stream with these topics to wait for, so that each has as many as the others."""

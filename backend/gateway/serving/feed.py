@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -193,7 +193,7 @@ class BroadcastFeed:
         seat: Seat | None = None,
         selection: Selection = DECISIONS_ALONE,
         detail: Detail = Detail.FULL,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """Server-sent events that follow `after`, or that are published from now on when it is None.
 
         Every event goes to a stream without a seat.

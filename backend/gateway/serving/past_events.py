@@ -27,7 +27,7 @@ class _Page:
 
     @property
     def bytes_held(self) -> int:
-        return sum(event.size_bytes for event in self.events)
+        return sum(event.held_bytes for event in self.events)
 
     def chunk_after(self, cursor: int) -> list[ReadyEvent]:
         chunk: list[ReadyEvent] = []

@@ -9,10 +9,16 @@ import orjson
 
 from decisions.publishing.store import Event
 from decisions.publishing.topics import Detail, Topic
+from web.websocket import compressed_frame, text_frame
+
+DOORS = 3
 
 
 class ReadyEvent:
-    """One event, whole and in short. `size_bytes` is about what one sending of it takes."""
+    """One event, whole and in short.
+
+    `size_bytes` is about what one sending of it takes, and `held_bytes` what it takes here, ready for every door.
+    """
 
     __slots__ = (
         "_created_at",
@@ -20,6 +26,7 @@ class ReadyEvent:
         "_frames",
         "_subject",
         "_texts",
+        "held_bytes",
         "job_id",
         "sequence",
         "size_bytes",
@@ -43,6 +50,7 @@ class ReadyEvent:
         self.topic = topic
         self.job_id = job_id
         self.size_bytes = len(whole)
+        self.held_bytes = DOORS * len(whole)
         self._event_type = event_type
         self._subject = subject
         self._created_at = created_at
@@ -73,8 +81,16 @@ class ReadyEvent:
             )
         return self._frames[key]
 
+    def frame(self, detail: Detail, *, compressed: bool) -> bytes:
+        """As a WebSocket frame."""
+        key = ("deflated" if compressed else "plain", detail)
+        if key not in self._frames:
+            message = self.message(detail)
+            self._frames[key] = compressed_frame(message) if compressed else text_frame(message)
+        return self._frames[key]
+
     def message(self, detail: Detail) -> bytes:
-        """As the JSON message that WebSocket clients get."""
+        """As the JSON message that WebSocket clients get (`streaming_messages.StreamedEvent`)."""
         envelope: dict[str, Any] = {
             "type": "event",
             "topic": self.topic,

@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import gevent
 from gevent.event import Event as Signal
@@ -30,6 +30,9 @@ from tenancy.standing import Standing
 from web.problems import Problem
 
 log = logging.getLogger(__name__)
+
+Told = TypeVar("Told")
+Outcome = TypeVar("Outcome")
 
 LOOK_EVERY_S = 4.0
 BELIEVED_S = 10.0
@@ -63,15 +66,15 @@ class Visit:
 class Visits(Protocol):
     """Lets listeners in."""
 
-    def arrival(self) -> Visit:
-        """The visit of the present request's caller.
+    def arrival(self, principal: Principal | None = None) -> Visit:
+        """The visit of `principal`; without one, of the present request's caller.
 
         Raises:
             Problem: there is no caller.
             DatabaseError: the database does not answer.
         """
 
-    def attended(self, visit: Visit, events: Iterator[bytes]) -> Iterator[bytes]:
+    def attended(self, visit: Visit, events: Generator[Told, None, Outcome]) -> Generator[Told, None, Outcome]:
         """The events, for as long as the visit lasts.
 
         Raises:
@@ -86,10 +89,14 @@ class OpenHouse:
     def __init__(self, feed: BroadcastFeed) -> None:
         self._feed = feed
 
-    def arrival(self) -> Visit:
+    def arrival(self, principal: Principal | None = None) -> Visit:  # noqa: ARG002
         return Visit(self._feed.seat())
 
-    def attended(self, visit: Visit, events: Iterator[bytes]) -> Iterator[bytes]:  # noqa: ARG002
+    def attended(
+        self,
+        visit: Visit,  # noqa: ARG002
+        events: Generator[Told, None, Outcome],
+    ) -> Generator[Told, None, Outcome]:
         return events
 
 
@@ -138,8 +145,8 @@ class CallersVisits:
         """What keeps it from looking, in words; empty when nothing does."""
         return troubles([self._loop])
 
-    def arrival(self) -> Visit:
-        principal, now = self._caller(), time.monotonic()
+    def arrival(self, principal: Principal | None = None) -> Visit:
+        principal, now = principal or self._caller(), time.monotonic()
         listener = Listener(principal, believed_until=now + BELIEVED_S, place_renewed_at=now)
 
         def hearing() -> Hearing:
@@ -150,16 +157,18 @@ class CallersVisits:
         published = PublishedDecisions(self._calls.of(viewer_of(principal)))
         return Visit(self._feed.seat_of(principal.operator, published, hearing), listener)
 
-    def attended(self, visit: Visit, events: Iterator[bytes]) -> Iterator[bytes]:
+    def attended(self, visit: Visit, events: Generator[Told, None, Outcome]) -> Generator[Told, None, Outcome]:
         if visit.listener is None:
             raise ValueError("nobody is known to have this seat")
         self._hold_place(visit.listener)
         return self._listening(visit.listener, visit.seat, events)
 
-    def _listening(self, listener: Listener, seat: Seat, events: Iterator[bytes]) -> Iterator[bytes]:
+    def _listening(
+        self, listener: Listener, seat: Seat, events: Generator[Told, None, Outcome]
+    ) -> Generator[Told, None, Outcome]:
         self._visits[listener] = seat
         try:
-            yield from events
+            return (yield from events)
         finally:
             del self._visits[listener]
             gevent.spawn(self._let_go, listener)  # nobody waits for it

@@ -9,7 +9,7 @@ from clock import utc_now
 from decisions.publishing.store import Event
 from decisions.publishing.topics import Selection, Topic
 from gateway.serving.backlog import CHUNK_BYTES, Backlog
-from gateway.serving.ready_events import ReadyEvent
+from gateway.serving.ready_events import DOORS, ReadyEvent
 
 
 def events(first: int, sizes: list[int]) -> list[ReadyEvent]:
@@ -48,7 +48,7 @@ def test_it_keeps_the_latest_for_which_there_is_room(batches: list[list[int]]) -
     sizes = [size for batch in batches for size in batch]
     assert backlog.newest == len(sizes)
     kept = 0
-    while kept < len(sizes) and (kept == 0 or (kept < 5 and sum(sizes[-kept - 1 :]) <= 100_000)):
+    while kept < len(sizes) and (kept == 0 or (kept < 5 and DOORS * sum(sizes[-kept - 1 :]) <= 100_000)):
         kept += 1
     assert backlog.reaches_back_to(len(sizes) - kept)
     assert kept == len(sizes) or not backlog.reaches_back_to(len(sizes) - kept - 1)

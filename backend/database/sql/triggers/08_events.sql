@@ -68,8 +68,8 @@ as $$
     select coalesce(jsonb_object_agg(c.key, c.value), '{}') from counted c where c.bytes <= 480
 $$;
 
--- Writes an event beside the decisions, with the next number of all and the next of its tenant; without a tenant it is for
--- everybody. It takes the publishing lock, which is held until the transaction ends: call it last. p_subject: what it is
+-- Writes an event beside the decisions, with the next number of all and the next of its tenant. Without a tenant, one of the
+-- grid, of sources or of data centres is everybody's. It takes the publishing lock, which is held until the transaction ends: call it last. p_subject: what it is
 -- about, where that is no workload. p_summary: a few hundred bytes of it; made of the event's own members without one.
 -- Answers the event's number.
 create or replace function public.log_event(
@@ -82,7 +82,7 @@ as $$
 declare
     number bigint;
     number_of_tenant bigint;
-    is_everybodys constant boolean := p_tenant is null;
+    is_everybodys constant boolean := p_tenant is null and p_event_type ~ '^(grid|source|data_centre)\.';
     everybodys bigint;
 begin
     -- One publisher at a time from here to its commit, so that numbers have no gap (see publish_decisions, which counts alike).
@@ -94,7 +94,7 @@ begin
     everybodys := public.everybodys_events() + is_everybodys::integer;
     insert into public.event_numbers as e (newest, everybodys) values (number, everybodys)
     on conflict (only_row) do update set newest = excluded.newest, everybodys = excluded.everybodys;
-    if not is_everybodys then
+    if p_tenant is not null then
         number_of_tenant := 1 + public.newest_of_tenant(p_tenant, everybodys);
         insert into public.tenant_numbers (tenant, newest, everybodys) values (p_tenant, number_of_tenant, everybodys)
         on conflict (tenant) do update set newest = excluded.newest, everybodys = excluded.everybodys;

@@ -155,7 +155,7 @@ as $$
         'state', o.state, 'starts_at', o.starts_at, 'ends_at', o.ends_at, 'it_power_kw', o.it_power_kw,
         'price_gbp', o.price_gbp::double precision, 'status', w.status, 'status_reason', w.status_reason,
         'actual_start', w.actual_start, 'actual_end', w.actual_end, 'actual_energy_kwh', w.actual_energy_kwh,
-        'actual_carbon_gco2', w.actual_carbon_gco2, 'actual_cost_gbp', w.actual_cost_gbp)))
+        'actual_carbon_gco2', w.actual_carbon_gco2, 'actual_cost_gbp', w.actual_cost_gbp)), o.order_id::text)
     from public.beckn_orders o
     join public.compute_workloads w on (w.tenant, w.job_id) = (o.buyer_operator, o.job_id)
     where o.order_id = p_order_id and p_event_type is not null
