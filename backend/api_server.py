@@ -32,6 +32,7 @@ from api.what_if import ConcurrencyLimit
 from api.workload_changes import workload_change_endpoints
 from api.workloads import workload_endpoints
 from clock import utc_now
+from dashboard.registration import FORM_ENDPOINTS, add_dashboard, stand_before_guard
 from database.callers import CallersDatabase
 from database.errors import DatabaseError
 from database.interface import Database
@@ -40,6 +41,7 @@ from execution.bookings import BookedRun, executor_of_bookings
 from execution.executor import Executor
 from execution.silence import Silence
 from execution.silent_runs import SilentRuns
+from ingest.health import OVERDUE, read_health
 from ingest.run import run_once
 from ingest.schedule import PipelineSchedule
 from ingest.sources import Upstreams
@@ -95,6 +97,7 @@ def create_app(
         asks_for=access.asks_for(),
         own_names=[settings.api_host],
         allowed_origins=settings.allowed_origins,
+        form_endpoints=FORM_ENDPOINTS,
     )
     interval = timedelta(minutes=settings.pipeline_interval_minutes)
     app.register_api(
@@ -130,7 +133,16 @@ def create_app(
     app.register_api(savings_endpoints(requests, clock, carbon_price))
     takes_keys = settings.is_multi_tenant
     app.register_api(tenancy_endpoints(database, access.door, clock, takes_keys=takes_keys))
+    add_dashboard(
+        app,
+        requests,
+        settings,
+        access,
+        clock,
+        lambda: read_health(database, now=clock(), version=VERSION, stale_after=interval + OVERDUE),
+    )
     access.guard(app)
+    stand_before_guard(app)
     serve_metrics(app, pipeline_figures(database, clock), execution_figures(database, clock))
     return app
 
@@ -184,7 +196,7 @@ def application() -> Iterator[OpenAPI]:
         at_the_end.callback(executor.stop)
         silent_runs.start()
         at_the_end.callback(silent_runs.stop)
-        log.info("listening on http://%s:%d (documentation: /docs)", settings.api_host, settings.api_port)
+        log.info("listening on http://%s:%d (a dashboard, and /docs)", settings.api_host, settings.api_port)
         yield app
 
 

@@ -57,6 +57,7 @@ def make_application(
     open_endpoints: Collection[str] = (),
     own_names: Collection[str] = (),
     allowed_origins: Collection[str] = (),
+    form_endpoints: Collection[str] = (),
 ) -> OpenAPI:
     """An application with problem answers, `/openapi.json` and `/docs`.
 
@@ -65,6 +66,7 @@ def make_application(
         open_endpoints: names of endpoints whose POSTs carry their own proof, and may leave the media type out.
         own_names: hosts, or URLs with them, as which it answers beside this machine's own; with a guard, as any.
         allowed_origins: of pages that may change things, besides its own.
+        form_endpoints: names of endpoints that take a form as a browser sends it.
     """
     app = OpenAPI(
         "pylon",
@@ -86,7 +88,7 @@ def make_application(
     if asks_for is None:
         _answer_as(app, names)
     _take_from_pages(app, names, frozenset(allowed_origins), as_any=asks_for is not None)
-    _take_json_only(app, frozenset(open_endpoints))
+    _take_json_only(app, frozenset(open_endpoints), frozenset(form_endpoints))
     return app
 
 
@@ -102,7 +104,7 @@ def endpoint_list() -> list[str]:
         f"{method} {rule.rule}"
         for rule in current_app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if not rule.rule.startswith("/docs/")
+        if not rule.rule.startswith(("/docs/", "/dashboard/"))
     )
 
 
@@ -148,7 +150,7 @@ def _is_same_site(origin: str, host: str | None) -> bool:
     return host is not None and origin.lower() in {f"https://{host.lower()}", f"http://{host.lower()}"}
 
 
-def _take_json_only(app: OpenAPI, open_endpoints: frozenset[str]) -> None:
+def _take_json_only(app: OpenAPI, open_endpoints: frozenset[str], form_endpoints: frozenset[str]) -> None:
     """Refuse changes that a page of another site could ask a browser for without its asking first."""
 
     @app.before_request
@@ -157,6 +159,8 @@ def _take_json_only(app: OpenAPI, open_endpoints: frozenset[str]) -> None:
             return
         if request.endpoint in open_endpoints and not request.mimetype and "Origin" not in request.headers:
             return  # from no page, and about to prove where it is from
+        if request.endpoint in form_endpoints and request.mimetype == "application/x-www-form-urlencoded":
+            return  # a page of another site has been refused by its Origin
         raise UnsupportedMediaType(f"a {request.method} needs the header Content-Type: application/json")
 
 

@@ -22,13 +22,16 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 
 def keep_pages_to_themselves(app: Flask) -> None:
-    """Set the headers on every page that `app` answers; whatever it is, no browser may take it for something else."""
+    """Set the headers on every page that `app` answers; whatever it is, no browser may take it for something else.
+
+    A page that has a policy of its own keeps it.
+    """
 
     @app.after_request
     def _set_headers(answer: Response) -> Response:
         answer.headers["X-Content-Type-Options"] = "nosniff"
         if answer.mimetype == "text/html":
-            answer.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+            answer.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
             answer.headers["X-Frame-Options"] = "DENY"
             answer.headers["Referrer-Policy"] = "no-referrer"
         return answer

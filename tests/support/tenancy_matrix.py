@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dashboard.static_files import StaticFiles
 from openapi_description import Described, operations
 from planted import DATA_CENTRES, NEVER_PLACED, SHARED_JOB, Ids
 from tenancy.scopes import ENDPOINTS, Server
@@ -254,6 +255,14 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         # They take workloads as they stand in the request, and look none up.
         "POST /api/v1/plan/batch": Row(_body({"workloads": [WORKLOAD]}), harmless=OPTIONS | {"workloads"}),
         "POST /api/v1/backtest": Row(_body({"workloads": [WORKLOAD]}), harmless=OPTIONS | {"workloads"}),
+        "GET /dashboard/": Row(described=False),
+        "GET /dashboard/regions/{int:region_id}": Row({(PATH, "int:region_id"): 13}, described=False),
+        "GET /dashboard/static/{digest}/{name}": Row(
+            {(PATH, "digest"): StaticFiles().digest, (PATH, "name"): "page.js"}, described=False
+        ),
+        "GET /dashboard/sign-in": Row(described=False),
+        "POST /dashboard/sign-in": Row(described=False),
+        "POST /dashboard/sign-out": Row(described=False),
         "GET /api/v1/tenancy/keys": Row(shows_own=True),
         "POST /api/v1/tenancy/keys": Row(
             _body({"name": "another"}), _keys, frozenset({"name", "role", "scopes", "expires_in_days"})

@@ -1,0 +1,184 @@
+"""A page and what frames it: the header every page has, the policy under which a browser shows it."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from flask import Response, request, url_for
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from dashboard import words
+from dashboard.gateway_address import GatewayAddress
+from dashboard.static_files import StaticFiles
+from database.errors import DatabaseError
+from ingest.health import Health
+from tenancy.guard import caller_of
+from version import VERSION
+
+SECTIONS = (("now", "Now", "dashboard.now"),)
+"""The links of the header: a page's section, its words, its endpoint."""
+
+_COMPRESS_FROM_BYTES = 1000
+_COMPRESSION_LEVEL = 6
+
+
+@dataclass(frozen=True)
+class JsonLink:
+    """Where the same figures are as JSON."""
+
+    path: str
+    words: str = "This page as JSON"
+
+
+class Pages:
+    """Renders the dashboard's templates."""
+
+    def __init__(
+        self,
+        static: StaticFiles,
+        gateway: GatewayAddress,
+        clock: Callable[[], datetime],
+        health: Callable[[], Health],
+        *,
+        asks_for_credentials: bool,
+    ) -> None:
+        """
+        Args:
+            health: how the data side is doing, for the age of the newest signal.
+            asks_for_credentials: whether anybody could sign in to anything.
+        """
+        self._static = static
+        self._gateway = gateway
+        self._clock = clock
+        self._health = health
+        self._asks_for_credentials = asks_for_credentials
+        self._templates = Environment(
+            loader=PackageLoader("dashboard"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= {
+            "number": words.number,
+            "figure": words.figure,
+            "pounds": words.pounds,
+            "grams": words.grams,
+            "source_words": words.source_words,
+            "status_words": words.status_words,
+            "utc": words.utc_words,
+            "path_part": lambda text: quote(str(text), safe=""),
+        }
+        self._templates.globals |= {
+            "static": self._static_url,
+            "url_for": url_for,
+            "sections": SECTIONS,
+            "version": VERSION,
+        }
+
+    def page(
+        self,
+        template: str,
+        section: str,
+        title: str,
+        *,
+        json: JsonLink | None = None,
+        status: int = 200,
+        **values: Any,
+    ) -> Response:
+        """A whole page; `values` are its template's own."""
+        now = self._clock()
+        health = self._readable_health()
+        caller = caller_of(request.environ)
+        body = self._templates.get_template(template).render(
+            section=section,
+            title=title,
+            json=json,
+            now=now,
+            present=Present(now),
+            health=health,
+            newest=None if health is None else health.newest_signal_fetched_at,
+            gateway=self._gateway.origin(request.host),
+            is_signed_in=self._asks_for_credentials and caller is not None and caller.credential_id is not None,
+            can_sign_in=self._asks_for_credentials,
+            **values,
+        )
+        answer = Response(body, status, mimetype="text/html")
+        self._set_headers(answer)
+        return _compressed(answer)
+
+    def database_away(self, error: DatabaseError) -> Response:
+        """The page that is shown while the database does not answer."""
+        answer = self.page("away.html", "", "The database is away", status=503, detail=str(error))
+        answer.headers["Retry-After"] = "5"
+        return answer
+
+    def policy(self) -> str:
+        """The Content-Security-Policy of every page: nothing but our own files, and the gateway's stream."""
+        origin = self._gateway.origin(request.host)
+        stream = origin.replace("http", "ws", 1)
+        return "; ".join(
+            [
+                "default-src 'none'",
+                "script-src 'self'",
+                "style-src 'self'",
+                "img-src 'self' data:",
+                f"connect-src 'self' {origin} {stream}",
+                "form-action 'self'",
+                "base-uri 'none'",
+                "frame-ancestors 'none'",
+            ]
+        )
+
+    def _set_headers(self, answer: Response) -> None:
+        answer.headers["Content-Security-Policy"] = self.policy()
+        answer.headers["Cache-Control"] = "no-store"
+        answer.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+
+    def _readable_health(self) -> Health | None:
+        try:
+            return self._health()
+        except DatabaseError:
+            return None
+
+    def _static_url(self, name: str) -> str:
+        return url_for("dashboard.static_file", digest=self._static.digest, name=name)
+
+
+class Present:
+    """Words about moments, as seen from the moment a page is made."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def age(self, moment: datetime | None) -> str:
+        return words.age(moment, self._now)
+
+    def is_stale(self, moment: datetime | None) -> bool:
+        return words.is_stale(moment, self._now)
+
+    def from_now(self, moment: datetime) -> str:
+        return words.from_now(moment, self._now)
+
+    @property
+    def british(self) -> str:
+        return words.british_words(self._now)
+
+    @property
+    def utc(self) -> str:
+        return words.utc_words(self._now)
+
+
+def _compressed(answer: Response) -> Response:
+    answer.headers["Vary"] = "Accept-Encoding, Cookie"
+    body = answer.get_data()
+    if request.accept_encodings["gzip"] <= 0 or len(body) < _COMPRESS_FROM_BYTES:
+        return answer
+    answer.set_data(gzip.compress(body, _COMPRESSION_LEVEL, mtime=0))
+    answer.headers["Content-Encoding"] = "gzip"
+    return answer

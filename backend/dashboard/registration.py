@@ -1,0 +1,89 @@
+"""Puts the dashboard on an application: its pages at /dashboard/, and the way there from `/` for browsers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from flask import Blueprint, Flask, Response, redirect, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from dashboard.gateway_address import GatewayAddress
+from dashboard.now import now_pages
+from dashboard.page import Pages
+from dashboard.sign_in import PREFIX, CookieCredential, forget_credential, sign_in_page, take_credential
+from dashboard.static_files import StaticFiles
+from database.errors import DatabaseError, DatabaseUnreachable, TenantRefused
+from database.interface import Database
+from ingest.health import Health
+from settings import Settings
+from tenancy.access import Access
+
+FORM_ENDPOINTS = ("dashboard.sign_in_with", "dashboard.sign_out")
+"""What takes a form as a browser sends it: neither changes anything but the browser's own cookie."""
+
+
+def add_dashboard(
+    app: Flask,
+    database: Database,
+    settings: Settings,
+    access: Access,
+    clock: Callable[[], datetime],
+    health: Callable[[], Health],
+) -> None:
+    """Register the pages. To be called before `Access.guard`; `stand_before_guard` goes after it.
+
+    Args:
+        database: as requests reach it, each as its caller may.
+        health: how the data side is doing.
+    """
+    static = StaticFiles()
+    gateway = GatewayAddress(settings.bg_host, settings.bg_port)
+    asks = access.rules.everyone is None
+    pages = Pages(static, gateway, clock, health, asks_for_credentials=asks)
+    dashboard = Blueprint("dashboard", __name__, url_prefix=PREFIX)
+    now_pages(dashboard, pages, database, clock)
+
+    @dashboard.get("/static/<digest>/<name>")
+    def static_file(digest: str, name: str) -> Response:
+        return static.answer(digest, name)
+
+    @dashboard.get("/sign-in")
+    def sign_in() -> Response:
+        return sign_in_page(pages)
+
+    @dashboard.post("/sign-in")
+    def sign_in_with() -> Response:
+        return take_credential(pages, access)
+
+    @dashboard.post("/sign-out")
+    def sign_out() -> Response:
+        return forget_credential()
+
+    @dashboard.errorhandler(DatabaseError)
+    def _away(error: DatabaseError) -> Response:
+        if isinstance(error, TenantRefused) or not isinstance(error, DatabaseUnreachable):
+            raise error
+        return pages.database_away(error)
+
+    app.register_blueprint(dashboard)
+    _lead_browsers_there(app)
+
+
+def stand_before_guard(app: Flask) -> None:
+    """Let the cookie stand for the header, before the guard asks for that."""
+    app.wsgi_app = CookieCredential(app.wsgi_app)  # type: ignore[method-assign]
+
+
+def _lead_browsers_there(app: Flask) -> None:
+
+    @app.before_request
+    def _to_the_pages() -> AnyResponse | None:
+        if request.path != "/" or request.method not in {"GET", "HEAD"}:
+            return None
+        wanted = request.accept_mimetypes
+        if wanted["text/html"] <= wanted["application/json"] or request.query_string:
+            return None
+        answer = redirect(url_for("dashboard.now"), 302)
+        answer.headers["Vary"] = "Accept"
+        return answer

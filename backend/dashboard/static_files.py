@@ -1,0 +1,69 @@
+"""The dashboard's own style sheet and scripts: read once, compressed once, named after what is in them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+
+from flask import Response, request
+
+from web.problems import Problem
+
+MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_DIGEST_LENGTH = 12
+_FOREVER = "public, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True)
+class StaticFile:
+    """A file as it is sent."""
+
+    media_type: str
+    plain: bytes
+    compressed: bytes
+
+
+class StaticFiles:
+    """The files of `dashboard/static`. All lie under one folder named by their digest, so modules find each other."""
+
+    def __init__(self) -> None:
+        self._files = {
+            file.name: _read(file.name, file.read_bytes())
+            for file in sorted((files("dashboard") / "static").iterdir(), key=lambda file: file.name)
+            if any(file.name.endswith(ending) for ending in MEDIA_TYPES)
+        }
+        digest = hashlib.sha256()
+        for name, file in self._files.items():
+            digest.update(name.encode() + b"\0" + file.plain + b"\0")
+        self.digest = digest.hexdigest()[:_DIGEST_LENGTH]
+
+    def names(self) -> list[str]:
+        return list(self._files)
+
+    def size(self, name: str) -> int:
+        """Bytes as written."""
+        return len(self._files[name].plain)
+
+    def answer(self, digest: str, name: str) -> Response:
+        """The file, to be kept for ever; one of another version is not there.
+
+        Raises:
+            Problem: 404.
+        """
+        file = self._files.get(name) if digest == self.digest else None
+        if file is None:
+            raise Problem(404, f"there is no file {name!r} of this version: load the page anew")
+        packed = request.accept_encodings["gzip"] > 0
+        answer = Response(file.compressed if packed else file.plain, mimetype=file.media_type)
+        if packed:
+            answer.headers["Content-Encoding"] = "gzip"
+        answer.headers["Vary"] = "Accept-Encoding"
+        answer.headers["Cache-Control"] = _FOREVER
+        return answer
+
+
+def _read(name: str, plain: bytes) -> StaticFile:
+    media_type = next(kind for ending, kind in MEDIA_TYPES.items() if name.endswith(ending))
+    return StaticFile(media_type, plain, gzip.compress(plain, 9, mtime=0))

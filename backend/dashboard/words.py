@@ -1,0 +1,130 @@
+"""Figures, ages and times as a page writes them. Unknown is a word, never a zero."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from grid.half_hours import LONDON, as_utc
+from vocabulary import SignalSource
+
+UNKNOWN = "unknown"
+STALE_AFTER = timedelta(minutes=45)
+"""How old a figure may be before a page says that it is."""
+
+SOURCE_WORDS = {
+    SignalSource.CARBON_INTENSITY_API: "Carbon Intensity API",
+    SignalSource.NESO: "NESO",
+    SignalSource.ELEXON: "Elexon",
+    SignalSource.MODELLED: "modelled",
+    SignalSource.SYNTHETIC: "synthetic",
+}
+
+_MINUS = "\u2212"
+_THIN_SPACE = "\u202f"
+
+
+def number(value: float | None, decimals: int = 0) -> str:
+    """`12 345.6`; `unknown` for None. A true minus sign, a narrow space between thousands."""
+    if value is None:
+        return UNKNOWN
+    text = f"{value:,.{decimals}f}".replace(",", _THIN_SPACE)
+    if text.lstrip("-").strip("0.") == "":
+        text = text.lstrip("-")  # no negative zero
+    return text.replace("-", _MINUS)
+
+
+def figure(value: float | None, unit: str, decimals: int = 0) -> str:
+    """A number and its unit, or `unknown`."""
+    return UNKNOWN if value is None else f"{number(value, decimals)} {unit}"
+
+
+def pounds(value: float | None, decimals: int = 2) -> str:
+    """`£1.20`, `−£0.35`, or `unknown`."""
+    if value is None:
+        return UNKNOWN
+    text = number(abs(value), decimals)
+    is_zero = text.strip("0.") == ""
+    return f"{_MINUS if value < 0 and not is_zero else ''}£{text}"
+
+
+def grams(value: float | None) -> str:
+    """An amount of carbon: grams below a kilogram, kilograms below a tonne, tonnes above."""
+    if value is None:
+        return UNKNOWN
+    for unit, size in (("t", 1e6), ("kg", 1e3)):
+        if abs(value) >= size:
+            return f"{number(value / size, 2 if abs(value) < 10 * size else 1)} {unit}"
+    return f"{number(value)} g"
+
+
+def duration(span: timedelta) -> str:
+    """`4 min`, `2 h 10 min`, `3 days`."""
+    minutes = round(abs(span).total_seconds() / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{round(hours / 24)} days"
+
+
+def age(moment: datetime | None, now: datetime) -> str:
+    """How long ago `moment` was: `4 min old`, `unknown age`."""
+    return "unknown age" if moment is None else f"{duration(now - moment)} old"
+
+
+def from_now(moment: datetime, now: datetime) -> str:
+    """`now`, `in 2 h`, `30 min ago`."""
+    span = moment - now
+    if abs(span) < timedelta(minutes=1):
+        return "now"
+    return f"in {duration(span)}" if span > timedelta(0) else f"{duration(span)} ago"
+
+
+def is_stale(moment: datetime | None, now: datetime) -> bool:
+    """Whether a figure fetched at `moment` is too old to pass for the present one."""
+    return moment is not None and now - moment > STALE_AFTER
+
+
+def utc_time(moment: datetime) -> str:
+    """`08:30`."""
+    return as_utc(moment).strftime("%H:%M")
+
+
+def utc_day(moment: datetime) -> str:
+    """`Sat 28 Nov`."""
+    utc = as_utc(moment)
+    return f"{utc:%a} {utc.day} {utc:%b}"
+
+
+def utc_words(moment: datetime | None) -> str:
+    """`Sat 28 Nov 08:30 UTC`, or a dash."""
+    return "–" if moment is None else f"{utc_day(moment)} {utc_time(moment)} UTC"
+
+
+def london_day(moment: datetime) -> str:
+    """`Sat 28`: the day of the British calendar."""
+    local = as_utc(moment).astimezone(LONDON)
+    return f"{local:%a} {local.day}"
+
+
+def british_words(moment: datetime) -> str:
+    """The British clock: `08:30 GMT`, `09:30 BST`; right on the days the clocks change."""
+    local = as_utc(moment).astimezone(LONDON)
+    return f"{local:%H:%M} {local.tzname()}"
+
+
+def source_words(source: str | None) -> str:
+    """Where a figure comes from, in words."""
+    if source is None:
+        return "no source"
+    try:
+        return SOURCE_WORDS[SignalSource(source)]
+    except ValueError:
+        return source
+
+
+def status_words(status: str) -> str:
+    """A constant of the database as a person writes it: `DEFERRED_GRID_STRESS` is `deferred: grid stress`."""
+    words = status.lower().replace("_", " ")
+    return words.replace("deferred ", "deferred: ", 1)
