@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 7 then
-        raise exception 'this database has schema version %, but these files are of version 7 and would put older '
+    if newest > 8 then
+        raise exception 'this database has schema version %, but these files are of version 8 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -960,17 +960,39 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 7 then
+        execute $statements$
+-- Bookings and runs are objects that their owners may read, by an identity that does not tell how many others there are.
+alter table public.capacity_bookings add column booking_key uuid not null default gen_random_uuid();
+create unique index capacity_bookings_key on public.capacity_bookings (booking_key);
+alter table public.run_accounts add column booking_key uuid;
+update public.run_accounts a set booking_key = b.booking_key
+from public.capacity_bookings b where b.booking_id = a.booking_id;
+alter table public.run_accounts alter column booking_key set not null;
+alter table public.run_accounts add foreign key (booking_key) references public.capacity_bookings (booking_key) on delete cascade;
+create unique index run_accounts_key on public.run_accounts (booking_key);
+-- What found a workload's bookings now finds them for whoever names only the job as well.
+drop index if exists public.capacity_bookings_workload;
+drop index if exists public.run_accounts_workload;
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (8, 1);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 7, 1
+select 8, 1
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
 set local pylon.functions =
     'half_hour_of source_rank stored_is_newer counted national_forecast_series regional_forecast_series '
-    'current_mix grid_context grid_version numbered_output regional_overview live_state workload_with_decision '
+    'current_mix grid_context grid_version numbered_output regional_overview workload_with_decision '
     'workload_detail workloads_page system_health figure_origins known_signals signal_history changes '
     'regional_forecasts grid_history pipeline_runs_page beckn_same_place beckn_key_id beckn_leads_inside '
-    'beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order';
+    'beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order live_state';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -1966,88 +1988,6 @@ as $$
         on g.region_id = r.region_id and g.timestamp = public.half_hour_of(p_now)
 $$;
 
--- Asked for as ["DataCentre", "Region"]; a type that was not asked for costs nothing. Decisions come without their
--- stored inputs and outputs, which are read one by one.
-create or replace function public.live_state(p_now timestamptz, p_types jsonb)
-returns json
-language sql
-stable
-set search_path = ''
-as $$
-    select json_build_object(
-        'Operator', case when p_types ? 'Operator' then (
-            select coalesce(json_agg(o order by o.operator_id), '[]')
-            from (select * from public.operators order by operator_id limit 1000) as o) end,
-        'Region', case when p_types ? 'Region' then (
-            select json_agg(r order by r.region_id) from public.regions r) end,
-        'GridSignal', case when p_types ? 'GridSignal' then (
-            select coalesce(json_agg(g order by g.timestamp), '[]')
-            from public.grid_signals g
-            where g.timestamp >= public.half_hour_of(p_now)
-                and g.timestamp < public.half_hour_of(p_now) + interval '48 hours') end,
-        'RegionalGridSignal', case when p_types ? 'RegionalGridSignal' then (
-            select coalesce(json_agg(s order by s.region_id, s.timestamp), '[]')
-            from public.regions r
-            cross join lateral (
-                select g.*
-                from public.regional_grid_signals g
-                where g.region_id = r.region_id
-                    and g.timestamp >= public.half_hour_of(p_now)
-                    and g.timestamp < public.half_hour_of(p_now) + interval '48 hours') as s) end,
-        'GenerationMix', case when p_types ? 'GenerationMix' then (
-            select coalesce(json_agg(m order by m.region_id nulls first, m.fuel), '[]')
-            from (
-                select regional.*
-                from public.regions r
-                join public.generation_mix regional
-                    on regional.region_id = r.region_id and regional.timestamp = public.half_hour_of(p_now)
-                union all
-                select national.*
-                from public.generation_mix national
-                where national.national_timestamp = (
-                    select max(newest.national_timestamp)
-                    from public.generation_mix newest
-                    where newest.national_timestamp between p_now - interval '2 hours' and p_now)) as m) end,
-        'DataCentre', case when p_types ? 'DataCentre' then (
-            select coalesce(json_agg(d order by d.dc_id), '[]')
-            from (select * from public.data_centres where status <> 'OFFLINE' order by dc_id limit 1000) as d) end,
-        'ComputeWorkload', case when p_types ? 'ComputeWorkload' then (
-            select coalesce(json_agg(w order by w.created_at desc, w.job_id desc), '[]')
-            from (
-                select * from public.compute_workloads
-                where status not in ('COMPLETED', 'FAILED', 'CANCELLED')
-                order by created_at desc, job_id desc
-                limit 100) as w) end,
-        'Agent', case when p_types ? 'Agent' then (
-            select coalesce(json_agg(a order by a.agent_id), '[]')
-            from (
-                select * from public.agents where status = 'ACTIVE' order by updated_at desc, agent_id limit 100) as a) end,
-        'AgentState', case when p_types ? 'AgentState' then (
-            select coalesce(json_agg(s order by s.observed_at desc, s.state_id desc), '[]')
-            from (
-                select a.state_id, a.agent_id, a.state, a.detail, a.observed_at
-                from public.agent_states a
-                order by a.observed_at desc, a.state_id desc
-                limit 100) as s) end,
-        'OrchestrationDecision', case when p_types ? 'OrchestrationDecision' then (
-            select coalesce(json_agg(d order by d.decided_at desc, d.decision_id), '[]')
-            from (
-                select
-                    decision_id, notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model,
-                    scorer_version, fallback_reason, reasoning, token_usage, decided_at
-                from public.orchestration_decisions
-                order by decided_at desc
-                limit 100) as d) end,
-        'StorageAsset', case when p_types ? 'StorageAsset' then (
-            select coalesce(json_agg(s order by s.asset_id), '[]')
-            from (select * from public.storage_assets where status <> 'OFFLINE' order by asset_id limit 1000) as s) end,
-        'last_updated', (
-            select max(finished_at) from public.pipeline_runs
-            where state in ('succeeded', 'partial') and finished_at <= clock_timestamp() + interval '1 minute'),
-        'pipeline_running', exists (
-            select from public.pipeline_runs where work_state = 'running' and leased_until > clock_timestamp()))
-$$;
-
 -- A workload with its newest decision, in a few words or (p_whole) with the published output.
 create or replace function public.workload_with_decision(w public.compute_workloads, p_whole boolean)
 returns json
@@ -2842,6 +2782,8 @@ $$;
 -- queue of orders.
 create table if not exists public.capacity_bookings (
     booking_id bigint generated always as identity primary key,
+    -- What readers know it by: the number would tell every tenant how much the others book.
+    booking_key uuid not null default gen_random_uuid(),
     dc_id text not null references public.data_centres,
     -- Whose workload it is for.
     tenant text not null,
@@ -2883,7 +2825,9 @@ create table if not exists public.capacity_bookings (
 create unique index if not exists capacity_bookings_open on public.capacity_bookings (tenant, job_id)
     where state in ('HELD', 'RUNNING');
 create unique index if not exists capacity_bookings_order on public.capacity_bookings (order_id) where order_id is not null;
-create index if not exists capacity_bookings_workload on public.capacity_bookings (tenant, job_id, created_at desc);
+create unique index if not exists capacity_bookings_key on public.capacity_bookings (booking_key);
+create index if not exists capacity_bookings_job on public.capacity_bookings (job_id, tenant, created_at desc);
+create index if not exists capacity_bookings_data_centre on public.capacity_bookings (dc_id);
 create index if not exists capacity_bookings_active on public.capacity_bookings (dc_id, starts_at)
     where state in ('HELD', 'RUNNING');
 create index if not exists capacity_bookings_due on public.capacity_bookings (carried_out_by, scheduled_at)
@@ -2944,6 +2888,7 @@ create index if not exists data_centre_loads_half_hour on public.data_centre_loa
 -- run and again as the grid's actual figures come, until settled_at.
 create table if not exists public.run_accounts (
     booking_id bigint primary key references public.capacity_bookings on delete cascade,
+    booking_key uuid not null references public.capacity_bookings (booking_key) on delete cascade,
     tenant text not null,
     job_id text not null,
     dc_id text not null references public.data_centres,
@@ -2977,7 +2922,8 @@ create table if not exists public.run_accounts (
 ) with (fillfactor = 70);
 create index if not exists run_accounts_started on public.run_accounts (started_at);
 create index if not exists run_accounts_tenant_started on public.run_accounts (tenant, started_at);
-create index if not exists run_accounts_workload on public.run_accounts (tenant, job_id);
+create unique index if not exists run_accounts_key on public.run_accounts (booking_key);
+create index if not exists run_accounts_job on public.run_accounts (job_id, tenant);
 create index if not exists run_accounts_data_centre on public.run_accounts (dc_id);
 create index if not exists run_accounts_unsettled on public.run_accounts (booking_id) where settled_at is null;
 
@@ -3195,6 +3141,97 @@ begin
     end loop;
 end
 $values$;
+
+-- The present world ---------------------------------------------------------------------------------------------------
+
+-- Asked for as ["DataCentre", "Region"]; a type that was not asked for costs nothing. Decisions come without their
+-- stored inputs and outputs, which are read one by one.
+create or replace function public.live_state(p_now timestamptz, p_types jsonb)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'Operator', case when p_types ? 'Operator' then (
+            select coalesce(json_agg(o order by o.operator_id), '[]')
+            from (select * from public.operators order by operator_id limit 1000) as o) end,
+        'Region', case when p_types ? 'Region' then (
+            select json_agg(r order by r.region_id) from public.regions r) end,
+        'GridSignal', case when p_types ? 'GridSignal' then (
+            select coalesce(json_agg(g order by g.timestamp), '[]')
+            from public.grid_signals g
+            where g.timestamp >= public.half_hour_of(p_now)
+                and g.timestamp < public.half_hour_of(p_now) + interval '48 hours') end,
+        'RegionalGridSignal', case when p_types ? 'RegionalGridSignal' then (
+            select coalesce(json_agg(s order by s.region_id, s.timestamp), '[]')
+            from public.regions r
+            cross join lateral (
+                select g.*
+                from public.regional_grid_signals g
+                where g.region_id = r.region_id
+                    and g.timestamp >= public.half_hour_of(p_now)
+                    and g.timestamp < public.half_hour_of(p_now) + interval '48 hours') as s) end,
+        'GenerationMix', case when p_types ? 'GenerationMix' then (
+            select coalesce(json_agg(m order by m.region_id nulls first, m.fuel), '[]')
+            from (
+                select regional.*
+                from public.regions r
+                join public.generation_mix regional
+                    on regional.region_id = r.region_id and regional.timestamp = public.half_hour_of(p_now)
+                union all
+                select national.*
+                from public.generation_mix national
+                where national.national_timestamp = (
+                    select max(newest.national_timestamp)
+                    from public.generation_mix newest
+                    where newest.national_timestamp between p_now - interval '2 hours' and p_now)) as m) end,
+        'DataCentre', case when p_types ? 'DataCentre' then (
+            select coalesce(json_agg(d order by d.dc_id), '[]')
+            from (select * from public.data_centres where status <> 'OFFLINE' order by dc_id limit 1000) as d) end,
+        'ComputeWorkload', case when p_types ? 'ComputeWorkload' then (
+            select coalesce(json_agg(w order by w.created_at desc, w.job_id desc), '[]')
+            from (
+                select * from public.compute_workloads
+                where status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+                order by created_at desc, job_id desc
+                limit 100) as w) end,
+        'CapacityBooking', case when p_types ? 'CapacityBooking' then (
+            select coalesce(json_agg(to_jsonb(b) - '{booking_id,notification_id}'::text[] order by b.starts_at, b.booking_id), '[]')
+            from (
+                select * from public.capacity_bookings
+                where state in ('HELD', 'RUNNING')
+                order by starts_at, booking_id
+                limit 100) as b) end,
+        'Agent', case when p_types ? 'Agent' then (
+            select coalesce(json_agg(a order by a.agent_id), '[]')
+            from (
+                select * from public.agents where status = 'ACTIVE' order by updated_at desc, agent_id limit 100) as a) end,
+        'AgentState', case when p_types ? 'AgentState' then (
+            select coalesce(json_agg(s order by s.observed_at desc, s.state_id desc), '[]')
+            from (
+                select a.state_id, a.agent_id, a.state, a.detail, a.observed_at
+                from public.agent_states a
+                order by a.observed_at desc, a.state_id desc
+                limit 100) as s) end,
+        'OrchestrationDecision', case when p_types ? 'OrchestrationDecision' then (
+            select coalesce(json_agg(d order by d.decided_at desc, d.decision_id), '[]')
+            from (
+                select
+                    decision_id, notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model,
+                    scorer_version, fallback_reason, reasoning, token_usage, decided_at
+                from public.orchestration_decisions
+                order by decided_at desc
+                limit 100) as d) end,
+        'StorageAsset', case when p_types ? 'StorageAsset' then (
+            select coalesce(json_agg(s order by s.asset_id), '[]')
+            from (select * from public.storage_assets where status <> 'OFFLINE' order by asset_id limit 1000) as s) end,
+        'last_updated', (
+            select max(finished_at) from public.pipeline_runs
+            where state in ('succeeded', 'partial') and finished_at <= clock_timestamp() + interval '1 minute'),
+        'pipeline_running', exists (
+            select from public.pipeline_runs where work_state = 'running' and leased_until > clock_timestamp()))
+$$;
 
 -- Access: only the service role reads and writes; Row Level Security shuts out everyone else -----------------------
 

@@ -13,8 +13,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest is distinct from 7 then
-        raise exception 'this database has the tables of schema version %, but this file is of version 7: '
+    if newest is distinct from 8 then
+        raise exception 'this database has the tables of schema version %, but this file is of version 8: '
             'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
@@ -45,7 +45,7 @@ set local pylon.functions =
     'newest_of_tenant chosen_topics event_summary log_event publish_decisions events_after outputs_history '
     'task_output newest_unacknowledged_output acknowledge_output current_context mark_context_processed '
     'number_agent_state register_agent record_agent_state let_waiting_ask_again lock_placed_workload '
-    'cancel_workload give_power_back place_of room_from move_workload is_expired expire_bookings '
+    'not_its_owners cancel_workload give_power_back place_of room_from move_workload is_expired expire_bookings '
     'load_data_centre load_what_runs promised_runs claim_due_bookings heartbeat_bookings fail_booking '
     'change_booking settle_unbooked_workloads bookings_health refuse_reading_change newest_readings '
     'sum_data_centre_loads sample_loads record_readings open_account credit_run_now account_runs counted_words '
@@ -4121,6 +4121,21 @@ begin
 end
 $$;
 
+-- Why a workload is not its owner's to cancel or move: {"state": "unknown" | "ordered" (it was bought over Beckn, and is changed
+-- there), "workload"}; null where it is.
+create or replace function public.not_its_owners(workload public.compute_workloads)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when workload.job_id is null then json_build_object('state', 'unknown')
+        when exists (
+            select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (workload.tenant, workload.job_id))
+            then json_build_object('state', 'ordered', 'workload', to_json(workload)) end
+$$;
+
 -- Cancels a workload. What waits for a decision or for its start is cancelled at once; what runs in simulation ends now; what
 -- a runner runs is cancelled once its runner has stopped it. One that is cancelled already is answered like the first time.
 -- Answers {"state": "cancelled" | "requested" | "unknown" | "ordered" (it was bought over Beckn, and is cancelled there) |
@@ -4133,17 +4148,13 @@ set search_path = ''
 as $$
 declare
     workload constant public.compute_workloads := public.lock_placed_workload(p_operator, p_job_id);
+    refusal constant json := public.not_its_owners(workload);
     booking public.capacity_bookings;
     why constant text := coalesce(nullif(left(p_reason, 500), ''), 'no reason given');
     outcome text := 'cancelled';
 begin
-    if workload.job_id is null then
-        return json_build_object('state', 'unknown');
-    end if;
-    if exists (
-        select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (workload.tenant, workload.job_id))
-    then
-        return json_build_object('state', 'ordered', 'workload', to_json(workload));
+    if refusal is not null then
+        return refusal;
     end if;
     if workload.status = 'CANCELLED' then
         return json_build_object('state', 'cancelled', 'workload', to_json(workload));
@@ -4275,19 +4286,15 @@ set search_path = ''
 as $$
 declare
     workload constant public.compute_workloads := public.lock_placed_workload(p_operator, p_job_id, p_booking ->> 'dc_id');
+    refusal constant json := public.not_its_owners(workload);
     booking public.capacity_bookings;
     moved public.capacity_bookings;
     centre public.data_centres;
     new_start timestamptz := p_booking ->> 'starts_at';
     new_end timestamptz;
 begin
-    if workload.job_id is null then
-        return json_build_object('state', 'unknown');
-    end if;
-    if exists (
-        select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (workload.tenant, workload.job_id))
-    then
-        return json_build_object('state', 'ordered', 'workload', to_json(workload));
+    if refusal is not null then
+        return refusal;
     end if;
     select * into booking
     from public.capacity_bookings b
@@ -4916,10 +4923,10 @@ begin
     from public.orchestration_decisions d
     where d.notification_id = p_booking.notification_id;
     insert into public.run_accounts (
-        booking_id, tenant, job_id, dc_id, started_at, ended_at, run_now_dc_id, run_now_starts_at, run_now_pue, run_now_fits,
-        predicted_carbon_gco2, predicted_cost_gbp, predicted_run_now_carbon_gco2, predicted_run_now_cost_gbp, accounted_at)
+        booking_id, booking_key, tenant, job_id, dc_id, started_at, ended_at, run_now_dc_id, run_now_starts_at, run_now_pue,
+        run_now_fits, predicted_carbon_gco2, predicted_cost_gbp, predicted_run_now_carbon_gco2, predicted_run_now_cost_gbp, accounted_at)
     select
-        p_booking.booking_id, p_booking.tenant, p_booking.job_id, p_booking.dc_id,
+        p_booking.booking_id, p_booking.booking_key, p_booking.tenant, p_booking.job_id, p_booking.dc_id,
         span.started_at, greatest(span.started_at + interval '1 microsecond', span.ended_at),
         run_now_centre.dc_id, (p_booking.run_now ->> 'starts_at')::timestamptz, run_now_centre.pue,
         case when run_now_centre.dc_id is not null then public.credit_run_now(run_now_centre, p_booking.run_now) end,
@@ -7988,7 +7995,7 @@ declare
     direction constant text := case when p_descending then 'desc' else 'asc' end;
     -- Written into the statement, for the planner: the policies say the same, where it does not see it.
     own constant text := case
-        when p_table in ('compute_workloads', 'storage_assets', 'agent_states', 'orchestration_decisions')
+        when p_table in ('compute_workloads', 'capacity_bookings', 'run_accounts', 'storage_assets', 'agent_states', 'orchestration_decisions')
             then format('tenant = %L', tenancy.operator_id())
         when p_table = 'meter_readings' then format(
             '(tenant = %1$L or dc_id in (select d.dc_id from public.data_centres d where d.tenant = %1$L))',
@@ -8004,11 +8011,19 @@ begin
     source := case
         when p_table in (
             'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'data_centres',
-            'compute_workloads', 'meter_readings', 'agents', 'storage_assets') then format('public.%I', p_table)
+            'compute_workloads', 'capacity_bookings', 'run_accounts', 'meter_readings', 'agents', 'storage_assets') then format('public.%I', p_table)
         when p_table in ('agent_states', 'orchestration_decisions') then format('tenant.%I', p_table)
     end;
-    -- All columns but the one that is for us.
+    -- All columns but those that are for us.
     listed := case p_table
+        when 'capacity_bookings' then
+            'booking_key, dc_id, job_id, source, order_id, state, starts_at, ends_at, it_power_kw, reason, run_now, '
+            'carried_out_by, started_at, ended_at, cancel_requested_at, created_at, updated_at'
+        when 'run_accounts' then
+            'booking_key, job_id, dc_id, started_at, ended_at, it_energy_wh, site_energy_wh, carbon_gco2, cost_gbp, '
+            'run_now_dc_id, run_now_starts_at, run_now_pue, run_now_fits, run_now_site_energy_wh, run_now_carbon_gco2, '
+            'run_now_cost_gbp, predicted_carbon_gco2, predicted_cost_gbp, predicted_run_now_carbon_gco2, '
+            'predicted_run_now_cost_gbp, basis, revision, accounted_at, settled_at'
         when 'agent_states' then 'state_id, agent_id, state, detail, observed_at'
         when 'meter_readings' then
             'reading_id, dc_id, job_id, half_hour, it_energy_wh, site_energy_wh, source, revision, recorded_at'
@@ -8126,7 +8141,7 @@ set plan_cache_mode = force_custom_plan
 as $$
 declare
     own constant text := tenancy.operator_id();
-    private constant text[] := array['ComputeWorkload', 'Agent', 'AgentState', 'OrchestrationDecision', 'StorageAsset'];
+    private constant text[] := array['ComputeWorkload', 'CapacityBooking', 'Agent', 'AgentState', 'OrchestrationDecision', 'StorageAsset'];
 begin
     return (public.live_state(p_now, p_types - private)::jsonb || jsonb_build_object(
         'ComputeWorkload', case when p_types ? 'ComputeWorkload' then (
@@ -8136,6 +8151,13 @@ begin
                 where tenant = own and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
                 order by created_at desc, job_id desc
                 limit 100) as w) end,
+        'CapacityBooking', case when p_types ? 'CapacityBooking' then (
+            select coalesce(json_agg(to_jsonb(b) - '{booking_id,notification_id}'::text[] order by b.starts_at, b.booking_id), '[]')
+            from (
+                select * from public.capacity_bookings
+                where tenant = own and state in ('HELD', 'RUNNING')
+                order by starts_at, booking_id
+                limit 100) as b) end,
         'Agent', case when p_types ? 'Agent' then (
             select coalesce(json_agg(a order by a.agent_id), '[]')
             from (
@@ -9095,8 +9117,8 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '8c1ec1cd41fa63be'
-where version = 7;
+    fingerprint = '80bdf8c3d174ba04'
+where version = 8;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
 -- newer ones, it must not put its functions back.

@@ -235,6 +235,66 @@ class ComputeWorkload(Workload, ObjectType):
     updated_at: Moment = prop("When it last changed")
 
 
+class CapacityBooking(ObjectType):
+    """A promise of power to a workload, held in every half-hour that it touches while it is HELD or RUNNING."""
+
+    table = "capacity_bookings"
+    key = ("booking_key",)
+    title_property = "job_id"
+
+    booking_key: UUID = prop("Identity of the booking", filterable=True)
+    dc_id: str = prop("The data centre whose power it is", filterable=True)
+    job_id: str = prop("The workload it is for", filterable=True)
+    source: str = prop("Who promised: decision, beckn_order, flexibility or negotiation")
+    order_id: UUID | None = prop("The order over Beckn that it was promised to", filterable=True)
+    state: str = prop("HELD, RUNNING, ENDED or RELEASED")
+    starts_at: Moment = prop("Start of its window", "UTC")
+    ends_at: Moment = prop("End of its window", "UTC")
+    it_power_kw: float = prop("IT power it holds", "kW")
+    reason: str | None = prop("Why it was given back")
+    run_now: Document = prop("What it would have been without a decision: the run at once that it is compared with")
+    carried_out_by: str = prop("Who runs it: simulation, runner or order")
+    started_at: Moment | None = prop("When its run began", "UTC")
+    ended_at: Moment | None = prop("When its run ended, or it was given back", "UTC")
+    cancel_requested_at: Moment | None = prop("When its owner asked its runner to stop it", "UTC")
+    created_at: Moment = prop("When it was made")
+    updated_at: Moment = prop("When it last changed")
+
+
+class WorkloadRun(ObjectType):
+    """A run that has ended: what it came to, beside what it would have come to without a decision."""
+
+    table = "run_accounts"
+    key = ("booking_key",)
+    title_property = "job_id"
+    in_live_state = False
+
+    booking_key: UUID = prop("The booking that it ran by, which is its identity", filterable=True)
+    job_id: str = prop("The workload that ran", filterable=True)
+    dc_id: str = prop("The data centre it ran in", filterable=True)
+    started_at: Moment = prop("When it began", "UTC", filterable=True)
+    ended_at: Moment = prop("When it ended", "UTC")
+    it_energy_wh: float = prop("IT energy", "Wh")
+    site_energy_wh: float = prop("Site energy", "Wh")
+    carbon_gco2: float | None = prop("Carbon emitted for it; null where one of its half-hours is not known", "gCO2")
+    cost_gbp: float | None = prop("What its energy cost; null where one of its half-hours is not known", "GBP")
+    run_now_dc_id: str | None = prop("Where it would have run without a decision; null where none was fixed")
+    run_now_starts_at: Moment | None = prop("When it would have begun there", "UTC")
+    run_now_pue: float | None = prop("PUE of that place", "1")
+    run_now_fits: bool | None = prop("Whether there would have been power for it beside all others that are compared")
+    run_now_site_energy_wh: float | None = prop("Site energy of that run", "Wh")
+    run_now_carbon_gco2: float | None = prop("Carbon of that run", "gCO2")
+    run_now_cost_gbp: float | None = prop("Cost of that run", "GBP")
+    predicted_carbon_gco2: float | None = prop("Carbon that its decision foretold", "gCO2")
+    predicted_cost_gbp: float | None = prop("Cost that its decision foretold", "GBP")
+    predicted_run_now_carbon_gco2: float | None = prop("Carbon that its decision foretold of a run at once", "gCO2")
+    predicted_run_now_cost_gbp: float | None = prop("Cost that its decision foretold of a run at once", "GBP")
+    basis: Document = prop("What these figures rest on, in half-hours")
+    revision: int = prop("How often the figures were worked out")
+    accounted_at: Moment = prop("When they were worked out last")
+    settled_at: Moment | None = prop("When they became final; null: they may still be revised")
+
+
 class MeterReading(ObjectType):
     """What a run of a workload used in one half-hour. A correction is a further revision: the newest counts."""
 
@@ -348,6 +408,8 @@ OBJECT_TYPES: dict[str, type[ObjectType]] = {
         GenerationMix,
         DataCentre,
         ComputeWorkload,
+        CapacityBooking,
+        WorkloadRun,
         MeterReading,
         Agent,
         AgentState,
@@ -385,6 +447,11 @@ LINK_TYPES: tuple[LinkType, ...] = (
     LinkType("LOCATED_IN", DataCentre, ("region_id",), Region, "the grid region it draws from"),
     LinkType("LOCATED_IN", StorageAsset, ("region_id",), Region, "the grid region it is connected in"),
     LinkType("HOSTED_BY", ComputeWorkload, ("host_dc_id",), DataCentre, "where it runs"),
+    LinkType("BOOKED_FOR", CapacityBooking, ("job_id",), ComputeWorkload, "the workload whose power it is"),
+    LinkType("BOOKED_AT", CapacityBooking, ("dc_id",), DataCentre, "the data centre whose power it holds"),
+    LinkType("RUN_OF", WorkloadRun, ("job_id",), ComputeWorkload, "the workload that ran"),
+    LinkType("RAN_AT", WorkloadRun, ("dc_id",), DataCentre, "the data centre it ran in"),
+    LinkType("RAN_BY", WorkloadRun, ("booking_key",), CapacityBooking, "the booking that held its power"),
     LinkType("METERS", MeterReading, ("job_id",), ComputeWorkload, "the workload that used it"),
     LinkType("METERED_AT", MeterReading, ("dc_id",), DataCentre, "the data centre it was used in"),
     LinkType("MEASURED_IN", RegionalGridSignal, ("region_id",), Region, "the region it is about"),

@@ -318,7 +318,7 @@ STEPS = st.one_of(
     st.tuples(st.just("confirm"), st.tuples(WINDOWS, POWERS)),
     st.tuples(st.just("defer"), st.tuples(st.integers(0, 99), WINDOWS)),
     st.tuples(st.just("move"), st.tuples(st.integers(0, 99), WINDOWS)),
-    st.tuples(st.sampled_from(["cancel", "begin", "complete"]), st.integers(0, 99)),
+    st.tuples(st.sampled_from(["cancel", "begin", "complete", "cancel_order"]), st.integers(0, 99)),
 )
 
 
@@ -402,6 +402,9 @@ class Platform:
     def complete(self, which: int) -> None:
         self._change_order(which, "COMPLETED")
 
+    def cancel_order(self, which: int) -> None:
+        self._change_order(which, "CANCELLED")
+
     def _change_order(self, which: int, state: str, **changes: Any) -> None:
         if not self.orders:
             return
@@ -410,6 +413,7 @@ class Platform:
             "DEFERRED": ["SCHEDULED", "DEFERRED"],
             "RUNNING": ["SCHEDULED", "DEFERRED"],
             "COMPLETED": ["RUNNING"],
+            "CANCELLED": ["SCHEDULED", "DEFERRED", "RUNNING"],
         }
         status = {"DEFERRED": "DEFERRED_CARBON"}.get(state, state)
         change = {

@@ -36,6 +36,7 @@ def test_the_live_state_is_the_present_world_and_its_links(database: Database) -
         "GenerationMix": 18 * 6,
         "DataCentre": 2,
         "ComputeWorkload": 2,
+        "CapacityBooking": 1,
         "Agent": 1,
         "AgentState": 1,
         "OrchestrationDecision": 1,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from database.interface import Database, Row
-from grid.half_hours import half_hour_of
+from database.interface import Database, OrderBy, Row, Where
+from grid.half_hours import HALF_HOUR, half_hour_of
 from grid_world import NOW, data_centre, store_data_centres, store_grid, submit, workload
 
 OPERATOR = "OP-GRID"
 AGENT = "AGENT-1"
+RAN = "00000000-0000-4000-8000-0000000000f1"
+"""The booking of a run that has ended."""
 
 
 def store_linked_world(database: Database, now: datetime = NOW) -> None:
-    """The grid of `grid_world`, and one operator, agent, battery, hosted workload, decision and reading."""
+    """The grid of `grid_world`, and one operator, agent, battery, hosted workload, decision, run and reading."""
     store_grid(database, now)
     database.insert("operators", [{"operator_id": OPERATOR, "name": "Grid & Co", "operator_type": "GRID"}])
     store_data_centres(database, [data_centre(1, operator=OPERATOR), data_centre(2)], now)
@@ -35,6 +37,38 @@ def store_linked_world(database: Database, now: datetime = NOW) -> None:
     database.insert("agent_states", [{"agent_id": AGENT, "state": "STARTED", "observed_at": now}])
     submit(database, workload("job-1", operator=OPERATOR, host_dc_id="DC-001"), workload("job-2"))
     database.insert("orchestration_decisions", [decision("job-1", 1)])
+    window: Row = {
+        "dc_id": "DC-001",
+        "tenant": OPERATOR,
+        "job_id": "job-1",
+        "source": "decision",
+        "starts_at": half_hour_of(now),
+        "ends_at": half_hour_of(now) + HALF_HOUR,
+        "scheduled_at": half_hour_of(now),
+        "it_power_kw": 0.96,
+        "carried_out_by": "simulation",
+    }
+    database.insert("capacity_bookings", [window])
+    database.insert("capacity_bookings", [{**window, "state": "ENDED", "booking_key": RAN}])
+    (ran,) = database.select(
+        "capacity_bookings",
+        where=[Where("booking_key", RAN)],
+        order=OrderBy(("booking_id",)),
+        columns=("booking_id",),
+    )
+    account: Row = {
+        **ran,
+        "booking_key": RAN,
+        "tenant": OPERATOR,
+        "job_id": "job-1",
+        "dc_id": "DC-001",
+        "started_at": half_hour_of(now),
+        "ended_at": half_hour_of(now) + HALF_HOUR,
+        "it_energy_wh": 480,
+        "site_energy_wh": 576,
+        "accounted_at": now,
+    }
+    database.insert("run_accounts", [account])
     metered: Row = {
         "booking_id": 1,
         "dc_id": "DC-001",

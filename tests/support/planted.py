@@ -49,6 +49,7 @@ class Ids:
     agent: str
     state: str
     decision: str
+    booking: str
     key: str
     account: str
     consumer: str
@@ -73,6 +74,7 @@ class Ids:
             agent=_beside(self.agent),
             state=str(int(self.state) + 700_000),
             decision=_beside(self.decision),
+            booking=_beside(self.booking),
             key=_beside(self.key),
             account=_beside(self.account),
             consumer=_beside(self.consumer),
@@ -178,6 +180,7 @@ def plant(servers: TenantServers, operator: str, headers: Mapping[str, str], buy
         agent=f"{secret}-agent",
         state=_id_of(api, headers, f"AgentState?agent_id={secret}-agent&limit=100"),
         decision=_id_of(api, headers, f"OrchestrationDecision?job_id={names[0]}"),
+        booking=_id_of(api, headers, f"CapacityBooking?job_id={order['job_id']}"),
         key=key["key_id"],
         account=key["user_id"].removeprefix("svc:"),
         consumer=consumer,

@@ -72,13 +72,15 @@ def any_of(*ways: Names) -> Names:
 
 OBJECTS = {
     "ComputeWorkload": ("job", "dead_job"),
+    "CapacityBooking": ("booking",),
     "Agent": ("agent",),
     "AgentState": ("state",),
     "OrchestrationDecision": ("decision",),
     "StorageAsset": ("asset",),
 }
 LINKS = {
-    "ComputeWorkload": ("OWNED_BY", "DECIDES"),
+    "ComputeWorkload": ("OWNED_BY", "DECIDES", "BOOKED_FOR", "RUN_OF"),
+    "CapacityBooking": ("BOOKED_FOR", "BOOKED_AT", "RAN_BY"),
     "Agent": ("OPERATED_BY", "STATE_OF", "DECIDED_BY"),
     "AgentState": ("STATE_OF",),
     "OrchestrationDecision": ("DECIDED_BY", "DECIDES", "CHOSE"),
@@ -86,6 +88,7 @@ LINKS = {
 }
 FILTERS: dict[str, dict[str, Callable[[Ids], str]]] = {
     "ComputeWorkload": {"operator": lambda ids: ids.operator, "job_id": lambda ids: ids.job},
+    "CapacityBooking": {"job_id": lambda ids: ids.order_job},
     "OrchestrationDecision": {"job_id": lambda ids: ids.job},
     "AgentState": {"agent_id": lambda ids: ids.agent},
 }
@@ -129,7 +132,7 @@ def _links(ids: Ids) -> list[Filled]:
     ] + [
         {(PATH, "object_type"): "DataCentre", (PATH, "object_id"): dc_id, (PATH, "link_type"): link}
         for dc_id in DATA_CENTRES
-        for link in ("CHOSE", "HOSTED_BY")
+        for link in ("CHOSE", "HOSTED_BY", "BOOKED_AT", "RAN_AT")
     ]
     begun: list[Filled] = [
         {
@@ -346,7 +349,7 @@ def check_complete(server: Server, description: Described) -> None:
     rows = ROWS[server]
     assert set(described) == {name for name, row in rows.items() if row.described}
     assert {name.replace("{", "<").replace("}", ">") for name in rows} == set(ENDPOINTS[server])
-    some = Ids(*("x" * 3,) * 10, 1, 1, "x", "x", Bought("x", "x", "x", {}, {}), "xxx", "xxx", "x")
+    some = Ids(*("x" * 3,) * 11, 1, 1, "x", "x", Bought("x", "x", "x", {}, {}), "xxx", "xxx", "x")
     for name, operation in described.items():
         row = rows[name]
         known = {place for filled in [row.usual, *row.names(some)] for _, place in filled} | row.harmless

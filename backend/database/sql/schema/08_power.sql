@@ -7,6 +7,8 @@
 -- queue of orders.
 create table if not exists public.capacity_bookings (
     booking_id bigint generated always as identity primary key,
+    -- What readers know it by: the number would tell every tenant how much the others book.
+    booking_key uuid not null default gen_random_uuid(),
     dc_id text not null references public.data_centres,
     -- Whose workload it is for.
     tenant text not null,
@@ -48,7 +50,9 @@ create table if not exists public.capacity_bookings (
 create unique index if not exists capacity_bookings_open on public.capacity_bookings (tenant, job_id)
     where state in ('HELD', 'RUNNING');
 create unique index if not exists capacity_bookings_order on public.capacity_bookings (order_id) where order_id is not null;
-create index if not exists capacity_bookings_workload on public.capacity_bookings (tenant, job_id, created_at desc);
+create unique index if not exists capacity_bookings_key on public.capacity_bookings (booking_key);
+create index if not exists capacity_bookings_job on public.capacity_bookings (job_id, tenant, created_at desc);
+create index if not exists capacity_bookings_data_centre on public.capacity_bookings (dc_id);
 create index if not exists capacity_bookings_active on public.capacity_bookings (dc_id, starts_at)
     where state in ('HELD', 'RUNNING');
 create index if not exists capacity_bookings_due on public.capacity_bookings (carried_out_by, scheduled_at)

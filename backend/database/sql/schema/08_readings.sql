@@ -42,6 +42,7 @@ create index if not exists data_centre_loads_half_hour on public.data_centre_loa
 -- run and again as the grid's actual figures come, until settled_at.
 create table if not exists public.run_accounts (
     booking_id bigint primary key references public.capacity_bookings on delete cascade,
+    booking_key uuid not null references public.capacity_bookings (booking_key) on delete cascade,
     tenant text not null,
     job_id text not null,
     dc_id text not null references public.data_centres,
@@ -75,7 +76,8 @@ create table if not exists public.run_accounts (
 ) with (fillfactor = 70);
 create index if not exists run_accounts_started on public.run_accounts (started_at);
 create index if not exists run_accounts_tenant_started on public.run_accounts (tenant, started_at);
-create index if not exists run_accounts_workload on public.run_accounts (tenant, job_id);
+create unique index if not exists run_accounts_key on public.run_accounts (booking_key);
+create index if not exists run_accounts_job on public.run_accounts (job_id, tenant);
 create index if not exists run_accounts_data_centre on public.run_accounts (dc_id);
 create index if not exists run_accounts_unsettled on public.run_accounts (booking_id) where settled_at is null;
 

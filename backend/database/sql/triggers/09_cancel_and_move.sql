@@ -79,6 +79,21 @@ begin
 end
 $$;
 
+-- Why a workload is not its owner's to cancel or move: {"state": "unknown" | "ordered" (it was bought over Beckn, and is changed
+-- there), "workload"}; null where it is.
+create or replace function public.not_its_owners(workload public.compute_workloads)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when workload.job_id is null then json_build_object('state', 'unknown')
+        when exists (
+            select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (workload.tenant, workload.job_id))
+            then json_build_object('state', 'ordered', 'workload', to_json(workload)) end
+$$;
+
 -- Cancels a workload. What waits for a decision or for its start is cancelled at once; what runs in simulation ends now; what
 -- a runner runs is cancelled once its runner has stopped it. One that is cancelled already is answered like the first time.
 -- Answers {"state": "cancelled" | "requested" | "unknown" | "ordered" (it was bought over Beckn, and is cancelled there) |
@@ -91,17 +106,13 @@ set search_path = ''
 as $$
 declare
     workload constant public.compute_workloads := public.lock_placed_workload(p_operator, p_job_id);
+    refusal constant json := public.not_its_owners(workload);
     booking public.capacity_bookings;
     why constant text := coalesce(nullif(left(p_reason, 500), ''), 'no reason given');
     outcome text := 'cancelled';
 begin
-    if workload.job_id is null then
-        return json_build_object('state', 'unknown');
-    end if;
-    if exists (
-        select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (workload.tenant, workload.job_id))
-    then
-        return json_build_object('state', 'ordered', 'workload', to_json(workload));
+    if refusal is not null then
+        return refusal;
     end if;
     if workload.status = 'CANCELLED' then
         return json_build_object('state', 'cancelled', 'workload', to_json(workload));
@@ -233,19 +244,15 @@ set search_path = ''
 as $$
 declare
     workload constant public.compute_workloads := public.lock_placed_workload(p_operator, p_job_id, p_booking ->> 'dc_id');
+    refusal constant json := public.not_its_owners(workload);
     booking public.capacity_bookings;
     moved public.capacity_bookings;
     centre public.data_centres;
     new_start timestamptz := p_booking ->> 'starts_at';
     new_end timestamptz;
 begin
-    if workload.job_id is null then
-        return json_build_object('state', 'unknown');
-    end if;
-    if exists (
-        select from public.beckn_orders o where (o.buyer_operator, o.job_id) = (workload.tenant, workload.job_id))
-    then
-        return json_build_object('state', 'ordered', 'workload', to_json(workload));
+    if refusal is not null then
+        return refusal;
     end if;
     select * into booking
     from public.capacity_bookings b

@@ -159,10 +159,10 @@ begin
     from public.orchestration_decisions d
     where d.notification_id = p_booking.notification_id;
     insert into public.run_accounts (
-        booking_id, tenant, job_id, dc_id, started_at, ended_at, run_now_dc_id, run_now_starts_at, run_now_pue, run_now_fits,
-        predicted_carbon_gco2, predicted_cost_gbp, predicted_run_now_carbon_gco2, predicted_run_now_cost_gbp, accounted_at)
+        booking_id, booking_key, tenant, job_id, dc_id, started_at, ended_at, run_now_dc_id, run_now_starts_at, run_now_pue,
+        run_now_fits, predicted_carbon_gco2, predicted_cost_gbp, predicted_run_now_carbon_gco2, predicted_run_now_cost_gbp, accounted_at)
     select
-        p_booking.booking_id, p_booking.tenant, p_booking.job_id, p_booking.dc_id,
+        p_booking.booking_id, p_booking.booking_key, p_booking.tenant, p_booking.job_id, p_booking.dc_id,
         span.started_at, greatest(span.started_at + interval '1 microsecond', span.ended_at),
         run_now_centre.dc_id, (p_booking.run_now ->> 'starts_at')::timestamptz, run_now_centre.pue,
         case when run_now_centre.dc_id is not null then public.credit_run_now(run_now_centre, p_booking.run_now) end,

@@ -45,7 +45,7 @@ declare
     direction constant text := case when p_descending then 'desc' else 'asc' end;
     -- Written into the statement, for the planner: the policies say the same, where it does not see it.
     own constant text := case
-        when p_table in ('compute_workloads', 'storage_assets', 'agent_states', 'orchestration_decisions')
+        when p_table in ('compute_workloads', 'capacity_bookings', 'run_accounts', 'storage_assets', 'agent_states', 'orchestration_decisions')
             then format('tenant = %L', tenancy.operator_id())
         when p_table = 'meter_readings' then format(
             '(tenant = %1$L or dc_id in (select d.dc_id from public.data_centres d where d.tenant = %1$L))',
@@ -61,11 +61,19 @@ begin
     source := case
         when p_table in (
             'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'data_centres',
-            'compute_workloads', 'meter_readings', 'agents', 'storage_assets') then format('public.%I', p_table)
+            'compute_workloads', 'capacity_bookings', 'run_accounts', 'meter_readings', 'agents', 'storage_assets') then format('public.%I', p_table)
         when p_table in ('agent_states', 'orchestration_decisions') then format('tenant.%I', p_table)
     end;
-    -- All columns but the one that is for us.
+    -- All columns but those that are for us.
     listed := case p_table
+        when 'capacity_bookings' then
+            'booking_key, dc_id, job_id, source, order_id, state, starts_at, ends_at, it_power_kw, reason, run_now, '
+            'carried_out_by, started_at, ended_at, cancel_requested_at, created_at, updated_at'
+        when 'run_accounts' then
+            'booking_key, job_id, dc_id, started_at, ended_at, it_energy_wh, site_energy_wh, carbon_gco2, cost_gbp, '
+            'run_now_dc_id, run_now_starts_at, run_now_pue, run_now_fits, run_now_site_energy_wh, run_now_carbon_gco2, '
+            'run_now_cost_gbp, predicted_carbon_gco2, predicted_cost_gbp, predicted_run_now_carbon_gco2, '
+            'predicted_run_now_cost_gbp, basis, revision, accounted_at, settled_at'
         when 'agent_states' then 'state_id, agent_id, state, detail, observed_at'
         when 'meter_readings' then
             'reading_id, dc_id, job_id, half_hour, it_energy_wh, site_energy_wh, source, revision, recorded_at'
@@ -183,7 +191,7 @@ set plan_cache_mode = force_custom_plan
 as $$
 declare
     own constant text := tenancy.operator_id();
-    private constant text[] := array['ComputeWorkload', 'Agent', 'AgentState', 'OrchestrationDecision', 'StorageAsset'];
+    private constant text[] := array['ComputeWorkload', 'CapacityBooking', 'Agent', 'AgentState', 'OrchestrationDecision', 'StorageAsset'];
 begin
     return (public.live_state(p_now, p_types - private)::jsonb || jsonb_build_object(
         'ComputeWorkload', case when p_types ? 'ComputeWorkload' then (
@@ -193,6 +201,13 @@ begin
                 where tenant = own and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
                 order by created_at desc, job_id desc
                 limit 100) as w) end,
+        'CapacityBooking', case when p_types ? 'CapacityBooking' then (
+            select coalesce(json_agg(to_jsonb(b) - '{booking_id,notification_id}'::text[] order by b.starts_at, b.booking_id), '[]')
+            from (
+                select * from public.capacity_bookings
+                where tenant = own and state in ('HELD', 'RUNNING')
+                order by starts_at, booking_id
+                limit 100) as b) end,
         'Agent', case when p_types ? 'Agent' then (
             select coalesce(json_agg(a order by a.agent_id), '[]')
             from (
