@@ -97,7 +97,7 @@ class SavingsOf(BaseModel):
     runs_of_unknown_carbon: int
     runs_of_unknown_cost: int
     runs_to_be_revised: int = Field(description="Runs whose figures may yet change")
-    runs_without_counterfactual: int = Field(description="Runs of no decision, such as orders")
+    runs_without_counterfactual: int = Field(description="Runs of no decision: orders, and what its owner moved")
     runs_without_room_to_run_now: int = Field(
         description="Runs that could not have been at once, since the others would have held the power"
     )

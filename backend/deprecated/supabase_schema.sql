@@ -2798,7 +2798,7 @@ create table if not exists public.capacity_bookings (
     it_power_kw numeric(16, 6) not null check (it_power_kw >= 0),
     reason text, -- why it was released
     -- What the workload would have had without a decision, fixed when it was decided: {dc_id, starts_at, ends_at, it_power_kw,
-    -- basis: "home" | "first_come"}.
+    -- basis: "home" | "first_come"}. Null where no decision chose the place: an order, or what its owner moved.
     run_now jsonb,
     carried_out_by text not null check (carried_out_by in ('simulation', 'runner', 'order')),
     started_at timestamptz,

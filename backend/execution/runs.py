@@ -28,6 +28,7 @@ from execution.usage import UsedHalfHour, basis
 from execution.used_grid import used_half_hours
 from execution.work import Stored
 from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339
+from printable import printable
 from vocabulary import StrEnum, WorkloadStatus
 
 _log = logging.getLogger(__name__)
@@ -88,6 +89,8 @@ class RunnersRuns:
         """What became of it, and the session."""
         message = registration.model_dump(mode="json")
         told = self._requests.call("register_runner", {"p_message": message, "p_now": rfc3339(now)}, repeatable=True)
+        if told.get("session") is not None:
+            _log.info("the runner %s of %s has registered", registration.runner_id, registration.dc_id)
         return Registering(told["state"]), told.get("session")
 
     def registered(self) -> list[dict[str, Any]]:
@@ -115,7 +118,10 @@ class RunnersRuns:
         """Have a run begin, unless it is put off: the grid is looked at once more, as before every start."""
         if self._is_put_off(key, now):
             return Standing.DEFERRED
-        return self._standing("begin_run", {**key.arguments(now), "p_lease_seconds": self._lease_s})
+        standing = self._standing("begin_run", {**key.arguments(now), "p_lease_seconds": self._lease_s})
+        if standing is Standing.HELD:
+            _log.info("run %d: begins on the runner %s", key.run_id, key.runner_id)
+        return standing
 
     def _is_put_off(self, key: RunKey, now: datetime) -> bool:
         """Whether it has been moved to a better time, as its caller's run that has not begun."""
@@ -145,8 +151,17 @@ class RunnersRuns:
             "output_tail": _plain(finish.output_tail),
             "reason": None if finish.reason is None else _plain(finish.reason),
         }
-        said = {"p_outcome": outcome, "p_account": self._account(key.run_id, finish)}
-        return self._standing("finish_run", {**key.arguments(now), **said})
+        account = self._account(key.run_id, finish)
+        said = {"p_outcome": outcome, "p_account": account}
+        standing = self._standing("finish_run", {**key.arguments(now), **said})
+        if standing is Standing.HELD:
+            _log.info(
+                "run %d: has ended on the runner %s: %s",
+                key.run_id,
+                key.runner_id,
+                printable(account["status_reason"]),
+            )
+        return standing
 
     def _standing(self, function: str, arguments: dict[str, Any]) -> Standing:
         return Standing(self._requests.call(function, arguments, repeatable=True)["standing"])

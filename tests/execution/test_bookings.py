@@ -253,6 +253,24 @@ def test_what_its_owner_moved_is_not_measured_by_its_decision(postgres: Postgres
     assert claim(postgres, NOW + HOUR).promised_gco2 is None
 
 
+def test_what_its_owner_moved_is_metered_and_compared_with_nothing(postgres: PostgresDatabase) -> None:
+    store_place(postgres)
+    submit(postgres, workload("moved", deferral_window_mins=360), workload("left", deferral_window_mins=360))
+    while decide(postgres):
+        pass
+    assert the_booking(postgres, "moved")["run_now"]["starts_at"]
+    there = {"starts_at": NOW + 2 * HOUR}
+    postgres.call("move_workload", {"p_job_id": "moved", "p_booking": there, "p_now": NOW})
+    executor = an_executor(postgres)
+    for hours in range(8):
+        executor.run_due(NOW + hours * HOUR)
+    assert {the_workload(postgres, job_id)["status"] for job_id in ("moved", "left")} == {"COMPLETED"}
+    assert the_workload(postgres, "moved")["actual_carbon_gco2"] > 0
+    period = {"p_from": NOW, "p_until": NOW + 8 * HOUR, "p_by": "day", "p_carbon_price_gbp_per_t": 100}
+    total = postgres.call("savings", period)[-1]
+    assert (total["runs"], total["compared_runs"], total["runs_without_counterfactual"]) == (2, 1, 1)
+
+
 def test_a_run_that_is_cancelled_has_the_actuals_of_what_it_ran(place: Database) -> None:
     book(place, "job-1", starts_at=EIGHT + HALF_HOUR, it_power_kw=2000)
     executor = an_executor(place)

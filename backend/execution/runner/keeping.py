@@ -9,6 +9,7 @@ import time as clocks
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from execution.runner.attendant import CANCELLED, RUNNER_GONE, TOO_LONG
 from execution.runner.attended import AttendedCommand, Attention
 from execution.runner.configuration import Configuration
 from execution.runner.journal import Journal, RunRecord, RunState
@@ -121,7 +122,7 @@ class Keeper:
         self._journal.write(record)
         with self._lock:
             self._runs[record.run_id] = self._kept(record)
-        log.info("job %s: run %d is taken, a %s", record.job_id, record.run_id, record.template)
+        log.info("job %s: is taken, to run the template %s (run %d)", record.job_id, record.template, record.run_id)
 
     def keep(self) -> None:
         """Do for every run what is due."""
@@ -144,7 +145,7 @@ class Keeper:
         run = self._kept(record)
         if record.state is RunState.BEGUN and not run.command.is_claimed():
             record.state = RunState.TAKEN  # nothing was started: the server is asked again whether it may be
-        log.info("job %s: run %d is found again, %s", record.job_id, record.run_id, record.state)
+        log.info("job %s: is found again, %s (run %d)", record.job_id, _FOUND[record.state], record.run_id)
         return run
 
     def _environment_of(self, record: RunRecord) -> dict[str, str]:
@@ -154,7 +155,7 @@ class Keeper:
         )
 
     def _give_back(self, offered: OfferedRun, reason: str, *, final: bool) -> None:
-        log.warning("job %s: run %d is given back: %s", offered.job_id, offered.run_id, reason)
+        log.warning("job %s: is given back, as %s (run %d)", offered.job_id, reason, offered.run_id)
         given = GiveBack(fence=offered.fence, reason=reason[:LONGEST_REASON], final=final)
         self._calls.give_back(offered.run_id, given)
 
@@ -201,12 +202,7 @@ class Keeper:
         self._journal.write(ended)
         run.record = ended
         run.speak_at = 0.0
-        log.info(
-            "job %s: run %d has ended: %s",
-            ended.job_id,
-            ended.run_id,
-            " ".join(filter(None, [outcome.ended, _status(outcome), outcome.cause, outcome.reason])),
-        )
+        log.info("job %s: %s (run %d)", ended.job_id, _ending(outcome), ended.run_id)
 
     # Energy.
 
@@ -249,7 +245,7 @@ class Keeper:
                 self._report(run)
         except ServerGone as gone:
             if not self._is_server_gone:
-                log.warning("the server does not answer; the runs go on: %s", gone)
+                log.warning("the server cannot be told, and the runs go on: %s", gone)
             self._is_server_gone = True
             self._silent_until = self._monotonic() + self._pause_s
             self._pause_s = min(LONGEST_PAUSE_S, self._rhythm.lost_after_s / 40, 2 * self._pause_s)
@@ -279,7 +275,8 @@ class Keeper:
         )
         told = self._calls.begin(run.record.run_id, Begin(fence=run.record.fence))
         if told.standing is not Standing.HELD and not run.command.is_claimed():
-            log.info("job %s: run %d is not begun: %s", run.record.job_id, run.record.run_id, told.standing)
+            why = _NOT_BEGUN[told.standing]
+            log.info("job %s: is not begun: %s (run %d)", run.record.job_id, why, run.record.run_id)
             self._forget(run)
             return
         begun = run.record.model_copy(update={"state": RunState.BEGUN, "meter": Meter(until_s=self._monotonic())})
@@ -287,6 +284,7 @@ class Keeper:
         run.record = begun
         run.speak_at = self._monotonic() + self._rhythm.heartbeat_s
         run.command.look()
+        log.info("job %s: begins (run %d)", begun.job_id, begun.run_id)
 
     def _be_heard_of(self, run: KeptRun, now: float) -> None:
         if self._is_attended(run):
@@ -297,7 +295,8 @@ class Keeper:
         told = self._calls.heartbeat(run.record.run_id, beat)
         run.speak_at = now + self._rhythm.heartbeat_s
         if told.standing is not Standing.HELD and not run.record.is_to_end:
-            log.info("job %s: run %d is to end: %s", run.record.job_id, run.record.run_id, told.standing)
+            why = _TO_END[told.standing]
+            log.info("job %s: is asked to end, as %s (run %d)", run.record.job_id, why, run.record.run_id)
             run.record.is_to_end = True
             self._journal.write(run.record)
 
@@ -305,7 +304,8 @@ class Keeper:
         if run.record.outcome is not None:
             told = self._calls.finish(run.record.run_id, run.record.outcome)
             if told.standing is Standing.FENCED:
-                log.warning("job %s: run %d was this runner's no longer", run.record.job_id, run.record.run_id)
+                why = "it was this runner's no longer"
+                log.warning("job %s: how it ended counts for nothing, as %s", run.record.job_id, why)
         self._forget(run)
 
     def _is_attended(self, run: KeptRun) -> bool:
@@ -317,7 +317,35 @@ class Keeper:
             del self._runs[run.record.run_id]
 
 
-def _status(outcome: Finish) -> str:
-    if outcome.exit_status is not None:
-        return f"with status {outcome.exit_status}"
-    return f"by signal {outcome.signal}" if outcome.signal is not None else ""
+_FOUND = {
+    RunState.TAKEN: "not begun yet",
+    RunState.BEGUN: "begun",
+    RunState.ENDED: "ended, and yet to be reported",
+}
+_NOT_BEGUN = {
+    Standing.CANCELLED: "it was cancelled",
+    Standing.DEFERRED: "the server has put it off, or decides it again",
+    Standing.FENCED: "it is this runner's no longer",
+}
+_TO_END = {
+    Standing.CANCELLED: "it was cancelled, or its window is over and there is no more power for it",
+    Standing.DEFERRED: "it is not to run now",
+    Standing.FENCED: "it is this runner's no longer",
+}
+_CAUSES = {
+    CANCELLED: ", as it was asked to",
+    TOO_LONG: ", as it took longer than its template allows",
+    RUNNER_GONE: ", as no runner came back",
+}
+
+
+def _ending(outcome: Finish) -> str:
+    """How a run ended, in words."""
+    why = _CAUSES.get(outcome.cause or "", "")
+    if outcome.ended is Ended.EXITED:
+        return f"has ended with status {outcome.exit_status} after {outcome.run_s:.1f} s{why}"
+    if outcome.ended is Ended.SIGNALLED:
+        return f"was ended by signal {outcome.signal} after {outcome.run_s:.1f} s{why}"
+    if outcome.ended is Ended.NOT_STARTED:
+        return f"was not run: {outcome.reason}"
+    return f"is lost: {outcome.reason}"

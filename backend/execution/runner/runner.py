@@ -74,8 +74,8 @@ class Runner:
         left = len(self._keeper.holding())
         if left:
             log.info(
-                "%d runs go on without this runner: start it again within %d s, or they are ended",
-                left,
+                "%s without this runner: start it again within %d s, or it is ended",
+                "1 run goes on" if left == 1 else f"{left} runs go on",
                 self._rhythm.lost_after_s,
             )
         self._journal.close()
@@ -91,19 +91,26 @@ class Runner:
 
     def _take_on(self) -> None:
         pause_s = FIRST_PAUSE_S
+        told = ""
         while not self._stopping.is_set():
             try:
                 self._take_once()
-                pause_s = FIRST_PAUSE_S
+                if told:
+                    log.info("the server can be asked for work again")
+                pause_s, told = FIRST_PAUSE_S, ""
                 continue
             except Replaced as error:
                 log.error("%s: this one takes nothing more", error)  # noqa: TRY400
                 self._has_ended_taking.set()
                 return
             except ServerGone as gone:
-                log.warning("no work can be asked for: %s", gone)
+                if str(gone) != told:
+                    log.warning("there is nobody to ask for work, and it is tried again: %s", gone)
+                told = str(gone)
             except ServerRefused as refused:
-                log.error("the server refuses this runner: %s", refused)  # noqa: TRY400
+                if str(refused) != told:
+                    log.error("the server refuses this runner: %s", refused)  # noqa: TRY400
+                told = str(refused)
                 pause_s = LONGEST_PAUSE_S if refused.status != _NOT_FOUND else pause_s
             except Exception:
                 log.exception("no work could be taken")
@@ -145,7 +152,12 @@ class Runner:
         )
         self._session = registered.session
         self._rhythm.heartbeat_s, self._rhythm.lost_after_s = registered.heartbeat_s, registered.lost_after_s
-        log.info("registered as %s of %s", configuration.runner_id, configuration.data_centre)
+        log.info(
+            "registered as %s of %s, for %s: it waits for work",
+            configuration.runner_id,
+            configuration.data_centre,
+            ", ".join(sorted(configuration.templates)),
+        )
 
 
 def _offered(template: Template) -> OfferedTemplate:

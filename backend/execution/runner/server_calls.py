@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -49,6 +50,7 @@ class ServerCalls:
     """Calls of one runner, with its key. Safe to use from many threads."""
 
     def __init__(self, server_url: str, runner_id: str, key: str | None, caller: Caller, time: ServerTime) -> None:
+        self._server_url = server_url
         self._runners = f"{server_url}/api/v1/runners"
         self._own = f"{self._runners}/{quote(runner_id, safe='')}"
         self._caller = caller
@@ -92,9 +94,9 @@ class ServerCalls:
         try:
             answer = self._caller.call("POST", url, limits=limits, headers=self._headers, body=body)
         except CallFailed as failed:
-            raise ServerGone(printable(failed)) from None
+            raise ServerGone(f"{self._server_url} does not answer ({_plain(failed)})") from None
         if answer.status in _TRY_AGAIN or answer.status >= 500:
-            raise ServerGone(_words(answer))
+            raise ServerGone(f"{self._server_url} answers {_words(answer)}")
         if answer.status != 200:
             raise ServerRefused(answer.status, _words(answer))
         try:
@@ -103,6 +105,13 @@ class ServerCalls:
             raise ServerGone(f"what answers at {self._runners} is no server of runners") from None
         self._time.heard(document.now)
         return document
+
+
+def _plain(failed: CallFailed) -> str:
+    cause = failed.cause
+    if isinstance(cause, OSError) and cause.strerror:
+        return printable(cause.strerror).lower()
+    return re.sub(r"^\[Errno -?\d+\] ", "", printable(failed)).lower()
 
 
 def _words(answer: Answer) -> str:

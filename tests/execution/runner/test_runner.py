@@ -301,7 +301,7 @@ def test_a_runner_that_is_stopped_leaves_its_run_to_the_next(server: RunnerServe
         server.begun(run_id)
         eventually(lambda: attendants(tmp_path))
         assert first.end() == 0
-        assert "runs go on without this runner" in first.log
+        assert "1 run goes on without this runner" in first.log
         with running(file):
             (tmp_path / "go").touch()
             assert server.outcome(run_id)["exit_status"] == 0
@@ -316,7 +316,7 @@ def test_a_run_goes_on_while_the_server_is_gone_and_is_reported_afterwards(
     with running(file) as runner:
         server.wait_for(lambda: server.runs[run_id].beats)
         server.is_gone = True
-        eventually(lambda: "the server does not answer; the runs go on" in runner.log)
+        eventually(lambda: "the server cannot be told, and the runs go on" in runner.log)
         (tmp_path / "go").touch()
         eventually((tmp_path / "done").exists)
         server.is_gone = False

@@ -296,6 +296,7 @@ begin
     set dc_id = centre.dc_id,
         starts_at = new_start,
         ends_at = new_end,
+        run_now = null, -- its owner has chosen: what comes of it is not the decision's doing
         carried_out_by = public.carried_out_by(centre),
         work_state = 'available',
         scheduled_at = new_start,
