@@ -1831,16 +1831,29 @@ end
 $$;
 -- Outputs and their numbers ------------------------------------------------------------------------------------------------
 
--- An output as it is stored: its own text, but for the sequence number. Programs of version 1 send the document itself,
--- which has lost the order of its keys on the way here: what it begins with is put in order.
+-- An output as it is stored: its own text, but for the sequence number. Our programs leave one place for it, which no text in
+-- the document can look like, since its quotation marks would be escaped. Any other document is taken apart. Programs of
+-- version 1 send the document itself, which has lost the order of its keys on the way here: what it begins with is put in
+-- order.
 create or replace function public.numbered_output(p_output jsonb, p_sequence bigint)
 returns json
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select (
-        '{' || string_agg(
+declare
+    pieces text[]; -- before and after the place
+    opened text[]; -- before and after the beginning of _metadata, which the place is in
+begin
+    if jsonb_typeof(p_output) = 'string' then
+        pieces := string_to_array(p_output #>> '{}', '"sequence":null');
+        opened := string_to_array(pieces[1], '"_metadata":{');
+        if cardinality(pieces) = 2 and cardinality(opened) = 2 and opened[2] !~ '[{}]' then
+            return pieces[1] || '"sequence":' || p_sequence || pieces[2];
+        end if;
+    end if;
+    return (
+        select '{' || string_agg(
             to_json(part.key)::text || ':' || case
                 when part.key = '_metadata' and json_typeof(part.value) = 'object' then (
                     select '{' || coalesce(string_agg(
@@ -1851,9 +1864,10 @@ as $$
             ',' order by
                 case when jsonb_typeof(p_output) = 'object'
                     then array_position(array['data_centre_options', 'task', 'decision', '_metadata'], part.key) end,
-                part.place) || '}')::json
-    from json_each(case jsonb_typeof(p_output) when 'string' then (p_output #>> '{}')::json else p_output::json end)
-        with ordinality as part (key, value, place)
+                part.place) || '}'
+        from json_each(case jsonb_typeof(p_output) when 'string' then (p_output #>> '{}')::json else p_output::json end)
+            with ordinality as part (key, value, place));
+end
 $$;
 
 -- A stored output as its tenant sees it: with the tenant's own number.

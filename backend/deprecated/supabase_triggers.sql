@@ -206,16 +206,13 @@ declare
         'notification_id', 'job_id', 'agent_id', 'chosen_dc_id', 'recommended_start',
         'scorer', 'model', 'scorer_version', 'fallback_reason', 'reasoning', 'constraints_evaluated',
         'alternatives_considered', 'context', 'output', 'token_usage', 'decided_at', 'grid_digest'];
-    texts constant text[] := public.decision_texts(d);
-    written bytea := convert_to(E'pylon decision 1\n', 'UTF8');
-    value bytea;
 begin
-    for place in 1 .. cardinality(names) loop
-        value := convert_to(texts[place], 'UTF8');
-        written := written || convert_to(names[place] || coalesce('=' || length(value) || ':', '=-'), 'UTF8')
-            || coalesce(value, '') || '\x0a'::bytea;
-    end loop;
-    return encode(sha256(written), 'hex');
+    return (
+        select encode(sha256(convert_to(
+            E'pylon decision 1\n' || string_agg(
+                one.name || coalesce('=' || octet_length(convert_to(one.text, 'UTF8')) || ':' || one.text, '=-') || E'\n',
+                '' order by one.place), 'UTF8')), 'hex')
+        from unnest(names, public.decision_texts(d)) with ordinality as one (name, text, place));
 end
 $$;
 
@@ -3248,63 +3245,75 @@ $$;
 create or replace function public.decision_contexts(
     p_job_ids jsonb, p_now timestamptz, p_known_grid text default null)
 returns json
-language sql
+language plpgsql -- which plans it once a session, and not once a call
 volatile
 set search_path = ''
 as $$
-    select json_build_object(
-        'grid_version', present.version,
-        'grid', case when present.version is distinct from p_known_grid then public.grid_context(p_now) end,
-        'capacity', public.capacity_at(p_now),
-        'tasks', coalesce((
-            select json_agg(json_build_object(
-                'context_id', gen_random_uuid(),
-                'task', json_build_object(
-                    'job_id', w.job_id, 'operator', w.operator, 'host_dc_id', w.host_dc_id, 'workload_type', w.workload_type,
-                    'urgency', w.urgency, 'required_gpu_mins', w.required_gpu_mins,
-                    'required_cpu_cores', w.required_cpu_cores, 'required_memory_gb', w.required_memory_gb,
-                    'estimated_energy_kwh', w.estimated_energy_kwh, 'carbon_cap_gco2', w.carbon_cap_gco2,
-                    'max_price_gbp', w.max_price_gbp, 'deadline', w.deadline,
-                    'deferral_window_mins', w.deferral_window_mins, 'status', w.status, 'created_at', w.created_at,
-                    'runs_at', case
-                        when w.run is not null then public.places_that_run(w.run ->> 'template')
-                        -- Asked once: it is the same for all that are simulated. Null where nothing is run by runners.
-                        else (
-                            select case when bool_or(d.execution = 'runner')
-                                then json_agg(d.dc_id order by d.dc_id) filter (where d.execution <> 'runner') end
-                            from public.data_centres d) end))
-                order by asked.position)
-            from jsonb_array_elements(p_job_ids) with ordinality as asked (workload, position)
-            -- In two halves, each of which an index answers: a condition of either kind would have every workload read.
-            cross join lateral (
-                select named.*
-                from public.compute_workloads named
-                where jsonb_typeof(asked.workload) = 'object'
-                    and (named.tenant, named.job_id) = (asked.workload ->> 'operator', asked.workload ->> 'job_id')
-                union all
-                -- A bare name that several tenants have is nobody's.
-                select bare.*
-                from public.compute_workloads bare
-                where jsonb_typeof(asked.workload) <> 'object' and bare.job_id = asked.workload #>> '{}'
-                    and not exists (
-                        select from public.compute_workloads other
-                        where other.job_id = bare.job_id and other.tenant <> bare.tenant)
-            ) as w), '[]'))
-    from (select public.grid_version(p_now) as version) as present
+begin
+    return (
+        with present as materialized (
+            select public.grid_version(p_now) as version
+        )
+        select json_build_object(
+            'grid_version', present.version,
+            'grid', case when present.version is distinct from p_known_grid then public.grid_context(p_now) end,
+            'capacity', public.capacity_at(p_now),
+            'tasks', coalesce((
+                select json_agg(json_build_object(
+                    'context_id', gen_random_uuid(),
+                    'task', json_build_object(
+                        'job_id', w.job_id, 'operator', w.operator, 'host_dc_id', w.host_dc_id, 'workload_type', w.workload_type,
+                        'urgency', w.urgency, 'required_gpu_mins', w.required_gpu_mins,
+                        'required_cpu_cores', w.required_cpu_cores, 'required_memory_gb', w.required_memory_gb,
+                        'estimated_energy_kwh', w.estimated_energy_kwh, 'carbon_cap_gco2', w.carbon_cap_gco2,
+                        'max_price_gbp', w.max_price_gbp, 'deadline', w.deadline,
+                        'deferral_window_mins', w.deferral_window_mins, 'status', w.status, 'created_at', w.created_at,
+                        'runs_at', case
+                            when w.run is not null then public.places_that_run(w.run ->> 'template')
+                            -- Asked once: it is the same for all that are simulated. Null where nothing is run by runners.
+                            else (
+                                select case when bool_or(d.execution = 'runner')
+                                    then json_agg(d.dc_id order by d.dc_id) filter (where d.execution <> 'runner') end
+                                from public.data_centres d) end))
+                    order by asked.position)
+                from jsonb_array_elements(p_job_ids) with ordinality as asked (workload, position)
+                -- In two halves, each of which an index answers: a condition of either kind would have every workload read.
+                cross join lateral (
+                    select named.*
+                    from public.compute_workloads named
+                    where jsonb_typeof(asked.workload) = 'object'
+                        and (named.tenant, named.job_id) = (asked.workload ->> 'operator', asked.workload ->> 'job_id')
+                    union all
+                    -- A bare name that several tenants have is nobody's.
+                    select bare.*
+                    from public.compute_workloads bare
+                    where jsonb_typeof(asked.workload) <> 'object' and bare.job_id = asked.workload #>> '{}'
+                        and not exists (
+                            select from public.compute_workloads other
+                            where other.job_id = bare.job_id and other.tenant <> bare.tenant)
+                ) as w), '[]'))
+        from present);
+end
 $$;
 
 -- The grid and what is free, without a workload: {"grid_version", "grid" (null where its version is p_known_grid), "capacity"}.
 create or replace function public.present_grid(p_now timestamptz, p_known_grid text default null)
 returns json
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-    select json_build_object(
-        'grid_version', present.version,
-        'grid', case when present.version is distinct from p_known_grid then public.grid_context(p_now) end,
-        'capacity', public.capacity_at(p_now))
-    from (select public.grid_version(p_now) as version) as present
+begin
+    return (
+        with present as materialized (
+            select public.grid_version(p_now) as version
+        )
+        select json_build_object(
+            'grid_version', present.version,
+            'grid', case when present.version is distinct from p_known_grid then public.grid_context(p_now) end,
+            'capacity', public.capacity_at(p_now))
+        from present);
+end
 $$;
 
 -- Whether there is anything to decide from at p_now: {"data_centres": one at least that is not OFFLINE, "signals": the
@@ -3511,14 +3520,24 @@ $$;
 -- withdrawn (the workload no longer waits, or has its place: closed without a decision) or displaced (its power has gone
 -- meanwhile: nothing is stored, and the notification can be claimed again at once, uncounted). A program that books nothing
 -- knows no displaced: it is told fenced, and the notification waits for a minute.
+-- p_grid_version: the version of that grid, as it was read. Where the database holds another one by now, nothing is stored,
+-- the leases stay, and the state is outdated: the decisions are to be made again. Without it nobody looks.
 create or replace function public.publish_decisions(
-    p_agent_id text, p_grid jsonb, p_decisions jsonb, p_skip_unchanged boolean default false)
+    p_agent_id text, p_grid jsonb, p_decisions jsonb, p_skip_unchanged boolean default false,
+    p_grid_version text default null)
 returns json
 language plpgsql
 set search_path = ''
+-- Everything here is found by its key, however large the tables are and whatever is known of their size. So each statement is
+-- planned once a session: planned at every call, the plans would take longer than the rest of a single decision.
+set plan_cache_mode = 'force_generic_plan'
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
     offered_ids bigint[];
+    outdated bigint[] := '{}';
     publishable bigint[];
     withdrawn bigint[];
     unchanged bigint[] := '{}';
@@ -3554,6 +3573,12 @@ begin
         select n.tenant, n.job_id from public.workload_notifications n where n.notification_id = any (offered_ids))
     order by w.tenant, w.job_id
     for no key update;
+
+    -- After every wait but that of the publishers for each other, so that no decision rests on less than what is known.
+    if p_grid_version is not null and p_grid_version <> public.grid_version((p_grid ->> 'as_of')::timestamptz) then
+        outdated := offered_ids;
+        offered_ids := '{}';
+    end if;
 
     -- Now that nobody can change them: which of the workloads still wait. One that holds power waits for its start.
     select
@@ -3733,6 +3758,7 @@ begin
         'job_id', n.job_id,
         'state', case
             when d.notification_id = any (publishable) then 'published'
+            when d.notification_id = any (outdated) then 'outdated'
             when d.notification_id = any (displaced_unaware) then 'fenced'
             when d.notification_id = any (displaced) then 'displaced'
             when n.lease_token = d.lease_token and n.work_state = 'completed' and o.sequence is not null then 'already'
@@ -9118,7 +9144,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '085ff03a515b0313'
+    fingerprint = 'e8eab513ef2000b5'
 where version = 8;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

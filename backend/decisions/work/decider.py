@@ -35,9 +35,13 @@ class Undecided:
 
 @dataclass(frozen=True)
 class Decided:
-    """What became of some claims, on one grid. Claims in neither list have lost their lease or their workload."""
+    """What became of some claims, on one grid. Claims in neither list have lost their lease or their workload.
+
+    `grid_version` tells that grid from the next.
+    """
 
     grid: Row
+    grid_version: str | None
     records: tuple[DecisionRecord, ...]
     undecided: tuple[Undecided, ...]
 
@@ -96,7 +100,7 @@ class Decider:
                 if record.booking is not None and record.chosen_dc_id is not None:
                     held = record.booking
                     batch.take(record.chosen_dc_id, held["starts_at"], held["ends_at"], held["it_power_kw"])
-        return Decided(batch.grid, tuple(records), tuple(undecided))
+        return Decided(batch.grid, batch.grid_version, tuple(records), tuple(undecided))
 
     def _record(self, claim: Claim, batch: ContextBatch, why_unasked: ModelUnavailable | None) -> DecisionRecord:
         decision = decide(

@@ -113,6 +113,7 @@ class PublishState(StrEnum):
     ALREADY = "already"
     FENCED = "fenced"
     DISPLACED = "displaced"
+    OUTDATED = "outdated"
     WITHDRAWN = "withdrawn"
     UNCHANGED = "unchanged"
 
@@ -223,6 +224,7 @@ class ContextBatch:
     ) -> None:
         """`now` is the moment of a grid that was read before; without one it is the grid's own."""
         self.grid = grid.at(now)
+        self.grid_version = grid.version
         self._known = grid
         self._now = now
         self._tasks = {_owned(task["task"]): task for task in tasks}
@@ -325,13 +327,19 @@ class WorkQueue:
         answer = self._database.call("note_context", arguments, repeatable=True)
         return bool(answer["state"] == "noted")
 
-    def publish(self, grid: Row, records: Sequence[DecisionRecord]) -> tuple[PublishResult, ...]:
-        """Store and announce decisions made on one grid, in one transaction; repeating it changes nothing."""
+    def publish(
+        self, grid: Row, records: Sequence[DecisionRecord], *, grid_version: str | None = None
+    ) -> tuple[PublishResult, ...]:
+        """Store and announce decisions made on one grid, in one transaction; repeating it changes nothing.
+
+        With the grid's version they are stored only while the database holds no newer one.
+        """
         arguments = {
             "p_agent_id": self._agent_id,
             "p_grid": grid,
             "p_decisions": [record.to_row() for record in records],
             "p_skip_unchanged": True,
+            "p_grid_version": grid_version,
         }
         answer = self._database.call("publish_decisions", arguments, repeatable=True)
         return tuple(PublishResult.model_validate(result) for result in answer["results"])

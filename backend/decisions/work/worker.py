@@ -3,7 +3,8 @@
     claim → context → score → (model) → publish
 
 Power that has gone between the reading of the context and the publication is not promised twice: the database answers
-`displaced`, and the notification is claimed and decided again.
+`displaced`, and the notification is claimed and decided again. Nor is a decision published that rests on an older
+grid than the database holds by then: it answers `outdated`, and the worker decides again at once.
 
 No transaction is held across a model call. As many workers as are set may wait for the model at once; there is always
 one more, which decides without it what they would keep waiting. A worker that loses its lease drops its result: the
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from database.errors import NO_FAULT_OF_THE_WORK, DatabaseError, DatabaseUnreachable, DataRefused
@@ -28,7 +30,7 @@ from decisions.model.seats import ModelSeats
 from decisions.publishing.schema import Scorer
 from decisions.work.agent import AgentState, GatewayAgent, gateway_agent_id
 from decisions.work.counts import DecisionCounter
-from decisions.work.decider import Decider, NothingToDecideFrom
+from decisions.work.decider import Decided, Decider, NothingToDecideFrom
 from decisions.work.notifications import (
     Claim,
     DecisionRecord,
@@ -61,6 +63,8 @@ SEAT_WITHIN_S = 3.0
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
+# Where the grid changes faster than somebody decides, as it may while a model thinks, the last decision counts.
+MOST_OUTDATED = 2
 LONGEST_TURN_S = 60.0  # what a turn may take beside a model's thinking and a database's outage
 # Results are kept that long for a database that is away; then their leases are long lost to somebody else.
 LONGEST_OUTAGE_S = 120.0
@@ -252,27 +256,41 @@ class DecisionWorkers:
 
     def _decide_and_publish(self, claims: Sequence[Claim], why_unasked: ModelUnavailable | None) -> None:
         began = time.monotonic()
-        decided = self._patiently(lambda: self._decider.decide(claims, why_unasked=why_unasked))
-        if self.judge is not None and why_unasked is None:
-            self._record_state()
-            if self._stopping.is_set() and any(record.fallback_reason for record in decided.records):
-                # The model was interrupted, not at fault: another gateway may ask it again.
-                self.queue.release([claim.lease for claim in claims])
+        for outdated in range(MOST_OUTDATED + 1):
+            decided = self._patiently(partial(self._decider.decide, claims, why_unasked=why_unasked))
+            if self.judge is not None and why_unasked is None:
+                self._record_state()
+                if self._stopping.is_set() and any(record.fallback_reason for record in decided.records):
+                    # The model was interrupted, not at fault: another gateway may ask it again.
+                    self.queue.release([claim.lease for claim in claims])
+                    return
+            for undecided in decided.undecided:
+                self._fail(undecided.claim.lease, undecided.claim.job, undecided.error)
+            again = self._publish(decided, began, whatever_the_grid=outdated == MOST_OUTDATED)
+            claims = [claim for claim in claims if claim.notification_id in again]
+            if not claims:
                 return
-        for undecided in decided.undecided:
-            self._fail(undecided.claim.lease, undecided.claim.job, undecided.error)
-        records = {record.lease.notification_id: record for record in decided.records}
-        if records:
-            for result in self._published(decided.grid, decided.records):
-                record, took_s = records[result.notification_id], time.monotonic() - began
-                _log_result(result, record, 1000 * took_s)
-                if result.state is PublishState.PUBLISHED:
-                    fallback = record.fallback_reason is not None
-                    self.counter.published(Scorer(record.scorer), took_s, fallback=fallback)
 
-    def _published(self, grid: Row, records: Sequence[DecisionRecord]) -> list[PublishResult]:
+    def _publish(self, decided: Decided, began: float, *, whatever_the_grid: bool) -> frozenset[int]:
+        """Publish what was decided; the notifications that are to be decided again on a newer grid."""
+        records = {record.lease.notification_id: record for record in decided.records}
+        again = set[int]()
+        for result in self._published(decided, None if whatever_the_grid else decided.grid_version):
+            record, took_s = records[result.notification_id], time.monotonic() - began
+            _log_result(result, record, 1000 * took_s)
+            if result.state is PublishState.PUBLISHED:
+                fallback = record.fallback_reason is not None
+                self.counter.published(Scorer(record.scorer), took_s, fallback=fallback)
+            elif result.state is PublishState.OUTDATED:
+                again.add(result.notification_id)
+        return frozenset(again)
+
+    def _published(self, decided: Decided, grid_version: str | None) -> list[PublishResult]:
+        grid, records = decided.grid, decided.records
+        if not records:
+            return []
         try:
-            return list(self._patiently(lambda: self.queue.publish(grid, records)))
+            return list(self._patiently(lambda: self.queue.publish(grid, records, grid_version=grid_version)))
         except DatabaseError as error:
             if len(records) == 1:
                 if not isinstance(error, DataRefused):
@@ -380,6 +398,9 @@ def _log_result(result: PublishResult, record: DecisionRecord, took_ms: float) -
     job_id, extra = record.job.job_id, record.job.for_the_log
     if result.state is PublishState.UNCHANGED:
         _log.info("job %s: asked again, and the newest decision still stands", job_id, extra=extra)
+        return
+    if result.state is PublishState.OUTDATED:
+        _log.info("job %s: decided again, the grid has changed meanwhile", job_id, extra=extra)
         return
     if result.state is PublishState.DISPLACED:
         # It can be claimed again by now, and whoever published a batch looks for the next at once.

@@ -25,6 +25,7 @@ from decisions.work.notifications import (
     PublishState,
     WorkQueue,
 )
+from grid.half_hours import half_hour_of
 from grid_world import NOW, data_centre, store_data_centres, store_world, submit, workload
 from ingest.reconsidering import reconsider_deferred
 from vocabulary import WorkloadStatus
@@ -663,6 +664,47 @@ def test_contexts_of_a_batch_share_one_grid_and_equal_the_whole_document(databas
     later = queue.contexts(["job-0"], NOW + timedelta(minutes=30)).context("job-0")
     assert read_signals(later).origin > read_signals(context).origin
     assert database.call("decision_context", {"p_job_id": "job-404", "p_now": NOW}) is None
+
+
+def test_what_was_decided_on_an_older_grid_is_not_published_while_somebody_looks(database: Database) -> None:
+    store_world(database, data_centres=2)
+    submit_jobs(database, 2)
+    queue = queue_of(database)
+    claims = queue.claim(2).claimed
+    batch = queue.contexts([claim.job for claim in claims], NOW)
+    published, late = (record(claim) for claim in claims)
+
+    def states(one: DecisionRecord, grid_version: str | None = batch.grid_version) -> list[PublishState]:
+        return [result.state for result in queue.publish(batch.grid, [one], grid_version=grid_version)]
+
+    assert states(published) == [PublishState.PUBLISHED]
+    slot = half_hour_of(NOW)
+    database.update("grid_signals", {"wholesale_price_gbp_mwh": 1}, where=[Where("timestamp", slot)])
+    assert states(late) == states(late) == [PublishState.OUTDATED]
+    assert states(published) == [PublishState.ALREADY]
+    assert len(decisions(database)) == 1
+    assert notification(database, late.lease.notification_id)["work_state"] == "running"
+    assert states(record(Lease(late.lease.notification_id, late.lease.token + 1000))) == [PublishState.FENCED]
+    assert states(late, queue.contexts([], NOW).grid_version) == [PublishState.PUBLISHED]
+
+
+NUMBERS = {"sequence": None, "fallback_reason": '"_metadata":{"sequence":null'}
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"task": {"job_id": "é"}, "_metadata": {"task_id": '"sequence":null', "sequence": None, "scorer": "x"}},
+        {"task": NUMBERS, "_metadata": {"task_id": "{}", "sequence": None, "own": NUMBERS}},
+        {"_metadata": {"_metadata": NUMBERS, "sequence": None}, "task": NUMBERS},
+        {"_metadata": {"sequence": 7, "warnings": []}, "task": NUMBERS},
+    ],
+)
+def test_an_output_is_numbered_in_its_metadata_and_nowhere_else(postgres: PostgresDatabase, output: Row) -> None:
+    text = orjson.dumps(output).decode()
+    answer = postgres.call("numbered_output", {"p_output": orjson.dumps(text).decode(), "p_sequence": 5})
+    expected = {name: value | {"sequence": 5} if name == "_metadata" else value for name, value in output.items()}
+    assert orjson.dumps(answer) == orjson.dumps(expected)
 
 
 def test_the_context_in_work_is_shown_and_then_the_decided_one(database: Database) -> None:

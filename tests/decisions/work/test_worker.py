@@ -28,7 +28,8 @@ from decisions.publishing.store import ContextState, PublishedDecisions
 from decisions.work.agent import AgentState, gateway_agent_id
 from decisions.work.notifications import ContextBatch, OwnedJob, WorkQueue
 from decisions.work.record import replay
-from decisions.work.worker import DecisionWorkers
+from decisions.work.worker import MOST_OUTDATED, DecisionWorkers
+from grid.half_hours import half_hour_of
 from grid_world import NOW, data_centre, store_data_centres, store_grid, store_world, submit, workload
 from ingest.reconsidering import reconsider_deferred
 from ingest.run import run_once
@@ -187,6 +188,33 @@ def test_a_decision_whose_power_has_gone_meanwhile_is_made_again_on_what_is_left
         "workload_notifications", where=[Where("job_id", "slow")], order=OrderBy(("notification_id",))
     )
     assert (notification["work_state"], notification["attempt"]) == ("completed", 1)
+
+
+@pytest.mark.parametrize("changes", [1, 10])
+def test_a_decision_on_a_grid_that_has_changed_meanwhile_is_made_again_but_not_for_ever(
+    database: Database, changes: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    store_world(database)
+    submit(database, workload("job-1"))
+    engine = an_engine(database)
+    read, prices = engine.queue.contexts, list[float]()
+
+    def overtaken(jobs: Sequence[OwnedJob | str], now: datetime) -> ContextBatch:
+        contexts = read(jobs, now)
+        if len(prices) < changes:
+            prices.append(100.0 + len(prices))
+            present = [Where("timestamp", half_hour_of(now))]
+            database.update("grid_signals", {"wholesale_price_gbp_mwh": prices[-1]}, where=present)
+        return contexts
+
+    engine.queue.contexts = overtaken  # type: ignore[method-assign]
+    with caplog.at_level(logging.INFO):
+        assert engine.work_once() == 1
+    (decision,) = decisions(database)
+    (option, *_) = decision["output"]["data_centre_options"]
+    seen = prices[-1] if changes == 1 else prices[MOST_OUTDATED - 1]
+    assert option["energy_profile"]["wholesale_price_gbp_mwh"] == seen
+    assert caplog.text.count("job-1: decided again, the grid has changed meanwhile") == min(changes, MOST_OUTDATED)
 
 
 def test_an_inserted_workload_is_decided_without_anybody_asking(database: Database) -> None:
@@ -394,6 +422,7 @@ def test_a_decision_the_database_refuses_does_not_hold_up_its_batch(
         batch = original(queue, *arguments)
         postgres.update("compute_workloads", {"host_dc_id": None}, where=[Where("host_dc_id", "DC-001")])
         postgres.delete("data_centres", where=[Where("dc_id", "DC-001")])
+        batch.grid_version = None  # or the grid would be found outdated before
         return batch
 
     monkeypatch.setattr(WorkQueue, "contexts", then_the_centre_is_gone)

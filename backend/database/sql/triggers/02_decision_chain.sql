@@ -39,16 +39,13 @@ declare
         'notification_id', 'job_id', 'agent_id', 'chosen_dc_id', 'recommended_start',
         'scorer', 'model', 'scorer_version', 'fallback_reason', 'reasoning', 'constraints_evaluated',
         'alternatives_considered', 'context', 'output', 'token_usage', 'decided_at', 'grid_digest'];
-    texts constant text[] := public.decision_texts(d);
-    written bytea := convert_to(E'pylon decision 1\n', 'UTF8');
-    value bytea;
 begin
-    for place in 1 .. cardinality(names) loop
-        value := convert_to(texts[place], 'UTF8');
-        written := written || convert_to(names[place] || coalesce('=' || length(value) || ':', '=-'), 'UTF8')
-            || coalesce(value, '') || '\x0a'::bytea;
-    end loop;
-    return encode(sha256(written), 'hex');
+    return (
+        select encode(sha256(convert_to(
+            E'pylon decision 1\n' || string_agg(
+                one.name || coalesce('=' || octet_length(convert_to(one.text, 'UTF8')) || ':' || one.text, '=-') || E'\n',
+                '' order by one.place), 'UTF8')), 'hex')
+        from unnest(names, public.decision_texts(d)) with ordinality as one (name, text, place));
 end
 $$;
 

@@ -20,63 +20,75 @@ $$;
 create or replace function public.decision_contexts(
     p_job_ids jsonb, p_now timestamptz, p_known_grid text default null)
 returns json
-language sql
+language plpgsql -- which plans it once a session, and not once a call
 volatile
 set search_path = ''
 as $$
-    select json_build_object(
-        'grid_version', present.version,
-        'grid', case when present.version is distinct from p_known_grid then public.grid_context(p_now) end,
-        'capacity', public.capacity_at(p_now),
-        'tasks', coalesce((
-            select json_agg(json_build_object(
-                'context_id', gen_random_uuid(),
-                'task', json_build_object(
-                    'job_id', w.job_id, 'operator', w.operator, 'host_dc_id', w.host_dc_id, 'workload_type', w.workload_type,
-                    'urgency', w.urgency, 'required_gpu_mins', w.required_gpu_mins,
-                    'required_cpu_cores', w.required_cpu_cores, 'required_memory_gb', w.required_memory_gb,
-                    'estimated_energy_kwh', w.estimated_energy_kwh, 'carbon_cap_gco2', w.carbon_cap_gco2,
-                    'max_price_gbp', w.max_price_gbp, 'deadline', w.deadline,
-                    'deferral_window_mins', w.deferral_window_mins, 'status', w.status, 'created_at', w.created_at,
-                    'runs_at', case
-                        when w.run is not null then public.places_that_run(w.run ->> 'template')
-                        -- Asked once: it is the same for all that are simulated. Null where nothing is run by runners.
-                        else (
-                            select case when bool_or(d.execution = 'runner')
-                                then json_agg(d.dc_id order by d.dc_id) filter (where d.execution <> 'runner') end
-                            from public.data_centres d) end))
-                order by asked.position)
-            from jsonb_array_elements(p_job_ids) with ordinality as asked (workload, position)
-            -- In two halves, each of which an index answers: a condition of either kind would have every workload read.
-            cross join lateral (
-                select named.*
-                from public.compute_workloads named
-                where jsonb_typeof(asked.workload) = 'object'
-                    and (named.tenant, named.job_id) = (asked.workload ->> 'operator', asked.workload ->> 'job_id')
-                union all
-                -- A bare name that several tenants have is nobody's.
-                select bare.*
-                from public.compute_workloads bare
-                where jsonb_typeof(asked.workload) <> 'object' and bare.job_id = asked.workload #>> '{}'
-                    and not exists (
-                        select from public.compute_workloads other
-                        where other.job_id = bare.job_id and other.tenant <> bare.tenant)
-            ) as w), '[]'))
-    from (select public.grid_version(p_now) as version) as present
+begin
+    return (
+        with present as materialized (
+            select public.grid_version(p_now) as version
+        )
+        select json_build_object(
+            'grid_version', present.version,
+            'grid', case when present.version is distinct from p_known_grid then public.grid_context(p_now) end,
+            'capacity', public.capacity_at(p_now),
+            'tasks', coalesce((
+                select json_agg(json_build_object(
+                    'context_id', gen_random_uuid(),
+                    'task', json_build_object(
+                        'job_id', w.job_id, 'operator', w.operator, 'host_dc_id', w.host_dc_id, 'workload_type', w.workload_type,
+                        'urgency', w.urgency, 'required_gpu_mins', w.required_gpu_mins,
+                        'required_cpu_cores', w.required_cpu_cores, 'required_memory_gb', w.required_memory_gb,
+                        'estimated_energy_kwh', w.estimated_energy_kwh, 'carbon_cap_gco2', w.carbon_cap_gco2,
+                        'max_price_gbp', w.max_price_gbp, 'deadline', w.deadline,
+                        'deferral_window_mins', w.deferral_window_mins, 'status', w.status, 'created_at', w.created_at,
+                        'runs_at', case
+                            when w.run is not null then public.places_that_run(w.run ->> 'template')
+                            -- Asked once: it is the same for all that are simulated. Null where nothing is run by runners.
+                            else (
+                                select case when bool_or(d.execution = 'runner')
+                                    then json_agg(d.dc_id order by d.dc_id) filter (where d.execution <> 'runner') end
+                                from public.data_centres d) end))
+                    order by asked.position)
+                from jsonb_array_elements(p_job_ids) with ordinality as asked (workload, position)
+                -- In two halves, each of which an index answers: a condition of either kind would have every workload read.
+                cross join lateral (
+                    select named.*
+                    from public.compute_workloads named
+                    where jsonb_typeof(asked.workload) = 'object'
+                        and (named.tenant, named.job_id) = (asked.workload ->> 'operator', asked.workload ->> 'job_id')
+                    union all
+                    -- A bare name that several tenants have is nobody's.
+                    select bare.*
+                    from public.compute_workloads bare
+                    where jsonb_typeof(asked.workload) <> 'object' and bare.job_id = asked.workload #>> '{}'
+                        and not exists (
+                            select from public.compute_workloads other
+                            where other.job_id = bare.job_id and other.tenant <> bare.tenant)
+                ) as w), '[]'))
+        from present);
+end
 $$;
 
 -- The grid and what is free, without a workload: {"grid_version", "grid" (null where its version is p_known_grid), "capacity"}.
 create or replace function public.present_grid(p_now timestamptz, p_known_grid text default null)
 returns json
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-    select json_build_object(
-        'grid_version', present.version,
-        'grid', case when present.version is distinct from p_known_grid then public.grid_context(p_now) end,
-        'capacity', public.capacity_at(p_now))
-    from (select public.grid_version(p_now) as version) as present
+begin
+    return (
+        with present as materialized (
+            select public.grid_version(p_now) as version
+        )
+        select json_build_object(
+            'grid_version', present.version,
+            'grid', case when present.version is distinct from p_known_grid then public.grid_context(p_now) end,
+            'capacity', public.capacity_at(p_now))
+        from present);
+end
 $$;
 
 -- Whether there is anything to decide from at p_now: {"data_centres": one at least that is not OFFLINE, "signals": the

@@ -16,14 +16,24 @@
 -- withdrawn (the workload no longer waits, or has its place: closed without a decision) or displaced (its power has gone
 -- meanwhile: nothing is stored, and the notification can be claimed again at once, uncounted). A program that books nothing
 -- knows no displaced: it is told fenced, and the notification waits for a minute.
+-- p_grid_version: the version of that grid, as it was read. Where the database holds another one by now, nothing is stored,
+-- the leases stay, and the state is outdated: the decisions are to be made again. Without it nobody looks.
 create or replace function public.publish_decisions(
-    p_agent_id text, p_grid jsonb, p_decisions jsonb, p_skip_unchanged boolean default false)
+    p_agent_id text, p_grid jsonb, p_decisions jsonb, p_skip_unchanged boolean default false,
+    p_grid_version text default null)
 returns json
 language plpgsql
 set search_path = ''
+-- Everything here is found by its key, however large the tables are and whatever is known of their size. So each statement is
+-- planned once a session: planned at every call, the plans would take longer than the rest of a single decision.
+set plan_cache_mode = 'force_generic_plan'
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
     offered_ids bigint[];
+    outdated bigint[] := '{}';
     publishable bigint[];
     withdrawn bigint[];
     unchanged bigint[] := '{}';
@@ -59,6 +69,12 @@ begin
         select n.tenant, n.job_id from public.workload_notifications n where n.notification_id = any (offered_ids))
     order by w.tenant, w.job_id
     for no key update;
+
+    -- After every wait but that of the publishers for each other, so that no decision rests on less than what is known.
+    if p_grid_version is not null and p_grid_version <> public.grid_version((p_grid ->> 'as_of')::timestamptz) then
+        outdated := offered_ids;
+        offered_ids := '{}';
+    end if;
 
     -- Now that nobody can change them: which of the workloads still wait. One that holds power waits for its start.
     select
@@ -238,6 +254,7 @@ begin
         'job_id', n.job_id,
         'state', case
             when d.notification_id = any (publishable) then 'published'
+            when d.notification_id = any (outdated) then 'outdated'
             when d.notification_id = any (displaced_unaware) then 'fenced'
             when d.notification_id = any (displaced) then 'displaced'
             when n.lease_token = d.lease_token and n.work_state = 'completed' and o.sequence is not null then 'already'
