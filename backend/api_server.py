@@ -14,20 +14,24 @@ from datetime import datetime, timedelta
 
 from flask_openapi3.openapi import OpenAPI
 
+from api.administration import Administration
 from api.backtest import backtest_endpoints
 from api.capacity import capacity_endpoints
 from api.grid import grid_endpoints
 from api.grid_series import grid_series_endpoints
+from api.hosted_workloads import hosted_workload_endpoints
+from api.keys import key_endpoints
 from api.market import market_endpoints
+from api.members import member_endpoints
 from api.metrics import execution_figures, pipeline_figures
 from api.ontology import ontology_endpoints
+from api.operators import operator_endpoints
 from api.pipeline_runs import pipeline_run_endpoints
 from api.plan import plan_endpoints
 from api.purchases import purchase_endpoints
 from api.runners import runner_endpoints
 from api.savings import savings_endpoints
 from api.service import SchedulerState, service_endpoints
-from api.tenancy import tenancy_endpoints
 from api.what_if import ConcurrencyLimit
 from api.workload_changes import workload_change_endpoints
 from api.workloads import workload_endpoints
@@ -125,14 +129,17 @@ def create_app(
         runner_endpoints(requests, database, clock, carbon_price_gbp_per_t=carbon_price, silence=_silence(settings))
     )
     app.register_api(workload_change_endpoints(requests, clock))
+    app.register_api(hosted_workload_endpoints(requests))
     app.register_api(market_endpoints(requests, clock))
     app.register_api(purchase_endpoints(requests))
     turns = ConcurrencyLimit(LONG_COMPUTATIONS_AT_ONCE, TURN_PATIENCE_S)
     app.register_api(plan_endpoints(requests, clock, time.monotonic, turns, carbon_price))
     app.register_api(backtest_endpoints(requests, clock, turns, carbon_price))
     app.register_api(savings_endpoints(requests, clock, carbon_price))
-    takes_keys = settings.is_multi_tenant
-    app.register_api(tenancy_endpoints(database, access.door, clock, takes_keys=takes_keys))
+    administration = Administration(database, access.door, access.audit.refused, has_tenants=settings.is_multi_tenant)
+    app.register_api(key_endpoints(administration, clock))
+    app.register_api(member_endpoints(administration))
+    app.register_api(operator_endpoints(administration, requests))
     add_dashboard(
         app,
         requests,

@@ -117,7 +117,7 @@ def answers(shown: str) -> list[Any]:
 
 
 def test_two_operators_submit_watch_and_read_and_see_nothing_of_each_other(walked: Walked) -> None:
-    made, watched, read, of_bolt, by_ticket, rolled, told = walked.shown
+    made, watched, read, of_bolt, by_ticket, rolled, administered, by_platform, told = walked.shown
     assert made == "acme: Acme Compute\nbolt: Bolt Cloud\n"
 
     assert answers(watched)[0]["created"] == ["train-1"]
@@ -144,6 +144,23 @@ def test_two_operators_submit_watch_and_read_and_see_nothing_of_each_other(walke
     assert "opens nothing anywhere" in rolled
     assert answers(rolled)[-1]["status"] == 401
     assert rolled.endswith("\n200\n")
+
+    let_in, members, let_go, account, entry, limits, audit, hosted, letters, refused = answers(administered)
+    assert (let_in["role"], let_go["removed"]) == ("reader", True)
+    assert let_in["user_id"] in [each["user_id"] for each in members["members"]]
+    assert (account["name"], entry["operator_type"]) == ("night agent", "AI_LAB")
+    assert "workloads_per_hour" in [each["name"] for each in limits["limits"]]
+    assert [each["action"] for each in audit["events"]] == ["operator.set", "service_account.create"]
+    assert hosted["next"] is None
+    assert letters == {"inbox": [], "outbox": []}
+    assert refused["status"] == 403
+
+    coil, limits, let_in, audit = answers(by_platform)
+    assert (coil["operator_id"], let_in["operator_id"]) == ("coil", "coil")
+    assert {"name": "workloads_per_hour", "capacity": 500, "per_seconds": 3600, "is_default": False} in limits[
+        "limits"
+    ]
+    assert {"member.set", "limit.set", "operator.set"} <= {each["action"] for each in audit["events"]}
 
     for action in ("operator.set", "key.create", "key.roll", "key.revoke"):
         assert f" {action} " in told

@@ -61,7 +61,8 @@ set local pylon.functions =
     'tenancy_create_service_account tenancy_disable_service_account tenancy_principal tenancy_api_key '
     'tenancy_key_used tenancy_keys tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits '
     'tenancy_set_limit tenancy_take tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events '
-    'tenancy_issue_ticket tenancy_redeem_ticket purchased_orders purchased_quotes tenancy_check';
+    'tenancy_issue_ticket tenancy_redeem_ticket hosted_workloads purchased_orders purchased_quotes '
+    'tenancy_check';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -8595,25 +8596,45 @@ as $$
     select json_build_object('task_id', (select job_id from marked))
 $$;
 
--- What waits or runs at the caller's data centres, whoever's it is: the host sees what is placed with it while it is, and no
--- more of its owner than the name.
-create or replace function tenant.own_hosted_workloads(p_limit integer default 100)
+-- What waits or runs at the caller's data centres, whoever's it is, by the names of the jobs from behind p_after: the host sees
+-- what is placed with it while it is, as far as it must to serve and to bill it, and no more of its owner than the name. Jobs
+-- of one name, which several owners may have, stand on one page.
+create or replace function tenant.own_hosted_workloads(p_after text default null, p_limit integer default 100)
 returns json
 language sql
 stable
 security definer
 set search_path = ''
 as $$
-    select coalesce(json_agg(hosted order by hosted.scheduled_start nulls last, hosted.job_id), '[]')
+    select coalesce(json_agg(hosted order by hosted.job_id, hosted.operator), '[]')
     from (
         select
-            w.job_id, w.tenant as operator, w.host_dc_id, w.workload_type, w.urgency, w.required_gpu_mins, w.required_cpu_cores,
-            w.required_memory_gb, w.estimated_energy_kwh, w.status, w.scheduled_start, w.actual_start
+            w.job_id, w.tenant as operator, w.host_dc_id, w.required_gpu_mins, w.required_cpu_cores, w.required_memory_gb,
+            w.estimated_energy_kwh, w.status, w.scheduled_start, w.actual_start
         from public.data_centres d
         join public.compute_workloads w on w.host_dc_id = d.dc_id
         where d.tenant = (select tenancy.operator_id()) and w.status in ('QUEUED', 'RUNNING')
-        order by w.scheduled_start nulls last, w.job_id
-        limit p_limit) as hosted
+            and (p_after is null or w.job_id > p_after)
+        order by w.job_id
+        fetch first (p_limit) rows with ties) as hosted
+$$;
+
+-- The same of every data centre, for whoever sees everything.
+create or replace function public.hosted_workloads(p_after text default null, p_limit integer default 100)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(hosted order by hosted.job_id, hosted.operator), '[]')
+    from (
+        select
+            w.job_id, w.tenant as operator, w.host_dc_id, w.required_gpu_mins, w.required_cpu_cores, w.required_memory_gb,
+            w.estimated_energy_kwh, w.status, w.scheduled_start, w.actual_start
+        from public.compute_workloads w
+        where w.host_dc_id is not null and w.status in ('QUEUED', 'RUNNING') and (p_after is null or w.job_id > p_after)
+        order by w.job_id
+        fetch first (p_limit) rows with ties) as hosted
 $$;
 
 -- What of the caller's own work was given up: notifications, and messages without bodies that platforms which speak for it
@@ -9144,7 +9165,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'e8eab513ef2000b5'
+    fingerprint = '64c6e30a6e121f6d'
 where version = 8;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

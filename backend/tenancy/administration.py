@@ -185,7 +185,7 @@ _WORDS = {
     "unknown_operator": "there is no such operator",
     "unknown_account": "the operator has no such service account",
     "unknown_limit": "there is no such limit",
-    "unknown": "the operator has no such key or member, or has it no longer",
+    "unknown": "the operator has no such key, member or service account, or has it no longer",
     "last_admin": "an operator keeps its last administrator",
     "taken": "the key is taken: try again",
 }

@@ -31,6 +31,9 @@ class Scope(StrEnum):
     DECISIONS_ACKNOWLEDGE = "decisions:acknowledge"
     RUNNERS_RUN = "runners:run"
     KEYS_MANAGE = "keys:manage"
+    MEMBERS_MANAGE = "members:manage"
+    OPERATOR_MANAGE = "operator:manage"
+    AUDIT_READ = "audit:read"
     PLATFORM_READ = "platform:read"
     PLATFORM_WRITE = "platform:write"
     METRICS_READ = "metrics:scrape"
@@ -57,7 +60,7 @@ Need = Scope | Without
 
 _READER = frozenset({Scope.GRID_READ, Scope.WORLD_READ, Scope.WORKLOADS_READ, Scope.DECISIONS_READ})
 _MEMBER = _READER | {Scope.WORKLOADS_WRITE, Scope.PLANS_RUN, Scope.DECISIONS_ACKNOWLEDGE, Scope.RUNNERS_RUN}
-_ADMIN = _MEMBER | {Scope.KEYS_MANAGE}
+_ADMIN = _MEMBER | {Scope.KEYS_MANAGE, Scope.MEMBERS_MANAGE, Scope.OPERATOR_MANAGE, Scope.AUDIT_READ}
 
 ROLE_SCOPES: Mapping[Role, frozenset[Scope]] = MappingProxyType(
     {Role.READER: _READER, Role.MEMBER: _MEMBER, Role.ADMIN: _ADMIN, Role.PLATFORM: frozenset(Scope)}
@@ -101,6 +104,7 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "POST /api/v1/workloads": Scope.WORKLOADS_WRITE,
             "POST /api/v1/workloads/<job_id>/cancel": Scope.WORKLOADS_WRITE,
             "POST /api/v1/workloads/<job_id>/move": Scope.WORKLOADS_WRITE,
+            "GET /api/v1/hosted-workloads": Scope.WORKLOADS_READ,
             "GET /api/v1/runners": Scope.RUNNERS_RUN,
             "POST /api/v1/runners": Scope.RUNNERS_RUN,
             "POST /api/v1/runners/<runner_id>/take": Scope.RUNNERS_RUN,
@@ -122,6 +126,19 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "POST /api/v1/tenancy/keys": Scope.KEYS_MANAGE,
             "POST /api/v1/tenancy/keys/<key_id>/roll": Scope.KEYS_MANAGE,
             "POST /api/v1/tenancy/keys/<key_id>/revoke": Scope.KEYS_MANAGE,
+            "GET /api/v1/tenancy/members": Scope.MEMBERS_MANAGE,
+            "POST /api/v1/tenancy/members": Scope.MEMBERS_MANAGE,
+            "POST /api/v1/tenancy/members/remove": Scope.MEMBERS_MANAGE,
+            "GET /api/v1/tenancy/service-accounts": Scope.MEMBERS_MANAGE,
+            "POST /api/v1/tenancy/service-accounts": Scope.MEMBERS_MANAGE,
+            "POST /api/v1/tenancy/service-accounts/<service_account_id>/disable": Scope.MEMBERS_MANAGE,
+            "GET /api/v1/tenancy/operator": Scope.WORLD_READ,
+            "POST /api/v1/tenancy/operator": Scope.OPERATOR_MANAGE,
+            "GET /api/v1/tenancy/operators": Scope.PLATFORM_READ,
+            "POST /api/v1/tenancy/operators": Scope.PLATFORM_WRITE,
+            "GET /api/v1/tenancy/limits": Scope.WORLD_READ,
+            "POST /api/v1/tenancy/limits": Scope.PLATFORM_WRITE,
+            "GET /api/v1/tenancy/audit-events": Scope.AUDIT_READ,
         },
         Server.GATEWAY: {
             **_EVERY_SERVER,
@@ -142,6 +159,7 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "POST /beckn/search": Without.SIGNED,
             "POST /beckn/on_search": Without.SIGNED,
             "GET /beckn/dead-letters": Scope.PLATFORM_READ,
+            "GET /beckn/dead-letters/own": Scope.WORKLOADS_READ,
             "POST /registry/lookup": Without.SIGNED,
         },
         Server.PROVIDER: {

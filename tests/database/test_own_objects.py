@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -240,9 +241,40 @@ def test_a_host_sees_what_is_placed_with_it_while_it_is(
         )
     (hosted,) = of_b.call("own_hosted_workloads")
     assert (hosted["job_id"], hosted["operator"], hosted["host_dc_id"]) == ("here", A, "DC-002")
-    assert not {"max_price_gbp", "carbon_cap_gco2", "submission_digest"} & set(hosted)
+    assert not {"max_price_gbp", "carbon_cap_gco2", "submission_digest", "urgency", "workload_type"} & set(hosted)
     assert of_a.call("own_hosted_workloads") == []
     assert of_b.call("workload_detail", {"p_job_id": "here"}) is None
+
+
+def test_how_full_a_data_centre_is_all_see_and_not_by_whom_nor_what_was(
+    service: Database, of_a: TenantDatabase, of_b: TenantDatabase
+) -> None:
+    """As docs/tenancy.md says under "How full a data centre is"."""
+
+    def seen_by_b() -> str:
+        return everything_seen(of_b) + json.dumps(of_b.call("capacity_at", {"p_now": NOW}))
+
+    submit(of_a, submission(SECRET_OF_A))
+    before = seen_by_b()
+    booking = {
+        "dc_id": "DC-001",
+        "tenant": A,
+        "job_id": SECRET_OF_A,
+        "source": "decision",
+        "it_power_kw": 3.713257,
+        "starts_at": NOW,
+        "ends_at": NOW + timedelta(hours=2),
+        "scheduled_at": NOW,
+        "carried_out_by": "simulation",
+    }
+    (held,) = service.insert("capacity_bookings", [booking])
+    at_all_see = [of.call("capacity_at", {"p_now": NOW})["free_it_kw"]["DC-001"] for of in (of_a, of_b)]
+    assert at_all_see[0] == at_all_see[1]
+    assert len(at_all_see[0]) == 2  # less is free until it ends
+    assert SECRET_OF_A not in seen_by_b()
+    ended = [Where("booking_id", held["booking_id"])]
+    service.update("capacity_bookings", {"state": "RELEASED"}, where=ended)
+    assert seen_by_b() == before
 
 
 def test_a_child_cannot_be_filed_under_another_tenant(service: Database, of_a: TenantDatabase) -> None:

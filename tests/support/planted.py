@@ -222,7 +222,8 @@ def _plant_rows(servers: TenantServers, operator: str, secret: str, jobs: int) -
             " finished_at = now() where job_id = %s",
             [f"{secret}-error", f"{secret}-dead"],
         )
-        # Answers of the provider that its platform did not take, and what it sent that could not be worked on.
+        # Answers of the provider that its platform did not take, what it sent that could not be worked on, and a
+        # message of its own that nobody took.
         network = {"platform": f"bap.{operator}.example", "provider": PROVIDER, "error": f"{secret}-unheard"}
         owner.execute(
             "insert into beckn_outbox (sender, origin, recipient, recipient_type, action, domain, transaction_id,"
@@ -235,6 +236,13 @@ def _plant_rows(servers: TenantServers, operator: str, secret: str, jobs: int) -
             "insert into beckn_inbox (recipient, sender, action, transaction_id, message_id, answer, work_state,"
             " last_error, finished_at) values (%(provider)s, %(platform)s, 'status', gen_random_uuid(),"
             " gen_random_uuid(), '{}', 'discarded', %(error)s, now())",
+            network,
+        )
+        owner.execute(
+            "insert into beckn_outbox (sender, origin, recipient, recipient_type, action, domain, transaction_id,"
+            " message_id, work_state, last_error, expires_at, finished_at) values (%(platform)s, %(platform)s,"
+            " %(provider)s, 'BPP', 'status', 'domain', gen_random_uuid(), gen_random_uuid(), 'discarded', %(error)s,"
+            " now(), now())",
             network,
         )
     events = [

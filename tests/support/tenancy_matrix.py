@@ -188,6 +188,10 @@ def _keys(ids: Ids) -> list[Filled]:
     ]
 
 
+def _accounts(ids: Ids) -> list[Filled]:
+    return [{(BODY, "user_id"): f"svc:{ids.account}"}]
+
+
 SERVICE = {
     "GET /": Row(),
     "GET /health": Row(),
@@ -231,6 +235,9 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
             names=at(PATH, "job_id", "job", "dead_job", "order_job"), shows_own=True
         ),
         "GET /api/v1/workloads/{job_id}/run": Row(names=at(PATH, "job_id", "job", "dead_job")),
+        "GET /api/v1/hosted-workloads": Row(
+            names=at(QUERY, "after", "job", "order_job"), harmless=OPTIONS, shows_own=True
+        ),
         "GET /api/v1/runners": Row(),
         "POST /api/v1/runners": Row(_body(RUNNER), lambda _: [{}], frozenset({"take_over"})),
         "POST /api/v1/runners/{runner_id}/take": Row(
@@ -274,6 +281,31 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
             _body({"overlap_hours": 1}), at(PATH, "key_id", "key"), frozenset({"overlap_hours"})
         ),
         "POST /api/v1/tenancy/keys/{key_id}/revoke": Row(names=at(PATH, "key_id", "key")),
+        "GET /api/v1/tenancy/members": Row(shows_own=True),
+        "POST /api/v1/tenancy/members": Row(
+            _body({"role": "reader"}), any_of(at(BODY, "user_id", "user"), _accounts), frozenset({"role"})
+        ),
+        "POST /api/v1/tenancy/members/remove": Row(names=any_of(at(BODY, "user_id", "user"), _accounts)),
+        "GET /api/v1/tenancy/service-accounts": Row(shows_own=True),
+        "POST /api/v1/tenancy/service-accounts": Row(_body({"name": "another"}), harmless=frozenset({"role"})),
+        "POST /api/v1/tenancy/service-accounts/{service_account_id}/disable": Row(
+            names=at(PATH, "service_account_id", "account")
+        ),
+        "GET /api/v1/tenancy/operator": Row(),
+        # Of the caller's own operator: no request can name another.
+        "POST /api/v1/tenancy/operator": Row(
+            _body({"country": "GB"}), harmless=frozenset({"name", "operator_type", "country"})
+        ),
+        "GET /api/v1/tenancy/operators": Row(),
+        "POST /api/v1/tenancy/operators": Row(
+            names=at(BODY, "operator_id", "operator"), harmless=frozenset({"name", "operator_type", "country"})
+        ),
+        "GET /api/v1/tenancy/limits": Row(),
+        "POST /api/v1/tenancy/limits": Row(
+            _body({"name": "keys", "capacity": 1000}), harmless=frozenset({"name", "capacity"})
+        ),
+        # A place is how many of one's own events are before it.
+        "GET /api/v1/tenancy/audit-events": Row(harmless=OPTIONS | {"after"}, shows_own=True),
     },
     Server.GATEWAY: {
         **SERVICE,
@@ -326,6 +358,7 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "POST /beckn/search": SIGNED,
         "POST /beckn/on_search": SIGNED,
         "GET /beckn/dead-letters": DEAD_LETTERS,
+        "GET /beckn/dead-letters/own": Row(harmless=OPTIONS, shows_own=True),
         "POST /registry/lookup": Row(
             harmless=frozenset(
                 {"subscriber_id", "url", "type", "domain", "location", "key_id", "signing_public_key", "status"}

@@ -11,13 +11,14 @@ from uuid import uuid4
 
 import requests
 
-from beckn.buying.messages import Transaction, confirm_message
+from beckn.buying.messages import Transaction, confirm_message, intent_of
 from beckn.buying.platform import Buyer
 from beckn.network.subscribers import Registry
-from beckn.protocol.objects import Action
+from beckn.protocol.objects import Action, Subscriber
 from beckn.provider.messages_order import Billing
 from beckn_network import Party, Peer, a_message, buyer, in_bytes, peer, provider
 from beckn_orders import a_workload
+from clock import utc_now
 from database.interface import Database
 from server_process import free_port
 
@@ -84,12 +85,18 @@ class Heard:
     def text(self) -> str:
         return f"{self.status} {self.acknowledged} {self.callback}"
 
+    def offered(self) -> list[str]:
+        """The items of the catalogue that came, by their ids."""
+        catalogue = json.loads(self.callback or "{}")["message"]["catalog"]
+        return sorted(item["id"] for each in catalogue["providers"] for item in each["items"])
+
 
 @dataclass(frozen=True)
 class Asker:
     """A platform that signs whatever it asks, and keeps the callbacks as they come."""
 
     party: Party
+    seller: Party
     heard: Peer
 
     def ask(self, url: str, action: Action, message: Any, transaction_id: str, **context: Any) -> Heard:
@@ -102,17 +109,48 @@ class Asker:
             transaction_id=transaction_id,
             **context,
         )
+        return self._asked(f"{url}/{action}", document)
+
+    def _asked(self, url: str, document: dict[str, Any]) -> Heard:
         body = in_bytes(document)
-        answer = requests.post(f"{url}/{action}", body, headers=self.party.headers(body), timeout=20)
+        answer = requests.post(url, body, headers=self.party.headers(body), timeout=20)
         is_taken = answer.json().get("message", {}).get("ack", {}).get("status") == "ACK"
         came = self._callback(document["context"]["message_id"]) if is_taken else None
         return Heard(answer.status_code, answer.text, came)
+
+    def search(self, url: str, transaction_id: str, **context: Any) -> Heard:
+        """A search through the gateway, with one of the answers to it."""
+        intent = intent_of(a_workload(), utc_now(), None).model_dump(mode="json", exclude_none=True)
+        document = a_message(
+            Action.SEARCH, self.party, message={"intent": intent}, transaction_id=transaction_id, **context
+        )
+        return self._asked(f"{url}/search", document)
+
+    def answer_search(self, url: str, to: Subscriber, transaction_id: str) -> Heard:
+        """An answer through the gateway to a search of another platform's, by a provider of the same operator."""
+        document = a_message(
+            Action.ON_SEARCH,
+            buyer(to.url, to.subscriber_id),
+            self.seller,
+            message={"catalog": {"descriptor": {"name": "x"}, "providers": []}},
+            transaction_id=transaction_id,
+        )
+        body = in_bytes(document)
+        answer = requests.post(f"{url}/on_search", body, headers=self.seller.headers(body), timeout=20)
+        return Heard(answer.status_code, answer.text, None)
+
+    def look_up(self, url: str, query: dict[str, Any]) -> tuple[int, Any]:
+        """What the registry knows: the status, and the subscriptions."""
+        body = in_bytes(query)
+        answer = requests.post(url, body, headers=self.party.headers(body), timeout=20)
+        return answer.status_code, answer.json()
 
     def _callback(self, message_id: str) -> str:
         count = 1
         while True:
             for arrival in self.heard.wait_for(count):
-                if message_id.encode() in arrival.body:
+                # Its provider is here too, and hears of every search.
+                if "/on_" in arrival.path and message_id.encode() in arrival.body:
                     return arrival.body.decode()
             count = len(self.heard.arrivals) + 1
 
@@ -123,7 +161,9 @@ def asking_for(service: Database, operator: str | None, name: str) -> Iterator[A
     with peer() as heard:
         party = buyer(heard.url, name)
         party.register(service, operator=operator)
-        yield Asker(party, heard)
+        seller = provider(heard.url, f"bpp.{name}")
+        seller.register(service, operator=operator)
+        yield Asker(party, seller, heard)
 
 
 def requests_about(bought: Bought) -> Iterator[tuple[str, Action, dict[str, Any], str]]:

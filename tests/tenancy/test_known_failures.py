@@ -246,8 +246,15 @@ def test_nobody_makes_himself_more_than_he_is(world: World, role: str) -> None:
                 as_tenant(gate, document).call(function, arguments)
     gate.close()
     key = made_key(world.servers.service, B, Role(role))[0]
-    asked = {"name": "more", "role": "admin"}
-    assert world.api.post("/api/v1/tenancy/keys", asked, headers=bearer(key.text)).status_code == 403
+    for path, asked in (
+        ("keys", {"name": "more", "role": "admin"}),
+        ("members", {"user_id": MEMBERS[B, role], "role": "admin"}),
+        ("members/remove", {"user_id": MEMBERS[B, "admin"]}),
+        ("service-accounts", {"name": "more", "role": "admin"}),
+        ("operator", {"name": "more"}),
+        ("limits", {"name": "keys", "capacity": 1000}),
+    ):
+        assert world.api.post(f"/api/v1/tenancy/{path}", asked, headers=bearer(key.text)).status_code == 403, path
     roles = {
         each["user_id"]: each["role"] for each in world.servers.service.call("tenancy_members", {"p_operator": B})
     }

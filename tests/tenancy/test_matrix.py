@@ -39,7 +39,8 @@ MEMBERS_OF_B = ("B", "B with a token", "reader of B")
 STRANGERS = ("nobody", "a revoked key of A", "an expired key of A", "an expired token of A")
 ELSEWHERE = ("B for A", "B with a token for A")
 
-# They tell of the grid, which all share, and of the present.
+# They tell of the grid, which all share, of how full a data centre is, which all see, and of the present; and what
+# somebody is refused is in its audit from then on.
 OF_THE_MOMENT = {
     (Server.API, name)
     for name in (
@@ -47,6 +48,8 @@ OF_THE_MOMENT = {
         "GET /api/v1/grid/regional",
         "GET /api/v1/grid/forecast",
         "GET /api/v1/market/catalog",
+        "GET /api/v1/data-centres/{dc_id}/capacity",
+        "GET /api/v1/tenancy/audit-events",
     )
 }
 PRIVATE_OBJECTS = "ComputeWorkload,Agent,AgentState,OrchestrationDecision,StorageAsset,Operator,DataCentre"
@@ -186,6 +189,7 @@ def test_signed_messages_tell_a_platform_nothing_of_anothers_purchases_and_chang
         for operator, name in ((B, "another-bap.op-b.example"), (None, "stranger.example")):
             asker = stack.enter_context(asking_for(world.servers.service, operator, name))
             faults += [f"{name}: {fault}" for fault in signed_faults_of(world, asker, words)]
+            faults += [f"{name}: {fault}" for fault in network_faults_of(world, asker, words)]
     assert not faults, "\n".join(faults)
     assert world.snapshot("A", world.ids[A]) == before
     # It is there all the while, for whom it is.
@@ -212,6 +216,38 @@ def signed_faults_of(world: World, asker: Asker, words: list[str]) -> Iterator[s
         )
         if (claimed.status, claimed.callback) != (401, None):
             yield f"{named} in its name: {claimed.text}"
+
+
+def network_faults_of(world: World, asker: Asker, words: list[str]) -> Iterator[str]:
+    """Of the gateway's part: searches, answers to them, and the registry."""
+    gateway = f"http://127.0.0.1:{world.servers.ports[Server.GATEWAY]}"
+    own, bought = world.buyers[A].own, world.ids[A].bought
+    found = asker.search(f"{gateway}/beckn", bought.transaction_id)
+    nothing = asker.search(f"{gateway}/beckn", bought.absent().transaction_id)
+    answered = asker.answer_search(f"{gateway}/beckn", own, bought.transaction_id)
+    unasked = asker.answer_search(f"{gateway}/beckn", own, bought.absent().transaction_id)
+    for named, told in (("search", found), ("on_search", answered)):
+        yield from (
+            f"{named}: it tells {word}: {told.text}" for word in words_of(words, told.text, bought.transaction_id)
+        )
+    # Of two catalogues, each of its moment, what is on offer.
+    if (found.acknowledged, found.offered()) != (nothing.acknowledged, nothing.offered()):
+        yield f"search: {found.text} is not {nothing.text}"
+    if answered != unasked:
+        yield f"on_search: {answered.text} is not {unasked.text}"
+    claimed = asker.search(f"{gateway}/beckn", bought.transaction_id, bap_id=own.subscriber_id, bap_uri=own.url)
+    if (claimed.status, claimed.callback) != (401, None):
+        yield f"search in its name: {claimed.text}"
+    # The registry is public, but for whom a platform speaks and where it may lead.
+    for query in ({}, {"subscriber_id": own.subscriber_id}):
+        status, listed = asker.look_up(f"{gateway}/registry/lookup", query)
+        if status != 200 or own.subscriber_id not in [each["subscriber_id"] for each in listed]:
+            yield f"lookup {query}: {status} {listed}"
+        told_too_much = {name for each in listed for name in each} & {"operator", "private_address", "present_until"}
+        if told_too_much or words_of(words, str(listed), query):
+            yield f"lookup {query}: it tells {told_too_much}: {listed}"
+    if asker.look_up(f"{gateway}/registry/lookup", {"operator": A})[0] != 400:
+        yield "lookup: it can be asked for whom a platform speaks"
 
 
 def difference(one: str, other: str) -> tuple[str, str]:

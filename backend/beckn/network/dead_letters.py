@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from beckn.network.subscribers import Role
 from beckn.protocol.objects import Action
+from database.callers import viewer_through
 from database.interface import Database
 from ontology.types import Moment
 
@@ -48,6 +49,39 @@ class DeadLetters(BaseModel):
     outbox: list[Undelivered]
 
 
+class OwnDeadLetter(BaseModel):
+    """A message that a platform of the caller's operator sent or was to get, without its body."""
+
+    sender: str
+    recipient: str
+    action: Action
+    transaction_id: UUID
+    message_id: UUID
+    attempts: int
+    last_error: str | None = Field(
+        description="Why it was given up; null where another operator's platform had it in hand: it is its business"
+    )
+
+
+class OwnUnprocessed(OwnDeadLetter):
+    """One that was acknowledged, and could not be worked on."""
+
+    received_at: Moment
+
+
+class OwnUndelivered(OwnDeadLetter):
+    """One that its recipient refused, or did not take in time."""
+
+    created_at: Moment
+
+
+class OwnDeadLetters(BaseModel):
+    """Both kinds, newest first."""
+
+    inbox: list[OwnUnprocessed]
+    outbox: list[OwnUndelivered]
+
+
 def dead_letters(database: Database, limit: int) -> DeadLetters:
     """The newest `limit` of each kind, of every platform on this database.
 
@@ -56,3 +90,15 @@ def dead_letters(database: Database, limit: int) -> DeadLetters:
     """
     found = database.call("beckn_dead_letters", {"p_limit": limit}, repeatable=True)
     return DeadLetters.model_validate(found)
+
+
+def own_dead_letters(database: Database, limit: int) -> OwnDeadLetters:
+    """The newest `limit` of each kind, of the platforms that speak for the caller's operator.
+
+    Of all platforms, where the caller sees everything.
+
+    Raises:
+        DatabaseError: the database does not answer.
+    """
+    function = "beckn_dead_letters" if viewer_through(database).is_platform else "own_dead_letters"
+    return OwnDeadLetters.model_validate(database.call(function, {"p_limit": limit}, repeatable=True))

@@ -13,7 +13,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import Field
 
-from beckn.network.dead_letters import DeadLetters, dead_letters
+from beckn.network.dead_letters import DeadLetters, OwnDeadLetters, dead_letters, own_dead_letters
 from beckn.network.endpoint_description import takes_message
 from beckn.network.message_body import signed_body
 from beckn.network.participant import Participant
@@ -36,7 +36,7 @@ class DeadLettersQuery(StrictQuery):
 
 
 def gateway_endpoints(database: Database, gateway: Participant) -> APIBlueprint:
-    """`/beckn/search`, `/beckn/on_search` and `/beckn/dead-letters`"""
+    """`/beckn/search`, `/beckn/on_search` and `/beckn/dead-letters…`"""
     endpoints = APIBlueprint("beckn_network", __name__, url_prefix="/beckn", abp_tags=[TAG])
 
     @endpoints.post(
@@ -63,6 +63,16 @@ def gateway_endpoints(database: Database, gateway: Participant) -> APIBlueprint:
     @endpoints.get("/dead-letters", summary="Messages that were given up on, and why", responses={200: DeadLetters})
     def dead(query: DeadLettersQuery) -> Response:
         return answer(dead_letters(database, query.limit))
+
+    @endpoints.get(
+        "/dead-letters/own",
+        summary="Messages of one's own platforms that were given up on",
+        description="What platforms that speak for the operator sent or were to get. Whoever sees everything sees "
+        "everybody's here too.",
+        responses={200: OwnDeadLetters},
+    )
+    def own_dead(query: DeadLettersQuery) -> Response:
+        return answer(own_dead_letters(database, query.limit))
 
     def _relay(action: Action) -> AckAnswer:
         message = gateway.reception.check(action, signed_body(gateway.reception, action), request.headers)

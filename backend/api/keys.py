@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
-from flask_openapi3.models.tag import Tag
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
-from database.interface import Database
-from log_lines import request_id
+from api.administration import PREFIX, TAG, Administration, Name, NoDocument, unstored
+from api.members import AccountId
 from ontology.types import Moment
 from tenancy.administration import (
     LONGEST_KEY_DAYS,
     LONGEST_OVERLAP,
     USUAL_KEY_DAYS,
-    ChangeRefused,
     KeyEntry,
     Keys,
     NewKey,
-    functions_for,
 )
 from tenancy.guard import calling
 from tenancy.keys import Key
 from tenancy.scopes import Role, Scope
 from web.application import answer, problem_answer
 from web.parameters import NoParameters
-from web.problems import Problem
-
-TAG = Tag(name="Tenancy", description="Who may call for an operator")
-
-NOT_HERE = "this server has one tenant and takes no keys: TENANCY=multi changes that"
-_NOT_FOUND = {"unknown", "unknown_operator"}
-
-KeyName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", min_length=1, max_length=200)]
-AccountId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 
 class KeyWanted(BaseModel):
@@ -49,7 +36,7 @@ class KeyWanted(BaseModel):
         json_schema_extra={"example": {"name": "training agent", "role": "member", "expires_in_days": 90}},
     )
 
-    name: KeyName = Field(description="What it is for")
+    name: Name = Field(description="What it is for")
     role: Role = Field(Role.MEMBER, description="What its service account is made; platform: only of that operator")
     scopes: list[Scope] | None = Field(
         None, max_length=100, description="What it is good for; by default all that its role has, and its maker"
@@ -72,12 +59,6 @@ class Rolling(BaseModel):
         allow_inf_nan=False,
         description="How long the old one goes on opening what it opened",
     )
-
-
-class NoDocument(BaseModel):
-    """An empty object."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {}})
 
 
 class KeyPath(BaseModel):
@@ -110,34 +91,22 @@ class KeyRevoked(BaseModel):
     revoked: bool = True
 
 
-def tenancy_endpoints(
-    service: Database, door: Database, clock: Callable[[], datetime], *, takes_keys: bool
-) -> APIBlueprint:
-    """`/api/v1/tenancy/keys…`
-
-    Args:
-        service: the database as the platform's administrator reaches it.
-        door: the same as tenants do.
-        takes_keys: whether this server takes keys at all.
-    """
-    endpoints = APIBlueprint("tenancy", __name__, url_prefix="/api/v1/tenancy", abp_tags=[TAG])
+def key_endpoints(administration: Administration, clock: Callable[[], datetime]) -> APIBlueprint:
+    """`/api/v1/tenancy/keys…`"""
+    endpoints = APIBlueprint("keys", __name__, url_prefix=PREFIX, abp_tags=[TAG])
     refusals: dict[Any, Any] = {
         403: problem_answer("The credential is not an administrator's, or has fewer scopes than the key"),
         409: problem_answer("The operator has as many keys as it may, or the server takes none"),
     }
 
     def keys() -> Keys:
-        if not takes_keys:
-            raise Problem(409, NOT_HERE)
-        principal = calling()
-        functions = functions_for(principal, service, door, request_id.get())
+        principal, functions = administration.changing()
         return Keys(functions, principal.operator, principal.scopes)
 
     @endpoints.get("/keys", summary="The operator's keys", responses={200: KeyList, **refusals})
     def listed(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
-        with _told():
-            found = list(keys().all()) if takes_keys else []
-            return _unstored(answer(KeyList(operator_id=calling().operator, keys=found)))
+        found = list(keys().all()) if administration.has_tenants else []
+        return unstored(answer(KeyList(operator_id=calling().operator, keys=found)))
 
     @endpoints.post(
         "/keys",
@@ -153,7 +122,7 @@ def tenancy_endpoints(
             expires_at=clock() + timedelta(days=body.expires_in_days),
             service_account_id=body.service_account_id,
         )
-        with _told():
+        with administration.told():
             key, entry = keys().make(wanted)
         return _shown(key, entry, 201)
 
@@ -164,7 +133,7 @@ def tenancy_endpoints(
         responses={201: KeyMade, **refusals},
     )
     def rolled(path: KeyPath, body: Rolling) -> Response:
-        with _told():
+        with administration.told():
             key, entry, ends_at = keys().roll(path.key_id, overlap=timedelta(hours=body.overlap_hours))
         return _shown(key, entry, 201, ends_at)
 
@@ -175,26 +144,12 @@ def tenancy_endpoints(
         responses={200: KeyRevoked, **refusals},
     )
     def revoked(path: KeyPath, body: NoDocument) -> Response:  # noqa: ARG001 - refuses what is not empty
-        with _told():
+        with administration.told():
             keys().revoke(path.key_id)
         return answer(KeyRevoked(key_id=path.key_id))
 
     return endpoints
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except ChangeRefused as refused:
-        status = 404 if refused.state in _NOT_FOUND else 403 if refused.state in {"scopes", "role"} else 409
-        raise Problem(status, str(refused)) from None
-
-
 def _shown(key: Key, entry: KeyEntry, status: int, old_key_ends_at: datetime | None = None) -> Response:
-    return _unstored(answer(KeyMade(key=key.text, entry=entry, old_key_ends_at=old_key_ends_at), status))
-
-
-def _unstored(response: Response) -> Response:
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return unstored(answer(KeyMade(key=key.text, entry=entry, old_key_ends_at=old_key_ends_at), status))
