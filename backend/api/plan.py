@@ -96,14 +96,7 @@ def plan_endpoints(
         responses={200: DecisionOutput},
     )
     def plan(query: WhatIfQuery, body: WorkloadSubmission) -> Response:
-        now = clock()
-        context = read_context(present, task_of(body), now=now, at=query.at)
-        check_deadlines([body], context.as_of)
-        check_hosts([body], context)
-        decision = decide(
-            context, policy=query.policy, carbon_price_gbp_per_t=carbon_price_gbp_per_t, observed_at=now
-        )
-        return answer(build_output(decision, generated_at=now))
+        return answer(plan_alone(present, body, query, clock(), carbon_price_gbp_per_t))
 
     @endpoints.post(
         "/batch",
@@ -141,6 +134,26 @@ def plan_endpoints(
         )
 
     return endpoints
+
+
+def plan_alone(
+    present: PresentGrid,
+    workload: WorkloadSubmission,
+    query: WhatIfQuery,
+    now: datetime,
+    carbon_price_gbp_per_t: float,
+) -> DecisionOutput:
+    """What would be decided about one workload; nothing is stored.
+
+    Raises:
+        Problem: 422, a deadline or a data centre is none, or `at` is not within the forecast.
+        DatabaseError: the database does not answer.
+    """
+    context = read_context(present, task_of(workload), now=now, at=query.at)
+    check_deadlines([workload], context.as_of)
+    check_hosts([workload], context)
+    decision = decide(context, policy=query.policy, carbon_price_gbp_per_t=carbon_price_gbp_per_t, observed_at=now)
+    return build_output(decision, generated_at=now)
 
 
 def _jobs(workloads: Sequence[PlannedWorkload]) -> list[Job]:

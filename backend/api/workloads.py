@@ -32,9 +32,9 @@ from execution.runner.parameters import LONGEST_VALUE, MOST_PARAMETERS
 from execution.runner.protocol import Ended, HalfHourEnergy, ParameterName, TemplateName
 from grid.half_hours import UTC, rfc3339
 from ontology.types import ComputeWorkload, Moment
-from vocabulary import WorkloadStatus
+from vocabulary import WorkloadStatus, WorkloadType
 from web.application import answer, problem_answer
-from web.parameters import Paged
+from web.parameters import Paged, PlainText
 from web.problems import Problem
 from workloads.model import About, AmountOf, Workload
 from workloads.reshaping import reshaped
@@ -203,6 +203,9 @@ class WorkloadPage(BaseModel):
 
     workloads: list[WorkloadRow]
     next: str | None = Field(description="Pass this as after= to go on; null at the end")
+    matching: int | None = Field(
+        None, description="How many there are in all, with count=true; 10001 is that many or more"
+    )
     unreadable: list[UnreadableRow] = Field([], description=LEFT_OUT)
 
 
@@ -230,6 +233,20 @@ class RunReport(BaseModel):
 
 class WorkloadsQuery(Paged):
     status: WorkloadStatus | None = Field(None, description="Only workloads in this status")
+    operator: PlainText | None = Field(None, description="Only this operator's")
+    host_dc_id: PlainText | None = Field(None, description="Only those placed in this data centre")
+    workload_type: WorkloadType | None = Field(None, description="Only those of this type")
+    count: bool = Field(False, description="Whether to count them all")
+
+    def filter(self) -> dict[str, str]:
+        """What is asked for, by column."""
+        wanted = {
+            "status": self.status,
+            "operator": self.operator,
+            "host_dc_id": self.host_dc_id,
+            "workload_type": self.workload_type,
+        }
+        return {column: str(value) for column, value in wanted.items() if value is not None}
 
 
 class JobPath(BaseModel):
@@ -268,30 +285,13 @@ def workload_endpoints(
 
     @endpoints.get("", summary="Workloads, newest first", responses={200: WorkloadPage})
     def workloads(query: WorkloadsQuery) -> Response:
-        page = database.call(
-            "workloads_page",
-            {
-                "p_status": query.status and str(query.status),
-                "p_after": query.after,
-                "p_limit": query.limit + 1,
-            },
-            repeatable=True,
-        )
-        if not page["known_after"]:
-            raise Problem(422, f"after={query.after!r} is not the job_id of a workload")
-        found = page["workloads"][: query.limit]
-        rows, unreadable = read_each(_with_decision, found, _name)
-        following = found[-1]["workload"]["job_id"] if len(page["workloads"]) > query.limit else None
-        return answer({"workloads": rows, "next": following, **left_out(unreadable)})
+        page = read_workloads(database, query)
+        counted = {} if page.matching is None else {"matching": page.matching}
+        return answer({"workloads": page.workloads, "next": page.next, **counted, **left_out(page.unreadable)})
 
     @endpoints.get("/<job_id>", summary="One workload and its decision", responses={200: WorkloadRow})
     def workload(path: JobPath) -> Response:
-        detail = None
-        if "\x00" not in path.job_id:
-            detail = database.call("workload_detail", {"p_job_id": path.job_id}, repeatable=True)
-        if detail is None:
-            raise Problem(404, f"there is no workload {path.job_id!r}: GET /api/v1/workloads lists them")
-        return answer(read_alone(_with_decision, detail, _name(detail)))
+        return answer(read_workload(database, path.job_id))
 
     @endpoints.get("/<job_id>/run", summary="What a runner has run for it", responses={200: RunReport})
     def run(path: JobPath) -> Response:
@@ -303,6 +303,44 @@ def workload_endpoints(
         return answer(RunReport.model_validate(found))
 
     return endpoints
+
+
+def read_workloads(database: Database, query: WorkloadsQuery) -> WorkloadPage:
+    """A page of workloads, the newest first.
+
+    Raises:
+        Problem: 422, `after` is no workload's.
+        DatabaseError: the database does not answer.
+    """
+    asked = {
+        "p_filter": query.filter(),
+        "p_after": query.after,
+        "p_limit": query.limit + 1,
+        "p_counted": query.count,
+    }
+    page = database.call("workload_list", asked, repeatable=True)
+    if not page["known_after"]:
+        raise Problem(422, f"after={query.after!r} is not the job_id of a workload")
+    found = page["workloads"][: query.limit]
+    rows, unreadable = read_each(_with_decision, found, _name)
+    following = found[-1]["workload"]["job_id"] if len(page["workloads"]) > query.limit else None
+    return WorkloadPage(workloads=rows, next=following, matching=page["matching"], unreadable=unreadable)
+
+
+def read_workload(database: Database, job_id: str) -> WorkloadRow:
+    """One workload with its newest decision.
+
+    Raises:
+        Problem: 404.
+        RowUnreadable: it is stored, and cannot be read.
+        DatabaseError: the database does not answer.
+    """
+    detail = None
+    if "\x00" not in job_id:
+        detail = database.call("workload_detail", {"p_job_id": job_id}, repeatable=True)
+    if detail is None:
+        raise Problem(404, f"there is no workload {job_id!r}: GET /api/v1/workloads lists them")
+    return read_alone(_with_decision, detail, _name(detail))
 
 
 def _check_templates(body: WorkloadsBody, database: Database) -> None:

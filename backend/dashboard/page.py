@@ -20,7 +20,11 @@ from ingest.health import Health
 from tenancy.guard import caller_of
 from version import VERSION
 
-SECTIONS = (("now", "Now", "dashboard.now"),)
+SECTIONS = (
+    ("now", "Now", "dashboard.now"),
+    ("data_centres", "Data centres", "dashboard.data_centres"),
+    ("workloads", "Workloads", "dashboard.workloads"),
+)
 """The links of the header: a page's section, its words, its endpoint."""
 
 _COMPRESS_FROM_BYTES = 1000
@@ -104,6 +108,7 @@ class Pages:
             health=health,
             newest=None if health is None else health.newest_signal_fetched_at,
             gateway=self._gateway.origin(request.host),
+            request_host=request.host_url.rstrip("/"),
             is_signed_in=self._asks_for_credentials and caller is not None and caller.credential_id is not None,
             can_sign_in=self._asks_for_credentials,
             **values,

@@ -8,12 +8,14 @@ from datetime import datetime
 from flask import Blueprint, Flask, Response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from dashboard.data_centres import data_centre_pages
 from dashboard.gateway_address import GatewayAddress
 from dashboard.now import now_pages
 from dashboard.page import Pages
 from dashboard.sign_in import PREFIX, CookieCredential, forget_credential, sign_in_page, take_credential
 from dashboard.static_files import StaticFiles
-from database.errors import DatabaseError, DatabaseUnreachable, TenantRefused
+from dashboard.workloads import workload_pages
+from database.errors import DatabaseUnreachable
 from database.interface import Database
 from ingest.health import Health
 from settings import Settings
@@ -43,6 +45,8 @@ def add_dashboard(
     pages = Pages(static, gateway, clock, health, asks_for_credentials=asks)
     dashboard = Blueprint("dashboard", __name__, url_prefix=PREFIX)
     now_pages(dashboard, pages, database, clock)
+    data_centre_pages(dashboard, pages, database, clock)
+    workload_pages(dashboard, pages, database, clock, settings.carbon_price_gbp_per_t)
 
     @dashboard.get("/static/<digest>/<name>")
     def static_file(digest: str, name: str) -> Response:
@@ -60,10 +64,8 @@ def add_dashboard(
     def sign_out() -> Response:
         return forget_credential()
 
-    @dashboard.errorhandler(DatabaseError)
-    def _away(error: DatabaseError) -> Response:
-        if isinstance(error, TenantRefused) or not isinstance(error, DatabaseUnreachable):
-            raise error
+    @dashboard.errorhandler(DatabaseUnreachable)
+    def _away(error: DatabaseUnreachable) -> Response:
         return pages.database_away(error)
 
     app.register_blueprint(dashboard)

@@ -990,9 +990,9 @@ where not exists (select from public.schema_version);
 set local pylon.functions =
     'half_hour_of source_rank stored_is_newer counted national_forecast_series regional_forecast_series '
     'current_mix grid_context grid_version numbered_output regional_overview workload_with_decision '
-    'workload_detail workloads_page system_health figure_origins known_signals signal_history changes '
-    'regional_forecasts grid_history pipeline_runs_page beckn_same_place beckn_key_id beckn_leads_inside '
-    'beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order live_state';
+    'workload_detail workloads_page workload_list system_health figure_origins known_signals signal_history '
+    'changes regional_forecasts grid_history pipeline_runs_page beckn_same_place beckn_key_id '
+    'beckn_leads_inside beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order live_state';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -2063,6 +2063,78 @@ as $$
                         limit 1))
                 order by w.created_at desc, w.job_id desc
                 limit p_limit) as page))
+$$;
+
+-- As workloads_page, of those that p_filter wants: {status, operator, host_dc_id, workload_type}, each by its exact value.
+-- `matching` is how many they are, counted to 10,001. Of p_operator alone, or (null) of everybody.
+create or replace function public.workload_list(
+    p_filter jsonb,
+    p_after text,
+    p_limit integer,
+    p_counted boolean default false,
+    p_operator text default null
+)
+returns json
+language plpgsql
+stable
+set search_path = ''
+-- What is not asked for is then no condition at all, and the order comes from an index.
+set plan_cache_mode = force_custom_plan
+as $$
+declare
+    wanted_status constant text := p_filter ->> 'status';
+    wanted_operator constant text := p_filter ->> 'operator';
+    wanted_host constant text := p_filter ->> 'host_dc_id';
+    wanted_type constant text := p_filter ->> 'workload_type';
+    seen public.compute_workloads;
+begin
+    select * into seen
+    from public.compute_workloads w
+    where w.job_id = p_after and (p_operator is null or w.tenant = p_operator)
+    order by w.created_at desc
+    limit 1;
+    return json_build_object(
+        'known_after', p_after is null or seen.job_id is not null,
+        'matching', case when p_counted then (
+            select count(*)
+            from (
+                select
+                from public.compute_workloads w
+                where (p_operator is null or w.tenant = p_operator)
+                    and (wanted_status is null or w.status = wanted_status)
+                    and (wanted_operator is null or w.operator = wanted_operator)
+                    and (wanted_host is null or w.host_dc_id = wanted_host)
+                    and (wanted_type is null or w.workload_type = wanted_type)
+                limit 10001) as counted) end,
+        'workloads', (
+            select coalesce(json_agg(json_build_object('workload', page.row, 'decision', newest.decision)
+                order by page.created_at desc, page.job_id desc), '[]')
+            from (
+                select w as row, w.tenant, w.created_at, w.job_id
+                from public.compute_workloads w
+                where (p_operator is null or w.tenant = p_operator)
+                    and (wanted_status is null or w.status = wanted_status)
+                    and (wanted_operator is null or w.operator = wanted_operator)
+                    and (wanted_host is null or w.host_dc_id = wanted_host)
+                    and (wanted_type is null or w.workload_type = wanted_type)
+                    and (p_after is null or (w.created_at, w.job_id) < (seen.created_at, seen.job_id))
+                order by w.created_at desc, w.job_id desc
+                limit p_limit) as page
+            left join lateral (
+                select json_build_object(
+                    'decision_id', d.decision_id,
+                    'sequence', case when p_operator is null then d.sequence else d.tenant_sequence end,
+                    'chosen_dc_id', d.chosen_dc_id,
+                    'recommended_start', d.recommended_start,
+                    'scorer', d.scorer,
+                    'reasoning', d.reasoning,
+                    'decided_at', d.decided_at,
+                    'output', null) as decision
+                from public.orchestration_decisions d
+                where (d.tenant, d.job_id) = (page.tenant, page.job_id)
+                order by d.decided_at desc
+                limit 1) as newest on true));
+end
 $$;
 
 -- In plpgsql, whose plans are kept: planning would take longer than the reads, and the longer the history the more.

@@ -8096,7 +8096,7 @@ begin
 end
 $$;
 
--- The next three are the public functions of these names, with the tenant written into their conditions: behind a policy the
+-- The next are the public functions of these names, with the tenant written into their conditions: behind a policy the
 -- planner does not know whose rows are meant, and for a tenant of few and old rows it may read everybody's newer ones first.
 
 create or replace function tenant.workloads_page(p_status text, p_after text, p_limit integer)
@@ -8135,6 +8135,10 @@ begin
                 limit 1) as newest on true));
 end
 $$;
+
+create or replace function tenant.workload_list(p_filter jsonb, p_after text, p_limit integer, p_counted boolean default false)
+returns json language sql stable security definer set search_path = ''
+as $$ select public.workload_list(p_filter, p_after, p_limit, p_counted, tenancy.operator_id()) $$;
 
 create or replace function tenant.workload_detail(p_job_id text)
 returns json
@@ -9165,7 +9169,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '64c6e30a6e121f6d'
+    fingerprint = '6055d3f5a3159a0b'
 where version = 8;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -146,7 +146,23 @@ def _links(ids: Ids) -> list[Filled]:
 
 
 WORKLOAD: dict[str, Any] = {"workload_type": "RAG_QUERY", **NEVER_PLACED}
-OPTIONS = frozenset({"limit", "status", "at", "policy", "policies", "time_limit_s", "from", "to", "every_minutes"})
+OPTIONS = frozenset(
+    {
+        "limit",
+        "status",
+        "count",
+        "operator",
+        "host_dc_id",
+        "workload_type",
+        "at",
+        "policy",
+        "policies",
+        "time_limit_s",
+        "from",
+        "to",
+        "every_minutes",
+    }
+)
 WORKLOAD_FIELDS = frozenset(
     {
         *("workload_type", "urgency", "required_gpu_mins", "required_cpu_cores", "required_memory_gb"),
@@ -267,6 +283,15 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "POST /api/v1/backtest": Row(_body({"workloads": [WORKLOAD]}), harmless=OPTIONS | {"workloads"}),
         "GET /dashboard/": Row(described=False),
         "GET /dashboard/regions/{int:region_id}": Row({(PATH, "int:region_id"): 13}, described=False),
+        "GET /dashboard/data-centres": Row(described=False),
+        "GET /dashboard/data-centres/{dc_id}": Row({(PATH, "dc_id"): DATA_CENTRES[1]}, described=False),
+        "GET /dashboard/workloads": Row(
+            names=at(QUERY, "after", "job", "dead_job", "order_job"), shows_own=True, described=False
+        ),
+        "GET /dashboard/workloads/new": Row(described=False),
+        "GET /dashboard/workloads/{job_id}": Row(
+            names=at(PATH, "job_id", "job", "dead_job", "order_job"), shows_own=True, described=False
+        ),
         "GET /dashboard/static/{digest}/{name}": Row(
             {(PATH, "digest"): StaticFiles().digest, (PATH, "name"): "page.js"}, described=False
         ),

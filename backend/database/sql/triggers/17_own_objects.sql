@@ -118,7 +118,7 @@ begin
 end
 $$;
 
--- The next three are the public functions of these names, with the tenant written into their conditions: behind a policy the
+-- The next are the public functions of these names, with the tenant written into their conditions: behind a policy the
 -- planner does not know whose rows are meant, and for a tenant of few and old rows it may read everybody's newer ones first.
 
 create or replace function tenant.workloads_page(p_status text, p_after text, p_limit integer)
@@ -157,6 +157,10 @@ begin
                 limit 1) as newest on true));
 end
 $$;
+
+create or replace function tenant.workload_list(p_filter jsonb, p_after text, p_limit integer, p_counted boolean default false)
+returns json language sql stable security definer set search_path = ''
+as $$ select public.workload_list(p_filter, p_after, p_limit, p_counted, tenancy.operator_id()) $$;
 
 create or replace function tenant.workload_detail(p_job_id text)
 returns json

@@ -1,0 +1,183 @@
+"""The pages of workloads: all of them, one of them, and the form for a new one with a what-if beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from flask import Blueprint, Response, request, url_for
+from pydantic import ValidationError
+
+from api.plan import plan_alone
+from api.what_if import WhatIfQuery
+from api.workloads import WorkloadsQuery, WorkloadSubmission, read_workload, read_workloads
+from dashboard.decision_view import DecisionView, decision_view
+from dashboard.page import JsonLink, Pages
+from dashboard.workload_life import OPEN_STATUSES, life_of
+from database.interface import Database, OrderBy, Where
+from decisions.publishing.schema import DecisionOutput
+from decisions.work.present_grid import PresentGrid
+from ontology.objects import read_rows
+from ontology.types import DataCentre, MeterReading
+from vocabulary import Policy, Urgency, WorkloadStatus, WorkloadType
+from web.problems import Problem
+
+ROWS_A_PAGE = 50
+MOST_COUNTED = 10_000
+MOST_READINGS = 400
+MOST_DATA_CENTRES = 1000
+FILTERS = ("status", "workload_type", "host_dc_id", "operator")
+NUMBERS = {
+    "required_gpu_mins": float,
+    "required_cpu_cores": int,
+    "required_memory_gb": float,
+    "estimated_energy_kwh": float,
+    "carbon_cap_gco2": float,
+    "max_price_gbp": float,
+    "deferral_window_mins": int,
+}
+"""The fields of the form that are numbers, and of which kind."""
+
+TEXTS = ("job_id", "workload_type", "urgency", "deadline", "host_dc_id")
+
+
+def workload_pages(
+    dashboard: Blueprint,
+    pages: Pages,
+    database: Database,
+    clock: Callable[[], datetime],
+    carbon_price_gbp_per_t: float,
+) -> None:
+    """`/dashboard/workloads`, `/dashboard/workloads/new` and `/dashboard/workloads/<job_id>`"""
+    present = PresentGrid(database)
+
+    @dashboard.get("/workloads")
+    def workloads() -> Response:
+        given = {name: value for name, value in request.args.items() if value}
+        faults: dict[str, str] = {}
+        try:
+            query = WorkloadsQuery.model_validate({"limit": ROWS_A_PAGE, "count": True, **given})
+        except ValidationError as error:
+            faults = faults_of(error)
+            query = WorkloadsQuery(limit=ROWS_A_PAGE, count=True)
+        page = read_workloads(database, query)
+        filters = {name: given[name] for name in FILTERS if name in given and not faults}
+        onward = {**filters, "after": page.next} if page.next else None
+        return pages.page(
+            "workloads.html",
+            "workloads",
+            "Workloads",
+            json=JsonLink(f"/api/v1/workloads?{urlencode({**filters, 'limit': query.limit})}"),
+            page=page,
+            faults=faults,
+            filters=filters,
+            statuses=list(WorkloadStatus),
+            types=list(WorkloadType),
+            centres=_centre_names(database),
+            is_later_page=query.after is not None,
+            following=None if onward is None else f"{url_for('dashboard.workloads')}?{urlencode(onward)}",
+            most_counted=MOST_COUNTED,
+        )
+
+    @dashboard.get("/workloads/new")
+    def new_workload() -> Response:
+        given = {name: value for name, value in request.args.items() if value}
+        faults: dict[str, str] = {}
+        view: DecisionView | None = None
+        if "workload_type" in given:
+            now = clock()
+            try:
+                query = WhatIfQuery(policy=Policy(given.get("policy", Policy.BALANCED)))
+                submission = WorkloadSubmission.model_validate(fields_of(given))
+                view = decision_view(plan_alone(present, submission, query, now, carbon_price_gbp_per_t), now)
+            except ValidationError as error:
+                faults = faults_of(error)
+            except Problem as problem:
+                if problem.status != 422:
+                    raise
+                faults = {fault["field"]: fault["message"] for fault in problem.members.get("errors", ())}
+            except ValueError:
+                faults = {"policy": "choose one of the list"}
+        return pages.page(
+            "new_workload.html",
+            "workloads",
+            "A new workload",
+            given=given,
+            faults=faults,
+            view=view,
+            types=list(WorkloadType),
+            urgencies=list(Urgency),
+            policies=list(Policy),
+            centres=_centre_names(database),
+        )
+
+    @dashboard.get("/workloads/<job_id>")
+    def workload(job_id: str) -> Response:
+        now = clock()
+        row = read_workload(database, job_id)
+        readings = _readings_of(database, job_id)
+        output = None if row.decision is None or row.decision.output is None else _readable(row.decision.output)
+        return pages.page(
+            "workload.html",
+            "workloads",
+            job_id,
+            json=JsonLink(f"/api/v1/workloads/{quote(job_id, safe='')}"),
+            row=row,
+            life=life_of(row, readings, now),
+            view=None if output is None else decision_view(output, now),
+            is_open=row.status in OPEN_STATUSES,
+            centres=_centre_names(database),
+        )
+
+
+def fields_of(given: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of a submission as a form sends them: texts, of which some are numbers and one is a time of UTC."""
+    found: dict[str, Any] = {name: given[name] for name in TEXTS if name in given}
+    for name, kind in NUMBERS.items():
+        if name in given:
+            try:
+                found[name] = kind(given[name])
+            except ValueError:
+                found[name] = given[name]  # whose fault the model tells
+    if "deadline" in found and not found["deadline"].upper().endswith("Z"):
+        found["deadline"] += "Z"  # a browser's field for a time has no zone
+    return found
+
+
+def faults_of(error: ValidationError) -> dict[str, str]:
+    """Of each field at fault, what is wrong with it."""
+    return {
+        str(fault["loc"][0]) if fault["loc"] else "": fault["msg"]
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+    }
+
+
+def _readable(output: Mapping[str, Any]) -> DecisionOutput | None:
+    """The published output; None of one that an earlier scorer wrote in another shape."""
+    try:
+        return DecisionOutput.model_validate(output)
+    except ValidationError:
+        return None
+
+
+def _centre_names(database: Database) -> dict[str, str]:
+    rows = database.select(
+        DataCentre.table, order=OrderBy(("dc_id",)), columns=["dc_id", "name"], limit=MOST_DATA_CENTRES
+    )
+    return {row["dc_id"]: row["name"] for row in rows}
+
+
+def _readings_of(database: Database, job_id: str) -> list[MeterReading]:
+    rows = database.select(
+        MeterReading.table,
+        where=[Where("job_id", job_id)],
+        order=OrderBy(("half_hour", "revision", "reading_id")),
+        limit=MOST_READINGS,
+    )
+    newest: dict[datetime, MeterReading] = {}
+    for reading in read_rows(MeterReading, rows):
+        if isinstance(reading, MeterReading):
+            newest[reading.half_hour] = reading
+    return list(newest.values())
