@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from execution.runner.attendant import CANCELLED, RUNNER_GONE, TOO_LONG
-from execution.runner.attended import AttendedCommand, Attention
+from execution.runner.attended import AttendedCommand, Attention, Result
 from execution.runner.configuration import Configuration
 from execution.runner.journal import Journal, RunRecord, RunState
 from execution.runner.metering import LONGEST_COUNTED_S, Meter, power_x_time, shares
@@ -129,11 +129,19 @@ class Keeper:
         now = self._monotonic()
         with self._lock:
             runs = list(self._runs.values())
-        attended = {}
+        ran_until_s, results = {}, {}
         for run in runs:
-            if run.record.state is RunState.BEGUN and self._look(run):
-                attended[run.record.run_id] = run
-        self._meter(attended, now)
+            if run.record.state is RunState.BEGUN:
+                attention = self._look(run)
+                if attention is Attention.ATTENDED:
+                    ran_until_s[run.record.run_id] = now
+                elif attention is Attention.ENDED:
+                    results[run.record.run_id] = result = run.command.result()
+                    ran_until_s[run.record.run_id] = min(now, result.ended_s)
+        self._meter({run.record.run_id: run for run in runs}, ran_until_s, now)
+        for run in runs:
+            if run.record.run_id in results:
+                self._note_end(run, results[run.record.run_id])
         for run in runs:
             if now >= max(run.speak_at, self._silent_until):
                 self._speak(run, now)
@@ -161,19 +169,16 @@ class Keeper:
 
     # The command.
 
-    def _look(self, run: KeptRun) -> bool:
-        """See how the command stands; whether it runs."""
+    def _look(self, run: KeptRun) -> Attention:
+        """See how the command stands, and do what that asks for; its end is noted once it is metered."""
         attention = run.command.look()
-        if attention is Attention.ENDED:
-            self._note_end(run)
-        elif attention is Attention.GONE:
+        if attention is Attention.GONE:
             self._note_loss(run)
-        elif run.record.is_to_end:
+        elif attention is not Attention.ENDED and run.record.is_to_end:
             run.command.ask_to_end()
-        return attention is Attention.ATTENDED
+        return attention
 
-    def _note_end(self, run: KeptRun) -> None:
-        result = run.command.result()
+    def _note_end(self, run: KeptRun, result: Result) -> None:
         self._meter_to(run.record, result.ended_s)
         self._end(
             run,
@@ -206,18 +211,20 @@ class Keeper:
 
     # Energy.
 
-    def _meter(self, attended: Mapping[int, KeptRun], now: float) -> None:
+    def _meter(self, runs: Mapping[int, KeptRun], ran_until_s: Mapping[int, float], now: float) -> None:
+        """Share what the machine has counted since it was last asked among the runs that ran since then."""
         joules = self._rapl.joules()
         interval_s, since = now - self._counted_at, self._counted_at
         self._counted_at = now
-        if joules is None or not 0 < interval_s <= LONGEST_COUNTED_S or not attended:
+        if joules is None or not 0 < interval_s <= LONGEST_COUNTED_S or not ran_until_s:
             return  # it is reckoned by power x time when it is spoken of
-        of_each = shares({run_id: run.record.power_kw for run_id, run in attended.items()})
-        for run_id, run in attended.items():
-            self._meter_to(run.record, since)
-            meter = self._meter_of(run.record)
-            part = (now - meter.until_s) / interval_s
-            meter.add(now, joules * of_each[run_id] * part, EnergySource.RAPL, self._time)
+        of_each = shares({run_id: runs[run_id].record.power_kw for run_id in ran_until_s})
+        for run_id, until_s in ran_until_s.items():
+            record = runs[run_id].record
+            self._meter_to(record, min(since, until_s))
+            meter = self._meter_of(record)
+            part = max(0.0, until_s - meter.until_s) / interval_s
+            meter.add(until_s, joules * of_each[run_id] * part, EnergySource.RAPL, self._time)
 
     def _meter_to(self, record: RunRecord, moment_s: float) -> None:
         """By power x time, up to a moment."""

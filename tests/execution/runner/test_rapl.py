@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from execution.runner.rapl import Rapl
+from execution.runner.rapl import POWERCAP, Rapl
 
 
 def domain(root: Path, directory: str, name: str, counted_uj: int, range_uj: int = 1_000_000) -> Path:
@@ -38,6 +39,14 @@ def test_a_counter_that_began_again_is_understood(tmp_path: Path) -> None:
     counters.joules()
     domain(tmp_path, "intel-rapl:0", "package-0", 100_000)
     assert counters.joules() == pytest.approx(0.2)
+
+
+def test_this_machines_own_counters_are_read_where_it_has_any() -> None:
+    readable = [file for file in POWERCAP.glob("intel-rapl:*/energy_uj") if os.access(file, os.R_OK)]
+    counters = Rapl()
+    assert counters.joules() is None
+    since = counters.joules()
+    assert (since is not None and since >= 0) if readable else since is None
 
 
 def test_where_nothing_can_be_read_nothing_is_said(tmp_path: Path) -> None:
