@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import signal
 import warnings
@@ -10,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import flask_openapi3.utils
 import psycopg
 import psycopg_pool.base
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+import queueing.notices
 from database.embedded import EmbeddedPostgres
 from database.interface import Database
 from database.postgres import PostgresDatabase
@@ -25,7 +28,7 @@ from new_database import TEMPLATE, empty, new_database
 from postgrest_server import PostgrestServer, postgrest_required
 from server_process import data_directory, postgres_of
 
-pytest_plugins = ["watchdog", "file_schedule"]
+pytest_plugins = ["watchdog", "file_schedule", "measured_greenlets"]
 load_profile()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what goes to the background deaf to Ctrl-C, and the programs under test would inherit that.
@@ -33,6 +36,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # A pool's threads draw when its connections are to end, at any moment. Were it from the generator of all, Hypothesis
 # would take it for a strategy that does, and fail the test.
 vars(psycopg_pool.base)["random"] = Random().random
+# Whoever listens looks up twice a second whether to end. The tests start and end listeners by the thousand.
+vars(queueing.notices)["LONGEST_UNINTERRUPTED_S"] = 0.05
+# Describing a server's operations takes five times as long as all else that it takes to make one.
+vars(flask_openapi3.utils)["get_model_schema"] = functools.cache(flask_openapi3.utils.get_model_schema)
 
 
 @pytest.fixture(autouse=True)
