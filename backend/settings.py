@@ -120,6 +120,7 @@ class Settings(BaseModel):
     bg_port: Port = 5050
     pylon_api_key: Key | None = Field(None, min_length=8)
     allowed_origins: Origins = ()
+    dashboard_origins: Origins | None = None
 
     tenancy: Literal["single", "multi"] = "single"
     database_gate_url: PostgresUrl | None = None
@@ -136,6 +137,15 @@ class Settings(BaseModel):
     log_format: Literal["text", "json"] = "text"
     runner_lost_after_seconds: float = Field(600.0, ge=5, le=86_400, allow_inf_nan=False)
     pylon_retention_days: int = Field(90, ge=3, le=36500)
+
+    def origins_of_dashboard(self) -> tuple[str, ...]:
+        """Of pages that may read the gateway: by default the API server's, by its address and by its other name."""
+        if self.dashboard_origins is not None:
+            return self.dashboard_origins
+        host = self.api_host.strip("[]")
+        of_this_machine = is_loopback(host) or host in {"0.0.0.0", "::"}  # noqa: S104 - listens on nothing
+        names = ["localhost", "127.0.0.1"] if of_this_machine else [f"[{host}]" if ":" in host else host]
+        return tuple(f"http://{name}:{self.api_port}".lower() for name in names)
 
     @property
     def is_multi_tenant(self) -> bool:

@@ -1,10 +1,11 @@
 """Many clients of an event stream in one process, which note when each event arrives.
 
-    python benchmarks/sse_clients.py PORT CLIENTS SECONDS [CREDENTIALS]
+    python benchmarks/sse_clients.py PORT CLIENTS SECONDS [CREDENTIALS | websocket]
 
 Prints "connected", and in the end one JSON document: for every event, when it arrived at each client. CREDENTIALS is
 a file with a JSON list of them, which the clients have one after the other; an event's name is then the place of the
-credential in the list and the event's number, as in "7/12".
+credential in the list and the event's number, as in "7/12". With `websocket` the clients come in by that door, and
+take frames that are not compressed.
 """
 
 from __future__ import annotations
@@ -24,13 +25,22 @@ from pathlib import Path
 
 REQUEST = b"GET /beckn/broadcast HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n%b\r\n"
 EVENT = re.compile(rb"\nid: (\d+)\nevent: ")
+UPGRADE = (
+    b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%b\r\n"
+)
+SUBSCRIBE = b'{"type":"subscribe"}'
+SUBSCRIBE_FRAME = bytes((0x81, 0x80 | len(SUBSCRIBE), 0, 0, 0, 0)) + SUBSCRIBE
+EVENT_MESSAGE = re.compile(rb'"event":"decision","sequence":(\d+),')
+PING, PONG = b"\x89\x00", bytes((0x8A, 0x80, 0, 0, 0, 0))
+WEBSOCKET = "websocket"
 LONGEST_MARK = 64
 
 
 class SseClients:
     """The handle on a process of clients."""
 
-    def __init__(self, port: int, clients: int, seconds: float, credentials: Path | None) -> None:
+    def __init__(self, port: int, clients: int, seconds: float, credentials: Path | str | None) -> None:
         arguments = [str(port), str(clients), str(seconds), *([] if credentials is None else [str(credentials)])]
         self._process = subprocess.Popen([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
@@ -53,8 +63,10 @@ class SseClients:
 
 
 @contextmanager
-def sse_clients(port: int, clients: int, seconds: float, credentials: Path | None = None) -> Iterator[SseClients]:
-    """So many connected clients, which read for so long."""
+def sse_clients(
+    port: int, clients: int, seconds: float, credentials: Path | str | None = None
+) -> Iterator[SseClients]:
+    """So many connected clients, which read for so long; `credentials` may be WEBSOCKET."""
     running = SseClients(port, clients, seconds, credentials)
     try:
         yield running
@@ -64,17 +76,21 @@ def sse_clients(port: int, clients: int, seconds: float, credentials: Path | Non
 
 def main() -> None:
     port, clients, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    credentials: list[str] = json.loads(Path(sys.argv[4]).read_text()) if len(sys.argv) > 4 else []
+    by_websocket = sys.argv[4:] == [WEBSOCKET]
+    credentials: list[str] = (
+        json.loads(Path(sys.argv[4]).read_text()) if len(sys.argv) > 4 and not by_websocket else []
+    )
     selector = selectors.DefaultSelector()
     for number in range(clients):
         place = number % len(credentials) if credentials else 0
         header = f"Authorization: Bearer {credentials[place]}\r\n".encode() if credentials else b""
         connection = socket.create_connection(("127.0.0.1", port), timeout=30)
-        connection.sendall(REQUEST % header)
-        if not connection.recv(4096).startswith(b"HTTP/1.1 200"):
+        connection.sendall(UPGRADE % header + SUBSCRIBE_FRAME if by_websocket else REQUEST % header)
+        if not connection.recv(4096).startswith(b"HTTP/1.1 101" if by_websocket else b"HTTP/1.1 200"):
             raise ConnectionError("the gateway refused a stream")
         connection.setblocking(False)
-        client = Client(connection, f"{place}/" if credentials else "")
+        mark = EVENT_MESSAGE if by_websocket else EVENT
+        client = Client(connection, f"{place}/" if credentials else "", mark)
         selector.register(connection, selectors.EVENT_READ, client)
     print("connected", flush=True)
     arrivals: defaultdict[str, list[float]] = defaultdict(list)
@@ -91,6 +107,7 @@ class Client:
 
     connection: socket.socket
     prefix: str
+    mark: re.Pattern[bytes]
     tail: bytes = b""
 
     def read(self, arrivals: defaultdict[str, list[float]]) -> None:
@@ -98,9 +115,11 @@ class Client:
         if not received:
             raise ConnectionError("the gateway closed a stream")
         now = time.time()
+        if PING in received:
+            self.connection.sendall(PONG)
         text = self.tail + received
         end = 0
-        for found in EVENT.finditer(text):
+        for found in self.mark.finditer(text):
             arrivals[self.prefix + found[1].decode()].append(now)
             end = found.end()
         self.tail = text[max(end, len(text) - LONGEST_MARK) :]

@@ -220,6 +220,23 @@ def test_origins_are_told_with_commas_between_them() -> None:
 
 
 @pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, ("http://localhost:5000", "http://127.0.0.1:5000")),
+        ({"API_PORT": "80"}, ("http://localhost:80", "http://127.0.0.1:80")),
+        ({"API_HOST": "0.0.0.0", "PYLON_API_KEY": "k" * 20}, ("http://localhost:5000", "http://127.0.0.1:5000")),
+        ({"API_HOST": "10.0.0.7", "PYLON_API_KEY": "k" * 20}, ("http://10.0.0.7:5000",)),
+        ({"API_HOST": "fd00::7", "PYLON_API_KEY": "k" * 20}, ("http://[fd00::7]:5000",)),
+        ({"DASHBOARD_ORIGINS": "https://dash.example"}, ("https://dash.example",)),
+    ],
+)
+def test_the_gateway_is_read_by_pages_of_the_api_server_unless_others_are_named(
+    environ: dict[str, str], expected: tuple[str, ...]
+) -> None:
+    assert load_settings(environ).origins_of_dashboard() == expected
+
+
+@pytest.mark.parametrize(
     "value", ["*", "null", "app.example.org", "https://app.example.org/page", "file://", "https://"]
 )
 def test_what_is_no_origin_is_refused(value: str) -> None:

@@ -9007,7 +9007,8 @@ as $$
         ('workload_notifications', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('processed_contexts', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('output_consumers', 'select', 'tenant = (select tenancy.operator_id())', null),
-        ('broadcast_log', 'select', 'tenant = (select tenancy.operator_id()) or is_everybodys', null),
+        ('broadcast_log', 'select',
+            'tenant = (select tenancy.operator_id()) or (is_everybodys and (select tenancy.operator_id()) is not null)', null),
         ('tenant_numbers', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('agent_states', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('compute_workloads', 'insert', null, 'tenant = (select tenancy.writes_for())'),
@@ -9169,7 +9170,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '6055d3f5a3159a0b'
+    fingerprint = 'feef4cc5eceffd1e'
 where version = 8;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

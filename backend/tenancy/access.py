@@ -18,19 +18,21 @@ from queueing.supervised import Rest, SupervisedLoop
 from settings import Issuer, Settings
 from tenancy.audit import AuditTrail
 from tenancy.guard import Guard, Needs, answer_ended_access, caller_of, refusal_of
-from tenancy.identification import Identification, PlatformKey
+from tenancy.identification import Identification, NoMember, NotIdentified, PlatformKey
 from tenancy.limits import Limit, OperatorLimits, OverLimit
+from tenancy.principals import Principal
 from tenancy.records import AccessRecords
 from tenancy.remembered import LONGEST_S
 from tenancy.rules import rules_of
-from tenancy.scopes import Need
-from tenancy.signing_keys import SigningKeys
+from tenancy.scopes import Need, Scope
+from tenancy.signing_keys import KeysNotRead, SigningKeys
 from tenancy.standing import Standing
 from tenancy.strangers import tell_strangers_less
 from tenancy.tickets import Tickets
 from tenancy.tokens import Tokens
 from web.application import AsksFor
 from web.cross_origin import CrossOrigin
+from web.problems import Problem
 from web.request_ids import RequestIds
 
 CHANGES_CHANNEL = "access_changed"
@@ -48,6 +50,7 @@ class Access:
         host: str,
         own_names: Collection[str] = (),
         door: Database | None = None,
+        reading_origins: Collection[str] = (),
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """
@@ -56,6 +59,7 @@ class Access:
             database: for threads: what is written down, and notices of changes.
             host: where the server listens.
             own_names: hosts, or URLs with them, by which it is called besides.
+            reading_origins: of other servers' pages that may read the answers here.
             door: the same database as requests may call it, tenants' among them; by default `database`.
         """
         calls = database if door is None else door
@@ -65,6 +69,7 @@ class Access:
         self.audit = AuditTrail(database, clock=clock)
         self._needs = needs
         self._allowed_origins = settings.allowed_origins
+        self._reading_origins = reading_origins
         self._caller = KeptCaller()
         issuer = settings.issuer()
         url = None if issuer is None else issuer.jwks_url
@@ -109,8 +114,41 @@ class Access:
         answer_ended_access(app, self.identification.forget, self.audit)
         tell_strangers_less(app)
         app.wsgi_app = RequestIds(guard)  # type: ignore[method-assign]
-        if self._allowed_origins:
-            app.wsgi_app = CrossOrigin(app.wsgi_app, self._allowed_origins)  # type: ignore[method-assign]
+        if self._allowed_origins or self._reading_origins:
+            app.wsgi_app = CrossOrigin(  # type: ignore[method-assign]
+                app.wsgi_app, self._allowed_origins, self._reading_origins
+            )
+
+    def signed_in(self, credential: str, operator: str | None, scope: Scope, action: str, address: str) -> Principal:
+        """Who shows a credential inside of a connection that is open already, and may do what `scope` allows.
+
+        Args:
+            operator: for whom it acts, where it belongs to several.
+            action: "METHOD /path" of the connection, for the audit; `address` is the client's.
+
+        Raises:
+            Problem: 401, nobody is known by it; 403, not for this; 429, the operator asks too often.
+            DatabaseError: the database does not answer.
+        """
+        environ = {"REMOTE_ADDR": address}
+        principal: Principal | None = None
+        try:
+            principal = self.identification.principal(credential, operator)
+            _check_scope(principal, scope)
+            if self.rules.tells_tenants_apart and not principal.is_platform:
+                self.limits.take_request(principal.operator)
+        except NotIdentified as error:
+            refused = Problem(401, str(error))
+        except NoMember as error:
+            refused = Problem(403, str(error))
+        except KeysNotRead as error:
+            raise Problem(503, f"tokens cannot be checked yet, try again shortly: {error}") from None
+        except Problem as error:
+            refused = error
+        else:
+            return principal
+        self.audit.refused(refusal_of(action, environ, principal, refused.status, refused.detail), request_id.get())
+        raise refused
 
     def count_workloads(self, number: int) -> None:
         """Count so many workloads against what the caller's operator may submit in an hour.
@@ -168,6 +206,11 @@ class Access:
         if self._notices.wait(LONGEST_S):
             self.identification.forget()
         return None
+
+
+def _check_scope(principal: Principal, scope: Scope) -> None:
+    if scope not in principal.scopes:
+        raise Problem(403, f"this needs the scope {scope}, which this {principal.role}'s credential does not have")
 
 
 def _tokens(issuer: Issuer, keys: SigningKeys | None) -> Tokens:

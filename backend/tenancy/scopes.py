@@ -148,6 +148,9 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
         Server.GATEWAY: {
             **_EVERY_SERVER,
             "GET /beckn/catalog": Scope.WORKLOADS_READ,
+            # Who is listening may be said in a message: a page in a browser cannot set a header.
+            "GET /stream": Without.PUBLIC,
+            "GET /asyncapi.json": Without.PUBLIC,
             "GET /beckn/broadcast": Scope.DECISIONS_READ,
             "GET /beckn/broadcast/poll": Scope.DECISIONS_READ,
             "POST /beckn/broadcast/ticket": Scope.DECISIONS_READ,

@@ -101,10 +101,12 @@ def problem_answer(description: str) -> dict[str, Any]:
 def endpoint_list() -> list[str]:
     """The running application's endpoints, as "METHOD /path", sorted."""
     return sorted(
-        f"{method} {rule.rule}"
-        for rule in current_app.url_map.iter_rules()
-        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if not rule.rule.startswith(("/docs/", "/dashboard/"))
+        {
+            f"{method} {rule.rule}"
+            for rule in current_app.url_map.iter_rules()
+            for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+            if not rule.rule.startswith(("/docs/", "/dashboard/"))
+        }
     )
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _METHODS = "GET, POST, PUT, PATCH, DELETE"
+_READING = "GET"
 _REQUEST_HEADERS = "Authorization, Content-Type, If-None-Match, Last-Event-ID, Pylon-Operator, X-Request-ID"
 _ANSWER_HEADERS = "ETag, Retry-After, X-Request-ID"
 _PREFLIGHT_AGE_S = "600"
@@ -21,19 +22,24 @@ class CrossOrigin:
     No cookie is ever asked for, so no answer allows credentials of the browser's own.
     """
 
-    def __init__(self, application: WSGIApplication, origins: Collection[str]) -> None:
+    def __init__(
+        self, application: WSGIApplication, origins: Collection[str], reading_origins: Collection[str] = ()
+    ) -> None:
+        """`reading_origins`: of pages that may read, and nothing else."""
         self._application = application
-        self._origins = frozenset(origins)
+        self._methods = {**dict.fromkeys(reading_origins, _READING), **dict.fromkeys(origins, _METHODS)}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         origin = environ.get("HTTP_ORIGIN", "").lower()
-        if origin not in self._origins:
+        methods = self._methods.get(origin)
+        is_preflight = environ["REQUEST_METHOD"] == "OPTIONS"
+        if methods is None or (methods == _READING and environ["REQUEST_METHOD"] not in {"GET", "HEAD", "OPTIONS"}):
             return self._application(environ, _varying(start_response, []))
         allowed = [("Access-Control-Allow-Origin", origin)]
-        if environ["REQUEST_METHOD"] == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
+        if is_preflight and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
             preflight = [
                 *allowed,
-                ("Access-Control-Allow-Methods", _METHODS),
+                ("Access-Control-Allow-Methods", methods),
                 ("Access-Control-Allow-Headers", _REQUEST_HEADERS),
                 ("Access-Control-Max-Age", _PREFLIGHT_AGE_S),
                 ("Vary", "Origin"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import psycopg
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from database.interface import Database, Row
 from database.postgres import PostgresDatabase
@@ -425,3 +428,54 @@ def test_a_ticket_is_good_for_nothing_else_and_not_for_long(
     ticket = ticket_of(gateway, key_a.text)
     keys_of(postgres, A).revoke(key_a.key_id)
     assert gateway.get(f"{STREAM}?ticket={ticket}").status_code == 401
+
+
+def heard_by(gateway: RunningGateway, credential: str, **choice: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What a page of this holder is welcomed with, and the events it has missed."""
+    with connect(f"ws://127.0.0.1:{gateway.port}/stream", max_size=None) as connection:
+        assert json.loads(connection.recv(timeout=20))["newest"] is None
+        connection.send(json.dumps({"type": "auth", "token": credential}))
+        welcome = json.loads(connection.recv(timeout=20))
+        connection.send(json.dumps({"type": "subscribe", "after": 0, **choice}))
+        messages = [json.loads(connection.recv(timeout=20))]
+        while messages[-1]["type"] != "caught_up":
+            messages.append(json.loads(connection.recv(timeout=20)))
+        return welcome, [message for message in messages if message["type"] == "event"]
+
+
+def test_by_websocket_too_each_operator_hears_its_own_events_and_everybodys(
+    gateway: RunningGateway, postgres: PostgresDatabase, key_a: Key, key_b: Key
+) -> None:
+    publish(postgres, (A, "a-1"), (B, "b-1"))
+    grid: dict[str, Any] = {"p_tenant": None, "p_event_type": "grid.updated", "p_job_id": None, "p_event": {}}
+    postgres.call("log_event", grid)
+    publish(postgres, (A, "a-2"))
+    while gateway.feed.newest < 4:
+        time.sleep(0.02)
+    topics = ["decisions", "grid"]
+    for credential, jobs in (
+        (key_a.text, ["a-1", None, "a-2"]),
+        (key_b.text, ["b-1", None]),
+        (PLATFORM_KEY, ["a-1", "b-1", None, "a-2"]),
+    ):
+        welcome, events = heard_by(gateway, credential, topics=topics)
+        assert (welcome["oldest"], welcome["newest"]) == (1, len(jobs))
+        assert [(event["sequence"], event["job_id"]) for event in events] == list(enumerate(jobs, 1))
+        polled = gateway.get(f"{POLL}?topics={','.join(topics)}", headers=bearer(credential)).json()["events"]
+        assert [event["data"] for event in polled] == [event["data"] for event in events]
+        with reader(gateway, credential, f"{STREAM}?after=0&topics={','.join(topics)}") as stream:
+            assert [event.id for event in stream.wait_for(len(jobs))] == [event["sequence"] for event in events]
+
+
+def test_a_websocket_of_a_credential_that_ends_is_closed(
+    gateway: RunningGateway, postgres: PostgresDatabase, key_a: Key
+) -> None:
+    with connect(f"ws://127.0.0.1:{gateway.port}/stream", additional_headers=bearer(key_a.text)) as connection:
+        connection.send('{"type": "subscribe"}')
+        for kind in ("welcome", "subscribed", "caught_up"):
+            assert json.loads(connection.recv(timeout=20))["type"] == kind
+        keys_of(postgres, A).revoke(key_a.key_id)
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(timeout=20)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401

@@ -347,6 +347,8 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
             streams=True,
         ),
         "POST /beckn/broadcast/ticket": Row(),
+        "GET /stream": Row(described=False),  # what it says to whom: tests/gateway/test_tenants.py
+        "GET /asyncapi.json": Row(described=False),
         "GET /beckn/broadcast/poll": Row(
             names=any_of(at(QUERY, "after", *NUMBERS), at(QUERY, "job_id", "job", "dead_job")),
             harmless=OPTIONS | {"topics", "detail"},

@@ -1,0 +1,222 @@
+"""One client of the WebSocket `/stream`: it says who it is and what it wants, and hears it.
+
+The connection's own greenlet receives. What is wanted is sent by another, which a new subscription replaces; each
+frame goes out whole, whoever sends it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from typing import NoReturn
+
+import gevent
+from pydantic import BaseModel, ValidationError
+
+from database.errors import DatabaseError
+from gateway.serving.feed import BroadcastFeed, Ending, Heard, What
+from gateway.serving.visits import Visit, Visits
+from gateway.streaming_messages import (
+    CLIENT_MESSAGE,
+    Auth,
+    CaughtUp,
+    Heartbeat,
+    Mistake,
+    Subscribe,
+    Subscribed,
+    Welcome,
+)
+from tenancy.principals import Principal
+from web.http_answer import ClientGone
+from web.problems import Problem
+from web.websocket import WebSocket, WebSocketClosed, text_frame
+
+AUTH_WITHIN_S = 5.0
+SUBSCRIBE_WITHIN_S = 10.0
+PING_EVERY_S = 20.0
+GONE_AFTER_S = 40.0
+MOST_MISTAKES = 5
+
+SignIn = Callable[[str, "str | None"], Principal]
+"""Who shows a credential, and acts for an operator if it names one.
+
+Raises `Problem` (401, 403, 429) or `DatabaseError`.
+"""
+
+_ENDS_WITH = {Ending.STOPPING: 1001, Ending.TOO_SLOW: 4429, Ending.OTHER_LOG: 4409, Ending.NO_MORE: 4401}
+_PROBLEMS = {401: 4401, 403: 4403, 409: 4409}
+TRY_LATER = 1013
+
+
+class StreamSession:
+    """Serves one client until either ends it."""
+
+    def __init__(
+        self,
+        web_socket: WebSocket,
+        feed: BroadcastFeed,
+        visits: Visits,
+        sign_in: SignIn,
+        check_place: Callable[[Visit, int], None],
+        *,
+        principal: Principal | None,
+        most_streams: int,
+    ) -> None:
+        """
+        Args:
+            check_place: raises `Problem` (409) where an event's number is none of the visit's.
+            principal: who asked for the connection, where that is known already.
+        """
+        self._web_socket = web_socket
+        self._feed = feed
+        self._visits = visits
+        self._sign_in = sign_in
+        self._check_place = check_place
+        self._principal = principal
+        self._most_streams = most_streams
+        self._mistakes = 0
+        self._telling: gevent.Greenlet | None = None
+        self._subscription = 0
+        self._is_waiting = False
+        self._patience_until = 0.0
+
+    def serve(self) -> None:
+        """Until the end of the connection."""
+        try:
+            self._greet()
+            while True:
+                self._handle(self._next())
+        except (WebSocketClosed, ClientGone, TimeoutError):
+            pass
+        finally:
+            self._stop_telling()
+
+    def _greet(self) -> None:
+        if self._principal is None:
+            self._patience_until = time.monotonic() + AUTH_WITHIN_S
+            self._send(Welcome(oldest=None, newest=None, auth="required"))
+            return
+        self._patience_until = time.monotonic() + SUBSCRIBE_WITHIN_S
+        try:
+            seat = self._visits.arrival(self._principal).seat
+            page = seat.channel.ends(seat.published)
+        except (Problem, DatabaseError) as error:
+            self._refuse(error)
+        self._send(Welcome(oldest=page.oldest, newest=max(page.newest or 0, seat.channel.newest)))
+
+    def _next(self) -> str | bytes:
+        """The next message; meanwhile the client shows that it is there."""
+        ping_at = time.monotonic() + PING_EVERY_S
+        while True:
+            is_open = self._telling is not None
+            deadline = ping_at if is_open else self._patience_until
+            try:
+                return self._web_socket.receive(deadline)
+            except TimeoutError:
+                if not is_open:
+                    code = 4401 if self._principal is None else 4408
+                    self._web_socket.end(code, "no auth in time" if code == 4401 else "no subscription in time")
+                if self._web_socket.heard_at < time.monotonic() - GONE_AFTER_S:
+                    raise ClientGone from None
+                self._web_socket.ping()
+                ping_at = time.monotonic() + PING_EVERY_S
+
+    def _handle(self, text: str | bytes) -> None:
+        try:
+            message = CLIENT_MESSAGE.validate_json(text)
+        except ValidationError as error:
+            self._mistake(_in_words(error))
+            return
+        if isinstance(message, Auth):
+            self._authenticate(message)
+        elif self._principal is None:
+            self._mistake("nobody is known yet: send auth first")
+        else:
+            self._subscribe(message, self._principal)
+
+    def _authenticate(self, message: Auth) -> None:
+        if self._telling is not None:
+            self._mistake("there is a subscription already: open another connection to be somebody else")
+            return
+        try:
+            self._principal = self._sign_in(message.token, message.operator)
+        except (Problem, DatabaseError) as error:
+            self._refuse(error)
+        self._greet()
+
+    def _subscribe(self, message: Subscribe, principal: Principal) -> None:
+        try:
+            visit = self._visits.arrival(principal)
+            if message.after is not None:
+                self._check_place(visit, message.after)
+            self._stop_telling()
+            if self._feed.streams >= self._most_streams:
+                self._web_socket.end(TRY_LATER, f"{self._most_streams} streams are already open")
+            cursor = visit.seat.channel.newest if message.after is None else message.after
+            following = self._visits.attended(visit, self._feed.follow(cursor, visit.seat, message.selection))
+        except (Problem, DatabaseError) as error:
+            self._refuse(error)
+        told = Subscribed(
+            topics=sorted(message.selection.topics), detail=message.detail, filter=message.filter, from_=cursor
+        )
+        self._send(told)
+        self._telling = gevent.spawn(self._tell, self._subscription, following, message)
+
+    def _tell(self, number: int, following: Generator[Heard, None, Ending], message: Subscribe) -> None:
+        """Send what is heard, until it ends, or is no longer the subscription."""
+        compressed = self._web_socket.takes_compressed
+        try:
+            while True:
+                self._is_waiting = True
+                try:
+                    heard = next(following)
+                except StopIteration as stop:
+                    self._is_waiting = False
+                    ending: Ending = stop.value
+                    self._web_socket.close(_ENDS_WITH[ending], ending)
+                    return
+                self._is_waiting = False
+                if heard.what is What.EVENTS:
+                    frames = [event.frame(message.detail, compressed=compressed) for event in heard.events]
+                    self._web_socket.send(frames[0] if len(frames) == 1 else b"".join(frames))
+                elif heard.what is What.CAUGHT_UP:
+                    self._send(CaughtUp(sequence=heard.cursor))
+                else:
+                    self._send(Heartbeat(newest=heard.cursor))
+                if self._subscription != number:
+                    return
+        except ClientGone:
+            pass
+        finally:
+            following.close()
+
+    def _stop_telling(self) -> None:
+        """End the present subscription, never in the middle of a frame."""
+        self._subscription += 1
+        telling, self._telling = self._telling, None
+        if telling is None:
+            return
+        if self._is_waiting:
+            telling.kill()
+        else:
+            telling.join()
+
+    def _mistake(self, detail: str) -> None:
+        self._mistakes += 1
+        if self._mistakes >= MOST_MISTAKES:
+            self._web_socket.end(4400, detail)
+        self._send(Mistake(detail=detail))
+
+    def _refuse(self, error: Problem | DatabaseError) -> NoReturn:
+        if isinstance(error, Problem):
+            self._web_socket.end(_PROBLEMS.get(error.status, TRY_LATER), error.detail)
+        self._web_socket.end(TRY_LATER, "the database does not answer")
+
+    def _send(self, message: BaseModel) -> None:
+        self._web_socket.send(text_frame(message.model_dump_json(by_alias=True).encode()))
+
+
+def _in_words(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else first["msg"]
