@@ -129,6 +129,7 @@ def create_app(
         open_endpoints=[*gateway_search.OPEN_ENDPOINTS, *registry_lookup.OPEN_ENDPOINTS],
         own_names=[settings.bg_host, *own_names],
         allowed_origins=settings.allowed_origins,
+        pause=lambda: gevent.sleep(0),
     )
     ready = ReadyAnswers(app.wsgi_app, outputs, caller_of) if callers else ReadyAnswers(app.wsgi_app, outputs)
     app.register_api(service_endpoints(clock, deciding, read_health))

@@ -37,7 +37,7 @@ from api.workload_changes import workload_change_endpoints
 from api.workloads import workload_endpoints
 from clock import utc_now
 from dashboard.registration import FORM_ENDPOINTS, add_dashboard, stand_before_guard
-from database.callers import CallersDatabase
+from database.callers import CallersCalls, CallersDatabase
 from database.errors import DatabaseError
 from database.interface import Database
 from database.opening import open_database, open_gate
@@ -52,10 +52,11 @@ from ingest.sources import Upstreams
 from queueing.process_name import process_name
 from settings import Settings, SettingsError, load_settings
 from tenancy.access import Access
-from tenancy.guard import present_caller
+from tenancy.guard import caller_of, present_caller
 from tenancy.scopes import ENDPOINTS, Server
 from version import VERSION
 from web.application import make_application
+from web.kept_answers import KeptAnswers
 from web.metrics import serve_metrics
 from web.serving import CannotListen, check_port, run_until_stopped
 from web.serving_process import serve
@@ -118,11 +119,12 @@ def create_app(
             ],
         )
     )
-    app.register_api(ontology_endpoints(requests, clock))
-    app.register_api(grid_endpoints(requests, clock))
-    app.register_api(grid_series_endpoints(requests, clock))
-    app.register_api(pipeline_run_endpoints(requests))
-    app.register_api(capacity_endpoints(requests, clock))
+    answers = _kept_answers(database, settings, clock, access)
+    app.register_api(ontology_endpoints(requests, answers))
+    app.register_api(grid_endpoints(requests, answers))
+    app.register_api(grid_series_endpoints(requests, clock, answers))
+    app.register_api(pipeline_run_endpoints(requests, answers))
+    app.register_api(capacity_endpoints(requests, answers))
     app.register_api(workload_endpoints(requests, clock, access.count_workloads))
     carbon_price = settings.carbon_price_gbp_per_t
     app.register_api(
@@ -148,10 +150,20 @@ def create_app(
         clock,
         lambda: read_health(database, now=clock(), version=VERSION, stale_after=interval + OVERDUE),
     )
+    app.wsgi_app = answers.before(app.wsgi_app)  # type: ignore[method-assign, assignment]
     access.guard(app)
     stand_before_guard(app)
     serve_metrics(app, pipeline_figures(database, clock), execution_figures(database, clock))
     return app
+
+
+def _kept_answers(
+    database: Database, settings: Settings, clock: Callable[[], datetime], access: Access
+) -> KeptAnswers:
+    if not settings.is_multi_tenant:
+        return KeptAnswers(database, clock)
+    to_callers = CallersCalls(database, access.door, present_caller)
+    return KeptAnswers(database, clock, to_callers=to_callers, caller_of=caller_of)
 
 
 def api_access(database: Database, settings: Settings, door: Database | None = None) -> Access:

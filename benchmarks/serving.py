@@ -17,7 +17,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -32,6 +33,12 @@ REQUESTS_TO: dict[str, str] = {
     "GET /api/v1/objects/DataCentre": "/api/v1/objects/DataCentre",
     "GET /api/v1/live-state": "/api/v1/live-state",
 }
+
+
+@contextmanager
+def kept_application() -> Iterator[Flask]:
+    """The same for our own server, which says when it has ended."""
+    yield application()
 
 
 def application() -> Flask:
@@ -49,7 +56,7 @@ def application() -> Flask:
 def _ours(port: int) -> None:
     from web.serving_process import serve
 
-    serve("serving:application", "127.0.0.1", port)
+    serve("serving:kept_application", "127.0.0.1", port)
 
 
 def _granian(port: int) -> None:

@@ -13,7 +13,8 @@ import argparse
 import http.client
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 
 from flask import Flask
@@ -35,10 +36,12 @@ WARM_UP = 30
 WORKLOAD = workload("what-if")
 
 
-def application() -> Flask:
+@contextmanager
+def application() -> Iterator[Flask]:
     """The API over the benchmark's database, without the pipeline's schedule."""
     settings = load_settings()
-    return create_app(open_database(settings), settings)
+    with closing(open_database(settings)) as database:
+        yield create_app(database, settings)
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 from flask import Response
@@ -13,7 +12,7 @@ from pydantic import BaseModel, Field
 from database.interface import Database, OrderBy
 from ontology.types import Moment
 from vocabulary import DataCentreStatus
-from web.application import answer
+from web.kept_answers import UNCHANGED, KeptAnswers
 from web.parameters import NoParameters
 from web.problems import Problem
 
@@ -49,21 +48,27 @@ class CapacityTimeline(BaseModel):
     free_kw: list[float]
 
 
-def capacity_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlueprint:
+def capacity_endpoints(database: Database, answers: KeptAnswers) -> APIBlueprint:
     """`/api/v1/data-centres/<dc_id>/capacity`"""
     endpoints = APIBlueprint("capacity", __name__, url_prefix="/api/v1/data-centres", abp_tags=[TAG])
 
     @endpoints.get(
-        "/<dc_id>/capacity", summary="A data centre's power in the next 48 hours", responses={200: CapacityTimeline}
+        "/<dc_id>/capacity",
+        summary="A data centre's power in the next 48 hours",
+        responses={200: CapacityTimeline, **UNCHANGED},
     )
     def capacity(path: DataCentrePath, query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
-        timeline = read_capacity(database, path.dc_id, clock())
-        if timeline is None:
-            known = database.select("data_centres", order=OrderBy(("dc_id",)), limit=MOST_KNOWN, columns=["dc_id"])
-            raise Problem(
-                404, f"there is no data centre {path.dc_id!r}", some_ids=[centre["dc_id"] for centre in known]
-            )
-        return answer(timeline)
+        def read(now: datetime) -> CapacityTimeline:
+            timeline = read_capacity(database, path.dc_id, now)
+            if timeline is None:
+                known = database.select(
+                    "data_centres", order=OrderBy(("dc_id",)), limit=MOST_KNOWN, columns=["dc_id"]
+                )
+                some_ids = [centre["dc_id"] for centre in known]
+                raise Problem(404, f"there is no data centre {path.dc_id!r}", some_ids=some_ids)
+            return timeline
+
+        return answers.answer(read)
 
     return endpoints
 

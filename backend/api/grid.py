@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from flask import Response
@@ -15,7 +14,7 @@ from grid.half_hours import half_hour_of
 from ontology.objects import read_rows
 from ontology.types import GridSignal, Moment, RegionalGridSignal
 from vocabulary import CarbonIndex, Fuel, SignalSource
-from web.application import answer
+from web.kept_answers import UNCHANGED, KeptAnswers
 from web.parameters import NoParameters, StrictQuery
 
 TAG = Tag(name="Grid", description="Great Britain's grid, half-hour by half-hour")
@@ -100,28 +99,43 @@ class Forecast(BaseModel):
 _REGIONS = TypeAdapter(list[RegionNow])
 
 
-def grid_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlueprint:
+def grid_endpoints(database: Database, answers: KeptAnswers) -> APIBlueprint:
     """`/api/v1/grid/…`"""
     endpoints = APIBlueprint("grid", __name__, url_prefix="/api/v1/grid", abp_tags=[TAG])
 
-    @endpoints.get("/regional", summary="All 17 regions now", responses={200: RegionsNow})
+    @endpoints.get("/regional", summary="All 17 regions now", responses={200: RegionsNow, **UNCHANGED})
     def regional(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
-        now = clock()
-        rows = database.call("regional_overview", {"p_now": now}, repeatable=True)
-        return answer(RegionsNow(as_of=now, regions=_REGIONS.validate_python(rows)))
+        return answers.answer(lambda now: read_regions(database, now))
 
-    @endpoints.get("/forecast", summary="The 48-hour forecast", responses={200: Forecast})
+    @endpoints.get("/forecast", summary="The 48-hour forecast", responses={200: Forecast, **UNCHANGED})
     def forecast(query: ForecastQuery) -> Response:
-        now = clock()
-        slot = half_hour_of(now)
-        ahead = [Where("timestamp", slot, "gte"), Where("timestamp", slot + HORIZON, "lt")]
-        by_time = OrderBy(("timestamp",))
-        if query.region_id is None:
-            national = database.select(GridSignal.table, where=ahead, order=by_time)
-            return answer(NationalForecast(as_of=now, forecast=read_rows(GridSignal, national)))
-        ahead.append(Where("region_id", query.region_id))
-        rows = database.select(RegionalGridSignal.table, where=ahead, order=by_time)
-        region = RegionalForecast(as_of=now, region_id=query.region_id, forecast=read_rows(RegionalGridSignal, rows))
-        return answer(region)
+        return answers.answer(lambda now: read_forecast(database, query.region_id, now))
 
     return endpoints
+
+
+def read_regions(database: Database, now: datetime) -> RegionsNow:
+    """All regions in the half-hour of `now`.
+
+    Raises:
+        DatabaseError: the database does not answer.
+    """
+    rows = database.call("regional_overview", {"p_now": now}, repeatable=True)
+    return RegionsNow(as_of=now, regions=_REGIONS.validate_python(rows))
+
+
+def read_forecast(database: Database, region_id: int | None, now: datetime) -> NationalForecast | RegionalForecast:
+    """The 48 hours from the half-hour of `now`, of a region or of the nation.
+
+    Raises:
+        DatabaseError: the database does not answer.
+    """
+    slot = half_hour_of(now)
+    ahead = [Where("timestamp", slot, "gte"), Where("timestamp", slot + HORIZON, "lt")]
+    by_time = OrderBy(("timestamp",))
+    if region_id is None:
+        national = database.select(GridSignal.table, where=ahead, order=by_time)
+        return NationalForecast(as_of=now, forecast=read_rows(GridSignal, national))
+    ahead.append(Where("region_id", region_id))
+    rows = database.select(RegionalGridSignal.table, where=ahead, order=by_time)
+    return RegionalForecast(as_of=now, region_id=region_id, forecast=read_rows(RegionalGridSignal, rows))

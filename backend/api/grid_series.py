@@ -17,7 +17,7 @@ from database.interface import Database
 from grid.half_hours import HALF_HOUR, from_rfc3339, half_hour_of, rfc3339
 from ontology.types import Moment, RegionId
 from vocabulary import CarbonIndex, Fuel, SignalSource
-from web.application import answer
+from web.kept_answers import UNCHANGED, KeptAnswers
 from web.parameters import NoParameters, StrictQuery
 
 TAG = Tag(name="Grid", description="Great Britain's grid, half-hour by half-hour")
@@ -108,30 +108,38 @@ class GridHistory(BaseModel):
     mix_source_changes: Sources
 
 
-def grid_series_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlueprint:
+def grid_series_endpoints(database: Database, clock: Callable[[], datetime], answers: KeptAnswers) -> APIBlueprint:
     """`/api/v1/grid/forecast/regions` and `/api/v1/grid/history`"""
     endpoints = APIBlueprint("grid_series", __name__, url_prefix="/api/v1/grid", abp_tags=[TAG])
 
     @endpoints.get(
-        "/forecast/regions", summary="The 48-hour forecast of all regions", responses={200: RegionalForecasts}
+        "/forecast/regions",
+        summary="The 48-hour forecast of all regions",
+        responses={200: RegionalForecasts, **UNCHANGED},
     )
     def forecast_of_regions(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
-        return answer(read_regional_forecasts(database, clock()))
+        return answers.answer(lambda now: read_regional_forecasts(database, now))
 
-    @endpoints.get("/history", summary="What was forecast, and what came", responses={200: GridHistory})
+    @endpoints.get("/history", summary="What was forecast, and what came", responses={200: GridHistory, **UNCHANGED})
     def history(query: HistoryQuery) -> Response:
-        now = clock()
-        until = query.to or now
-        start = query.from_ or until - USUAL_HISTORY
-        if start >= until:
-            raise refuse("from", "is not earlier than to")
-        if until - half_hour_of(start) > LONGEST_HISTORY + HALF_HOUR:
-            raise refuse(
-                "from", f"is more than {LONGEST_HISTORY.days} days before to ({rfc3339(until)}): ask in pieces"
-            )
-        return answer(read_history(database, start, until, query.region_id, now=now))
+        _period(query, clock())
+
+        def read(now: datetime) -> GridHistory:
+            return read_history(database, *_period(query, now), query.region_id, now=now)
+
+        return answers.answer(read)
 
     return endpoints
+
+
+def _period(query: HistoryQuery, now: datetime) -> tuple[datetime, datetime]:
+    until = query.to or now
+    start = query.from_ or until - USUAL_HISTORY
+    if start >= until:
+        raise refuse("from", "is not earlier than to")
+    if until - half_hour_of(start) > LONGEST_HISTORY + HALF_HOUR:
+        raise refuse("from", f"is more than {LONGEST_HISTORY.days} days before to ({rfc3339(until)}): ask in pieces")
+    return start, until
 
 
 def read_regional_forecasts(database: Database, now: datetime) -> RegionalForecasts:

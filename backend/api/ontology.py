@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +18,7 @@ from ontology.live_state import LiveStateReader
 from ontology.objects import ObjectNotFound, WrongCursor, follow_link, read_one, read_page
 from ontology.types import LINK_TYPES, LIVE_TYPES, OBJECT_TYPES, Moment, ObjectType, links_of, parse_property
 from web.application import answer
+from web.kept_answers import UNCHANGED, KeptAnswers, Passing
 from web.parameters import NoParameters, Paged, PlainText, StrictQuery
 from web.problems import Problem
 
@@ -117,16 +117,18 @@ class LinkedPage(BaseModel):
     next: str | None = Field(description="Pass this as after= to go on; null at the end")
 
 
-def ontology_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlueprint:
+def ontology_endpoints(database: Database, answers: KeptAnswers) -> APIBlueprint:
     """`/api/v1/live-state`, `/api/v1/ontology` and `/api/v1/objects/…`"""
     endpoints = APIBlueprint("world", __name__, url_prefix="/api/v1", abp_tags=[TAG])
     live_states = LiveStateReader(database)
 
-    @endpoints.get("/live-state", summary="The present world", responses={200: LiveStateAnswer})
+    @endpoints.get("/live-state", summary="The present world", responses={200: LiveStateAnswer, **UNCHANGED})
     def live_state(query: LiveStateQuery) -> Response:
-        state = live_states.read(clock(), _named_types(query.objects))
-        return answer(
-            {
+        type_names = _named_types(query.objects)
+
+        def read(now: datetime) -> dict[str, Any] | Passing:
+            state = live_states.read(now, type_names)
+            document = {
                 "as_of": state.as_of,
                 "last_updated": state.last_updated,
                 "pipeline_running": state.pipeline_running,
@@ -134,47 +136,56 @@ def ontology_endpoints(database: Database, clock: Callable[[], datetime]) -> API
                 "links": Fragment(state.links_json()),
                 **left_out(state.unreadable),
             }
-        )
+            return document if state.is_settled else Passing(document)
 
-    @endpoints.get("/ontology", summary="The object types and link types", responses={200: OntologyDocument})
+        return answers.answer(read)
+
+    @endpoints.get(
+        "/ontology", summary="The object types and link types", responses={200: OntologyDocument, **UNCHANGED}
+    )
     def ontology(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
-        return answer(ontology_document())
+        return answers.answer(lambda _: ontology_document())
 
     @endpoints.get(
         "/objects/<object_type>",
         summary="Objects of a type",
         description="In the order of their ids. Any filterable property of the type is a parameter too, with the "
         "value it must have, or null for objects that have none: ?status=ACTIVE&operator=null",
-        responses={200: ObjectPage},
+        responses={200: ObjectPage, **UNCHANGED},
     )
     def objects(path: TypePath, query: PageQuery) -> Response:
         object_type = _known_type(path.object_type)
         equal = _conditions(object_type)
-        try:
-            page = read_page(database, object_type, equal=equal, limit=query.limit, after=query.after)
-        except WrongCursor as error:
-            raise Problem(422, f"after is not an id of {path.object_type}: {error}") from None
-        return answer(
-            {
+
+        def read(_: datetime) -> dict[str, Any]:
+            try:
+                page = read_page(database, object_type, equal=equal, limit=query.limit, after=query.after)
+            except WrongCursor as error:
+                raise Problem(422, f"after is not an id of {path.object_type}: {error}") from None
+            return {
                 "object_type": path.object_type,
                 "objects": page.objects,
                 "next": page.next,
                 **left_out(page.unreadable),
             }
-        )
 
-    @endpoints.get("/objects/<object_type>/<object_id>", summary="One object", responses={200: OneObject})
+        return answers.answer(read)
+
+    @endpoints.get(
+        "/objects/<object_type>/<object_id>", summary="One object", responses={200: OneObject, **UNCHANGED}
+    )
     def one_object(path: ObjectPath, query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
-        found = _read(database, path)
-        return answer(
-            {
+        def read(_: datetime) -> dict[str, Any]:
+            found = _read(database, path)
+            return {
                 "object_type": path.object_type,
                 "id": found.id,
                 "title": str(getattr(found, found.title_property)),
                 "object": found,
                 "links": _link_offers(found),
             }
-        )
+
+        return answers.answer(read)
 
     @endpoints.get(
         "/objects/<object_type>/<object_id>/links/<link_type>",

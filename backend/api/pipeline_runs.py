@@ -14,7 +14,7 @@ from api.workloads import WrittenTime
 from database.interface import Database
 from ingest.sources import SourceState
 from ontology.types import Moment
-from web.application import answer
+from web.kept_answers import UNCHANGED, KeptAnswers
 from web.parameters import StrictQuery
 
 TAG = Tag(name="Pipeline", description="What fetches, derives and stores the grid")
@@ -48,13 +48,13 @@ class PipelineRuns(BaseModel):
     next: Moment | None = Field(description="Pass this as after= to go on; null at the end")
 
 
-def pipeline_run_endpoints(database: Database) -> APIBlueprint:
+def pipeline_run_endpoints(database: Database, answers: KeptAnswers) -> APIBlueprint:
     """`/api/v1/pipeline-runs`"""
     endpoints = APIBlueprint("pipeline_runs", __name__, url_prefix="/api/v1/pipeline-runs", abp_tags=[TAG])
 
-    @endpoints.get("", summary="Runs of the pipeline, the newest first", responses={200: PipelineRuns})
+    @endpoints.get("", summary="Runs of the pipeline, the newest first", responses={200: PipelineRuns, **UNCHANGED})
     def pipeline_runs(query: PipelineRunsQuery) -> Response:
-        return answer(read_pipeline_runs(database, query.limit, query.after))
+        return answers.answer(lambda _: read_pipeline_runs(database, query.limit, query.after))
 
     return endpoints
 

@@ -9170,7 +9170,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'feef4cc5eceffd1e'
+    fingerprint = 'f1647c8288950075'
 where version = 8;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -66,6 +66,8 @@ class LiveState:
     as_of: datetime
     last_updated: datetime | None
     pipeline_running: bool
+    is_settled: bool
+    """Whether it stays so until the database is changed or the half-hour is over: no lease of a run is to end."""
     parts: dict[str, LiveObjects]
 
     @property
@@ -93,6 +95,7 @@ class LiveStateReader:
             as_of=now,
             last_updated=None if updated is None else from_rfc3339(updated),
             pipeline_running=document["pipeline_running"],
+            is_settled=document["settled"],
             parts={name: self._part(name, document[name]) for name in type_names},
         )
 

@@ -14,6 +14,7 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel
 from werkzeug.exceptions import UnsupportedMediaType
 
+from web.compression import compress_answers
 from web.own_names import OwnNames
 from web.page_headers import keep_pages_to_themselves
 from web.problems import MEDIA_TYPE, Problem, ProblemDocument, StrictRequest, answer_problems, invalid, is_json
@@ -58,6 +59,7 @@ def make_application(
     own_names: Collection[str] = (),
     allowed_origins: Collection[str] = (),
     form_endpoints: Collection[str] = (),
+    pause: Callable[[], object] | None = None,
 ) -> OpenAPI:
     """An application with problem answers, `/openapi.json` and `/docs`.
 
@@ -67,6 +69,7 @@ def make_application(
         own_names: hosts, or URLs with them, as which it answers beside this machine's own; with a guard, as any.
         allowed_origins: of pages that may change things, besides its own.
         form_endpoints: names of endpoints that take a form as a browser sends it.
+        pause: gives other requests a turn in the middle of long work, where all are answered in one thread.
     """
     app = OpenAPI(
         "pylon",
@@ -83,6 +86,7 @@ def make_application(
     app.wsgi_app = RequestIds(app.wsgi_app)  # type: ignore[method-assign]
     answer_problems(app)
     keep_pages_to_themselves(app)
+    compress_answers(app, pause)
     _describe(app, title, asks_for)
     names = OwnNames(own_names)
     if asks_for is None:
@@ -112,8 +116,12 @@ def endpoint_list() -> list[str]:
 
 def answer(document: Any, status: int = 200) -> Response:
     """A JSON answer; pydantic models and plain values may be mixed in `document`."""
-    body = orjson.dumps(document, default=_written_by_itself, option=orjson.OPT_UTC_Z)
-    return Response(body, status, mimetype="application/json")
+    return Response(json_of(document), status, mimetype="application/json")
+
+
+def json_of(document: Any) -> bytes:
+    """The document as JSON, as `answer` writes it."""
+    return orjson.dumps(document, default=_written_by_itself, option=orjson.OPT_UTC_Z)
 
 
 def _written_by_itself(value: object) -> orjson.Fragment:

@@ -62,6 +62,8 @@ def test_every_operation_says_what_it_is_and_what_it_answers(description: dict[s
         assert ("404" in answers) == ("{" in path), path
         assert ({"400", "413", "415"} <= set(answers)) == (method == "post"), path
         for status, answer in answers.items():
+            if status == "304":
+                continue  # it has no body
             media = MEDIA_TYPE if status[0] in "45" else "application/json"
             assert list(answer["content"]) == [media], (path, status)
             assert answer["description"], (path, status)

@@ -98,6 +98,7 @@ def output_endpoints(published: PublishedDecisions, outputs: NewestOutputs, read
             unchanged = Response(found.body, mimetype="application/json")
         unchanged.headers["ETag"] = found.etag
         unchanged.headers["Cache-Control"] = "no-cache"
+        unchanged.vary.add("Accept-Encoding")
         return unchanged
 
     @endpoints.post(

@@ -12,6 +12,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import orjson
@@ -21,6 +22,7 @@ from werkzeug.http import parse_etags
 from database.callers import SEES_EVERYTHING, Caller, CallersCalls, Viewer, viewer_of
 from database.errors import DatabaseError
 from decisions.publishing.store import Output, PublishedDecisions
+from web.compression import ENCODED_AS_GZIP, LEAST_BYTES, VARIES, accepts_gzip, gzipped
 from web.problems import database_problem
 from web.shared_question import SharedQuestions
 
@@ -35,11 +37,16 @@ NO_OUTPUT = "there is no output that has not been acknowledged"
 
 @dataclass(frozen=True)
 class ReadyAnswer:
-    """A whole answer. `etag` is written as in the header, with its quotes."""
+    """A whole answer. `etag` is as in the header: a weak one, since the bytes are others when they are compressed."""
 
     sequence: int | None
     etag: str
     body: bytes
+
+    @cached_property
+    def compressed(self) -> bytes:
+        """The body as gzip."""
+        return gzipped(self.body)
 
     @classmethod
     def of(cls, output: Output, message_if_empty: str, viewer: Viewer = SEES_EVERYTHING) -> ReadyAnswer:
@@ -50,11 +57,11 @@ class ReadyAnswer:
         # The digest tells apart databases, which number their outputs alike, and operators, even where there is none.
         whose = b"" if viewer.operator is None else viewer.operator.encode() + b"\n"
         digest = hashlib.blake2b(whose + body, digest_size=6).hexdigest()
-        return cls(output.sequence, f'"{output.sequence or 0}-{digest}"', body)
+        return cls(output.sequence, f'W/"{output.sequence or 0}-{digest}"', body)
 
     def is_what_they_have(self, if_none_match: str | None) -> bool:
         return if_none_match is not None and (
-            if_none_match == self.etag or parse_etags(if_none_match).contains_weak(self.etag.strip('"'))
+            if_none_match == self.etag or parse_etags(if_none_match).contains_weak(self.etag[3:-1])
         )
 
 
@@ -167,19 +174,24 @@ class ReadyAnswers:
         except DatabaseError as error:
             return database_problem(error)(environ, start_response)
         if answer.is_what_they_have(environ.get("HTTP_IF_NONE_MATCH")):
-            start_response("304 Not Modified", [("ETag", answer.etag), ("Cache-Control", "no-cache")])
+            start_response("304 Not Modified", [("ETag", answer.etag), ("Cache-Control", "no-cache"), VARIES])
             return []
+        body, encoding = answer.body, []
+        if len(body) > LEAST_BYTES and accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING")):
+            body, encoding = answer.compressed, [ENCODED_AS_GZIP]
         start_response(
             "200 OK",
             [
                 ("Content-Type", "application/json"),
-                ("Content-Length", str(len(answer.body))),
+                ("Content-Length", str(len(body))),
                 ("ETag", answer.etag),
                 ("Cache-Control", "no-cache"),
                 ("X-Content-Type-Options", "nosniff"),
+                VARIES,
+                *encoding,
             ],
         )
-        return [answer.body]
+        return [body]
 
     def _poll(self, environ: WSGIEnvironment) -> _Poll:
         return _Poll(self._caller_of(environ), environ["QUERY_STRING"], environ.get("HTTP_HOST"))

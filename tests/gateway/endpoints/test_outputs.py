@@ -143,7 +143,7 @@ def test_an_unchanged_answer_is_not_sent_again(gateway: RunningGateway, postgres
             assert answer.status_code == 200
             assert answer.headers["Cache-Control"] == "no-cache"
             tag = answer.headers["ETag"]
-            for known in (tag, f'"other", {tag}', f"W/{tag}", "*"):
+            for known in (tag, f'"other", {tag}', tag.removeprefix("W/"), "*"):
                 unchanged = gateway.get(NEWEST, headers={"If-None-Match": known})
                 assert (unchanged.status_code, unchanged.content) == (304, b"")
                 assert unchanged.headers["ETag"] == tag

@@ -86,6 +86,11 @@ as $$
             select max(finished_at) from public.pipeline_runs
             where state in ('succeeded', 'partial') and finished_at <= clock_timestamp() + interval '1 minute'),
         'pipeline_running', exists (
-            select from public.pipeline_runs where work_state = 'running' and leased_until > clock_timestamp()))
+            select from public.pipeline_runs where work_state = 'running' and leased_until > clock_timestamp()),
+        -- Whether time alone changes neither of the two.
+        'settled', not exists (
+            select from public.pipeline_runs
+            where (work_state = 'running' and leased_until > clock_timestamp())
+                or finished_at > clock_timestamp() + interval '1 minute'))
 $$;
 
