@@ -81,6 +81,7 @@ def main() -> None:
         json.loads(Path(sys.argv[4]).read_text()) if len(sys.argv) > 4 and not by_websocket else []
     )
     selector = selectors.DefaultSelector()
+    arrivals: defaultdict[str, list[float]] = defaultdict(list)
     for number in range(clients):
         place = number % len(credentials) if credentials else 0
         header = f"Authorization: Bearer {credentials[place]}\r\n".encode() if credentials else b""
@@ -92,8 +93,9 @@ def main() -> None:
         mark = EVENT_MESSAGE if by_websocket else EVENT
         client = Client(connection, f"{place}/" if credentials else "", mark)
         selector.register(connection, selectors.EVENT_READ, client)
+        for key, _ in selector.select(0):  # the first are asked whether they are there before the last are in
+            key.data.read(arrivals)
     print("connected", flush=True)
-    arrivals: defaultdict[str, list[float]] = defaultdict(list)
     until = time.monotonic() + seconds
     while (remaining_s := until - time.monotonic()) > 0:
         for key, _ in selector.select(remaining_s):
