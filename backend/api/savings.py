@@ -126,29 +126,37 @@ def savings_endpoints(
 
     @endpoints.get("", summary="What runs used, and what deciding has saved", responses={200: SavingsAnswer})
     def savings(query: SavingsQuery) -> Response:
-        now = clock()
-        start, end = _period(query, now)
-        arguments = {
-            "p_from": start,
-            "p_until": end,
-            "p_by": str(query.by),
-            "p_carbon_price_gbp_per_t": carbon_price_gbp_per_t,
-        }
-        *groups, total = database.call("savings", arguments, repeatable=True)
-        return answer(
-            SavingsAnswer(
-                as_of=now,
-                period_from=start,
-                period_to=end,
-                by=query.by,
-                carbon_price_gbp_per_t=carbon_price_gbp_per_t,
-                groups=[_savings_of(group) for group in groups],
-                total=_savings_of(total),
-                accounting=ACCOUNTING,
-            )
-        )
+        return answer(read_savings(database, query, clock(), carbon_price_gbp_per_t))
 
     return endpoints
+
+
+def read_savings(
+    database: Database, query: SavingsQuery, now: datetime, carbon_price_gbp_per_t: float
+) -> SavingsAnswer:
+    """What the caller's runs of the period used, and what deciding has saved.
+
+    Raises:
+        Problem: (422) there is no such period.
+    """
+    start, end = _period(query, now)
+    arguments = {
+        "p_from": start,
+        "p_until": end,
+        "p_by": str(query.by),
+        "p_carbon_price_gbp_per_t": carbon_price_gbp_per_t,
+    }
+    *groups, total = database.call("savings", arguments, repeatable=True)
+    return SavingsAnswer(
+        as_of=now,
+        period_from=start,
+        period_to=end,
+        by=query.by,
+        carbon_price_gbp_per_t=carbon_price_gbp_per_t,
+        groups=[_savings_of(group) for group in groups],
+        total=_savings_of(total),
+        accounting=ACCOUNTING,
+    )
 
 
 def _period(query: SavingsQuery, now: datetime) -> tuple[datetime, datetime]:

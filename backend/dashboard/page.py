@@ -24,6 +24,7 @@ SECTIONS = (
     ("now", "Now", "dashboard.now"),
     ("data_centres", "Data centres", "dashboard.data_centres"),
     ("workloads", "Workloads", "dashboard.workloads"),
+    ("savings", "Savings", "dashboard.savings"),
 )
 """The links of the header: a page's section, its words, its endpoint."""
 

@@ -12,6 +12,7 @@ from dashboard.data_centres import data_centre_pages
 from dashboard.gateway_address import GatewayAddress
 from dashboard.now import now_pages
 from dashboard.page import Pages
+from dashboard.savings import savings_pages
 from dashboard.sign_in import PREFIX, CookieCredential, forget_credential, sign_in_page, take_credential
 from dashboard.static_files import StaticFiles
 from dashboard.workloads import workload_pages
@@ -47,6 +48,7 @@ def add_dashboard(
     now_pages(dashboard, pages, database, clock)
     data_centre_pages(dashboard, pages, database, clock)
     workload_pages(dashboard, pages, database, clock, settings.carbon_price_gbp_per_t)
+    savings_pages(dashboard, pages, database, clock, settings.carbon_price_gbp_per_t)
 
     @dashboard.get("/static/<digest>/<name>")
     def static_file(digest: str, name: str) -> Response:

@@ -123,6 +123,7 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "GET /dashboard/workloads": Scope.WORKLOADS_READ,
             "GET /dashboard/workloads/new": Scope.PLANS_RUN,
             "GET /dashboard/workloads/<job_id>": Scope.WORKLOADS_READ,
+            "GET /dashboard/savings": Scope.WORKLOADS_READ,
             "GET /dashboard/static/<digest>/<name>": Without.PUBLIC,
             "GET /dashboard/sign-in": Without.PUBLIC,
             "POST /dashboard/sign-in": Without.PUBLIC,

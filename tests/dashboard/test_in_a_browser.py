@@ -15,6 +15,7 @@ from api_server import create_app
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from grid_world import NOW, store_world, submit, workload
+from metered_runs import metered_run, run_now
 from new_database import new_database
 from served import Client, served
 from settings import load_settings
@@ -33,6 +34,7 @@ PAGES = (
     "/dashboard/workloads",
     "/dashboard/workloads/new?workload_type=TRAINING_RUN&required_gpu_mins=120",
     "/dashboard/workloads/job-1",
+    "/dashboard/savings?to=2026-11-23T08:00",
     "/dashboard/sign-in",
 )
 NARROW: ViewportSize = {"width": 320, "height": 640}
@@ -54,12 +56,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def site(postgres_server: EmbeddedPostgres) -> Iterator[Client]:
-    """A world with three data centres and a workload of a hostile reason. No gateway is there."""
+    """A world with three data centres, a workload of a hostile reason and one that ran. No gateway is there."""
     with new_database(postgres_server) as conninfo:
         database = PostgresDatabase(conninfo)
         store_world(database)
         submit(database, workload("job-1", host_dc_id="DC-001"), workload("job-2"))
         database.call("cancel_workload", {"p_job_id": "job-1", "p_reason": HOSTILE, "p_now": NOW})
+        metered_run(database, "ran-1", dc_id="DC-002", run_now=run_now(dc_id="DC-003"))
         with served(create_app(database, load_settings({"BG_PORT": "9"}), clock=lambda: NOW)) as client:
             yield client
         database.close()

@@ -292,6 +292,7 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "GET /dashboard/workloads/{job_id}": Row(
             names=at(PATH, "job_id", "job", "dead_job", "order_job"), shows_own=True, described=False
         ),
+        "GET /dashboard/savings": Row(described=False),
         "GET /dashboard/static/{digest}/{name}": Row(
             {(PATH, "digest"): StaticFiles().digest, (PATH, "name"): "page.js"}, described=False
         ),

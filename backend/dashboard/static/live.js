@@ -13,6 +13,7 @@ const TOPICS = {
   now: ["grid", "sources"],
   workloads: ["decisions", "workloads"],
   data_centres: ["grid", "data_centres", "decisions", "workloads"],
+  savings: ["workloads"],
 };
 const WORKLOAD_STATES = ["submitted", "deferred", "running", "completed", "failed", "cancelled", "moved", "expired"];
 const ORDER_STATES = ["confirmed", "running", "completed", "failed", "cancelled"];
