@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 8 then
-        raise exception 'this database has schema version %, but these files are of version 8 and would put older '
+    if newest > 9 then
+        raise exception 'this database has schema version %, but these files are of version 9 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -982,8 +982,24 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 8 then
+        execute $statements$
+-- The transactions that wrote what decisions are made from. A program that remembers a grid is told by them, without the
+-- grid being read, whether it still is the newest.
+create table public.grid_changes (
+    transaction xid8 primary key default pg_current_xact_id(),
+    changed_at timestamptz not null default clock_timestamp()
+);
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (9, 1);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 8, 1
+select 9, 1
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
@@ -1406,6 +1422,13 @@ create table if not exists public.write_probe (
     written_at timestamptz not null check (isfinite(written_at))
 ) with (fillfactor = 10);
 
+-- The transactions that wrote what decisions are made from, of the last hours: triggers write them, and grid_version tells
+-- one grid from another by them.
+create table if not exists public.grid_changes (
+    transaction xid8 primary key default pg_current_xact_id(),
+    changed_at timestamptz not null default clock_timestamp()
+);
+
 -- The grids that decisions were made on, each once: all decisions of a half-hour share one. Like the audit log they are
 -- written once, and none is ever pruned.
 create table if not exists public.decision_grids (
@@ -1784,9 +1807,10 @@ as $$
 $$;
 comment on function public.grid_context is 'The present and the next 48 hours of the grid, and the data centres: what a decision is made from.';
 
--- Tells one grid_context from another without making it, in a tenth of the time: the half-hour, and how many rows it is made
--- of with the sum of the transactions that wrote them. Whatever is committed writes rows anew, takes some away or adds some,
--- so the same text means the same grid, but for its as_of. Both are to be read in one statement, on one snapshot.
+-- Tells one grid_context from another without making it: the half-hour, and the transactions of the last hours that changed
+-- something in it (grid_changes). Whichever of them commits last, their number and sum are others than before, so the same
+-- text means the same grid, but for its as_of. Both are to be read in one statement, on one snapshot. At the very start of
+-- a half-hour a generation mix is still taken for present that is too old a moment later.
 create or replace function public.grid_version(p_now timestamptz)
 returns text
 language plpgsql
@@ -1795,38 +1819,12 @@ set search_path = ''
 as $$
 declare
     slot constant timestamptz := public.half_hour_of(p_now);
-    until constant timestamptz := slot + interval '47 hours 30 minutes';
 begin
     return (
-        with sited as materialized (
-            select distinct d.region_id from public.data_centres d where d.status <> 'OFFLINE'
-        ),
-        written (by_transaction) as (
-            select d.xmin::text::bigint from public.data_centres d
-            union all
-            select r.xmin::text::bigint from public.regions r
-            union all
-            select g.xmin::text::bigint from public.grid_signals g where g.timestamp between slot and until
-            union all
-            select g.xmin::text::bigint
-            from sited
-            join public.regional_grid_signals g on g.region_id = sited.region_id and g.timestamp between slot and until
-            union all
-            select g.xmin::text::bigint
-            from public.regions r
-            join public.regional_grid_signals g on g.region_id = r.region_id and g.timestamp = slot
-            union all
-            select m.xmin::text::bigint
-            from public.generation_mix m
-            where m.national_timestamp between p_now - interval '2 hours' and p_now
-            union all
-            select m.xmin::text::bigint
-            from sited
-            join public.generation_mix m
-                on m.region_id = sited.region_id and m.timestamp between p_now - interval '2 hours' and p_now
-        )
-        select concat_ws('/', extract(epoch from slot)::bigint, count(*), sum(w.by_transaction), max(w.by_transaction))
-        from written w);
+        select concat_ws(
+            '/', extract(epoch from slot)::bigint, case when p_now = slot then 'start' end, count(*),
+            sum(c.transaction::text::bigint), max(c.transaction::text::bigint))
+        from public.grid_changes c);
 end
 $$;
 -- Outputs and their numbers ------------------------------------------------------------------------------------------------
@@ -3095,12 +3093,12 @@ begin
                 and c.table_name in (
     'schema_version', 'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix',
     'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
-    'write_probe', 'decision_grids', 'orchestration_decisions', 'pipeline_runs', 'broadcast_log',
-    'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
-    'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
-    'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
-    'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power', 'meter_readings', 'data_centre_loads',
-    'run_accounts', 'run_now_power', 'runners', 'runs') and c.table_name <> 'schema_version'
+    'write_probe', 'grid_changes', 'decision_grids', 'orchestration_decisions', 'pipeline_runs',
+    'broadcast_log', 'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers',
+    'processed_contexts', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
+    'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
+    'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
+    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs') and c.table_name <> 'schema_version'
         ),
         figures (relation, property, lowest, highest) as (
             values
@@ -3337,12 +3335,12 @@ begin
             and c.relname in (
     'schema_version', 'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix',
     'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
-    'write_probe', 'decision_grids', 'orchestration_decisions', 'pipeline_runs', 'broadcast_log',
-    'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
-    'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
-    'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
-    'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power', 'meter_readings', 'data_centre_loads',
-    'run_accounts', 'run_now_power', 'runners', 'runs')
+    'write_probe', 'grid_changes', 'decision_grids', 'orchestration_decisions', 'pipeline_runs',
+    'broadcast_log', 'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers',
+    'processed_contexts', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
+    'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
+    'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
+    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs')
     loop
         if object.relkind = 'r' then
             execute format('alter table public.%I enable row level security', object.relname);

@@ -13,8 +13,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest is distinct from 8 then
-        raise exception 'this database has the tables of schema version %, but this file is of version 8: '
+    if newest is distinct from 9 then
+        raise exception 'this database has the tables of schema version %, but this file is of version 9: '
             'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
@@ -23,9 +23,9 @@ $version$;
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
 set local pylon.functions =
     'touch_updated_at touch_tenants_row refuse_audit_change decision_texts decision_hash chain_decision '
-    'decision_chain decision_heads decision_grid file_under_tenant notify_new_workload submit_workloads '
-    'most_lost_leases pause_after_lost_leases retry_pause has_come queue_due_at queue_notifications_turn '
-    'queue_notifications_sweep queue_notifications_claim queue_notifications_heartbeat '
+    'decision_chain decision_heads decision_grid file_under_tenant notify_new_workload note_grid_change '
+    'submit_workloads most_lost_leases pause_after_lost_leases retry_pause has_come queue_due_at '
+    'queue_notifications_turn queue_notifications_sweep queue_notifications_claim queue_notifications_heartbeat '
     'queue_notifications_complete queue_notifications_fail queue_notifications_release '
     'queue_notifications_requeue queue_inbox_turn queue_inbox_expire queue_inbox_sweep queue_inbox_shed '
     'queue_inbox_senders queue_inbox_fronts queue_inbox_claim queue_inbox_heartbeat queue_inbox_complete '
@@ -387,6 +387,56 @@ $$;
 create or replace trigger notify_new_workload
     after insert on public.compute_workloads
     for each row execute function public.notify_new_workload();
+
+
+-- What decisions are made from has changed --------------------------------------------------------------------------------
+
+-- Notes the transaction once, however much it changes. Not by a lock or a counter, for which writers would wait for each
+-- other: a reader sees the note as soon as it sees the change, and not before.
+create or replace function public.note_grid_change()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    insert into public.grid_changes default values on conflict (transaction) do nothing;
+    return null;
+end
+$$;
+
+do $grid$
+declare
+    part text;
+begin
+    foreach part in array array['grid_signals', 'regional_grid_signals', 'generation_mix'] loop
+        execute format(
+            'create or replace trigger note_grid_change after insert or update or delete or truncate on public.%I '
+            'for each statement execute function public.note_grid_change()', part);
+    end loop;
+end
+$grid$;
+
+-- Row by row, since these files state the regions anew whenever they are run.
+create or replace trigger note_grid_change after insert or delete on public.regions
+    for each row execute function public.note_grid_change();
+create or replace trigger note_grid_change_of_region after update on public.regions
+    for each row when (old.* is distinct from new.*) execute function public.note_grid_change();
+
+create or replace trigger note_grid_change after insert or delete or truncate on public.data_centres
+    for each statement execute function public.note_grid_change();
+-- Not the load of what runs for us, nor what the pipeline copies from the region's signal: no decision is made from them.
+create or replace trigger note_grid_change_of_centre after update on public.data_centres
+    for each row
+    when ((
+        old.dc_id, old.name, old.operator, old.region_id, old.location_region, old.latitude, old.longitude, old.pue,
+        old.total_capacity_teraflops, old.total_capacity_mw, coalesce(old.base_load_percentage, old.current_load_percentage),
+        old.flexibility_rating, old.min_load_percentage, old.ramp_rate_mw_per_min, old.status, old.is_synthetic
+    ) is distinct from (
+        new.dc_id, new.name, new.operator, new.region_id, new.location_region, new.latitude, new.longitude, new.pue,
+        new.total_capacity_teraflops, new.total_capacity_mw, coalesce(new.base_load_percentage, new.current_load_percentage),
+        new.flexibility_rating, new.min_load_percentage, new.ramp_rate_mw_per_min, new.status, new.is_synthetic))
+    execute function public.note_grid_change();
 
 
 -- Workloads arrive all or none ---------------------------------------------------------------------------------------
@@ -2480,6 +2530,8 @@ begin
     delete from public.run_now_power p where p.half_hour < p_before;
     perform public.beckn_prune(p_before);
     delete from public.pipeline_runs r where r.slot < p_before and r.work_state <> 'running';
+    -- Half-hours are told apart anyhow, and no transaction is open for so long.
+    delete from public.grid_changes c where c.changed_at < clock_timestamp() - interval '3 hours';
     return json_build_object(
         'grid_signals', signals, 'regional_grid_signals', regional, 'notifications', notifications, 'events', events);
 end
@@ -8956,12 +9008,12 @@ begin
         and c.relname in (
     'schema_version', 'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix',
     'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
-    'write_probe', 'decision_grids', 'orchestration_decisions', 'pipeline_runs', 'broadcast_log',
-    'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
-    'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
-    'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
-    'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power', 'meter_readings', 'data_centre_loads',
-    'run_accounts', 'run_now_power', 'runners', 'runs', 'memberships', 'api_keys', 'service_accounts', 'audit_events')
+    'write_probe', 'grid_changes', 'decision_grids', 'orchestration_decisions', 'pipeline_runs',
+    'broadcast_log', 'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers',
+    'processed_contexts', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
+    'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
+    'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
+    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs', 'memberships', 'api_keys', 'service_accounts', 'audit_events')
         and to_regrole(outsider.name) is not null
         and has_table_privilege(outsider.name, c.oid, 'select, insert, update, delete');
     if found is not null then
@@ -8992,6 +9044,7 @@ as $$
         ('generation_mix', 'select', 'true', null),
         ('pipeline_runs', 'select', 'true', null),
         ('decision_grids', 'select', 'true', null),
+        ('grid_changes', 'select', 'true', null),
         -- A directory, and what is offered for hire: all read them, their owners write.
         ('operators', 'select', 'true', null),
         ('operators', 'update', 'operator_id = (select tenancy.administers())', 'operator_id = (select tenancy.administers())'),
@@ -9068,12 +9121,12 @@ begin
             and p.tablename in (
     'schema_version', 'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix',
     'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
-    'write_probe', 'decision_grids', 'orchestration_decisions', 'pipeline_runs', 'broadcast_log',
-    'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
-    'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
-    'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
-    'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power', 'meter_readings', 'data_centre_loads',
-    'run_accounts', 'run_now_power', 'runners', 'runs')
+    'write_probe', 'grid_changes', 'decision_grids', 'orchestration_decisions', 'pipeline_runs',
+    'broadcast_log', 'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers',
+    'processed_contexts', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
+    'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
+    'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
+    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs')
     loop
         execute format('drop policy %I on public.%I', rule.policyname, rule.tablename);
     end loop;
@@ -9085,12 +9138,12 @@ begin
             where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and c.relname in (
     'schema_version', 'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix',
     'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
-    'write_probe', 'decision_grids', 'orchestration_decisions', 'pipeline_runs', 'broadcast_log',
-    'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers', 'processed_contexts',
-    'current_system_state', 'regional_carbon_ranking', 'recent_decisions', 'audited_decisions',
-    'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits', 'beckn_inbox', 'beckn_outbox',
-    'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power', 'meter_readings', 'data_centre_loads',
-    'run_accounts', 'run_now_power', 'runners', 'runs')
+    'write_probe', 'grid_changes', 'decision_grids', 'orchestration_decisions', 'pipeline_runs',
+    'broadcast_log', 'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers',
+    'processed_contexts', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
+    'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
+    'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
+    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs')
         loop
             execute format(
                 'create policy service_all on public.%I for all to service_role using (true) with check (true)', named);
@@ -9170,8 +9223,8 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'f1647c8288950075'
-where version = 8;
+    fingerprint = 'd699dbb8afa6166c'
+where version = 9;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
 -- newer ones, it must not put its functions back.

@@ -38,7 +38,15 @@ def test_the_policies_show_nothing_private_without_claims_that_hold(postgres: Po
     postgres.insert("agents", [{"agent_id": "x", "name": "x", "agent_type": "t", "operator": A}])
     postgres.call("submit_workloads", {"p_rows": [submission("job-1", operator=A)]})
     shared = {
-        *("regions", "grid_signals", "regional_grid_signals", "generation_mix", "pipeline_runs", "decision_grids"),
+        *(
+            "regions",
+            "grid_signals",
+            "regional_grid_signals",
+            "generation_mix",
+            "pipeline_runs",
+            "decision_grids",
+            "grid_changes",
+        ),
         *("operators", "data_centres"),
     }
     with psycopg.connect(postgres.conninfo) as session:

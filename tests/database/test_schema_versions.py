@@ -26,7 +26,7 @@ from postgres_servers import postgres_of_version
 from rewritten_history import publish, verified
 
 VERSIONS = Path(__file__).resolve().parent / "schema_versions"
-STEPS_OF_THIS_RELEASE = {4, 5, 7}
+STEPS_OF_THIS_RELEASE = {4, 5, 7, 8}
 """No program of these versions was ever out: a database has them only on its way. Every other version is kept."""
 EARLIER = [version for version in range(FIRST_VERSION, newest().version) if version not in STEPS_OF_THIS_RELEASE]
 EMBEDDED = 18

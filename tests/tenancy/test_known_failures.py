@@ -50,6 +50,7 @@ SHARED_TABLES = {
     *("operators", "regions", "grid_signals", "regional_grid_signals", "generation_mix", "data_centres"),
     *("schema_version", "pipeline_runs"),
     "decision_grids",  # figures of the grid, by their digest
+    "grid_changes",  # numbers of transactions, and when
     "held_power",  # what is left of what is offered
 }
 # The first has none. The second is fed by the gateway's own reader, and is looked at by another test.

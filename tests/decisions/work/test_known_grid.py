@@ -75,10 +75,11 @@ CHANGES: dict[str, Callable[[Database], object]] = {
         "data_centres", {"current_load_percentage": 51}, where=[Where("dc_id", "DC-001")]
     ),
     "a data centre": lambda database: store_data_centres(database, [data_centre(8)]),
-    # With its own name: the regions are not made anew for the tests that follow.
-    "a region": lambda database: database.update(
-        "regions", {"short_name": "North Scotland"}, where=[Where("region_id", 1)]
-    ),
+    # And back: the regions are not made anew for the tests that follow.
+    "a region": lambda database: [
+        database.update("regions", {"short_name": name}, where=[Where("region_id", 1)])
+        for name in ("Elsewhere", "North Scotland")
+    ],
     "a whole pipeline run": lambda database: store_grid(database, NOW + timedelta(minutes=1)),
 }
 
@@ -89,6 +90,38 @@ def test_whatever_changes_of_it_makes_another_version(database: Database, what: 
     before = version(database)
     CHANGES[what](database)
     assert version(database) != before
+
+
+def test_what_no_decision_is_made_from_makes_no_other_version(database: Database) -> None:
+    store_world(database)
+    own = [Where("dc_id", "DC-001")]
+    database.update("data_centres", {"base_load_percentage": 20}, where=own)
+    before = version(database)
+    copied = {"current_carbon_intensity_gco2": 5, "carbon_intensity_timestamp": SLOT}
+    database.update("data_centres", {"base_load_percentage": 20} | copied, where=own)
+    assert version(database) == before
+    database.update("data_centres", {"base_load_percentage": 21}, where=own)
+    assert version(database) != before
+
+
+@pytest.mark.own_database
+def test_a_change_that_began_before_another_and_is_committed_after_it_is_seen(
+    postgres: PostgresDatabase, conninfo: str
+) -> None:
+    store_world(postgres)
+    change = "update grid_signals set wholesale_price_gbp_mwh = %s where timestamp = %s"
+    with psycopg.connect(conninfo) as early, psycopg.connect(conninfo, autocommit=True) as late:
+        seen = [version(postgres)]
+        early.execute(change, [1, SLOT])
+        assert version(postgres) == seen[-1]
+        late.execute(change, [2, SLOT + timedelta(hours=1)])
+        seen.append(version(postgres))
+        early.commit()
+        seen.append(version(postgres))
+        assert len(set(seen)) == 3
+        postgres.call("prune_history", {"p_before": NOW - timedelta(days=90)})
+        late.execute("truncate generation_mix")
+        assert version(postgres) not in seen
 
 
 @pytest.mark.own_database

@@ -271,6 +271,13 @@ create table if not exists public.write_probe (
     written_at timestamptz not null check (isfinite(written_at))
 ) with (fillfactor = 10);
 
+-- The transactions that wrote what decisions are made from, of the last hours: triggers write them, and grid_version tells
+-- one grid from another by them.
+create table if not exists public.grid_changes (
+    transaction xid8 primary key default pg_current_xact_id(),
+    changed_at timestamptz not null default clock_timestamp()
+);
+
 -- The grids that decisions were made on, each once: all decisions of a half-hour share one. Like the audit log they are
 -- written once, and none is ever pruned.
 create table if not exists public.decision_grids (

@@ -184,9 +184,10 @@ as $$
 $$;
 comment on function public.grid_context is 'The present and the next 48 hours of the grid, and the data centres: what a decision is made from.';
 
--- Tells one grid_context from another without making it, in a tenth of the time: the half-hour, and how many rows it is made
--- of with the sum of the transactions that wrote them. Whatever is committed writes rows anew, takes some away or adds some,
--- so the same text means the same grid, but for its as_of. Both are to be read in one statement, on one snapshot.
+-- Tells one grid_context from another without making it: the half-hour, and the transactions of the last hours that changed
+-- something in it (grid_changes). Whichever of them commits last, their number and sum are others than before, so the same
+-- text means the same grid, but for its as_of. Both are to be read in one statement, on one snapshot. At the very start of
+-- a half-hour a generation mix is still taken for present that is too old a moment later.
 create or replace function public.grid_version(p_now timestamptz)
 returns text
 language plpgsql
@@ -195,37 +196,11 @@ set search_path = ''
 as $$
 declare
     slot constant timestamptz := public.half_hour_of(p_now);
-    until constant timestamptz := slot + interval '47 hours 30 minutes';
 begin
     return (
-        with sited as materialized (
-            select distinct d.region_id from public.data_centres d where d.status <> 'OFFLINE'
-        ),
-        written (by_transaction) as (
-            select d.xmin::text::bigint from public.data_centres d
-            union all
-            select r.xmin::text::bigint from public.regions r
-            union all
-            select g.xmin::text::bigint from public.grid_signals g where g.timestamp between slot and until
-            union all
-            select g.xmin::text::bigint
-            from sited
-            join public.regional_grid_signals g on g.region_id = sited.region_id and g.timestamp between slot and until
-            union all
-            select g.xmin::text::bigint
-            from public.regions r
-            join public.regional_grid_signals g on g.region_id = r.region_id and g.timestamp = slot
-            union all
-            select m.xmin::text::bigint
-            from public.generation_mix m
-            where m.national_timestamp between p_now - interval '2 hours' and p_now
-            union all
-            select m.xmin::text::bigint
-            from sited
-            join public.generation_mix m
-                on m.region_id = sited.region_id and m.timestamp between p_now - interval '2 hours' and p_now
-        )
-        select concat_ws('/', extract(epoch from slot)::bigint, count(*), sum(w.by_transaction), max(w.by_transaction))
-        from written w);
+        select concat_ws(
+            '/', extract(epoch from slot)::bigint, case when p_now = slot then 'start' end, count(*),
+            sum(c.transaction::text::bigint), max(c.transaction::text::bigint))
+        from public.grid_changes c);
 end
 $$;

@@ -381,6 +381,8 @@ begin
     delete from public.run_now_power p where p.half_hour < p_before;
     perform public.beckn_prune(p_before);
     delete from public.pipeline_runs r where r.slot < p_before and r.work_state <> 'running';
+    -- Half-hours are told apart anyhow, and no transaction is open for so long.
+    delete from public.grid_changes c where c.changed_at < clock_timestamp() - interval '3 hours';
     return json_build_object(
         'grid_signals', signals, 'regional_grid_signals', regional, 'notifications', notifications, 'events', events);
 end

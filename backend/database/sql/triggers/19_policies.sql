@@ -18,6 +18,7 @@ as $$
         ('generation_mix', 'select', 'true', null),
         ('pipeline_runs', 'select', 'true', null),
         ('decision_grids', 'select', 'true', null),
+        ('grid_changes', 'select', 'true', null),
         -- A directory, and what is offered for hire: all read them, their owners write.
         ('operators', 'select', 'true', null),
         ('operators', 'update', 'operator_id = (select tenancy.administers())', 'operator_id = (select tenancy.administers())'),
