@@ -185,7 +185,7 @@ def plant(servers: TenantServers, operator: str, headers: Mapping[str, str], buy
         account=key["user_id"].removeprefix("svc:"),
         consumer=consumer,
         notification=_one(servers, "select notification_id from workload_notifications where job_id = %s", names[0]),
-        newest=len(workloads),
+        newest=_done(gateway.get("/beckn/broadcast/poll", headers=headers), 200).json()["newest"],
         user=MEMBERS[operator, "admin"],
         etag=polled.headers["ETag"],
         bought=bought,

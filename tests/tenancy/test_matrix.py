@@ -49,6 +49,7 @@ OF_THE_MOMENT = {
         "GET /api/v1/grid/forecast",
         "GET /api/v1/market/catalog",
         "GET /api/v1/data-centres/{dc_id}/capacity",
+        "GET /dashboard/data-centres/{dc_id}",
         "GET /api/v1/tenancy/audit-events",
     )
 }
