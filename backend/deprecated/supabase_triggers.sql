@@ -2406,8 +2406,9 @@ end
 $$;
 
 -- Tells everybody what a run that is finishing has come to: the sources that went away or came back, and, unless it failed, the
--- grid as it is now beside what the event before said of it. p_before: the sources as the run before left them. It takes the
--- publishing lock: call it last.
+-- grid as it is now beside what the event before said of it. p_before: the sources as the run before left them, empty where
+-- there was none: a database's first run tells nothing, since nobody knew anything else. It takes the publishing lock: call
+-- it last.
 create or replace function public.log_pipeline_run(p_run public.pipeline_runs, p_before jsonb)
 returns void
 language plpgsql
@@ -2418,6 +2419,9 @@ declare
     present jsonb;
     last jsonb;
 begin
+    if p_before = '{}' then
+        return;
+    end if;
     for source in
         select
             now_.key as name, now_.value as told, now_.value ->> 'state' = 'fresh' as is_fresh
@@ -9223,7 +9227,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'd699dbb8afa6166c'
+    fingerprint = '093322efa5497361'
 where version = 9;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -152,18 +152,19 @@ def finish_run(service: Database, half_hours: int, state: str = "succeeded", **s
 def test_a_finished_run_tells_everybody_of_the_grid_and_of_sources_that_went_and_came(
     service: Database, of_a: TenantDatabase
 ) -> None:
-    finish_run(service, 0, carbon_intensity="fresh", neso="failed", elexon="off")
-    finish_run(service, 1, "partial", carbon_intensity="stale", neso="failed", elexon="fresh")
-    finish_run(service, 2, "failed", carbon_intensity="fresh", neso="fresh")
+    finish_run(service, 0, carbon_intensity="fresh", neso="stale")
+    assert events(of_a) == []  # there was nothing else before
+    finish_run(service, 1, carbon_intensity="fresh", neso="failed", elexon="off")
+    finish_run(service, 2, "partial", carbon_intensity="stale", neso="failed", elexon="fresh")
+    finish_run(service, 3, "failed", carbon_intensity="fresh", neso="fresh")
     told = events(of_a)
     assert [(event["event_type"], event["subject"]) for event in told] == [
-        ("source.stale", "neso"),
-        ("grid.updated", told[1]["subject"]),
+        ("grid.updated", told[0]["subject"]),
         ("source.stale", "carbon_intensity"),
-        ("grid.updated", told[3]["subject"]),
+        ("grid.updated", told[2]["subject"]),
         ("source.fresh", "carbon_intensity"),
         ("source.fresh", "neso"),
     ]
-    assert told[1]["summary"]["state"] == "succeeded"
-    assert told[1]["event"]["rows"] == {"national": 96}
+    assert told[0]["summary"]["state"] == "succeeded"
+    assert told[0]["event"]["rows"] == {"national": 96}
     assert told == [{name: event[name] for name in told[0]} for event in events(service)]

@@ -8,3 +8,8 @@ followClock();
 attachMap();
 attachForms();
 if (document.body.dataset.section) followEvents();
+
+// Before the first figures are there, nothing tells of their arrival: a database's first run has no event.
+if (document.body.dataset.section === "now" && !document.querySelector("#newest time")) {
+  setTimeout(() => location.reload(), 5000);
+}
