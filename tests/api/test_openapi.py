@@ -38,7 +38,8 @@ positive_data_acceptance.enabled = false
 """
 RUNNERS = "^/api/v1/runners"
 # The two others work for seconds.
-OF_THEIR_OWN = f"^/api/v1/(plan/batch|backtest)|{RUNNERS}"
+TENANCY = "^/api/v1/tenancy"
+OF_THEIR_OWN = f"^/api/v1/(plan/batch|backtest)|{RUNNERS}|{TENANCY}"
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,10 @@ def test_the_live_server_keeps_to_its_description_whatever_it_is_sent(
     assert "Traceback" not in live_server.log
 
 
-def test_the_endpoints_of_runners_keep_to_their_description(live_server: ServerProcess, tmp_path: Path) -> None:
-    options = ("--include-path-regex", RUNNERS, "--warnings", "off")
+@pytest.mark.parametrize("group", [RUNNERS, TENANCY])
+def test_a_group_of_endpoints_keeps_to_its_description(
+    live_server: ServerProcess, group: str, tmp_path: Path
+) -> None:
+    options = ("--include-path-regex", group, "--warnings", "off")
     fuzz(live_server.url, tmp_path, SCHEMATHESIS, *options, api_key=API_KEY, max_examples=10)
     assert "Traceback" not in live_server.log
