@@ -43,6 +43,7 @@ def savings_pages(
         asked = {"by": str(found.by)}
         if not faults:
             asked |= {name: given[name] for name in ("from", "to") if name in given}
+        ends = {"from": found.period_from, "to": found.period_to}
         return pages.page(
             "savings.html",
             "savings",
@@ -51,7 +52,7 @@ def savings_pages(
             found=found,
             faults=faults,
             by_words=BY_WORDS,
-            period={"from": rfc3339(found.period_from)[:16], "to": rfc3339(found.period_to)[:16]},
+            period={name: rfc3339(end)[:16] for name, end in ends.items() if name in asked},
             method=METHOD,
         )
 

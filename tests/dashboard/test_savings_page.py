@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -12,6 +12,7 @@ from dashboard.words import grams, number, pounds
 from database.postgres import PostgresDatabase
 from grid.half_hours import half_hour_of
 from grid_world import NOW, store_world
+from matrix_answers import without_moment
 from metered_runs import HOUR, metered_run, run_now
 from served import Client, served
 from settings import load_settings
@@ -74,3 +75,11 @@ def test_a_period_as_a_browser_sends_it_is_utc(api: Client) -> None:
     page = api.get("/dashboard/savings?by=day&from=2026-11-20T00:00&to=2026-11-22T00:00")
     assert "This cannot be asked for" not in page.text
     assert 'value="2026-11-20T00:00"' in page.text
+
+
+def test_a_period_that_was_not_asked_for_is_not_held_fast_by_the_form(postgres: PostgresDatabase) -> None:
+    def page_at(moment: datetime) -> str:
+        with served(create_app(postgres, load_settings({}), clock=lambda: moment)) as client:
+            return without_moment(client.get("/dashboard/savings").text)
+
+    assert page_at(NOW) == page_at(NOW + timedelta(minutes=7))
