@@ -41,7 +41,7 @@ def main() -> None:
 
 def _stream(port: int) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", port), timeout=30)
-    connection.sendall(REQUEST)
+    connection.sendall(REQUEST % b"")
     connection.recv(4096)
     return connection
 
