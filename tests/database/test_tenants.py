@@ -202,7 +202,7 @@ def test_who_is_not_let_in_by_call_as_reaches_nothing(postgres: PostgresDatabase
     assert reached == []
 
 
-# Answers everybody alike, but for what runs in a data centre: that only the operator of the claims is told, if it is its own.
+# Answers everybody alike, but for what runs there, which only its operator is told.
 FOR_ALL = {"capacity_timeline"}
 
 
