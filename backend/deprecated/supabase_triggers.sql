@@ -2865,8 +2865,10 @@ $$;
 -- The power of one data centre, half-hour by half-hour -----------------------------------------------------------------------
 
 -- IT power in kW in each of the 96 half-hours from that of p_now; null where there is no such data centre. Of what bookings
--- hold (booked_kw), running_kw is what runs. The base load is known for the present only, which stands for all.
-create or replace function public.capacity_timeline(p_dc_id text, p_now timestamptz)
+-- hold (booked_kw), running_kw is what runs; it is null where the data centre is not p_operator's, if one is named: what is
+-- promised is no longer on offer, which all may know, but what runs is its operator's. The base load is known for the present
+-- only, which stands for all.
+create or replace function public.capacity_timeline(p_dc_id text, p_now timestamptz, p_operator text default null)
 returns json
 language plpgsql
 stable
@@ -2884,7 +2886,8 @@ begin
             'total_kw', own.total_kw,
             'base_kw', json_agg(own.total_kw - own.capacity_kw order by half_hour.i),
             'booked_kw', json_agg(half_hour.booked_kw order by half_hour.i),
-            'running_kw', json_agg(half_hour.running_kw order by half_hour.i),
+            'running_kw', case
+                when p_operator is null or d.tenant = p_operator then json_agg(half_hour.running_kw order by half_hour.i) end,
             'free_kw', json_agg(greatest(0, own.capacity_kw - half_hour.booked_kw) order by half_hour.i))
         from public.data_centres d
         cross join lateral (
@@ -2904,7 +2907,7 @@ begin
                 where b.dc_id = p_dc_id and b.state = 'RUNNING'
                 group by touched.slot) as r on r.slot = at.slot) as half_hour
         where d.dc_id = p_dc_id
-        group by d.dc_id, d.name, d.status, own.total_kw);
+        group by d.dc_id, d.name, d.status, d.tenant, own.total_kw);
 end
 $$;
 
@@ -8372,19 +8375,9 @@ create or replace function tenant.move_workload(p_job_id text, p_booking jsonb, 
 returns json language sql security definer set search_path = ''
 as $$ select public.move_workload(p_job_id, p_booking, p_now, tenancy.must_write()) $$;
 
--- What is promised of a data centre is what it no longer offers, which all may know; what runs there is its operator's.
 create or replace function tenant.capacity_timeline(p_dc_id text, p_now timestamptz)
-returns json
-language sql
-stable
-security definer
-set search_path = ''
-as $$
-    select case
-        when exists (select from public.data_centres d where (d.dc_id, d.tenant) = (p_dc_id, tenancy.operator_id()))
-            then public.capacity_timeline(p_dc_id, p_now)
-        else (public.capacity_timeline(p_dc_id, p_now)::jsonb || jsonb '{"running_kw": null}')::json end
-$$;
+returns json language sql stable security definer set search_path = ''
+as $$ select public.capacity_timeline(p_dc_id, p_now, tenancy.operator_id()) $$;
 -- Tenants: their own events and outputs ------------------------------------------------------------------------------------
 --
 -- As the public functions of these names, in the tenant's own numbers: 1, 2, 3 …, whatever happens at others. What is read is
@@ -8656,14 +8649,14 @@ as $$
     select json_build_object('task_id', (select job_id from marked))
 $$;
 
--- What waits or runs at the caller's data centres, whoever's it is, by the names of the jobs from behind p_after: the host sees
--- what is placed with it while it is, as far as it must to serve and to bill it, and no more of its owner than the name. Jobs
--- of one name, which several owners may have, stand on one page.
-create or replace function tenant.own_hosted_workloads(p_after text default null, p_limit integer default 100)
+-- What waits or runs at an operator's data centres, or at all without one, whoever's it is, by the names of the jobs from behind
+-- p_after: the host sees what is placed with it while it is, as far as it must to serve and to bill it, and no more of its
+-- owner than the name. Jobs of one name, which several owners may have, stand on one page.
+create or replace function public.hosted_workloads(
+    p_after text default null, p_limit integer default 100, p_operator text default null)
 returns json
 language sql
 stable
-security definer
 set search_path = ''
 as $$
     select coalesce(json_agg(hosted order by hosted.job_id, hosted.operator), '[]')
@@ -8673,29 +8666,15 @@ as $$
             w.estimated_energy_kwh, w.status, w.scheduled_start, w.actual_start
         from public.data_centres d
         join public.compute_workloads w on w.host_dc_id = d.dc_id
-        where d.tenant = (select tenancy.operator_id()) and w.status in ('QUEUED', 'RUNNING')
+        where (p_operator is null or d.tenant = p_operator) and w.status in ('QUEUED', 'RUNNING')
             and (p_after is null or w.job_id > p_after)
         order by w.job_id
         fetch first (p_limit) rows with ties) as hosted
 $$;
 
--- The same of every data centre, for whoever sees everything.
-create or replace function public.hosted_workloads(p_after text default null, p_limit integer default 100)
-returns json
-language sql
-stable
-set search_path = ''
-as $$
-    select coalesce(json_agg(hosted order by hosted.job_id, hosted.operator), '[]')
-    from (
-        select
-            w.job_id, w.tenant as operator, w.host_dc_id, w.required_gpu_mins, w.required_cpu_cores, w.required_memory_gb,
-            w.estimated_energy_kwh, w.status, w.scheduled_start, w.actual_start
-        from public.compute_workloads w
-        where w.host_dc_id is not null and w.status in ('QUEUED', 'RUNNING') and (p_after is null or w.job_id > p_after)
-        order by w.job_id
-        fetch first (p_limit) rows with ties) as hosted
-$$;
+create or replace function tenant.own_hosted_workloads(p_after text default null, p_limit integer default 100)
+returns json language sql stable security definer set search_path = ''
+as $$ select public.hosted_workloads(p_after, p_limit, tenancy.operator_id()) $$;
 
 -- What of the caller's own work was given up: notifications, and messages without bodies that platforms which speak for it
 -- sent or were to get. What went wrong is told of its own platforms' queues alone: of others' it is their business.
@@ -9227,7 +9206,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '093322efa5497361'
+    fingerprint = '7791a1ceac541ff3'
 where version = 9;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

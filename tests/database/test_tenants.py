@@ -202,10 +202,6 @@ def test_who_is_not_let_in_by_call_as_reaches_nothing(postgres: PostgresDatabase
     assert reached == []
 
 
-# Answers everybody alike, but for what runs there, which only its operator is told.
-FOR_ALL = {"capacity_timeline"}
-
-
 def test_no_function_that_passes_over_policies_asks_a_tenant_who_it_is_for(postgres: PostgresDatabase) -> None:
     """What tenants may call and runs as its owner takes the operator from the claims, never from a parameter."""
     with psycopg.connect(postgres.conninfo) as session:
@@ -220,7 +216,7 @@ def test_no_function_that_passes_over_policies_asks_a_tenant_who_it_is_for(postg
         named = {"p_operator_id", "p_operator_name", "p_tenant", "p_claims", "p_by"}
         assert not named & set(parameters), name
         # A public function that is handed the operator of the claims is the caller's own as well.
-        assert name.startswith("own_") or not parameters or of_the_claims.search(body) or name in FOR_ALL, name
+        assert name.startswith("own_") or not parameters or of_the_claims.search(body), name
 
 
 def test_every_table_has_policies_and_only_one_for_each_command_and_role(postgres: PostgresDatabase) -> None:

@@ -1,8 +1,10 @@
 -- The power of one data centre, half-hour by half-hour -----------------------------------------------------------------------
 
 -- IT power in kW in each of the 96 half-hours from that of p_now; null where there is no such data centre. Of what bookings
--- hold (booked_kw), running_kw is what runs. The base load is known for the present only, which stands for all.
-create or replace function public.capacity_timeline(p_dc_id text, p_now timestamptz)
+-- hold (booked_kw), running_kw is what runs; it is null where the data centre is not p_operator's, if one is named: what is
+-- promised is no longer on offer, which all may know, but what runs is its operator's. The base load is known for the present
+-- only, which stands for all.
+create or replace function public.capacity_timeline(p_dc_id text, p_now timestamptz, p_operator text default null)
 returns json
 language plpgsql
 stable
@@ -20,7 +22,8 @@ begin
             'total_kw', own.total_kw,
             'base_kw', json_agg(own.total_kw - own.capacity_kw order by half_hour.i),
             'booked_kw', json_agg(half_hour.booked_kw order by half_hour.i),
-            'running_kw', json_agg(half_hour.running_kw order by half_hour.i),
+            'running_kw', case
+                when p_operator is null or d.tenant = p_operator then json_agg(half_hour.running_kw order by half_hour.i) end,
             'free_kw', json_agg(greatest(0, own.capacity_kw - half_hour.booked_kw) order by half_hour.i))
         from public.data_centres d
         cross join lateral (
@@ -40,7 +43,7 @@ begin
                 where b.dc_id = p_dc_id and b.state = 'RUNNING'
                 group by touched.slot) as r on r.slot = at.slot) as half_hour
         where d.dc_id = p_dc_id
-        group by d.dc_id, d.name, d.status, own.total_kw);
+        group by d.dc_id, d.name, d.status, d.tenant, own.total_kw);
 end
 $$;
 

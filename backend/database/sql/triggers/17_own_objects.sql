@@ -338,16 +338,6 @@ create or replace function tenant.move_workload(p_job_id text, p_booking jsonb, 
 returns json language sql security definer set search_path = ''
 as $$ select public.move_workload(p_job_id, p_booking, p_now, tenancy.must_write()) $$;
 
--- What is promised of a data centre is what it no longer offers, which all may know; what runs there is its operator's.
 create or replace function tenant.capacity_timeline(p_dc_id text, p_now timestamptz)
-returns json
-language sql
-stable
-security definer
-set search_path = ''
-as $$
-    select case
-        when exists (select from public.data_centres d where (d.dc_id, d.tenant) = (p_dc_id, tenancy.operator_id()))
-            then public.capacity_timeline(p_dc_id, p_now)
-        else (public.capacity_timeline(p_dc_id, p_now)::jsonb || jsonb '{"running_kw": null}')::json end
-$$;
+returns json language sql stable security definer set search_path = ''
+as $$ select public.capacity_timeline(p_dc_id, p_now, tenancy.operator_id()) $$;

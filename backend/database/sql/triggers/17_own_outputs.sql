@@ -269,14 +269,14 @@ as $$
     select json_build_object('task_id', (select job_id from marked))
 $$;
 
--- What waits or runs at the caller's data centres, whoever's it is, by the names of the jobs from behind p_after: the host sees
--- what is placed with it while it is, as far as it must to serve and to bill it, and no more of its owner than the name. Jobs
--- of one name, which several owners may have, stand on one page.
-create or replace function tenant.own_hosted_workloads(p_after text default null, p_limit integer default 100)
+-- What waits or runs at an operator's data centres, or at all without one, whoever's it is, by the names of the jobs from behind
+-- p_after: the host sees what is placed with it while it is, as far as it must to serve and to bill it, and no more of its
+-- owner than the name. Jobs of one name, which several owners may have, stand on one page.
+create or replace function public.hosted_workloads(
+    p_after text default null, p_limit integer default 100, p_operator text default null)
 returns json
 language sql
 stable
-security definer
 set search_path = ''
 as $$
     select coalesce(json_agg(hosted order by hosted.job_id, hosted.operator), '[]')
@@ -286,29 +286,15 @@ as $$
             w.estimated_energy_kwh, w.status, w.scheduled_start, w.actual_start
         from public.data_centres d
         join public.compute_workloads w on w.host_dc_id = d.dc_id
-        where d.tenant = (select tenancy.operator_id()) and w.status in ('QUEUED', 'RUNNING')
+        where (p_operator is null or d.tenant = p_operator) and w.status in ('QUEUED', 'RUNNING')
             and (p_after is null or w.job_id > p_after)
         order by w.job_id
         fetch first (p_limit) rows with ties) as hosted
 $$;
 
--- The same of every data centre, for whoever sees everything.
-create or replace function public.hosted_workloads(p_after text default null, p_limit integer default 100)
-returns json
-language sql
-stable
-set search_path = ''
-as $$
-    select coalesce(json_agg(hosted order by hosted.job_id, hosted.operator), '[]')
-    from (
-        select
-            w.job_id, w.tenant as operator, w.host_dc_id, w.required_gpu_mins, w.required_cpu_cores, w.required_memory_gb,
-            w.estimated_energy_kwh, w.status, w.scheduled_start, w.actual_start
-        from public.compute_workloads w
-        where w.host_dc_id is not null and w.status in ('QUEUED', 'RUNNING') and (p_after is null or w.job_id > p_after)
-        order by w.job_id
-        fetch first (p_limit) rows with ties) as hosted
-$$;
+create or replace function tenant.own_hosted_workloads(p_after text default null, p_limit integer default 100)
+returns json language sql stable security definer set search_path = ''
+as $$ select public.hosted_workloads(p_after, p_limit, tenancy.operator_id()) $$;
 
 -- What of the caller's own work was given up: notifications, and messages without bodies that platforms which speak for it
 -- sent or were to get. What went wrong is told of its own platforms' queues alone: of others' it is their business.
