@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,9 +26,6 @@ SECTIONS = (
     ("savings", "Savings", "dashboard.savings"),
 )
 """The links of the header: a page's section, its words, its endpoint."""
-
-_COMPRESS_FROM_BYTES = 1000
-_COMPRESSION_LEVEL = 6
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class Pages:
         )
         answer = Response(body, status, mimetype="text/html")
         self._set_headers(answer)
-        return _compressed(answer)
+        return answer
 
     def database_away(self, error: DatabaseError) -> Response:
         """The page that is shown while the database does not answer."""
@@ -145,6 +141,7 @@ class Pages:
         answer.headers["Content-Security-Policy"] = self.policy()
         answer.headers["Cache-Control"] = "no-store"
         answer.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        answer.headers["Vary"] = "Cookie"
 
     def _readable_health(self) -> Health | None:
         try:
@@ -178,13 +175,3 @@ class Present:
     @property
     def utc(self) -> str:
         return words.utc_words(self._now)
-
-
-def _compressed(answer: Response) -> Response:
-    answer.headers["Vary"] = "Accept-Encoding, Cookie"
-    body = answer.get_data()
-    if request.accept_encodings["gzip"] <= 0 or len(body) < _COMPRESS_FROM_BYTES:
-        return answer
-    answer.set_data(gzip.compress(body, _COMPRESSION_LEVEL, mtime=0))
-    answer.headers["Content-Encoding"] = "gzip"
-    return answer

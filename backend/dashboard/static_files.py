@@ -9,6 +9,7 @@ from importlib.resources import files
 
 from flask import Response, request
 
+from web.compression import accepts_gzip
 from web.problems import Problem
 
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -55,7 +56,7 @@ class StaticFiles:
         file = self._files.get(name) if digest == self.digest else None
         if file is None:
             raise Problem(404, f"there is no file {name!r} of this version: load the page anew")
-        packed = request.accept_encodings["gzip"] > 0
+        packed = accepts_gzip(request.headers.get("Accept-Encoding"))
         answer = Response(file.compressed if packed else file.plain, mimetype=file.media_type)
         if packed:
             answer.headers["Content-Encoding"] = "gzip"

@@ -15,7 +15,7 @@ const TOPICS = {
   data_centres: ["grid", "data_centres", "decisions", "workloads"],
   savings: ["workloads"],
 };
-const WORKLOAD_STATES = ["submitted", "started", "deferred", "displaced", "running", "completed", "failed", "cancelled", "moved", "expired"];
+const WORKLOAD_STATES = ["started", "deferred", "displaced", "completed", "failed", "cancelled", "moved", "expired"];
 const ORDER_STATES = ["confirmed", "running", "completed", "failed", "cancelled"];
 const EVENT_TYPES = [
   "decision", "grid.updated", "source.stale", "source.fresh", "data_centre.changed",
