@@ -15,6 +15,7 @@ from linked_world import store_linked_world
 from new_database import new_database
 from served import Client, served
 from settings import load_settings
+from two_operators import gate_of, make_operators
 
 
 @pytest.fixture
@@ -22,6 +23,15 @@ def api(postgres: PostgresDatabase) -> Iterator[Client]:
     """Over a fresh database, with nothing in it but the regions."""
     with served(create_app(postgres, load_settings({}), clock=lambda: NOW)) as client:
         yield client
+
+
+@pytest.fixture
+def door(postgres: PostgresDatabase, conninfo: str) -> Iterator[PostgresDatabase]:
+    """How requests of the two operators' callers reach the database."""
+    make_operators(postgres)
+    gate = gate_of(conninfo)
+    yield gate
+    gate.close()
 
 
 @pytest.fixture

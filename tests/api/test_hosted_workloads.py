@@ -13,7 +13,7 @@ from grid_world import data_centre, store_data_centres, store_grid
 from served import Client
 from tenancy.scopes import Role
 from tenant_settings import PLATFORM_KEY, api_with_tenants, bearer, is_problem, made_key
-from two_operators import A, B, gate_of, make_operators
+from two_operators import A, B
 
 HOSTED = "/api/v1/hosted-workloads"
 SHOWN = {
@@ -23,15 +23,12 @@ SHOWN = {
 
 
 @pytest.fixture
-def api(postgres: PostgresDatabase, conninfo: str) -> Iterator[Client]:
+def api(postgres: PostgresDatabase, door: PostgresDatabase) -> Iterator[Client]:
     """A's data centre is DC-001 and B's DC-002."""
-    make_operators(postgres)
     store_grid(postgres, utc_now())
     store_data_centres(postgres, [data_centre(number, operator=(A, B)[number - 1]) for number in (1, 2)], utc_now())
-    door = gate_of(conninfo)
     with api_with_tenants(postgres, door) as client:
         yield client
-    door.close()
 
 
 def place(postgres: PostgresDatabase, owner: str, job_id: str, dc_id: str, status: str) -> None:

@@ -16,17 +16,9 @@ from settings import load_settings
 from tenancy.keys import read_key
 from tenancy.scopes import ROLE_SCOPES, Role, Scope
 from tenant_settings import PLATFORM_KEY, api_with_tenants, bearer, is_problem, made_key
-from two_operators import A, B, gate_of, make_operators
+from two_operators import A, B
 
 KEYS = "/api/v1/tenancy/keys"
-
-
-@pytest.fixture
-def door(postgres: PostgresDatabase, conninfo: str) -> Iterator[PostgresDatabase]:
-    make_operators(postgres)
-    gate = gate_of(conninfo)
-    yield gate
-    gate.close()
 
 
 @pytest.fixture

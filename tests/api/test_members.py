@@ -15,7 +15,7 @@ from settings import load_settings
 from tenancy.principals import PLATFORM_OPERATOR
 from tenancy.scopes import Role, Scope
 from tenant_settings import PLATFORM_KEY, api_with_tenants, bearer, is_problem, made_key
-from two_operators import MEMBERS, A, B, gate_of, make_operators
+from two_operators import MEMBERS, A, B
 
 MEMBERS_PATH = "/api/v1/tenancy/members"
 ACCOUNTS = "/api/v1/tenancy/service-accounts"
@@ -23,12 +23,9 @@ NOBODY = "0f6a5d3e-6f0b-4f57-9a43-2c5f7e6c9d11"
 
 
 @pytest.fixture
-def api(postgres: PostgresDatabase, conninfo: str) -> Iterator[Client]:
-    make_operators(postgres)
-    door = gate_of(conninfo)
+def api(postgres: PostgresDatabase, door: PostgresDatabase) -> Iterator[Client]:
     with api_with_tenants(postgres, door) as client:
         yield client
-    door.close()
 
 
 @pytest.fixture

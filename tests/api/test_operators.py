@@ -13,7 +13,7 @@ from served import Client, served
 from settings import load_settings
 from tenancy.scopes import Role
 from tenant_settings import PLATFORM_KEY, api_with_tenants, bearer, is_problem, made_key
-from two_operators import A, B, gate_of, make_operators
+from two_operators import A, B
 
 OPERATOR, OPERATORS, LIMITS, AUDIT = (
     f"/api/v1/tenancy/{name}" for name in ("operator", "operators", "limits", "audit-events")
@@ -22,12 +22,9 @@ PLATFORM = bearer(PLATFORM_KEY)
 
 
 @pytest.fixture
-def api(postgres: PostgresDatabase, conninfo: str) -> Iterator[Client]:
-    make_operators(postgres)
-    door = gate_of(conninfo)
+def api(postgres: PostgresDatabase, door: PostgresDatabase) -> Iterator[Client]:
     with api_with_tenants(postgres, door) as client:
         yield client
-    door.close()
 
 
 @pytest.fixture
