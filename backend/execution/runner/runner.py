@@ -51,13 +51,14 @@ class Runner:
         time = ServerTime(clocks.monotonic, utc_now, self._journal.anchor())
         self._calls = ServerCalls(configuration.server_url, configuration.runner_id, key, KeptCaller(), time)
         self._keeper = Keeper(configuration, self._journal, self._calls, time, self._rhythm, rapl=Rapl(powercap))
+        self._is_asked_to_stop = False
         self._stopping = threading.Event()
         self._has_ended_taking = threading.Event()
         self._session: str | None = None
 
     def stop(self) -> None:
-        """Have `run` return soon."""
-        self._stopping.set()
+        """Have `run` return soon. For a signal's handler: it takes no lock, which who is interrupted may hold."""
+        self._is_asked_to_stop = True
 
     def run(self) -> int:
         """Work until `stop`, or until another runner has taken this one's name and nothing is left to report.
@@ -67,10 +68,11 @@ class Runner:
         """
         # A daemon: it may be waiting for work, and what it is offered meanwhile is offered again.
         threading.Thread(target=self._take_on, name="taking", daemon=True).start()
-        while not self._stopping.wait(KEEP_EVERY_S):
+        while not self._stopping.wait(KEEP_EVERY_S) and not self._is_asked_to_stop:
             self._keep_once()
             if self._has_ended_taking.is_set() and not self._keeper.holding():
                 break
+        self._stopping.set()
         left = len(self._keeper.holding())
         if left:
             log.info(
