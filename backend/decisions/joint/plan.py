@@ -12,6 +12,7 @@ from datetime import datetime
 
 from decisions.joint.baselines import Baseline, run_now_at_greenest, run_now_at_home
 from decisions.joint.local_search import WorkingPlan
+from decisions.joint.milp import load_solver
 from decisions.joint.options import Placement
 from decisions.joint.problem import Job, JointProblem, PlanInputs, PosedJob, pose_problem
 from decisions.joint.solver import Method, Solved, solve
@@ -158,6 +159,7 @@ def plan_jointly(
         ValueError: two jobs share a job_id, or the carbon price is negative or not a number.
         ProblemTooLarge: there are too many jobs, or too many for so many data centres.
     """
+    load_solver()
     stopwatch = TimeBudget(monotonic, time_limit_s)
     problem = pose_problem(jobs, surroundings, Terms.of(policy, carbon_price_gbp_per_t))
     solver_stopwatch = stopwatch.part(SOLVER_SHARE)
