@@ -1693,7 +1693,7 @@ begin
                 'region_id', null,
                 'timestamp', m.national_timestamp,
                 'source', (array_agg(m.mix_source order by public.source_rank(m.mix_source)))[1],
-                'mix', json_object_agg(m.fuel, m.percentage))
+                'mix', json_object_agg(m.fuel, m.percentage order by m.fuel))
             from public.generation_mix m
             where m.national_timestamp = (
                 select max(newest.national_timestamp)
@@ -1706,7 +1706,7 @@ begin
             'region_id', p_region_id,
             'timestamp', m.timestamp,
             'source', (array_agg(m.mix_source order by public.source_rank(m.mix_source)))[1],
-            'mix', json_object_agg(m.fuel, m.percentage))
+            'mix', json_object_agg(m.fuel, m.percentage order by m.fuel))
         from public.generation_mix m
         where m.region_id = p_region_id
             and m.timestamp = (
