@@ -61,7 +61,8 @@ class ReadyAnswer:
 
     def is_what_they_have(self, if_none_match: str | None) -> bool:
         return if_none_match is not None and (
-            if_none_match == self.etag or parse_etags(if_none_match).contains_weak(self.etag[3:-1])
+            if_none_match == self.etag
+            or parse_etags(if_none_match).contains_weak(self.etag.removeprefix("W/").strip('"'))
         )
 
 
