@@ -281,6 +281,7 @@ def test_a_client_that_vanishes_leaves_nothing_behind(gateway: RunningGateway) -
     connection = opened(gateway)
     heard(connection)
     subscribed(connection)
+    until(connection, "caught_up")
     assert gateway.feed.streams == 1
     connection.socket.shutdown(socket.SHUT_RDWR)
     deadline = time.monotonic() + WITHIN_S
