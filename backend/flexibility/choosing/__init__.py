@@ -1,0 +1,1 @@
+"""What to offer for an event: which work to move, and what a battery does. Pure."""
