@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 9 then
-        raise exception 'this database has schema version %, but these files are of version 9 and would put older '
+    if newest > 10 then
+        raise exception 'this database has schema version %, but these files are of version 10 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -998,8 +998,54 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 9 then
+        execute $statements$
+-- A key that had all that its role may had it because nothing less was asked for, so it has what the role has gained since.
+-- Whoever made a key when there was more to give, and left something out, meant it: only keys from before are looked at.
+do $keys$
+declare
+    gain record;
+begin
+    if to_regclass('tenancy.api_keys') is null then
+        return; -- a database from before keys
+    end if;
+    for gain in
+        select had, gained, version
+        from (values
+            (array['grid:read', 'world:read', 'workloads:read', 'workloads:write', 'plans:run', 'decisions:read',
+                'decisions:acknowledge'], array['runners:run'], 6),
+            (array['grid:read', 'world:read', 'workloads:read', 'workloads:write', 'plans:run', 'decisions:read',
+                'decisions:acknowledge', 'runners:run', 'keys:manage'],
+                array['members:manage', 'operator:manage', 'audit:read'], 9)
+        ) as gains (had, gained, version)
+        order by version -- an administrator's key of version 3 gains both
+    loop
+        with whole as (
+            update tenancy.api_keys k
+            set scopes = array(select distinct named from unnest(k.scopes || gain.gained) as named order by named)
+            where k.revoked_at is null and k.expires_at > clock_timestamp()
+                and k.scopes @> gain.had and not k.scopes @> gain.gained
+                -- applied_at is null of a version that is only passed through on the way to this one
+                and k.created_at < coalesce((
+                    select min(v.applied_at) from public.schema_version v where v.version >= gain.version), 'infinity')
+            returning k.operator_id, k.key_id
+        )
+        insert into tenancy.audit_events (operator_id, principal, action, object, outcome, detail)
+        select w.operator_id, 'upgrade', 'key.extend', w.key_id, 'allowed', jsonb_build_object('gained', gain.gained)
+        from whole as w;
+    end loop;
+end
+$keys$;
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (10, 1);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 9, 1
+select 10, 1
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.

@@ -13,8 +13,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest is distinct from 9 then
-        raise exception 'this database has the tables of schema version %, but this file is of version 9: '
+    if newest is distinct from 10 then
+        raise exception 'this database has the tables of schema version %, but this file is of version 10: '
             'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
@@ -9206,8 +9206,8 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'a5071a33121f2918'
-where version = 9;
+    fingerprint = '6f1efad76a832f09'
+where version = 10;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
 -- newer ones, it must not put its functions back.
