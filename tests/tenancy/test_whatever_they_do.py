@@ -3,7 +3,8 @@
 They name their jobs, consumers and everything else alike. Each finds its own as if there were nobody else: numbers
 from 1 without a gap, conflicts with nobody but itself; and who is no member any more finds nothing at all. What one
 does to another's keys and service accounts is done to nothing; a key opens its own operator for as long as it and its
-account last, and a stream that is open on it brings that operator's decisions and ends when the key does.
+account last, and a stream that is open on it, or a WebSocket, brings that operator's decisions and ends when the key
+does. What their administrators do besides: test_whatever_administrators_do.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from tenancy.records import AccessRecords
 from tenancy.scopes import ROLE_SCOPES, Role
 from tenant_settings import bearer, with_tenants
 from two_operators import as_tenant, claims_of, door_of
+from websocket_reader import WebSocketReader
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -59,7 +61,7 @@ class Opener:
     role: str
     key: Key
     lasts: bool = True
-    streams: list[SseReader] = field(default_factory=list)
+    streams: list[SseReader | WebSocketReader] = field(default_factory=list)
 
 
 @dataclass
@@ -319,20 +321,22 @@ def machine(service: Database, door: Database, gateway: RunningGateway) -> type[
                 holder.call("submit_workloads", {"p_rows": [row]})
                 owned.jobs[job] = size
 
-        @rule(pick=picks)
-        def listen(self, pick: int) -> None:
+        @rule(pick=picks, by_websocket=st.booleans())
+        def listen(self, pick: int, by_websocket: bool) -> None:
             opener = self._picked(pick)
             if opener is None or len(self.open_streams()) >= MOST_STREAMS:
                 return
+            port, headers = gateway.port, bearer(opener.key.text)
             path = "/beckn/broadcast?after=0"
-            stream = SseReader(gateway.port, path=path, headers=bearer(opener.key.text)).__enter__()
+            stream = WebSocketReader(port, headers) if by_websocket else SseReader(port, path=path, headers=headers)
+            stream.__enter__()
             opener.streams.append(stream)
             if not opener.lasts:
                 stream.wait_until(lambda: stream.ended)
                 assert (stream.status, stream.events) == (401, [])
             self._hear()
 
-        def open_streams(self) -> list[tuple[Opener, SseReader]]:
+        def open_streams(self) -> list[tuple[Opener, SseReader | WebSocketReader]]:
             return [(each, stream) for each in self.openers if each.lasts for stream in each.streams]
 
         def _hear(self) -> None:
