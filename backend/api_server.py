@@ -17,6 +17,7 @@ from flask_openapi3.openapi import OpenAPI
 from api.administration import Administration
 from api.backtest import backtest_endpoints
 from api.capacity import capacity_endpoints
+from api.decisions import decision_endpoints
 from api.grid import grid_endpoints
 from api.grid_series import grid_series_endpoints
 from api.hosted_workloads import hosted_workload_endpoints
@@ -126,6 +127,7 @@ def create_app(
     app.register_api(pipeline_run_endpoints(requests, answers))
     app.register_api(capacity_endpoints(requests, answers))
     app.register_api(workload_endpoints(requests, clock, access.count_workloads))
+    app.register_api(decision_endpoints(requests))
     carbon_price = settings.carbon_price_gbp_per_t
     app.register_api(
         runner_endpoints(requests, database, clock, carbon_price_gbp_per_t=carbon_price, silence=_silence(settings))

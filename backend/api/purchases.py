@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
+from api.places import Place, place_of, read_place
 from beckn.provider.messages_order import FulfillmentStateCode
 from database.interface import Database
-from grid.half_hours import UTC
 from ontology.types import Moment
 from vocabulary import StrEnum
 from web.application import answer
 from web.parameters import Paged
 
 TAG = Tag(name="Purchases", description="What was bought and sold on the Beckn network")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-Place = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,16}-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-"""Microseconds since 1970, and an id."""
 
 
 class Side(StrEnum):
@@ -102,7 +95,7 @@ def purchase_endpoints(database: Database) -> APIBlueprint:
 
     def newest(function: str, query: PurchasesQuery) -> list[Any]:
         """One more than was asked for, where there are more."""
-        before, before_id = _read_cursor(query.after) if query.after else (None, None)
+        before, before_id = read_place(query.after)
         arguments = {"p_before": before, "p_before_id": before_id, "p_limit": query.limit + 1}
         rows: list[Any] = database.call(function, arguments, repeatable=True)
         return rows
@@ -127,9 +120,4 @@ def _next(shown: Sequence[tuple[Purchase, UUID]], count: int) -> str | None:
     if count <= len(shown):
         return None
     last, identity = shown[-1]
-    return f"{(last.created_at - _EPOCH) // _MICROSECOND}-{identity}"
-
-
-def _read_cursor(text: str) -> tuple[datetime, UUID]:
-    microseconds, _, identity = text.partition("-")
-    return _EPOCH + int(microseconds) * _MICROSECOND, UUID(identity)
+    return place_of(last.created_at, identity)

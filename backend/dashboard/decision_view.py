@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from markupsafe import Markup
+from pydantic import ValidationError
 
 from dashboard.words import from_now, pounds, utc_words
 from decisions.publishing.schema import DataCentreOption, DecisionOutput, RunFigures, ScoreBreakdown
@@ -48,6 +49,14 @@ class DecisionView:
     @property
     def chosen(self) -> OptionRow | None:
         return next((row for row in self.rows if row.is_chosen), None)
+
+
+def readable_output(output: object) -> DecisionOutput | None:
+    """A published output; None where there is none, or of one that an earlier scorer wrote in another shape."""
+    try:
+        return None if output is None else DecisionOutput.model_validate(output)
+    except ValidationError:
+        return None
 
 
 def decision_view(output: DecisionOutput, now: datetime) -> DecisionView:

@@ -23,6 +23,7 @@ SECTIONS = (
     ("now", "Now", "dashboard.now"),
     ("data_centres", "Data centres", "dashboard.data_centres"),
     ("workloads", "Workloads", "dashboard.workloads"),
+    ("decisions", "Decisions", "dashboard.decisions"),
     ("savings", "Savings", "dashboard.savings"),
 )
 """The links of the header: a page's section, its words, its endpoint."""

@@ -9,6 +9,7 @@ from flask import Blueprint, Flask, Response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from dashboard.data_centres import data_centre_pages
+from dashboard.decisions import decision_pages
 from dashboard.gateway_address import GatewayAddress
 from dashboard.now import now_pages
 from dashboard.page import Pages
@@ -48,6 +49,7 @@ def add_dashboard(
     now_pages(dashboard, pages, database, clock)
     data_centre_pages(dashboard, pages, database, clock)
     workload_pages(dashboard, pages, database, clock, settings.carbon_price_gbp_per_t)
+    decision_pages(dashboard, pages, database, clock)
     savings_pages(dashboard, pages, database, clock, settings.carbon_price_gbp_per_t)
 
     @dashboard.get("/static/<digest>/<name>")

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from api.savings import GroupedBy, SavingsAnswer, SavingsQuery, read_savings
 from dashboard.page import JsonLink, Pages
-from dashboard.workloads import faults_of
+from dashboard.workloads import faults_of, faults_told
 from database.interface import Database
 from grid.half_hours import rfc3339
 from web.problems import Problem
@@ -67,9 +67,7 @@ def _read(
     except ValidationError as error:
         faults = faults_of(error)
     except Problem as problem:
-        if problem.status != 422:
-            raise
-        faults = {fault["field"]: fault["message"] for fault in problem.members.get("errors", ())}
+        faults = faults_told(problem)
     return read_savings(database, SavingsQuery.model_validate({}), now, carbon_price_gbp_per_t), faults
 
 

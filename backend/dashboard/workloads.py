@@ -13,12 +13,13 @@ from pydantic import ValidationError
 from api.plan import plan_alone
 from api.what_if import WhatIfQuery
 from api.workloads import WorkloadsQuery, WorkloadSubmission, read_workload, read_workloads
-from dashboard.decision_view import DecisionView, decision_view
+from dashboard.decision_view import DecisionView, decision_view, readable_output
 from dashboard.page import JsonLink, Pages
 from dashboard.workload_life import OPEN_STATUSES, life_of
 from database.interface import Database, OrderBy, Where
-from decisions.publishing.schema import DecisionOutput
+from decisions.publishing.schema import PublishedTask
 from decisions.work.present_grid import PresentGrid
+from grid.half_hours import rfc3339
 from ontology.objects import read_rows
 from ontology.types import DataCentre, MeterReading
 from vocabulary import Policy, Urgency, WorkloadStatus, WorkloadType
@@ -75,7 +76,7 @@ def workload_pages(
             filters=filters,
             statuses=list(WorkloadStatus),
             types=list(WorkloadType),
-            centres=_centre_names(database),
+            centres=centre_names(database),
             is_later_page=query.after is not None,
             following=None if onward is None else f"{url_for('dashboard.workloads')}?{urlencode(onward)}",
             most_counted=MOST_COUNTED,
@@ -95,9 +96,7 @@ def workload_pages(
             except ValidationError as error:
                 faults = faults_of(error)
             except Problem as problem:
-                if problem.status != 422:
-                    raise
-                faults = {fault["field"]: fault["message"] for fault in problem.members.get("errors", ())}
+                faults = faults_told(problem)
             except ValueError:
                 faults = {"policy": "choose one of the list"}
         return pages.page(
@@ -110,7 +109,7 @@ def workload_pages(
             types=list(WorkloadType),
             urgencies=list(Urgency),
             policies=list(Policy),
-            centres=_centre_names(database),
+            centres=centre_names(database),
         )
 
     @dashboard.get("/workloads/<job_id>")
@@ -118,7 +117,7 @@ def workload_pages(
         now = clock()
         row = read_workload(database, job_id)
         readings = _readings_of(database, job_id)
-        output = None if row.decision is None or row.decision.output is None else _readable(row.decision.output)
+        output = None if row.decision is None else readable_output(row.decision.output)
         return pages.page(
             "workload.html",
             "workloads",
@@ -128,7 +127,7 @@ def workload_pages(
             life=life_of(row, readings, now),
             view=None if output is None else decision_view(output, now),
             is_open=row.status in OPEN_STATUSES,
-            centres=_centre_names(database),
+            centres=centre_names(database),
         )
 
 
@@ -154,15 +153,26 @@ def faults_of(error: ValidationError) -> dict[str, str]:
     }
 
 
-def _readable(output: Mapping[str, Any]) -> DecisionOutput | None:
-    """The published output; None of one that an earlier scorer wrote in another shape."""
-    try:
-        return DecisionOutput.model_validate(output)
-    except ValidationError:
-        return None
+def faults_told(problem: Problem) -> dict[str, str]:
+    """Of each field at fault, what a 422 says of it; any other problem is raised again."""
+    if problem.status != 422:
+        raise problem
+    return {fault["field"]: fault["message"] for fault in problem.members.get("errors", ())}
 
 
-def _centre_names(database: Database) -> dict[str, str]:
+def question_of(task: PublishedTask, now: datetime) -> dict[str, str]:
+    """The fields of the form that ask the same of a workload again, without its name or a deadline that is over."""
+    asked = {name: getattr(task, name) for name in ("workload_type", "urgency", "host_dc_id", *NUMBERS)}
+    found = {name: str(value) for name, value in asked.items() if value is not None}
+    if task.deferral_window_mins is not None:
+        found["deferral_window_mins"] = str(int(task.deferral_window_mins))
+    if task.deadline is not None and task.deadline > now:
+        found["deadline"] = rfc3339(task.deadline)[:16]
+    return found
+
+
+def centre_names(database: Database) -> dict[str, str]:
+    """What every data centre is called, by its dc_id."""
     rows = database.select(
         DataCentre.table, order=OrderBy(("dc_id",)), columns=["dc_id", "name"], limit=MOST_DATA_CENTRES
     )

@@ -1052,8 +1052,8 @@ where not exists (select from public.schema_version);
 set local pylon.functions =
     'half_hour_of source_rank stored_is_newer counted national_forecast_series regional_forecast_series '
     'current_mix grid_context grid_version numbered_output regional_overview workload_with_decision '
-    'workload_detail workloads_page workload_list system_health figure_origins known_signals signal_history '
-    'changes regional_forecasts grid_history pipeline_runs_page beckn_same_place beckn_key_id '
+    'workload_detail workloads_page workload_list decision_list system_health figure_origins known_signals '
+    'signal_history changes regional_forecasts grid_history pipeline_runs_page beckn_same_place beckn_key_id '
     'beckn_leads_inside beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order live_state';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
@@ -2178,6 +2178,68 @@ begin
                 where (d.tenant, d.job_id) = (page.tenant, page.job_id)
                 order by d.decided_at desc
                 limit 1) as newest on true));
+end
+$$;
+
+-- Decisions in a few words, the newest first, after the place (p_before, p_before_id) of the last one seen or from the newest,
+-- of those that p_filter wants: {job_id, dc_id, scorer}, each by its exact value. Of p_operator alone, or (null) of everybody.
+-- What the published output says is read from it once; of an output in another shape it is null.
+create or replace function public.decision_list(
+    p_before timestamptz,
+    p_before_id uuid,
+    p_limit integer,
+    p_filter jsonb,
+    p_operator text default null
+)
+returns json
+language plpgsql
+stable
+set search_path = ''
+-- What is not asked for is then no condition at all, and the order comes from an index.
+set plan_cache_mode = force_custom_plan
+as $$
+declare
+    wanted_job constant text := p_filter ->> 'job_id';
+    wanted_choice constant text := p_filter ->> 'dc_id';
+    wanted_scorer constant text := p_filter ->> 'scorer';
+begin
+    return (
+        select coalesce(json_agg(json_build_object(
+            'decision_id', page.decision_id,
+            'sequence', case when p_operator is null then page.sequence else page.tenant_sequence end,
+            'job_id', page.job_id,
+            'chosen_dc_id', page.chosen_dc_id,
+            'recommended_start', page.recommended_start,
+            'scorer', page.scorer,
+            'model', page.model,
+            'fallback_reason', page.fallback_reason,
+            'reasoning', page.reasoning,
+            'decided_at', page.decided_at,
+            'operator', published.task -> 'operator',
+            'workload_type', published.task -> 'workload_type',
+            'considered', case when json_typeof(published.data_centre_options) = 'array'
+                then json_array_length(published.data_centre_options) end,
+            'score', case when page.chosen_dc_id is not null
+                then published.data_centre_options -> 0 -> 'suitability_score' end,
+            'estimates', case when page.chosen_dc_id is not null
+                then published.data_centre_options -> 0 -> 'estimates' end,
+            'objective_gbp', published.decision -> 'objective_gbp',
+            'runner_up', published.decision -> 'runner_up',
+            'waiting', published.decision -> 'waiting')
+            order by page.decided_at desc, page.decision_id desc), '[]')
+        from (
+            select d.*
+            from public.orchestration_decisions d
+            where (p_operator is null or d.tenant = p_operator)
+                and (wanted_job is null or d.job_id = wanted_job)
+                and (wanted_choice is null or d.chosen_dc_id = wanted_choice)
+                and (wanted_scorer is null or d.scorer = wanted_scorer)
+                and (p_before is null or (d.decided_at, d.decision_id) < (p_before, p_before_id))
+            order by d.decided_at desc, d.decision_id desc
+            limit p_limit) as page
+        cross join lateral json_to_record(
+            case when json_typeof(page.output) = 'object' then page.output else '{}' end)
+            as published (data_centre_options json, decision json, task json));
 end
 $$;
 

@@ -17,6 +17,7 @@ from database.postgres import PostgresDatabase
 from grid_world import NOW, store_world, submit, workload
 from metered_runs import metered_run, run_now
 from new_database import new_database
+from running_gateway import workers_on
 from served import Client, served
 from settings import load_settings
 
@@ -34,6 +35,8 @@ PAGES = (
     "/dashboard/workloads",
     "/dashboard/workloads/new?workload_type=TRAINING_RUN&required_gpu_mins=120",
     "/dashboard/workloads/job-1",
+    "/dashboard/decisions",
+    "/dashboard/decisions/{decision}",
     "/dashboard/savings?to=2026-11-23T08:00",
     "/dashboard/sign-in",
 )
@@ -63,9 +66,18 @@ def site(postgres_server: EmbeddedPostgres) -> Iterator[Client]:
         submit(database, workload("job-1", host_dc_id="DC-001"), workload("job-2"))
         database.call("cancel_workload", {"p_job_id": "job-1", "p_reason": HOSTILE, "p_now": NOW})
         metered_run(database, "ran-1", dc_id="DC-002", run_now=run_now(dc_id="DC-003"))
+        submit(database, workload("decided-1", deferral_window_mins=600))
+        workers_on(database).work_once()
         with served(create_app(database, load_settings({"BG_PORT": "9"}), clock=lambda: NOW)) as client:
             yield client
         database.close()
+
+
+def address(site: Client, path: str) -> str:
+    """Where a page is: `{decision}` is the newest one's."""
+    if "{decision}" in path:
+        path = path.format(decision=site.get("/api/v1/decisions?limit=1").json()["decisions"][0]["decision_id"])
+    return site.url + path
 
 
 @pytest.fixture
@@ -90,7 +102,7 @@ def test_axe_finds_nothing(browser: Browser, site: Client, path: str, theme: str
         viewport=WIDE, color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce"
     )
     page = context.new_page()
-    page.goto(site.url + path)
+    page.goto(address(site, path))
     found = Axe().run(page, options=RULES)
     context.close()
     assert found.violations_count == 0, found.generate_report()
@@ -99,7 +111,7 @@ def test_axe_finds_nothing(browser: Browser, site: Client, path: str, theme: str
 @pytest.mark.parametrize("path", PAGES)
 def test_nothing_scrolls_sideways_at_320_pixels(page: Page, site: Client, path: str) -> None:
     page.set_viewport_size(NARROW)
-    page.goto(site.url + path)
+    page.goto(address(site, path))
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
@@ -134,7 +146,7 @@ def test_without_a_script_every_page_is_readable(browser: Browser, site: Client)
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     for path in PAGES:
-        page.goto(site.url + path)
+        page.goto(address(site, path))
         expect(page.locator("h1")).to_be_visible()
     page.goto(site.url + "/dashboard/")
     expect(page.locator(".area[data-region='13'] .area-figure")).to_have_text("130")

@@ -49,6 +49,7 @@ UNSHOWN_COLUMNS = {
 
 PLANNED = {
     "workload_list": ["plan_cache_mode=force_custom_plan"],
+    "decision_list": ["plan_cache_mode=force_custom_plan"],
     "publish_decisions": [
         "plan_cache_mode=force_generic_plan",
         *("enable_seqscan=off", "enable_hashjoin=off", "enable_mergejoin=off"),

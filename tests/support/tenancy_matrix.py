@@ -241,6 +241,11 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "GET /api/v1/pipeline-runs": Row(harmless=frozenset({"limit", "after"})),
         # Everybody may know of every data centre what it no longer offers.
         "GET /api/v1/data-centres/{dc_id}/capacity": Row({(PATH, "dc_id"): DATA_CENTRES[0]}),
+        "GET /api/v1/decisions": Row(
+            names=any_of(at(QUERY, "after", "place"), at(QUERY, "job_id", "job", "dead_job")),
+            harmless=OPTIONS | {"dc_id", "scorer"},
+            shows_own=True,
+        ),
         "GET /api/v1/market/catalog": Row(),
         "GET /api/v1/market/orders": PURCHASES,
         "GET /api/v1/market/quotes": PURCHASES,
@@ -291,6 +296,14 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "GET /dashboard/workloads/new": Row(described=False),
         "GET /dashboard/workloads/{job_id}": Row(
             names=at(PATH, "job_id", "job", "dead_job", "order_job"), shows_own=True, described=False
+        ),
+        "GET /dashboard/decisions": Row(
+            names=any_of(at(QUERY, "after", "place"), at(QUERY, "job_id", "job", "dead_job")),
+            shows_own=True,
+            described=False,
+        ),
+        "GET /dashboard/decisions/{decision_id}": Row(
+            names=at(PATH, "decision_id", "decision"), shows_own=True, described=False
         ),
         "GET /dashboard/savings": Row(described=False),
         "GET /dashboard/static/{digest}/{name}": Row(

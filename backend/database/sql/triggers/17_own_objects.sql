@@ -162,6 +162,10 @@ create or replace function tenant.workload_list(p_filter jsonb, p_after text, p_
 returns json language sql stable security definer set search_path = ''
 as $$ select public.workload_list(p_filter, p_after, p_limit, p_counted, tenancy.operator_id()) $$;
 
+create or replace function tenant.decision_list(p_before timestamptz, p_before_id uuid, p_limit integer, p_filter jsonb)
+returns json language sql stable security definer set search_path = ''
+as $$ select public.decision_list(p_before, p_before_id, p_limit, p_filter, tenancy.operator_id()) $$;
+
 create or replace function tenant.workload_detail(p_job_id text)
 returns json
 language plpgsql
