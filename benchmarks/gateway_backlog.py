@@ -1,12 +1,12 @@
-"""How fast does a backlog become decisions? Beside a queue library that drains jobs which do nothing.
+"""How fast does a backlog become decisions? Beside queue libraries that drain jobs which do nothing.
 
-    python -m venv /tmp/peer && /tmp/peer/bin/pip install 'procrastinate[psycopg]'        (only to compare)
+    python -m venv /tmp/peer && /tmp/peer/bin/pip install 'procrastinate[psycopg]' pgqueuer    (only to compare)
     make bench NAME=gateway_backlog [ARGS="--jobs 5000 --peer /tmp/peer/bin/python"]
 
-One gateway, the deterministic scorer, the embedded database, all on this machine; both queues are filled before they
-are drained, and take turns. Each of our decisions reads the grid, scores every data centre, and writes an audit row,
-an event, the workload and the notification in one transaction; the peer's handler is empty. Where other programs run
-on the machine, CPU time says more than the rates; the database server's is not in it.
+One gateway, the deterministic scorer, the embedded database, all on this machine; all queues are filled before they
+are drained, and take turns. Each of our decisions scores every data centre, takes the power, and writes an audit row,
+an event, the workload and the notification in one transaction; the peers' handlers are empty. Where other programs
+run on the machine, CPU time says more than the rates; the database server's is not in it.
 """
 
 from __future__ import annotations
@@ -43,31 +43,33 @@ class Drained:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=5000)
-    parser.add_argument("--peer", help="a Python with procrastinate; nothing is compared without")
+    parser.add_argument("--peer", help="a Python with the other libraries; nothing is compared without")
+    parser.add_argument("--libraries", nargs="*", default=["procrastinate", "pgqueuer"], help="which of them")
     parser.add_argument("--data-centres", type=int, nargs="*", default=[8, 100, 1000], help="for the second table")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print(f"{machine()}; {options.jobs} jobs, one process of each kind with 4 workers; median of {options.rounds}\n")
     with world() as database:
-        ours, peers = [], []
+        ours: list[Drained] = []
+        peers: dict[str, list[Drained]] = {library: [] for library in options.libraries if options.peer}
         for number in range(options.rounds):
             ours.append(_drain(database, options.jobs, f"round-{number}"))
-            if options.peer:
-                peers.append(_drain_peer(options.peer, options.jobs))
-    print("| queue | jobs/s | of the peer | CPU of the process per job, ms |")
+            for library, drained in peers.items():
+                drained.append(_drain_peer(options.peer, library, options.jobs))
+    print("| queue | jobs/s | ours, of it | CPU of the process per job, ms |")
     print("|---|---|---|---|")
-    ratio = f"{median(our.rate / peer.rate for our, peer in zip(ours, peers, strict=True)):.2f}" if peers else "-"
-    print(f"| ours: 8 data centres scored, 4 rows written | {_medians(ours, ratio)} |")
-    if peers:
-        print(f"| {peers[0].name}: an empty handler | {_medians(peers, '1')} |", flush=True)
+    print(f"| ours: 8 data centres scored, 5 rows written | {_medians(ours, '1')} |")
+    for drained in peers.values():
+        ratio = median(our.rate / peer.rate for our, peer in zip(ours, drained, strict=True))
+        print(f"| {drained[0].name}: an empty handler | {_medians(drained, f'{ratio:.2f}')} |", flush=True)
     print("\n| data centres | decisions/s | ms per decision | µs per decision and data centre | CPU, ms |")
     print("|---|---|---|---|---|")
     for data_centres in options.data_centres:
         with world(data_centres=data_centres) as database:
-            drained = _drain(database, max(FEWEST_JOBS, min(options.jobs, 40_000 // data_centres)), "job")
+            alone = _drain(database, max(FEWEST_JOBS, min(options.jobs, 40_000 // data_centres)), "job")
         print(
-            f"| {data_centres} | {drained.rate:.1f} | {1000 / drained.rate:.2f} "
-            f"| {1e6 / drained.rate / data_centres:.0f} | {drained.cpu_ms:.2f} |",
+            f"| {data_centres} | {alone.rate:.1f} | {1000 / alone.rate:.2f} "
+            f"| {1e6 / alone.rate / data_centres:.0f} | {alone.cpu_ms:.2f} |",
             flush=True,
         )
 
@@ -101,11 +103,10 @@ def _wait_until_empty(database: Database) -> None:
         time.sleep(0.05)
 
 
-def _drain_peer(python: str, jobs: int) -> Drained:
+def _drain_peer(python: str, library: str, jobs: int) -> Drained:
     socket_dir = Path(os.environ["PYLON_DATA_DIR"]) / "postgres"
-    run = subprocess.run(
-        [python, str(PEER), str(socket_dir), str(jobs)], stdout=subprocess.PIPE, text=True, check=True, timeout=600
-    )
+    command = [python, str(PEER), str(socket_dir), str(jobs), library]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=600)
     found = json.loads(run.stdout)
     return Drained(found["library"], found["rate"], found["cpu_ms"])
 
