@@ -2969,6 +2969,7 @@ as $$
 declare
     moment timestamptz := clock_timestamp();
     died json;
+    taken bigint[];
     claimed json;
     withdrawn json;
     withdrawn_ids bigint[];
@@ -2979,6 +2980,10 @@ begin
     into died
     from public.queue_notifications_sweep(null, moment) as n;
 
+    -- In a statement of its own. The claim sees what was committed since its statement began, and a join within it does not: a
+    -- workload submitted just then would be missing beside its notification, which stayed claimed and told to nobody.
+    select array_agg(n.notification_id) into taken
+    from public.queue_notifications_claim(null, null, p_worker, p_limit, moment, p_lease_seconds) as n;
     select
         coalesce(
             json_agg(
@@ -2993,8 +2998,9 @@ begin
         array_agg(n.lease_token) filter (where not public.awaits_decision(w.status)),
         array_agg('withdrawn: the workload is ' || w.status) filter (where not public.awaits_decision(w.status))
     into claimed, withdrawn, withdrawn_ids, tokens, notes
-    from public.queue_notifications_claim(null, null, p_worker, p_limit, moment, p_lease_seconds) as n
-    join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id);
+    from public.workload_notifications n
+    join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id)
+    where n.notification_id = any (taken);
     if withdrawn_ids is not null then
         perform public.queue_notifications_complete(withdrawn_ids, tokens, notes);
     end if;
@@ -9210,7 +9216,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '7d737ba1d683be1a'
+    fingerprint = '36a884f3406be824'
 where version = 10;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
+import psycopg
 import pytest
 
 from database.errors import AccessRefused, DatabaseError, RowRefused
@@ -134,6 +135,35 @@ def test_every_inserted_workload_is_claimed_once_oldest_first(database: Database
 def test_a_workload_that_is_not_pending_asks_for_nothing(database: Database) -> None:
     submit(database, workload("job-0") | {"status": "RUNNING"})
     assert queue_of(database).claim(10).claimed == ()
+
+
+HELD_UP = """
+alter function public.queue_notifications_claim(text, bigint[], text, integer, timestamptz, double precision)
+    rename to claim_at_last;
+create function public.queue_notifications_claim(text, bigint[], text, integer, timestamptz, double precision)
+returns setof public.workload_notifications language plpgsql as $$
+begin
+    perform pg_advisory_lock(1);
+    return query select * from public.claim_at_last($1, $2, $3, $4, $5, $6);
+end $$
+"""
+
+
+@pytest.mark.own_database
+def test_a_workload_that_is_submitted_in_the_midst_of_a_claim_is_claimed_and_told(postgres: PostgresDatabase) -> None:
+    """Whoever claims has begun to look when it comes, and finds it all the same: then it must be in the answer."""
+    postgres.run_script(HELD_UP)
+    claimed: list[Claim] = []
+    with psycopg.connect(postgres.conninfo, autocommit=True) as holding:
+        holding.execute("select pg_advisory_lock(1)")
+        claiming = threading.Thread(target=lambda: claimed.extend(queue_of(postgres).claim(10).claimed))
+        claiming.start()
+        while not postgres.scalar("select count(*) from pg_locks where locktype = 'advisory' and not granted"):
+            assert claiming.is_alive()
+        submit(postgres, workload("job-0") | {"created_at": "2026-01-01T00:00:00Z"})
+        postgres.run_script("update workload_notifications set scheduled_at = '2026-01-01'")
+    claiming.join()
+    assert [claim.job_id for claim in claimed] == ["job-0"]
 
 
 @pytest.mark.own_database

@@ -56,6 +56,7 @@ as $$
 declare
     moment timestamptz := clock_timestamp();
     died json;
+    taken bigint[];
     claimed json;
     withdrawn json;
     withdrawn_ids bigint[];
@@ -66,6 +67,10 @@ begin
     into died
     from public.queue_notifications_sweep(null, moment) as n;
 
+    -- In a statement of its own. The claim sees what was committed since its statement began, and a join within it does not: a
+    -- workload submitted just then would be missing beside its notification, which stayed claimed and told to nobody.
+    select array_agg(n.notification_id) into taken
+    from public.queue_notifications_claim(null, null, p_worker, p_limit, moment, p_lease_seconds) as n;
     select
         coalesce(
             json_agg(
@@ -80,8 +85,9 @@ begin
         array_agg(n.lease_token) filter (where not public.awaits_decision(w.status)),
         array_agg('withdrawn: the workload is ' || w.status) filter (where not public.awaits_decision(w.status))
     into claimed, withdrawn, withdrawn_ids, tokens, notes
-    from public.queue_notifications_claim(null, null, p_worker, p_limit, moment, p_lease_seconds) as n
-    join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id);
+    from public.workload_notifications n
+    join public.compute_workloads w on (w.tenant, w.job_id) = (n.tenant, n.job_id)
+    where n.notification_id = any (taken);
     if withdrawn_ids is not null then
         perform public.queue_notifications_complete(withdrawn_ids, tokens, notes);
     end if;
