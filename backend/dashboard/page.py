@@ -24,6 +24,7 @@ SECTIONS = (
     ("data_centres", "Data centres", "dashboard.data_centres"),
     ("workloads", "Workloads", "dashboard.workloads"),
     ("decisions", "Decisions", "dashboard.decisions"),
+    ("orders", "Orders", "dashboard.orders"),
     ("savings", "Savings", "dashboard.savings"),
 )
 """The links of the header: a page's section, its words, its endpoint."""
@@ -74,6 +75,8 @@ class Pages:
             "source_words": words.source_words,
             "status_words": words.status_words,
             "utc": words.utc_words,
+            "utc_seconds": words.utc_seconds,
+            "span": words.duration,
             "path_part": lambda text: quote(str(text), safe=""),
         }
         self._templates.globals |= {

@@ -12,6 +12,7 @@ from dashboard.data_centres import data_centre_pages
 from dashboard.decisions import decision_pages
 from dashboard.gateway_address import GatewayAddress
 from dashboard.now import now_pages
+from dashboard.orders import order_pages
 from dashboard.page import Pages
 from dashboard.savings import savings_pages
 from dashboard.sign_in import PREFIX, CookieCredential, forget_credential, sign_in_page, take_credential
@@ -50,6 +51,7 @@ def add_dashboard(
     data_centre_pages(dashboard, pages, database, clock)
     workload_pages(dashboard, pages, database, clock, settings.carbon_price_gbp_per_t)
     decision_pages(dashboard, pages, database, clock)
+    order_pages(dashboard, pages, database)
     savings_pages(dashboard, pages, database, clock, settings.carbon_price_gbp_per_t)
 
     @dashboard.get("/static/<digest>/<name>")

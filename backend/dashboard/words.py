@@ -91,6 +91,11 @@ def utc_time(moment: datetime) -> str:
     return as_utc(moment).strftime("%H:%M")
 
 
+def utc_seconds(moment: datetime) -> str:
+    """`Sat 28 Nov 08:30:05 UTC`."""
+    return f"{utc_day(moment)} {as_utc(moment):%H:%M:%S} UTC"
+
+
 def utc_day(moment: datetime) -> str:
     """`Sat 28 Nov`."""
     utc = as_utc(moment)

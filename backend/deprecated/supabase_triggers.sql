@@ -62,7 +62,7 @@ set local pylon.functions =
     'tenancy_key_used tenancy_keys tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits '
     'tenancy_set_limit tenancy_take tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events '
     'tenancy_issue_ticket tenancy_redeem_ticket hosted_workloads purchased_orders purchased_quotes '
-    'tenancy_check';
+    'purchase_story tenancy_check';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -8846,6 +8846,64 @@ begin
             limit p_limit) as page);
 end
 $$;
+
+-- One order as in the lists, and the messages of its transaction that both sides sent each other, as far as they are kept: what
+-- came in (received_at) and what went out (sent_at), without bodies. What both platforms have here stands in both. For
+-- p_operator only where it is a side of the purchase; null where there is no such order.
+create or replace function public.purchase_story(p_order_id uuid, p_operator text default null)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    bought public.beckn_orders;
+begin
+    select * into bought
+    from public.beckn_orders o
+    where o.order_id = p_order_id and (p_operator is null or p_operator in (o.buyer_operator, o.seller_operator));
+    if bought.order_id is null then
+        return null;
+    end if;
+    return json_build_object(
+        'order', (
+            select to_json(shown)
+            from (
+                select
+                    bought.order_id, bought.bpp_id, bought.bap_id, bought.transaction_id, bought.quote_id, bought.job_id,
+                    bought.dc_id, bought.item_id, bought.state, bought.starts_at, bought.ends_at, bought.it_power_kw,
+                    bought.price_gbp, bought.terms, bought.deferral, bought.cancellation, bought.revision, bought.created_at,
+                    bought.updated_at, bought.buyer_operator, bought.seller_operator,
+                    case
+                        when p_operator is null then null
+                        when bought.buyer_operator = bought.seller_operator then 'both'
+                        when bought.buyer_operator = p_operator then 'buyer'
+                        else 'seller' end as side) as shown),
+        'quoted_at', (select q.created_at from public.beckn_quotes q where q.quote_id = bought.quote_id),
+        'messages', (
+            select coalesce(json_agg(message order by message.at, message.action), '[]')
+            from (
+                select
+                    i.sender, i.recipient, i.action, i.message_id, i.received_at as at, null::timestamptz as sent_at,
+                    i.received_at, i.work_state, i.attempt as attempts, i.finished_at,
+                    i.answer #>> '{message,ack,status}' as answered, i.body_digest
+                from (values (bought.bap_id, bought.bpp_id), (bought.bpp_id, bought.bap_id)) as way (sender, recipient)
+                join public.beckn_inbox i on i.sender = way.sender and i.recipient = way.recipient
+                where i.transaction_id = bought.transaction_id
+                union all
+                select
+                    o.sender, o.recipient, o.action, o.message_id, o.created_at, o.created_at, null, o.work_state,
+                    o.attempt, o.finished_at, null, o.body_digest
+                from (values (bought.bap_id, bought.bpp_id), (bought.bpp_id, bought.bap_id)) as way (sender, recipient)
+                join public.beckn_outbox o
+                    on o.sender = way.sender and o.origin = way.sender and o.recipient = way.recipient
+                where o.transaction_id = bought.transaction_id) as message));
+end
+$$;
+
+create or replace function tenant.purchase_story(p_order_id uuid)
+returns json language sql stable security definer set search_path = ''
+as $$ select public.purchase_story(p_order_id, tenancy.operator_id()) $$;
 -- Tenants: their own runners -----------------------------------------------------------------------------------------------
 --
 -- A tenant's runners carry out what is booked at its data centres, whoever's workload it is. So these run as their owner, for
@@ -9216,7 +9274,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '36a884f3406be824'
+    fingerprint = 'c74f19d7def05b05'
 where version = 10;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

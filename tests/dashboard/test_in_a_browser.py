@@ -20,6 +20,7 @@ from new_database import new_database
 from running_gateway import workers_on
 from served import Client, served
 from settings import load_settings
+from stored_order import ORDER, store_order
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -37,6 +38,8 @@ PAGES = (
     "/dashboard/workloads/job-1",
     "/dashboard/decisions",
     "/dashboard/decisions/{decision}",
+    "/dashboard/orders",
+    f"/dashboard/orders/{ORDER}",
     "/dashboard/savings?to=2026-11-23T08:00",
     "/dashboard/sign-in",
 )
@@ -66,6 +69,7 @@ def site(postgres_server: EmbeddedPostgres) -> Iterator[Client]:
         submit(database, workload("job-1", host_dc_id="DC-001"), workload("job-2"))
         database.call("cancel_workload", {"p_job_id": "job-1", "p_reason": HOSTILE, "p_now": NOW})
         metered_run(database, "ran-1", dc_id="DC-002", run_now=run_now(dc_id="DC-003"))
+        store_order(database, terms={"lines": HOSTILE})
         submit(database, workload("decided-1", deferral_window_mins=600))
         workers_on(database).work_once()
         with served(create_app(database, load_settings({"BG_PORT": "9"}), clock=lambda: NOW)) as client:

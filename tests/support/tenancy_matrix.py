@@ -194,6 +194,10 @@ def _submissions(ids: Ids) -> list[Filled]:
     ]
 
 
+def _orders(ids: Ids) -> list[Filled]:
+    return [{(PATH, "order_id"): ids.bought.order_id}]
+
+
 def _body(document: Mapping[str, Any]) -> Filled:
     return {(BODY, name): value for name, value in document.items()}
 
@@ -248,6 +252,7 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         ),
         "GET /api/v1/market/catalog": Row(),
         "GET /api/v1/market/orders": PURCHASES,
+        "GET /api/v1/market/orders/{order_id}": Row(names=_orders, shows_own=True),
         "GET /api/v1/market/quotes": PURCHASES,
         "GET /api/v1/workloads": Row(
             names=at(QUERY, "after", "job", "dead_job", "order_job"), harmless=OPTIONS, shows_own=True
@@ -305,6 +310,8 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "GET /dashboard/decisions/{decision_id}": Row(
             names=at(PATH, "decision_id", "decision"), shows_own=True, described=False
         ),
+        "GET /dashboard/orders": Row(names=at(QUERY, "after", "place"), shows_own=True, described=False),
+        "GET /dashboard/orders/{order_id}": Row(names=_orders, shows_own=True, described=False),
         "GET /dashboard/savings": Row(described=False),
         "GET /dashboard/static/{digest}/{name}": Row(
             {(PATH, "digest"): StaticFiles().digest, (PATH, "name"): "page.js"}, described=False

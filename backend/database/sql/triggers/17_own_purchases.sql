@@ -114,3 +114,61 @@ begin
             limit p_limit) as page);
 end
 $$;
+
+-- One order as in the lists, and the messages of its transaction that both sides sent each other, as far as they are kept: what
+-- came in (received_at) and what went out (sent_at), without bodies. What both platforms have here stands in both. For
+-- p_operator only where it is a side of the purchase; null where there is no such order.
+create or replace function public.purchase_story(p_order_id uuid, p_operator text default null)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    bought public.beckn_orders;
+begin
+    select * into bought
+    from public.beckn_orders o
+    where o.order_id = p_order_id and (p_operator is null or p_operator in (o.buyer_operator, o.seller_operator));
+    if bought.order_id is null then
+        return null;
+    end if;
+    return json_build_object(
+        'order', (
+            select to_json(shown)
+            from (
+                select
+                    bought.order_id, bought.bpp_id, bought.bap_id, bought.transaction_id, bought.quote_id, bought.job_id,
+                    bought.dc_id, bought.item_id, bought.state, bought.starts_at, bought.ends_at, bought.it_power_kw,
+                    bought.price_gbp, bought.terms, bought.deferral, bought.cancellation, bought.revision, bought.created_at,
+                    bought.updated_at, bought.buyer_operator, bought.seller_operator,
+                    case
+                        when p_operator is null then null
+                        when bought.buyer_operator = bought.seller_operator then 'both'
+                        when bought.buyer_operator = p_operator then 'buyer'
+                        else 'seller' end as side) as shown),
+        'quoted_at', (select q.created_at from public.beckn_quotes q where q.quote_id = bought.quote_id),
+        'messages', (
+            select coalesce(json_agg(message order by message.at, message.action), '[]')
+            from (
+                select
+                    i.sender, i.recipient, i.action, i.message_id, i.received_at as at, null::timestamptz as sent_at,
+                    i.received_at, i.work_state, i.attempt as attempts, i.finished_at,
+                    i.answer #>> '{message,ack,status}' as answered, i.body_digest
+                from (values (bought.bap_id, bought.bpp_id), (bought.bpp_id, bought.bap_id)) as way (sender, recipient)
+                join public.beckn_inbox i on i.sender = way.sender and i.recipient = way.recipient
+                where i.transaction_id = bought.transaction_id
+                union all
+                select
+                    o.sender, o.recipient, o.action, o.message_id, o.created_at, o.created_at, null, o.work_state,
+                    o.attempt, o.finished_at, null, o.body_digest
+                from (values (bought.bap_id, bought.bpp_id), (bought.bpp_id, bought.bap_id)) as way (sender, recipient)
+                join public.beckn_outbox o
+                    on o.sender = way.sender and o.origin = way.sender and o.recipient = way.recipient
+                where o.transaction_id = bought.transaction_id) as message));
+end
+$$;
+
+create or replace function tenant.purchase_story(p_order_id uuid)
+returns json language sql stable security definer set search_path = ''
+as $$ select public.purchase_story(p_order_id, tenancy.operator_id()) $$;
