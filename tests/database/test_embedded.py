@@ -9,6 +9,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from memory_disk import memory_disk
 BACKEND = Path(__file__).parents[2] / "backend"
 CLIENT_SCRIPT = Path(__file__).with_name("embedded_client.py")
 IS_ROOT = os.geteuid() == 0
+SOMEBODY_ELSE = 54_321
 only_as_root = pytest.mark.skipif(not IS_ROOT, reason="about what root has to do")
 
 
@@ -160,6 +162,28 @@ def tell(conninfo: str, *statements: str) -> None:
     with psycopg.connect(conninfo, autocommit=True) as connection:
         for statement in statements:
             connection.execute(statement.encode())
+
+
+def as_somebody_else(attempt: Callable[[], object]) -> str:
+    """What becomes of it under an account that is neither ours nor the server's: "done", or the error's name."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(SOMEBODY_ELSE)
+        os.setuid(SOMEBODY_ELSE)
+        try:
+            attempt()
+            told = "done"
+        except BaseException as error:  # whatever it is, this process must not go on as a test
+            told = type(error).__name__
+        os.write(writing, told.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        told = answer.read()
+    os.waitpid(child, 0)
+    return told
 
 
 def as_cluster_owner(data_dir: Path) -> dict[str, Any]:
@@ -633,6 +657,27 @@ class TestAsRoot:
         assert postmaster_of(empty_dir).uids().effective == nobody.pw_uid
         server.stop()
         assert {path.stat().st_uid for path in empty_dir.iterdir()} == {nobody.pw_uid}
+
+    def test_another_account_that_finds_the_socket_gets_no_connection(self, data_dir: Path) -> None:
+        """The server believes whoever reaches its socket."""
+        server = EmbeddedPostgres(data_dir)
+        server.start()
+        path = server.socket_dir / ".s.PGSQL.5432"
+
+        def connect() -> None:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(path))
+
+        connect()
+        try:
+            assert as_somebody_else(path.stat) == "PermissionError"
+            assert as_somebody_else(connect) == "PermissionError"
+            server.socket_dir.chmod(0o711)  # by mistake
+            assert as_somebody_else(path.stat) == "done"
+            assert as_somebody_else(connect) == "PermissionError"
+        finally:
+            server.socket_dir.chmod(0o700)
+            server.stop()
 
     def test_no_server_is_started_in_another_account_s_directory(self, empty_dir: Path) -> None:
         nobody = pwd.getpwnam("nobody")
