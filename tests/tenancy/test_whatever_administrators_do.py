@@ -39,6 +39,9 @@ AT = "/api/v1/tenancy"
 SLOTS = {"x": "DC-001", "y": "DC-002", "z": "DC-003"}
 """The data centre of each."""
 
+LISTS = ("workloads", "decisions", "orders", "savings")
+"""Pages of the dashboard."""
+
 GIVE_UP_WORK = """
 update workload_notifications set work_state = 'discarded', last_error = 'poison', attempt = 5, finished_at = now()
 where (tenant, job_id) = (%s, %s) and work_state = 'available'
@@ -73,6 +76,7 @@ class Owned:
     streams: int | None = None
     jobs: set[str] = field(default_factory=set)
     dead: set[str] = field(default_factory=set)
+    decided: set[str] = field(default_factory=set)
     letters: dict[str, str | None] = field(default_factory=dict)
 
     @property
@@ -213,6 +217,8 @@ def machine(around: Surroundings) -> type[RuleBasedStateMachine]:
             workers = workers_on(around.service)
             while workers.work_once():
                 pass
+            for owned in self.owned.values():
+                owned.decided = owned.jobs - owned.dead
 
         @rule(sender=tenants, recipient=tenants)
         def give_a_message_up(self, sender: str, recipient: str) -> None:
@@ -234,6 +240,7 @@ def machine(around: Surroundings) -> type[RuleBasedStateMachine]:
                 "hosted": self._look_at_hosted,
                 "dead": self._look_at_dead,
                 "letters": self._look_at_letters,
+                "decisions": self._look_at_decisions,
                 "pages": self._look_at_pages,
             }
             looks[look](self.owned[name])
@@ -273,10 +280,19 @@ def machine(around: Surroundings) -> type[RuleBasedStateMachine]:
             assert {each["message_id"]: each["last_error"] for each in found["outbox"]} == owned.letters
             assert found["inbox"] == []
 
+        def _look_at_decisions(self, owned: Owned) -> None:
+            found = self._get(owned, "/api/v1/decisions").json()["decisions"]
+            assert {(each["operator"], each["job_id"]) for each in found} == {
+                (owned.operator, job) for job in owned.decided
+            }
+            numbers = [each["sequence"] for each in found]
+            assert numbers == list(range(len(found), 0, -1))
+
         def _look_at_pages(self, owned: Owned) -> None:
             others = [each.operator for each in self.owned.values() if each is not owned]
-            pages = [self._get(owned, f"/dashboard/{page}").text for page in ("workloads", "savings")]
-            assert set(re.findall(r"/dashboard/workloads/(job-\d)", pages[0])) == owned.jobs
+            pages = [self._get(owned, f"/dashboard/{page}").text for page in LISTS]
+            for page, jobs_of_page in zip(pages, (owned.jobs, owned.decided), strict=False):
+                assert set(re.findall(r"/dashboard/workloads/(job-\d)", page)) == jobs_of_page
             pages += [self._get(owned, f"/dashboard/workloads/{job}").text for job in sorted(owned.jobs)]
             for other in others:
                 assert not any(other in page for page in pages)
