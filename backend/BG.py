@@ -136,9 +136,7 @@ def create_app(
     app.register_api(catalogue_endpoints(requests, clock))
     app.register_api(broadcast_endpoints(published, feed, visits, lambda: access.tickets.issue(calling())))
     app.register_blueprint(
-        stream_endpoints(
-            feed, visits, access.signed_in, pages={*settings.allowed_origins, *settings.origins_of_dashboard()}
-        )
+        stream_endpoints(feed, visits, access, pages={*settings.allowed_origins, *settings.origins_of_dashboard()})
     )
     app.register_api(context_endpoints(published))
     app.register_api(output_endpoints(published, outputs, ready))

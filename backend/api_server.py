@@ -18,6 +18,7 @@ from api.administration import Administration
 from api.backtest import backtest_endpoints
 from api.capacity import capacity_endpoints
 from api.decisions import decision_endpoints
+from api.event_tickets import event_ticket_endpoints
 from api.grid import grid_endpoints
 from api.grid_series import grid_series_endpoints
 from api.hosted_workloads import hosted_workload_endpoints
@@ -53,7 +54,7 @@ from ingest.sources import Upstreams
 from queueing.process_name import process_name
 from settings import Settings, SettingsError, load_settings
 from tenancy.access import Access
-from tenancy.guard import caller_of, present_caller
+from tenancy.guard import caller_of, calling, present_caller
 from tenancy.scopes import ENDPOINTS, Server
 from version import VERSION
 from web.application import make_application
@@ -144,6 +145,7 @@ def create_app(
     app.register_api(key_endpoints(administration, clock))
     app.register_api(member_endpoints(administration))
     app.register_api(operator_endpoints(administration, requests))
+    app.register_api(event_ticket_endpoints(lambda: access.tickets.issue(calling())))
     add_dashboard(
         app,
         requests,

@@ -145,6 +145,8 @@ class Pages:
         answer.headers["Content-Security-Policy"] = self.policy()
         answer.headers["Cache-Control"] = "no-store"
         answer.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        # To others nothing. Without any, browsers call the origin of our own forms null, which is nobody's.
+        answer.headers["Referrer-Policy"] = "same-origin"
         answer.headers["Vary"] = "Cookie"
 
     def _readable_health(self) -> Health | None:

@@ -1,4 +1,4 @@
-"""The dashboard's own style sheet and scripts: read once, compressed once, named after what is in them."""
+"""The dashboard's own style sheet and script: read once, compressed once, named after what is in them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from importlib.resources import files
 
 from flask import Response, request
 
+from dashboard.joined_modules import joined
 from web.compression import accepts_gzip
 from web.problems import Problem
 
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+SCRIPT = "page.js"
+"""The module that a page begins with, and what all of them are joined into."""
+
 _DIGEST_LENGTH = 12
 _FOREVER = "public, max-age=31536000, immutable"
 
@@ -27,14 +31,17 @@ class StaticFile:
 
 
 class StaticFiles:
-    """The files of `dashboard/static`. All lie under one folder named by their digest, so modules find each other."""
+    """The files of `dashboard/static`, the modules joined into one script. All lie under a folder of their digest."""
 
     def __init__(self) -> None:
-        self._files = {
-            file.name: _read(file.name, file.read_bytes())
+        texts = {
+            file.name: file.read_bytes()
             for file in sorted((files("dashboard") / "static").iterdir(), key=lambda file: file.name)
             if any(file.name.endswith(ending) for ending in MEDIA_TYPES)
         }
+        modules = {name[:-3]: texts.pop(name).decode() for name in list(texts) if name.endswith(".js")}
+        texts[SCRIPT] = joined(modules, SCRIPT[:-3]).encode()
+        self._files = {name: _read(name, plain) for name, plain in texts.items()}
         digest = hashlib.sha256()
         for name, file in self._files.items():
             digest.update(name.encode() + b"\0" + file.plain + b"\0")

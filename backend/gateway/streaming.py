@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from typing import NoReturn
 
 import gevent
 from pydantic import BaseModel, ValidationError
 
 from database.errors import DatabaseError
-from gateway.serving.feed import BroadcastFeed, Ending, Heard, What
+from gateway.serving.feed import BroadcastFeed, Ending, Heard, Place, What
 from gateway.serving.visits import Visit, Visits
 from gateway.streaming_messages import (
     CLIENT_MESSAGE,
@@ -37,8 +38,8 @@ PING_EVERY_S = 20.0
 GONE_AFTER_S = 40.0
 MOST_MISTAKES = 5
 
-SignIn = Callable[[str, "str | None"], Principal]
-"""Who shows a credential, and acts for an operator if it names one.
+SignIn = Callable[[Auth], Principal]
+"""Who shows a credential, and acts for an operator if it names one; or who has a ticket.
 
 Raises `Problem` (401, 403, 429) or `DatabaseError`.
 """
@@ -139,30 +140,34 @@ class StreamSession:
             self._mistake("there is a subscription already: open another connection to be somebody else")
             return
         try:
-            self._principal = self._sign_in(message.token, message.operator)
+            self._principal = self._sign_in(message)
         except (Problem, DatabaseError) as error:
             self._refuse(error)
         self._greet()
 
     def _subscribe(self, message: Subscribe, principal: Principal) -> None:
-        try:
-            visit = self._visits.arrival(principal)
-            if message.after is not None:
-                self._check_place(visit, message.after)
-            self._stop_telling()
-            if self._feed.streams >= self._most_streams:
-                self._web_socket.end(TRY_LATER, f"{self._most_streams} streams are already open")
-            cursor = visit.seat.channel.newest if message.after is None else message.after
-            following = self._visits.attended(visit, self._feed.follow(cursor, visit.seat, message.selection))
-        except (Problem, DatabaseError) as error:
-            self._refuse(error)
-        told = Subscribed(
-            topics=sorted(message.selection.topics), detail=message.detail, filter=message.filter, from_=cursor
-        )
-        self._send(told)
-        self._telling = gevent.spawn(self._tell, self._subscription, following, message)
+        with ExitStack() as until_told:
+            try:
+                visit = self._visits.arrival(principal)
+                if message.after is not None:
+                    self._check_place(visit, message.after)
+                self._stop_telling()
+                place = self._feed.take_place(self._most_streams)
+                if place is None:
+                    self._web_socket.end(TRY_LATER, f"{self._most_streams} streams are already open")
+                until_told.callback(place.let_go)
+                cursor = visit.seat.channel.newest if message.after is None else message.after
+                following = self._visits.attended(visit, self._feed.follow(cursor, visit.seat, message.selection))
+            except (Problem, DatabaseError) as error:
+                self._refuse(error)
+            told = Subscribed(
+                topics=sorted(message.selection.topics), detail=message.detail, filter=message.filter, from_=cursor
+            )
+            self._send(told)
+            self._telling = gevent.spawn(self._tell, self._subscription, following, message, place)
+            until_told.pop_all()  # from here on whoever tells lets go
 
-    def _tell(self, number: int, following: Generator[Heard, None, Ending], message: Subscribe) -> None:
+    def _tell(self, number: int, following: Generator[Heard, None, Ending], message: Subscribe, place: Place) -> None:
         """Send what is heard, until it ends, or is no longer the subscription."""
         compressed = self._web_socket.takes_compressed
         try:
@@ -189,6 +194,7 @@ class StreamSession:
             pass
         finally:
             following.close()
+            place.let_go()
 
     def _stop_telling(self) -> None:
         """End the present subscription, never in the middle of a frame."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from decisions.publishing.topics import Detail, Selection, Topic
 from gateway.endpoints.parameters import JsonSequence, TaskId
 from ontology.types import Moment
+from tenancy.tickets import LONGEST_TICKET
 
 PROTOCOL = "pylon.v1"
 HEARTBEAT_S = 15
@@ -23,11 +24,25 @@ class _FromClient(BaseModel):
 
 
 class Auth(_FromClient):
-    """Who is listening; where that is needed and no header said it."""
+    """Who is listening; where that is needed and no header said it. Either a token or a ticket."""
 
     type: Literal["auth"]
-    token: str = Field(min_length=1, max_length=LONGEST_TOKEN, description="A key or a token, as after `Bearer`")
-    operator: str | None = Field(None, max_length=200, description="As the header Pylon-Operator")
+    token: str | None = Field(
+        None, min_length=1, max_length=LONGEST_TOKEN, description="A key or a token, as after `Bearer`"
+    )
+    ticket: str | None = Field(
+        None,
+        min_length=1,
+        max_length=LONGEST_TICKET,
+        description="Instead of a token: what POST /beckn/broadcast/ticket or the API's /api/v1/events/ticket gave",
+    )
+    operator: str | None = Field(None, max_length=200, description="As the header Pylon-Operator, beside a token")
+
+    @model_validator(mode="after")
+    def _shows_one(self) -> Auth:
+        if (self.token is None) == (self.ticket is None):
+            raise ValueError("show either a token or a ticket")
+        return self
 
 
 class Filter(_FromClient):

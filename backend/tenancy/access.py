@@ -28,7 +28,7 @@ from tenancy.scopes import Need, Scope
 from tenancy.signing_keys import KeysNotRead, SigningKeys
 from tenancy.standing import Standing
 from tenancy.strangers import tell_strangers_less
-from tenancy.tickets import Tickets
+from tenancy.tickets import NO_GOOD, Tickets
 from tenancy.tokens import Tokens
 from web.application import AsksFor
 from web.cross_origin import CrossOrigin
@@ -149,6 +149,19 @@ class Access:
             return principal
         self.audit.refused(refusal_of(action, environ, principal, refused.status, refused.detail), request_id.get())
         raise refused
+
+    def let_in(self, ticket: str, scope: Scope, action: str, address: str) -> Principal:
+        """Who shows a ticket inside of a connection that is open already; `action` and `address` as for `signed_in`.
+
+        Raises:
+            Problem: 401, it is no good.
+            DatabaseError: the database does not answer.
+        """
+        holder = self.tickets.holder(ticket, scope)
+        if holder is None:
+            self.audit.refused(refusal_of(action, {"REMOTE_ADDR": address}, None, 401, NO_GOOD), request_id.get())
+            raise Problem(401, NO_GOOD)
+        return holder
 
     def count_workloads(self, number: int) -> None:
         """Count so many workloads against what the caller's operator may submit in an hour.

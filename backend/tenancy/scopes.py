@@ -94,6 +94,7 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "GET /api/v1/grid/forecast/regions": Scope.GRID_READ,
             "GET /api/v1/grid/history": Scope.GRID_READ,
             "GET /api/v1/pipeline-runs": Scope.GRID_READ,
+            "POST /api/v1/events/ticket": Scope.DECISIONS_READ,
             "GET /api/v1/data-centres/<dc_id>/capacity": Scope.GRID_READ,
             "GET /api/v1/decisions": Scope.DECISIONS_READ,
             "GET /api/v1/market/catalog": Scope.GRID_READ,

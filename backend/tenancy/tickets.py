@@ -1,4 +1,4 @@
-"""Tickets for streams: what a browser, whose EventSource sends no header, shows instead of a credential.
+"""Tickets for streams: what a browser, whose EventSource and WebSocket send no header, shows instead of a credential.
 
 A ticket is good for one stream, and for half a minute. So one that is found in a log or a history opens nothing,
 which a key or a token would. Whoever has one listens as whoever asked for it.
@@ -65,9 +65,17 @@ class Tickets:
             DatabaseError: the database does not answer.
         """
         need, shown = TAKEN_BY.get(endpoint), _shown(environ)
-        if need is None or len(shown) != 1 or len(shown[0]) > LONGEST_TICKET:
+        return None if need is None or len(shown) != 1 else self.holder(shown[0], need)
+
+    def holder(self, ticket: str, need: Scope) -> Principal | None:
+        """Whose the ticket is, which is used by this; None of one that is no good, or not for that.
+
+        Raises:
+            DatabaseError: the database does not answer.
+        """
+        if len(ticket) > LONGEST_TICKET:
             return None
-        found = self._calls.call("tenancy_redeem_ticket", {"p_digest": _digest(shown[0])})
+        found = self._calls.call("tenancy_redeem_ticket", {"p_digest": _digest(ticket)})
         if found is None:
             return None
         holder = _HOLDER.validate_python(found)

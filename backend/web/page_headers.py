@@ -33,5 +33,5 @@ def keep_pages_to_themselves(app: Flask) -> None:
         if answer.mimetype == "text/html":
             answer.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
             answer.headers["X-Frame-Options"] = "DENY"
-            answer.headers["Referrer-Policy"] = "no-referrer"
+            answer.headers.setdefault("Referrer-Policy", "no-referrer")
         return answer

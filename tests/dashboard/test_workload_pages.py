@@ -28,10 +28,10 @@ def test_the_list_is_paged_and_filtered_in_the_address(api: Client, postgres: Po
     submit(postgres, *(workload(f"job-{n:03d}") for n in range(70)), workload("other", workload_type="OTHER"))
     first = api.get("/dashboard/workloads?workload_type=INFERENCE_BATCH")
     assert "70 workloads match, newest first" in first.text
-    assert first.text.count('<tr><th scope="row">') == 50
+    assert first.text.count("<tr data-row=") == 50
     (older,) = re.findall(r'href="([^"]+after=[^"]+)"', first.text)
     second = api.get(older.replace("&amp;", "&"))
-    assert second.text.count('<tr><th scope="row">') == 20
+    assert second.text.count("<tr data-row=") == 20
     jobs = [set(re.findall(r"/dashboard/workloads/(job-\d+)", page.text)) for page in (first, second)]
     assert len(jobs[0] | jobs[1]) == 70
     assert "other" in api.get("/dashboard/workloads?workload_type=OTHER").text

@@ -467,6 +467,33 @@ def test_by_websocket_too_each_operator_hears_its_own_events_and_everybodys(
             assert [event.id for event in stream.wait_for(len(jobs))] == [event["sequence"] for event in events]
 
 
+def test_by_websocket_too_a_ticket_is_good_once_and_in_nobodys_stead(
+    gateway: RunningGateway, postgres: PostgresDatabase, key_a: Key
+) -> None:
+    publish(postgres, (A, "a-1"), (B, "b-1"))
+    while gateway.feed.newest < 2:
+        time.sleep(0.02)
+    ticket = ticket_of(gateway, key_a.text)
+    shown = {"type": "auth", "ticket": ticket}
+    for attempt in (1, 2):
+        with connect(f"ws://127.0.0.1:{gateway.port}/stream", max_size=None) as connection:
+            assert json.loads(connection.recv(timeout=20))["auth"] == "required"
+            for wrong in ({}, {"token": key_a.text, "ticket": ticket}):
+                connection.send(json.dumps({"type": "auth", **wrong}))
+                assert "either a token or a ticket" in json.loads(connection.recv(timeout=20))["detail"]
+            connection.send(json.dumps(shown))
+            if attempt == 1:
+                assert json.loads(connection.recv(timeout=20))["newest"] == 1
+                connection.send('{"type": "subscribe", "after": 0}')
+                told = [json.loads(connection.recv(timeout=20)) for _ in range(3)]
+                assert [message.get("job_id") for message in told] == [None, "a-1", None]
+            else:
+                with pytest.raises(ConnectionClosed) as closed:
+                    connection.recv(timeout=20)
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.code == 4401
+
+
 def test_a_websocket_of_a_credential_that_ends_is_closed(
     gateway: RunningGateway, postgres: PostgresDatabase, key_a: Key
 ) -> None:

@@ -64,6 +64,7 @@ def running_gateway(
     workers: DecisionWorkers | None = None,
     gate: Database | None = None,
     look_every_s: float = LOOK_EVERY_S,
+    port: int = 0,
     **feed_options: Any,
 ) -> Iterator[RunningGateway]:
     """A gateway on this database, until the end of the block; `patience_s` is for clients that do not read.
@@ -113,8 +114,8 @@ def running_gateway(
             access=access,
             callers=callers,
         )
-        listener = listen("127.0.0.1", 0)
-        port = listener.getsockname()[1]
+        listener = listen("127.0.0.1", port)
+        listens_at = listener.getsockname()[1]
         limits = Limits(
             body_bytes=LONGEST_CATALOGUE_BYTES, head_s=patience_s, idle_s=patience_s, write_s=patience_s, end_s=1
         )
@@ -124,7 +125,7 @@ def running_gateway(
         if callers is not None:
             callers.visits.start()
         server.start()
-        running.append(RunningGateway(Client(f"http://127.0.0.1:{port}"), port, feed))
+        running.append(RunningGateway(Client(f"http://127.0.0.1:{listens_at}"), listens_at, feed))
         ready.set()
         stopping.wait()
         feed.stop()

@@ -35,9 +35,9 @@ class Client:
 
 
 @contextmanager
-def served(app: Flask) -> Iterator[Client]:
-    """A client of `app`, which answers until the end of the block."""
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler)
+def served(app: Flask, port: int = 0) -> Iterator[Client]:
+    """A client of `app`, which answers until the end of the block; at any port unless one is given."""
+    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_QuietHandler)
     server.daemon_threads = True  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

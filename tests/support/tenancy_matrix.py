@@ -242,6 +242,7 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "GET /api/v1/grid/forecast": Row(harmless=frozenset({"region_id"})),
         "GET /api/v1/grid/forecast/regions": Row(),
         "GET /api/v1/grid/history": Row(harmless=frozenset({"from", "to", "region_id"})),
+        "POST /api/v1/events/ticket": Row(),
         "GET /api/v1/pipeline-runs": Row(harmless=frozenset({"limit", "after"})),
         # Everybody may know of every data centre what it no longer offers.
         "GET /api/v1/data-centres/{dc_id}/capacity": Row({(PATH, "dc_id"): DATA_CENTRES[0]}),

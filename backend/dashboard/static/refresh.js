@@ -1,59 +1,61 @@
-// Puts the server's newest version of the marked parts of this page in the place of those that are shown.
-const DEBOUNCE_MS = 250;
+// Looks at the server's newest version of this page, and changes the marked parts to it.
+import { patch } from "./patch.js";
+import { holdRows } from "./rows.js";
+
+const SOON_MS = 250;
+const LONGEST_REST_MS = 30000;
+// However many pages are open and however much happens, each takes so little of the server's time.
+const REST_FOR_EACH = 100;
 let waiting = 0;
+let notBefore = 0;
 let underWay = null;
 
-export function refreshSoon() {
-  clearTimeout(waiting);
-  waiting = setTimeout(refresh, DEBOUNCE_MS);
+export function refreshSoon(delay = SOON_MS) {
+  waiting ||= setTimeout(refresh, Math.max(delay, notBefore - performance.now()));
 }
 
 export function refresh() {
-  underWay ??= fetchAndReplace().finally(() => { underWay = null; });
+  clearTimeout(waiting);
+  waiting = 0;
+  underWay ??= look().finally(() => { underWay = null; });
   return underWay;
 }
 
-async function fetchAndReplace() {
+async function look() {
+  const began = performance.now();
   let answer;
   try {
     answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
   } catch {
-    tell("The server does not answer: what is shown is the last that it said.");
-    setTimeout(refresh, 5000);
-    return;
+    return tryAgain("The server does not answer: what is shown is the last that it said.", 5);
   }
   if (answer.redirected && new URL(answer.url).pathname.endsWith("/sign-in")) return location.assign(answer.url);
-  if (!answer.ok) {
-    const wait = Number(answer.headers.get("Retry-After")) || 5;
-    tell(`The database is away: what is shown is the last that was known. Trying again in ${wait} s.`);
-    setTimeout(refresh, wait * 1000);
-    return;
-  }
+  if (!answer.ok) return tryAgain("The database is away: what is shown is the last that was known.", Number(answer.headers.get("Retry-After")) || 5);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  for (const place of document.querySelectorAll("[data-live][id]")) {
-    const fresh = page.getElementById(place.id);
-    // What somebody reads or works in stays until they have left it.
-    if (!fresh || place.contains(document.activeElement)) continue;
-    place.replaceChildren(...fresh.childNodes);
+  notBefore = performance.now() + Math.min(LONGEST_REST_MS, REST_FOR_EACH * (performance.now() - began));
+  const focused = document.activeElement;
+  for (const shown of document.querySelectorAll("[data-live][id], #newest")) {
+    const fresh = page.getElementById(shown.id);
+    if (fresh) patch(shown, fresh, holdRows);
   }
-  const newest = page.querySelector("#newest time");
-  const shown = document.querySelector("#newest time");
-  if (newest && shown) {
-    shown.dateTime = newest.dateTime;
-    shown.textContent = newest.textContent;
-  }
-  tell("");
+  if (focused.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true }); // it was moved
+  document.getElementById("away")?.remove();
   document.dispatchEvent(new CustomEvent("pylon:refreshed"));
 }
 
-function tell(words) {
+function tryAgain(words, seconds) {
   let place = document.getElementById("away");
-  if (!words) return place?.remove();
   if (!place) {
     place = document.createElement("div");
     place.id = "away";
     place.className = "note bad";
     document.getElementById("content").prepend(place);
   }
-  place.textContent = words;
+  countDown(place, words, seconds, refresh);
+}
+
+export function countDown(place, words, seconds, end) {
+  place.textContent = `${words} Trying again in ${seconds} s.`;
+  clearTimeout(waiting);
+  waiting = setTimeout(() => (seconds > 1 ? countDown(place, words, seconds - 1, end) : end()), 1000);
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from flask import Response
+from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -128,12 +128,21 @@ def broadcast_endpoints(
         visit = visits.arrival()
         if after is not None:
             check_not_ahead(visit.seat, after)
-        if feed.streams >= MOST_STREAMS:
-            raise Problem(503, f"{MOST_STREAMS} streams are already open: poll, or use another gateway")
-        heard = visits.attended(visit, feed.stream(after, visit.seat, query.selection, query.detail))
-        events = Response(heard, mimetype="text/event-stream")
+        events = Response(mimetype="text/event-stream")
         events.headers["Cache-Control"] = "no-cache, no-transform"
         events.headers["X-Accel-Buffering"] = "no"  # what a proxy of nginx's needs to hear
+        if request.method == "HEAD":
+            return events
+        place = feed.take_place(MOST_STREAMS)
+        if place is None:
+            raise Problem(503, f"{MOST_STREAMS} streams are already open: poll, or use another gateway")
+        # Whatever becomes of the answer, be it never begun, the place is let go.
+        events.call_on_close(place.let_go)
+        try:
+            events.response = visits.attended(visit, feed.stream(after, visit.seat, query.selection, query.detail))
+        except BaseException:
+            place.let_go()
+            raise
         return events
 
     @endpoints.post(

@@ -13,7 +13,7 @@ from gateway.endpoints.broadcast import MOST_STREAMS, check_not_ahead
 from gateway.serving.feed import BroadcastFeed
 from gateway.serving.visits import Visits
 from gateway.streaming import StreamSession
-from gateway.streaming_messages import PROTOCOL
+from gateway.streaming_messages import PROTOCOL, Auth
 from tenancy.guard import caller_of
 from tenancy.principals import Principal
 from tenancy.scopes import Scope
@@ -27,13 +27,17 @@ LONGEST_MESSAGE_BYTES = 16 * 1024
 ACTION = "GET /stream"
 
 
-class SignsIn(Protocol):
-    def __call__(
+class Door(Protocol):
+    """Who shows what, inside of a connection that is open already (`tenancy.access.Access`)."""
+
+    def signed_in(
         self, credential: str, operator: str | None, scope: Scope, action: str, address: str
     ) -> Principal: ...
 
+    def let_in(self, ticket: str, scope: Scope, action: str, address: str) -> Principal: ...
 
-def stream_endpoints(feed: BroadcastFeed, visits: Visits, signed_in: SignsIn, *, pages: Collection[str]) -> Blueprint:
+
+def stream_endpoints(feed: BroadcastFeed, visits: Visits, door: Door, *, pages: Collection[str]) -> Blueprint:
     """`/stream`, and `/asyncapi.json`, which describes it.
 
     Args:
@@ -54,8 +58,10 @@ def stream_endpoints(feed: BroadcastFeed, visits: Visits, signed_in: SignsIn, *,
             raise Problem(400, "this server does not hand its connections over")
         principal, address = caller_of(environ), str(environ.get("REMOTE_ADDR"))
 
-        def sign_in(token: str, operator: str | None) -> Principal:
-            return signed_in(token, operator, Scope.DECISIONS_READ, ACTION, address)
+        def sign_in(shown: Auth) -> Principal:
+            if shown.token is not None:
+                return door.signed_in(shown.token, shown.operator, Scope.DECISIONS_READ, ACTION, address)
+            return door.let_in(shown.ticket or "", Scope.DECISIONS_READ, ACTION, address)
 
         def speak(connection: Connection) -> None:
             try:

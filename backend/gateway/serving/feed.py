@@ -99,6 +99,21 @@ class Seat:
     hearing: Callable[[], Hearing] = _always
 
 
+class Place:
+    """One of the streams that may be open at a time: from before anything is sent until `let_go`."""
+
+    def __init__(self, count: Callable[[int], None]) -> None:
+        self._count = count
+        self._is_held = True
+        count(1)
+
+    def let_go(self) -> None:
+        """Leave it to another; a second time is nothing."""
+        if self._is_held:
+            self._is_held = False
+            self._count(-1)
+
+
 class BroadcastFeed:
     """Follows the log and feeds the streams.
 
@@ -132,6 +147,7 @@ class BroadcastFeed:
         ]
         self._greenlets: list[gevent.Greenlet] = []
         self._has_read = False
+        self._places = 0
         self.streams = 0
 
     @property
@@ -183,6 +199,10 @@ class BroadcastFeed:
             channel.ring()
         self._wakeups.close()
 
+    def take_place(self, most: int) -> Place | None:
+        """A place among the `most` streams that may be open at a time; None where all are taken."""
+        return Place(self._count_place) if self._places < most else None
+
     def look_again(self, seat: Seat) -> None:
         """Have the streams of this seat's channel see whether they may still hear."""
         self._tell([seat.channel], None)
@@ -217,6 +237,9 @@ class BroadcastFeed:
         finally:
             self.streams -= 1
             seat.channel.streams -= 1
+
+    def _count_place(self, more: int) -> None:
+        self._places += more
 
     def _catch_up(self, seat: Seat, selection: Selection, cursor: int) -> Generator[Heard, None, int]:
         """Events from the database, page by page, until the backlog takes over; how far that is."""
