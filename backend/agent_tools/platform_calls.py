@@ -1,0 +1,153 @@
+"""Calls to the platform's API server and gateway, as one caller. An answer is a JSON document, or a refusal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+
+from agent_tools.refusals import ToolRefused, refusal
+from agent_tools.settings import AgentSettings
+from outgoing.calls import Answer, Caller, Limits
+from outgoing.failures import AnswerTooLong, CallFailed
+from version import VERSION
+
+CONNECT_S = 5.0
+USUAL_S = 15.0
+ANSWER_BYTES = 8 * 1024 * 1024
+CALLS_AT_ONCE = 32
+
+Document = dict[str, Any]
+
+
+class Platform:
+    """The two servers, asked with one credential.
+
+    Args:
+        caller: makes the calls; it is shared among callers and may be used from many threads.
+        credential: what each call carries as a Bearer token; None: no call carries one.
+    """
+
+    def __init__(
+        self, settings: AgentSettings, caller: Caller, limiter: CapacityLimiter, credential: str | None
+    ) -> None:
+        self._settings = settings
+        self._caller = caller
+        self._limiter = limiter
+        self._headers = {
+            "Accept": "application/json",
+            "User-Agent": f"PylonDEG/{VERSION} (mcp)",
+            **({} if credential is None else {"Authorization": f"Bearer {credential}"}),
+        }
+
+    async def get(self, path: str, parameters: Mapping[str, object] | None = None) -> Document:
+        """What the API server answers to a GET; parameters that are None are left out.
+
+        Raises:
+            ToolRefused: it refuses, or cannot be reached.
+        """
+        return _document(await self._call("GET", self._settings.url + path + _query(parameters)))
+
+    async def get_if_there(self, path: str, parameters: Mapping[str, object] | None = None) -> Document | None:
+        """The same, None where there is no such thing (404).
+
+        Raises:
+            ToolRefused: it refuses otherwise, or cannot be reached.
+        """
+        answer = await self._call("GET", self._settings.url + path + _query(parameters))
+        return None if answer.status == 404 else _document(answer)
+
+    async def from_gateway(self, path: str, parameters: Mapping[str, object] | None = None) -> Document:
+        """What the gateway answers to a GET.
+
+        Raises:
+            ToolRefused: it refuses, or cannot be reached.
+        """
+        return _document(await self._call("GET", self._settings.gateway_url + path + _query(parameters)))
+
+    async def post(
+        self, path: str, body: object, parameters: Mapping[str, object] | None = None, *, within_s: float = USUAL_S
+    ) -> tuple[int, Document]:
+        """The status (of success) and the answer of the API server to a POST.
+
+        Raises:
+            ToolRefused: it refuses, or cannot be reached.
+        """
+        answer = await self._call("POST", self._settings.url + path + _query(parameters), body, within_s)
+        return answer.status, _document(answer)
+
+    async def health(self) -> Document:
+        """What the API server says of itself, well or not.
+
+        Raises:
+            ToolRefused: it cannot be reached.
+        """
+        answer = await self._call("GET", self._settings.url + "/health")
+        return _document(replace(answer, status=200) if answer.status == 503 else answer)
+
+    async def is_known(self) -> bool:
+        """Whether the platform takes the credential for anything at all.
+
+        Raises:
+            ToolRefused: it cannot be reached.
+        """
+        return (await self._call("GET", self._settings.url + "/api/v1/objects/Region/1")).status != 401
+
+    async def _call(self, method: str, url: str, body: object = None, within_s: float = USUAL_S) -> Answer:
+        headers, content = self._headers, None
+        if body is not None:
+            headers = {**headers, "Content-Type": "application/json"}
+            content = json.dumps(body).encode()
+        limits = Limits(connect_s=CONNECT_S, whole_s=within_s, answer_bytes=ANSWER_BYTES)
+        call = partial(self._caller.call, method, url, limits=limits, headers=headers, body=content)
+        try:
+            return await to_thread.run_sync(call, limiter=self._limiter, abandon_on_cancel=True)
+        except AnswerTooLong:
+            raise ToolRefused("the platform's answer is too long for a tool: ask for less") from None
+        except CallFailed:
+            raise ToolRefused(
+                "the platform cannot be reached: see that it runs (make run) and where (PYLON_URL, PYLON_GATEWAY_URL)"
+            ) from None
+
+
+def call_limiter() -> CapacityLimiter:
+    """For all callers of a process together."""
+    return anyio.CapacityLimiter(CALLS_AT_ONCE)
+
+
+def path_part(text: str) -> str:
+    """A name as one part of a path."""
+    return quote(text, safe="")
+
+
+def _query(parameters: Mapping[str, object] | None) -> str:
+    given = {name: value for name, value in (parameters or {}).items() if value is not None}
+    return f"?{urlencode({name: _written(value) for name, value in given.items()})}" if given else ""
+
+
+def _written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _document(answer: Answer) -> Document:
+    """
+    Raises:
+        ToolRefused: it is no success, or no JSON object.
+    """
+    try:
+        document = json.loads(answer.body)
+    except ValueError:
+        document = None
+    if not 200 <= answer.status < 300:
+        faults = document.get("errors") if isinstance(document, dict) else None
+        fields = [str(fault.get("field")) for fault in faults if isinstance(fault, dict)] if faults else []
+        raise refusal(answer.status, fields)
+    if not isinstance(document, dict):
+        raise ToolRefused("what answers at PYLON_URL or PYLON_GATEWAY_URL is not the platform")
+    return document
