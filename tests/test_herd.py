@@ -1,6 +1,7 @@
 """A herd of workloads, three gateways that are killed all the time, and buyers who order meanwhile.
 
-Nobody is promised power that there is not, nothing is lost, and what was promised is run and metered.
+Nobody is promised power that there is not, nothing is lost, and what was promised is run and metered. The herd is two
+operators', who name their workloads alike: each has the decisions and the numbers that are its own.
 
 HERD_SMALL says how many small workloads come beside the 400 of 250 kW: 5000 is the number that the project promises.
 It sends signals to processes that it started, and ends by itself.
@@ -36,6 +37,7 @@ from killed_gateways import GATEWAYS, Fleet, wait_until
 from metered_runs import assert_conserved
 from new_database import as_url
 
+OPERATORS = ("op-a", "op-b")
 BIG = 400
 BIG_KW = 250.0
 SMALL = int(os.environ.get("HERD_SMALL", "600"))
@@ -52,10 +54,10 @@ TICK = timedelta(seconds=30)
 def the_herd() -> list[Row]:
     """An hour of 250 kW that may wait for a day, and an hour of one GPU that may wait for six hours; mixed."""
     hour = {"workload_type": "RAG_QUERY", "required_gpu_mins": 60, "urgency": "LOW"}
-    big = [
-        workload(f"big-{n:03d}", **hour, estimated_energy_kwh=BIG_KW, deferral_window_mins=1440) for n in range(BIG)
-    ]
-    small = [workload(f"small-{n:04d}", **hour, deferral_window_mins=360) for n in range(SMALL)]
+    one = {**hour, "estimated_energy_kwh": BIG_KW, "deferral_window_mins": 1440}
+    big = [workload(f"big-{n // 2:03d}", operator=OPERATORS[n % 2], **one) for n in range(BIG)]
+    other = {**hour, "deferral_window_mins": 360}
+    small = [workload(f"small-{n // 2:04d}", operator=OPERATORS[n % 2], **other) for n in range(SMALL)]
     herd = [*big, *small]
     random.Random(1).shuffle(herd)
     return herd
@@ -68,8 +70,8 @@ def test_a_herd_is_promised_what_there_is_and_run_as_promised(
 ) -> None:
     now = market_time()
     store_grid(postgres, now)
-    postgres.insert("operators", [{"operator_id": "op-a", "name": "Operator A"}])
-    centres = [data_centre(number, operator="op-a") for number in range(1, DATA_CENTRES + 1)]
+    postgres.insert("operators", [{"operator_id": operator, "name": operator} for operator in OPERATORS])
+    centres = [data_centre(number, operator=OPERATORS[0]) for number in range(1, DATA_CENTRES + 1)]
     store_data_centres(postgres, centres, now)
     herd = the_herd()
     with ExitStack() as stack:
@@ -92,10 +94,12 @@ def test_a_herd_is_promised_what_there_is_and_run_as_promised(
 
     of_the_big = "from capacity_bookings where job_id like 'big-%' and state <> 'RELEASED'"
     assert listed(postgres, f"select distinct it_power_kw::float {of_the_big}") == [BIG_KW]
-    assert postgres.scalar(f"select count(distinct job_id) {of_the_big}") == BIG
+    assert postgres.scalar(f"select count(distinct (tenant, job_id)) {of_the_big}") == BIG
     orders = postgres.scalar("select count(*) from beckn_orders")
     assert orders >= len(confirmed) > 0, "a buyer was told of an order that there is not"
-    check_each_decided_once(postgres, {row["job_id"] for row in herd})
+    check_each_decided_once(postgres, {(row["operator"], row["job_id"]) for row in herd})
+    for operator in OPERATORS:
+        check_own_numbers(postgres, operator)
     run_to_the_end(postgres, shop, until_then)
     check_capacity(postgres)
     check_meters(postgres)
@@ -176,8 +180,10 @@ def listed(database: PostgresDatabase, query: str) -> list[Any]:
     return list(database.scalar(f"select coalesce(json_agg(r.value), '[]') from ({query}) as r (value)") or [])
 
 
-def check_each_decided_once(database: PostgresDatabase, herd: set[str]) -> None:
-    decided = Counter(listed(database, "select job_id from orchestration_decisions"))
+def check_each_decided_once(database: PostgresDatabase, herd: set[tuple[str, str]]) -> None:
+    decided = Counter(
+        map(tuple, listed(database, "select json_build_array(tenant, job_id) from orchestration_decisions"))
+    )
     assert set(decided) == herd
     assert set(decided.values()) == {1}
     unplaced = database.scalar("select count(*) from orchestration_decisions where chosen_dc_id is null")
@@ -186,6 +192,14 @@ def check_each_decided_once(database: PostgresDatabase, herd: set[str]) -> None:
     assert numbers == list(range(1, len(numbers) + 1))
     published = database.scalar("select count(*) from broadcast_log where event_type = 'decision'")
     assert published == len(herd)
+
+
+def check_own_numbers(database: PostgresDatabase, operator: str) -> None:
+    """An operator's events count from 1 without a gap: its own, with everybody's before them, and nobody else's."""
+    of_it = f"from broadcast_log where tenant = '{operator}'"
+    own = listed(database, f"select tenant_sequence - everybodys {of_it} order by sequence")
+    assert own == list(range(1, len(own) + 1))
+    assert database.scalar(f"select count(*) {of_it} and event_type = 'decision'") == (BIG + SMALL) // 2
 
 
 def run_to_the_end(database: PostgresDatabase, shop: Market, now: datetime) -> None:
