@@ -2132,11 +2132,13 @@ declare
     wanted_type constant text := p_filter ->> 'workload_type';
     seen public.compute_workloads;
 begin
-    select * into seen
-    from public.compute_workloads w
-    where w.job_id = p_after and (p_operator is null or w.tenant = p_operator)
-    order by w.created_at desc
-    limit 1;
+    if p_after is not null then
+        select * into seen
+        from public.compute_workloads w
+        where w.job_id = p_after and (p_operator is null or w.tenant = p_operator)
+        order by w.created_at desc
+        limit 1;
+    end if;
     return json_build_object(
         'known_after', p_after is null or seen.job_id is not null,
         'matching', case when p_counted then (

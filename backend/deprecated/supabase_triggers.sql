@@ -9274,7 +9274,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'c74f19d7def05b05'
+    fingerprint = 'deecb8b1fa5be36a'
 where version = 10;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
