@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, TypeAdapter
@@ -56,7 +57,14 @@ def half_hours(start: datetime, end: datetime) -> Iterator[datetime]:
 
 def rfc3339(moment: datetime) -> str:
     """`moment` as RFC 3339 in UTC with `Z`, with fractions of a second only when there are any."""
-    return as_utc(moment).isoformat().replace("+00:00", "Z")
+    return _text_of_utc(moment if moment.tzinfo is UTC else as_utc(moment))
+
+
+@lru_cache(4096)
+def _text_of_utc(moment: datetime) -> str:
+    # Kept, since a decision writes the same few half-hours again and again. Only of UTC: elsewhere the two moments
+    # that bear one name when clocks go back are equal.
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def from_rfc3339(text: str) -> datetime:

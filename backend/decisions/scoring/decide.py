@@ -23,7 +23,8 @@ from decisions.scoring.explanation import (
 )
 from decisions.scoring.feasibility import Violation, finish, latest_start
 from decisions.scoring.freshness import SignalState, signal_states
-from decisions.scoring.objective import DEFAULT_CARBON_PRICE_GBP_PER_T, Parts, Sites, Terms
+from decisions.scoring.objective import DEFAULT_CARBON_PRICE_GBP_PER_T, Parts, PricedRun, Sites, Terms
+from decisions.scoring.shared import Shared
 from decisions.scoring.signals import read_signals
 from decisions.scoring.suitability import suitability_score
 from vocabulary import Policy
@@ -128,7 +129,7 @@ def decide(
     terms = Terms.of(policy, carbon_price_gbp_per_t)
     signals = read_signals(context)
     # In the order of dc_id, so that the order in which the data centres arrive changes nothing.
-    centres = sorted(context.data_centres, key=lambda centre: centre.dc_id)
+    centres = _IN_ORDER.of((context.data_centres,), None, lambda: _in_order(context.data_centres))
     evaluation = evaluate(context.task, context.as_of, signals, Sites.of(centres, signals, context.capacity), terms)
 
     best_runs = evaluation.best_runs(evaluation.feasible)
@@ -150,13 +151,20 @@ def decide(
     )
 
 
+_IN_ORDER = Shared[tuple[DataCentre, ...]]()
+
+
+def _in_order(centres: Sequence[DataCentre]) -> tuple[DataCentre, ...]:
+    return tuple(sorted(centres, key=lambda centre: centre.dc_id))
+
+
 def _assess(evaluation: Evaluation, best_runs: list[int], wished_runs: list[int]) -> list[Assessment]:
     """Every data centre's option, in the order of the data centres."""
     feasibility, sites, runs = evaluation.feasibility, evaluation.candidates.sites, evaluation.runs
     nearest_runs = evaluation.nearest_runs() if NO_RUN in best_runs else best_runs
     evaluated_runs = [near if best == NO_RUN else best for best, near in zip(best_runs, nearest_runs, strict=True)]
     now_runs = [NOW if known else NO_RUN for known in evaluation.known[:, NOW].tolist()]
-    evaluated, now = _estimates(evaluation, evaluated_runs), _estimates(evaluation, now_runs)
+    evaluated, now = _estimates(evaluation, evaluated_runs, now_runs)
     has_room, has_room_now = feasibility.has_room().tolist(), feasibility.has_room_now().tolist()
     ranks = evaluation.ranks(evaluated_runs)
 
@@ -181,23 +189,24 @@ def _assess(evaluation: Evaluation, best_runs: list[int], wished_runs: list[int]
     return [assessment(site, centre) for site, centre in enumerate(sites.centres)]
 
 
-def _estimates(evaluation: Evaluation, runs: Sequence[int]) -> list[RunEstimate | None]:
-    """One run at each data centre; None for NO_RUN."""
+def _estimates(evaluation: Evaluation, *choices: Sequence[int]) -> list[list[RunEstimate | None]]:
+    """For each choice, its run at each data centre; None for NO_RUN."""
     candidates, load = evaluation.candidates, evaluation.load
-    sites = [site for site, run in enumerate(runs) if run != NO_RUN]
-    starts = {run: candidates.runs.start(run) for run in set(runs) - {NO_RUN}}
+    asked = [
+        (choice, site, run) for choice, runs in enumerate(choices) for site, run in enumerate(runs) if run != NO_RUN
+    ]
+    starts = {run: candidates.runs.start(run) for run in {run for _, _, run in asked}}
     ends = {run: finish(start, load.duration) for run, start in starts.items()}
     figures = candidates.figures(
-        np.array(sites, dtype=np.int64), np.array([runs[site] for site in sites], dtype=np.int64)
+        np.array([site for _, site, _ in asked], dtype=np.int64),
+        np.array([run for _, _, run in asked], dtype=np.int64),
     )
-    estimates: list[RunEstimate | None] = [None] * len(runs)
-    for site, one in zip(sites, figures, strict=True):
-        estimates[site] = RunEstimate(
-            start=starts[runs[site]],
-            end=ends[runs[site]],
-            energy_kwh=load.it_energy_kwh * candidates.sites.centres[site].pue,
-            cost_gbp=one.cost_gbp,
-            carbon_gco2=one.carbon_gco2,
-            parts=one.parts,
-        )
+    energies_kwh = [load.it_energy_kwh * centre.pue for centre in candidates.sites.centres]
+    estimates: list[list[RunEstimate | None]] = [[None] * len(runs) for runs in choices]
+    for (choice, site, run), one in zip(asked, figures, strict=True):
+        estimates[choice][site] = _estimate(starts[run], ends[run], energies_kwh[site], one)
     return estimates
+
+
+def _estimate(start: datetime, end: datetime, energy_kwh: float, one: PricedRun) -> RunEstimate:
+    return RunEstimate(start, end, energy_kwh, one.cost_gbp, one.carbon_gco2, one.parts)

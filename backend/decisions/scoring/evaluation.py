@@ -68,8 +68,18 @@ class Evaluation:
         allowed = self.known & self.feasibility.permitted()
         return self.best_runs(_least(self.feasibility.violation_counts(), allowed))
 
+    @cached_property
+    def _known_ranks(self) -> dict[tuple[int, ...], list[Rank]]:
+        return {}
+
     def ranks(self, runs: Sequence[int]) -> list[Rank]:
         """What one start at each site is ordered by; NO_RUN comes last."""
+        asked = tuple(runs)
+        if asked not in self._known_ranks:
+            self._known_ranks[asked] = self._ranks(asked)
+        return self._known_ranks[asked]
+
+    def _ranks(self, runs: tuple[int, ...]) -> list[Rank]:
         sites, starts = np.arange(len(runs)), np.array(runs, dtype=np.int64)
         none = starts == NO_RUN
         carbon_share = self.scale.carbon_share(self.candidates.carbon_gco2_of(sites, starts))

@@ -24,7 +24,8 @@ import numpy as np
 
 from decisions.scoring.context import Task
 from decisions.scoring.objective import Candidates
-from decisions.scoring.runs import HALF_HOUR_US, HOUR_US, MICROSECOND, Booleans, Integers
+from decisions.scoring.runs import HALF_HOUR_US, HOUR_US, MICROSECOND, Booleans, Flags, Integers
+from decisions.scoring.shared import Shared
 from decisions.scoring.signals import GridSignals
 from grid.half_hours import HALF_HOUR, rfc3339
 from vocabulary import DataCentreStatus, StrEnum, Urgency
@@ -90,6 +91,13 @@ def finish(start: datetime, duration: timedelta) -> datetime:
     return LATEST_MOMENT if duration > LATEST_MOMENT - start else start + duration
 
 
+_STRESSED = Shared[Flags]()
+
+
+def _stressed(signals: GridSignals) -> Flags:
+    return _STRESSED.of((signals,), None, lambda: Flags.of(signals.grid_stress_score > NO_RUN_STRESS))
+
+
 @dataclass(frozen=True, eq=False)
 class Feasibility:
     """Which candidates break which constraint: by start, by data centre, or by both."""
@@ -131,7 +139,7 @@ class Feasibility:
             latest_start=last_start,
             too_late=runs.starts_us > _since(runs.origin, last_start) if last_start else never,
             overdue=runs.ends_us > _since(runs.origin, deadline) if deadline else never,
-            stressed=runs.touch(signals.grid_stress_score > NO_RUN_STRESS) if calm_only else never,
+            stressed=runs.touch(_stressed(signals)) if calm_only else never,
             over_cap=nowhere if cap is None else runs.touch(signals.carbon_intensity_gco2_per_kwh > cap)[sites.rows],
             over_price=nowhere if limit is None else candidates.cost_gbp() > limit + MONEY_TOLERANCE_GBP,
             full=full,

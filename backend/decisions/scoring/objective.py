@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import isfinite
 
 import numpy as np
@@ -23,7 +23,8 @@ import numpy as np
 from decisions.scoring.capacity import counted_kw, free_kw_of
 from decisions.scoring.context import Capacity, DataCentre
 from decisions.scoring.energy import ComputeLoad
-from decisions.scoring.runs import HOUR_US, Booleans, Floats, Integers, Runs
+from decisions.scoring.runs import HOUR_US, Booleans, Floats, HourlyRates, Integers, Runs
+from decisions.scoring.shared import Shared
 from decisions.scoring.signals import GridSignals
 from vocabulary import DataCentreStatus, Policy, Urgency
 
@@ -79,14 +80,19 @@ class Terms:
         Raises:
             ValueError: the carbon price is negative or not a number.
         """
-        if not isfinite(carbon_price_gbp_per_t) or carbon_price_gbp_per_t < 0:
-            raise ValueError(f"the carbon price must be 0 £/tCO2 or more, not {carbon_price_gbp_per_t}")
-        return cls(carbon_price_gbp_per_t, STRESS_GBP_PER_MWH, DELAY_GBP_PER_H, POLICY_WEIGHTS[policy])
+        return _terms(policy, carbon_price_gbp_per_t)
 
     @property
     def gbp_per_g(self) -> float:
         """What a gram of CO2 weighs in J."""
         return self.weights.carbon * self.carbon_price_gbp_per_t / G_PER_T
+
+
+@lru_cache(16)  # so that what is made of them and a grid is found again
+def _terms(policy: Policy, carbon_price_gbp_per_t: float) -> Terms:
+    if not isfinite(carbon_price_gbp_per_t) or carbon_price_gbp_per_t < 0:
+        raise ValueError(f"the carbon price must be 0 £/tCO2 or more, not {carbon_price_gbp_per_t}")
+    return Terms(carbon_price_gbp_per_t, STRESS_GBP_PER_MWH, DELAY_GBP_PER_H, POLICY_WEIGHTS[policy])
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,26 @@ class PricedRun:
 
 
 @dataclass(frozen=True, eq=False)
+class _Places:
+    """What of the sites no promise changes."""
+
+    pue: Floats
+    rows: Integers
+    active: Booleans
+
+    @classmethod
+    def of(cls, centres: Sequence[DataCentre], signals: GridSignals) -> _Places:
+        return cls(
+            np.array([centre.pue for centre in centres], dtype=np.float64),
+            np.array([signals.row_of(centre.region_id) for centre in centres], dtype=np.int64),
+            np.array([centre.status is DataCentreStatus.ACTIVE for centre in centres], dtype=np.bool_),
+        )
+
+
+_PLACES = Shared[_Places]()
+
+
+@dataclass(frozen=True, eq=False)
 class Sites:
     """Data centres as arrays, in the order of `centres`."""
 
@@ -130,14 +156,10 @@ class Sites:
     @classmethod
     def of(cls, centres: Sequence[DataCentre], signals: GridSignals, capacity: Capacity | None = None) -> Sites:
         """Without a capacity, what the present load leaves is free in every half-hour."""
-        return cls(
-            tuple(centres),
-            np.array([centre.pue for centre in centres], dtype=np.float64),
-            np.array([signals.row_of(centre.region_id) for centre in centres], dtype=np.int64),
-            free_kw_of(capacity, centres, signals.origin, signals.half_hours),
-            np.array([centre.status is DataCentreStatus.ACTIVE for centre in centres], dtype=np.bool_),
-            as_booked=capacity is not None,
-        )
+        own = tuple(centres)
+        places = _PLACES.of((own, signals), None, lambda: _Places.of(own, signals))
+        free_kw = free_kw_of(capacity, own, signals.origin, signals.half_hours)
+        return cls(own, places.pue, places.rows, free_kw, places.active, as_booked=capacity is not None)
 
     def __len__(self) -> int:
         return len(self.centres)
@@ -177,25 +199,40 @@ class PricedRuns:
 
     @classmethod
     def of(cls, runs: Runs, signals: GridSignals, terms: Terms, urgency: Urgency) -> PricedRuns:
-        adder_gbp_per_mwh = terms.stress_gbp_per_mwh * signals.grid_stress_score**2
-        rates = np.vstack((signals.price_gbp_per_mwh, adder_gbp_per_mwh, signals.carbon_intensity_gco2_per_kwh))
-        integrals = runs.integrals(rates)
+        return _PRICED.of((runs, signals, terms), urgency, lambda: cls._priced(runs, signals, terms, urgency))
+
+    @classmethod
+    def _priced(cls, runs: Runs, signals: GridSignals, terms: Terms, urgency: Urgency) -> PricedRuns:
+        integrals = runs.integrals(_RATES.of((signals, terms), None, lambda: _rates(signals, terms)))
         delay_gbp_per_h = terms.weights.delay * terms.delay_gbp_per_h[urgency]
         return cls(
             runs=runs,
             terms=terms,
-            known=~(runs.touch(~signals.known) | runs.beyond),
+            known=~(runs.touch(signals.unknown) | runs.beyond),
             cost_gbp_per_kw=integrals[0] / KWH_PER_MWH,
             stress_gbp_per_kw=integrals[1] / KWH_PER_MWH,
             carbon_g_per_kw=integrals[2:],
             delay_gbp=delay_gbp_per_h * (runs.starts_us - runs.starts_us[0]) / HOUR_US,
         )
 
+    @cached_property
     def objective_gbp_per_kw(self) -> Floats:
         """J without its delay part for one kilowatt of site power, shape (regions + 1, starts)."""
         weights = self.terms.weights
         national = weights.energy * self.cost_gbp_per_kw + weights.grid_stress * self.stress_gbp_per_kw
         return national + self.terms.gbp_per_g * self.carbon_g_per_kw
+
+
+_PRICED = Shared[PricedRuns](kept=32)
+_RATES = Shared[HourlyRates]()
+
+
+def _rates(signals: GridSignals, terms: Terms) -> HourlyRates:
+    """Price, stress adder and regional intensities by half-hour."""
+    adder_gbp_per_mwh = terms.stress_gbp_per_mwh * signals.grid_stress_score**2
+    return HourlyRates.of(
+        np.vstack((signals.price_gbp_per_mwh, adder_gbp_per_mwh, signals.carbon_intensity_gco2_per_kwh))
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +259,7 @@ class Candidates:
 
     def objective_gbp(self) -> Floats:
         """J; where the run is not known, meaningless."""
-        objective_gbp: Floats = self.priced.objective_gbp_per_kw()[self.sites.rows]
+        objective_gbp: Floats = self.priced.objective_gbp_per_kw[self.sites.rows]
         objective_gbp *= self.site_kw[:, None]
         objective_gbp += self.priced.delay_gbp
         return objective_gbp

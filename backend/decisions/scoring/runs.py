@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property, lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +21,36 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
+Number = TypeVar("Number", np.float64, np.int64)
+
 MICROSECOND = timedelta(microseconds=1)
 HALF_HOUR_US = HALF_HOUR // MICROSECOND
 HOUR_US = 2 * HALF_HOUR_US
+
+
+@dataclass(frozen=True, eq=False)
+class HourlyRates:
+    """Rates by half-hour, shape (…, half_hours), with what integrals over runs are taken from. NaN counts as 0."""
+
+    known: Floats
+    up_to: Floats
+    """Running totals."""
+
+    @classmethod
+    def of(cls, rates: Floats) -> HourlyRates:
+        known = np.where(np.isnan(rates), 0.0, rates)
+        return cls(known, _running_totals(known))
+
+
+@dataclass(frozen=True, eq=False)
+class Flags:
+    """Flagged half-hours, shape (…, half_hours), by their running totals."""
+
+    up_to: Integers
+
+    @classmethod
+    def of(cls, flags: Booleans) -> Flags:
+        return cls(_running_totals(flags.astype(np.int64)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +92,7 @@ class Runs:
     def possible(cls, as_of: datetime, half_hours: int, duration: timedelta) -> Runs:
         """The start grid: at `as_of` itself, then at each later half-hour. Half-hour 0 contains `as_of`."""
         origin = half_hour_of(as_of)
-        starts_us = np.arange(half_hours, dtype=np.int64) * HALF_HOUR_US
-        starts_us[0] = (as_of - origin) // MICROSECOND
-        return cls.starting_at(origin, half_hours, starts_us, duration)
+        return _possible(origin, (as_of - origin) // MICROSECOND, half_hours, duration)
 
     def __len__(self) -> int:
         return len(self.starts_us)
@@ -79,20 +106,31 @@ class Runs:
         inside_us = np.clip(edges_us, self.starts_us[run], self.ends_us[run])
         return np.diff(inside_us) / HOUR_US
 
-    def integrals(self, rates: Floats) -> Floats:
+    @cached_property
+    def _after_first(self) -> Integers:
+        return self.first + 1
+
+    @cached_property
+    def _after_last(self) -> Integers:
+        return self.last + 1
+
+    @cached_property
+    def _last_or_next(self) -> Integers:
+        return np.maximum(self.last, self._after_first)
+
+    def integrals(self, rates: Floats | HourlyRates) -> Floats:
         """Each hourly rate integrated over each run: shape (…, half_hours) → (…, starts). NaN counts as 0."""
-        known = np.where(np.isnan(rates), 0.0, rates)
-        up_to = _running_totals(known)
-        after_first = self.first + 1
-        whole = up_to.take(np.maximum(self.last, after_first), axis=-1) - up_to.take(after_first, axis=-1)
+        rates = rates if isinstance(rates, HourlyRates) else HourlyRates.of(rates)
+        known, up_to = rates.known, rates.up_to
+        whole = up_to.take(self._last_or_next, axis=-1) - up_to.take(self._after_first, axis=-1)
         head = known.take(self.first, axis=-1) * self.head_h
         tail = known.take(self.last, axis=-1) * self.tail_h
         return head + whole * 0.5 + tail
 
-    def touch(self, flags: Booleans) -> Booleans:
+    def touch(self, flags: Booleans | Flags) -> Booleans:
         """Whether each run spends time in a flagged half-hour: shape (…, half_hours) → (…, starts)."""
-        up_to = _running_totals(flags.astype(np.int64))
-        touched: Booleans = up_to.take(self.last + 1, axis=-1) > up_to.take(self.first, axis=-1)
+        up_to = flags.up_to if isinstance(flags, Flags) else Flags.of(flags).up_to
+        touched: Booleans = up_to.take(self._after_last, axis=-1) > up_to.take(self.first, axis=-1)
         return touched
 
     def covered(self, run: int) -> slice:
@@ -100,7 +138,15 @@ class Runs:
         return slice(int(self.first[run]), int(self.last[run]) + 1)
 
 
-def _running_totals(values: Floats | Integers) -> Floats | Integers:
+@lru_cache(64)
+def _possible(origin: datetime, first_us: int, half_hours: int, duration: timedelta) -> Runs:
+    # Kept: many workloads that are decided together take the same time.
+    starts_us = np.arange(half_hours, dtype=np.int64) * HALF_HOUR_US
+    starts_us[0] = first_us
+    return Runs.starting_at(origin, half_hours, starts_us, duration)
+
+
+def _running_totals(values: NDArray[Number]) -> NDArray[Number]:
     """Element i is the sum of the first i values along the last axis."""
     totals = np.zeros((*values.shape[:-1], values.shape[-1] + 1), dtype=values.dtype)
     np.cumsum(values, axis=-1, out=totals[..., 1:])

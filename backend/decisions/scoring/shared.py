@@ -19,7 +19,8 @@ class Shared(Generic[Made]):
     is slower and comes to the same. Safe to use from many threads.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
         self._newest: tuple[tuple[tuple[object, ...], Hashable, Made], ...] = ()
 
     def of(self, facts: tuple[object, ...], moment: Hashable, make: Callable[[], Made]) -> Made:
@@ -28,5 +29,5 @@ class Shared(Generic[Made]):
             if at == moment and all(map(is_, known, facts)):
                 return made
         made = make()
-        self._newest = ((facts, moment, made), *self._newest[: KEPT - 1])
+        self._newest = ((facts, moment, made), *self._newest[: self._kept - 1])
         return made

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from decisions.scoring.context import DecisionContext, NationalSignals, RegionalSignals
-from decisions.scoring.runs import Booleans, Floats
+from decisions.scoring.runs import Booleans, Flags, Floats
 from decisions.scoring.shared import Shared
 from grid.half_hours import HALF_HOUR, half_hour_of
 
@@ -56,6 +56,11 @@ class GridSignals:
         """Half-hours whose price, stress and regional intensity are all known, shape (regions + 1, n)."""
         national = ~(np.isnan(self.price_gbp_per_mwh) | np.isnan(self.grid_stress_score))
         return national & ~np.isnan(self.carbon_intensity_gco2_per_kwh)
+
+    @cached_property
+    def unknown(self) -> Flags:
+        """The others."""
+        return Flags.of(~self.known)
 
     @cached_property
     def price_extent(self) -> Extent:

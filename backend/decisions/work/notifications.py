@@ -21,7 +21,7 @@ from database.interface import Database, Row
 from decisions.scoring.capacity import less
 from decisions.scoring.context import Capacity, DecisionContext
 from decisions.work.known_grid import KnownGrid
-from grid.half_hours import as_utc
+from grid.half_hours import as_utc, rfc3339
 from printable import LONGEST_REASON, printable
 from vocabulary import StrEnum, WorkloadStatus
 
@@ -242,7 +242,7 @@ class ContextBatch:
     def task_row(self, job: OwnedJob | str) -> Row:
         """What the grid lacks to be the workload's context as it is now: `context_id`, `task` and `capacity`."""
         row = self._tasks[self._full(job)]
-        return row if self._capacity is None else {**row, "capacity": self._capacity.model_dump(mode="json")}
+        return row if self._capacity is None else {**row, "capacity": _as_stored(self._capacity)}
 
     def context(self, job: OwnedJob | str) -> DecisionContext:
         """A workload's decision context.
@@ -363,6 +363,15 @@ class WorkQueue:
 
     def _call(self, answer: type[Answer], function: str, arguments: Row, *, repeatable: bool = False) -> Answer:
         return answer.model_validate(self._database.call(function, arguments, repeatable=repeatable))
+
+
+def _as_stored(capacity: Capacity) -> Row:
+    """As the model itself would write it, without a copy of every step."""
+    return {
+        "start": rfc3339(capacity.start),
+        "half_hours": capacity.half_hours,
+        "free_it_kw": capacity.free_it_kw,
+    }
 
 
 def _leases(leases: Sequence[Lease]) -> list[Row]:
