@@ -6,6 +6,7 @@ there. After the last half-hour of a capacity its last step goes on.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -44,10 +45,34 @@ def free_kw_of(capacity: Capacity | None, centres: Sequence[DataCentre], origin:
     free_kw = np.empty((len(centres), half_hours if changes else 1))
     passed = (origin - capacity.start) // HALF_HOUR
     for site, steps in enumerate(steps_of):
-        free_kw[site] = steps[0][1]
-        for half_hour, kw in steps[1:]:
-            free_kw[site, max(0, half_hour - passed) :] = kw
+        free_kw[site] = steps[0][1] if len(steps) == 1 else _ROWS.of(steps, passed, half_hours)
     return np.maximum(free_kw, 0.0)
+
+
+class _Rows:
+    """Steps drawn out to rows, kept by the very steps: from one decision to the next those of one place change."""
+
+    MOST = 4096
+
+    def __init__(self) -> None:
+        self._rows: dict[int, tuple[FreePowerSteps, int, Floats]] = {}
+
+    def of(self, steps: FreePowerSteps, passed: int, half_hours: int) -> Floats:
+        """What is free in half-hours from the `passed`-th of the steps on."""
+        # An id is of these steps for as long as they are kept.
+        known = self._rows.get(id(steps))
+        if known is not None and known[0] is steps and known[1] == passed and len(known[2]) == half_hours:
+            return known[2]
+        row = np.full(half_hours, steps[0][1])
+        for half_hour, kw in steps[1:]:
+            row[max(0, half_hour - passed) :] = kw
+        if len(self._rows) >= self.MOST:
+            self._rows = {}
+        self._rows[id(steps)] = steps, passed, row
+        return row
+
+
+_ROWS = _Rows()
 
 
 def less(capacity: Capacity, dc_id: str, start: datetime, end: datetime, it_power_kw: float) -> Capacity:
@@ -58,12 +83,14 @@ def less(capacity: Capacity, dc_id: str, start: datetime, end: datetime, it_powe
     last = capacity.half_hours - 1
     first = min(max((start - capacity.start) // HALF_HOUR, 0), last)
     after = max(-((capacity.start - end) // HALF_HOUR), first + 1)
-    edges = sorted({half_hour for half_hour, _ in steps} | {first} | ({after} if after <= last else set()))
+    begins = [half_hour for half_hour, _ in steps]
+    # The steps that hold at the run's beginning, at its end, and those that begin within it.
+    at_first, at_after = bisect_right(begins, first) - 1, bisect_right(begins, after) - 1
+    during = [(first, steps[at_first][1]), *(step for step in steps[at_first + 1 : at_after + 1] if step[0] < after)]
+    then = [(after, steps[at_after][1]), *steps[at_after + 1 :]] if after <= last else []
+    before = steps[: at_first if begins[at_first] == first else at_first + 1]
     left: list[tuple[int, float]] = []
-    for half_hour in edges:
-        free_kw = next(kw for begins, kw in reversed(steps) if begins <= half_hour)
-        if first <= half_hour < after:
-            free_kw = counted_kw(free_kw - it_power_kw)
+    for half_hour, free_kw in (*before, *((each, counted_kw(kw - it_power_kw)) for each, kw in during), *then):
         if not left or left[-1][1] != free_kw:
             left.append((half_hour, free_kw))
     return capacity.model_copy(update={"free_it_kw": {**capacity.free_it_kw, dc_id: tuple(left)}})

@@ -147,10 +147,10 @@ def test_decisions_of_one_batch_see_each_other_and_each_is_stored_with_what_it_s
     places = [(record.chosen_dc_id, record.recommended_start) for record in records]
     assert places == [("DC-001", NOON), ("DC-002", NOON), ("DC-002", NOON), ("DC-001", NOON + HOUR)]
     assert [record.context["capacity"]["free_it_kw"]["DC-001"] for record in records] == [
-        [[0, 5.0]],
-        [[0, 0.0], [2, 5.0]],
-        [[0, 0.0], [2, 5.0]],
-        [[0, 0.0], [2, 5.0]],
+        ((0, 5.0),),
+        ((0, 0.0), (2, 5.0)),
+        ((0, 0.0), (2, 5.0)),
+        ((0, 0.0), (2, 5.0)),
     ]
 
 
