@@ -22,10 +22,10 @@ from api.what_if import (
     task_of,
 )
 from api.workloads import WorkloadSubmission, WrittenTime
-from database.interface import Database
+from database.interface import Database, Row
 from decisions.joint.plan import DEFAULT_TIME_LIMIT_S, plan_jointly
 from decisions.joint.problem import MOST_JOBS, Job, PlanInputs, ProblemTooLarge
-from decisions.publishing.output import build_output
+from decisions.publishing.output import published_form
 from decisions.publishing.schema import DecisionOutput
 from decisions.scoring.decide import decide
 from decisions.scoring.freshness import signal_states
@@ -96,7 +96,7 @@ def plan_endpoints(
         responses={200: DecisionOutput},
     )
     def plan(query: WhatIfQuery, body: WorkloadSubmission) -> Response:
-        return answer(plan_alone(present, body, query, clock(), carbon_price_gbp_per_t))
+        return answer(_plan_alone(present, body, query, clock(), carbon_price_gbp_per_t))
 
     @endpoints.post(
         "/batch",
@@ -143,17 +143,28 @@ def plan_alone(
     now: datetime,
     carbon_price_gbp_per_t: float,
 ) -> DecisionOutput:
-    """What would be decided about one workload; nothing is stored.
+    """What would be decided about one workload, as a model; nothing is stored.
 
     Raises:
         Problem: 422, a deadline or a data centre is none, or `at` is not within the forecast.
         DatabaseError: the database does not answer.
     """
+    return DecisionOutput.model_validate(_plan_alone(present, workload, query, now, carbon_price_gbp_per_t))
+
+
+def _plan_alone(
+    present: PresentGrid,
+    workload: WorkloadSubmission,
+    query: WhatIfQuery,
+    now: datetime,
+    carbon_price_gbp_per_t: float,
+) -> Row:
+    """The same as the document that is answered."""
     context = read_context(present, task_of(workload), now=now, at=query.at)
     check_deadlines([workload], context.as_of)
     check_hosts([workload], context)
     decision = decide(context, policy=query.policy, carbon_price_gbp_per_t=carbon_price_gbp_per_t, observed_at=now)
-    return build_output(decision, generated_at=now)
+    return published_form(decision, generated_at=now).document
 
 
 def _jobs(workloads: Sequence[PlannedWorkload]) -> list[Job]:

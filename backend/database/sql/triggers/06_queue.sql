@@ -63,6 +63,9 @@ declare
     tokens bigint[];
     notes text[];
 begin
+    -- Nobody waits for the disk here: a claim that a crash of the server takes back is one that was never made. Whoever made
+    -- it is fenced, or publishes what the next one then finds published: a notification is decided once, whoever does it.
+    perform set_config('synchronous_commit', 'off', true);
     select coalesce(json_agg(json_build_object('notification_id', n.notification_id, 'job_id', n.job_id)), '[]')
     into died
     from public.queue_notifications_sweep(null, moment) as n;

@@ -221,13 +221,20 @@ begin
             select
                 a.sequence, a.tenant, a.tenant_sequence, 'decision', a.job_id, a.notification_id,
                 json_build_object('decision_id', a.decision_id),
-                public.event_summary(jsonb_build_object(
-                    'job_id', a.job_id, 'decision_id', a.decision_id, 'status', d.workload_status, 'dc_id', d.chosen_dc_id,
-                    'starts_at', d.recommended_start, 'scorer', d.scorer, 'reason', d.status_reason)
-                    || coalesce(d.summary, '{}')),
+                -- Almost always short enough as it is, which takes a tenth of the time that cutting does.
+                case
+                    when d.status_reason is null and octet_length(told.summary::text) <= 480
+                        and greatest(length(a.job_id), length(d.chosen_dc_id)) <= 120
+                        then told.summary
+                    else public.event_summary(told.summary) end,
                 everybodys_head
             from audited a
             join decided d on d.notification_id = a.notification_id
+            cross join lateral (
+                select jsonb_strip_nulls(jsonb_build_object(
+                    'job_id', a.job_id, 'decision_id', a.decision_id, 'status', d.workload_status, 'dc_id', d.chosen_dc_id,
+                    'starts_at', d.recommended_start, 'scorer', d.scorer, 'reason', d.status_reason)
+                    || coalesce(d.summary, '{}')) as summary) as told
         )
         update public.compute_workloads w
         set status = d.workload_status,
