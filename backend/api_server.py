@@ -31,6 +31,7 @@ from api.operators import operator_endpoints
 from api.pipeline_runs import pipeline_run_endpoints
 from api.plan import plan_endpoints
 from api.purchases import purchase_endpoints
+from api.queues import queue_endpoints
 from api.runners import runner_endpoints
 from api.savings import savings_endpoints
 from api.service import SchedulerState, service_endpoints
@@ -140,6 +141,7 @@ def create_app(
     turns = ConcurrencyLimit(LONG_COMPUTATIONS_AT_ONCE, TURN_PATIENCE_S)
     app.register_api(plan_endpoints(requests, clock, time.monotonic, turns, carbon_price))
     app.register_api(backtest_endpoints(requests, clock, turns, carbon_price))
+    app.register_api(queue_endpoints(requests))
     app.register_api(savings_endpoints(requests, clock, carbon_price))
     administration = Administration(database, access.door, access.audit.refused, has_tenants=settings.is_multi_tenant)
     app.register_api(key_endpoints(administration, clock))
@@ -153,6 +155,8 @@ def create_app(
         access,
         clock,
         lambda: read_health(database, now=clock(), version=VERSION, stale_after=interval + OVERDUE),
+        turns,
+        administration,
     )
     app.wsgi_app = answers.before(app.wsgi_app)  # type: ignore[method-assign, assignment]
     access.guard(app)

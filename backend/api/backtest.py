@@ -186,42 +186,57 @@ def backtest_endpoints(
         responses={200: BacktestAnswer, 503: BUSY},
     )
     def backtest(query: NoParameters, body: BacktestBody) -> Response:  # noqa: ARG001 - refuses parameters
-        now = clock()
-        moments = _moments(body, now)
-        workloads = [
-            ReplayedWorkload(
-                task_of(submission, f"workload-{number}"),
-                None if submission.deadline is None else submission.deadline - now,
-            )
-            for number, submission in enumerate(body.workloads, 1)
-        ]
-        check_deadlines(body.workloads, now, "workloads")
-        # The running half-hour is not over, so what is stored of it is no history yet.
-        end = min(moments[-1] + HISTORY_AFTER, half_hour_of(now))
-        with turns.take():
-            context = read_context(present, workloads[0].task, now=now, at=None)
-            check_hosts(body.workloads, context, "workloads")
-            stored = read_history(database, moments[0] - HISTORY_BEFORE, end)
-            replays = replay(
-                workloads,
-                context.data_centres,
-                history_of(stored),
-                moments,
-                policies=list(dict.fromkeys(body.policies)),
-                carbon_price_gbp_per_t=carbon_price_gbp_per_t,
-            )
-        return answer(
-            BacktestAnswer(
-                as_of=now,
-                carbon_price_gbp_per_t=carbon_price_gbp_per_t,
-                moments=len(moments),
-                workloads=[_replay(one) for one in replays],
-                accounting=ACCOUNTING,
-                history=_sources(stored),
-            )
-        )
+        return answer(replay_past(database, present, body, clock(), turns, carbon_price_gbp_per_t))
 
     return endpoints
+
+
+def replay_past(
+    database: Database,
+    present: PresentGrid,
+    asked: BacktestBody,
+    now: datetime,
+    turns: ConcurrencyLimit,
+    carbon_price_gbp_per_t: float,
+) -> BacktestAnswer:
+    """What decisions would have achieved over stored history; nothing is stored.
+
+    Raises:
+        Problem: 422, a period, deadline or data centre is none, or it is too much at once; 503, others are being
+            worked out.
+        DatabaseError: the database does not answer.
+    """
+    moments = _moments(asked, now)
+    workloads = [
+        ReplayedWorkload(
+            task_of(submission, f"workload-{number}"),
+            None if submission.deadline is None else submission.deadline - now,
+        )
+        for number, submission in enumerate(asked.workloads, 1)
+    ]
+    check_deadlines(asked.workloads, now, "workloads")
+    # The running half-hour is not over, so what is stored of it is no history yet.
+    end = min(moments[-1] + HISTORY_AFTER, half_hour_of(now))
+    with turns.take():
+        context = read_context(present, workloads[0].task, now=now, at=None)
+        check_hosts(asked.workloads, context, "workloads")
+        stored = read_history(database, moments[0] - HISTORY_BEFORE, end)
+        replays = replay(
+            workloads,
+            context.data_centres,
+            history_of(stored),
+            moments,
+            policies=list(dict.fromkeys(asked.policies)),
+            carbon_price_gbp_per_t=carbon_price_gbp_per_t,
+        )
+    return BacktestAnswer(
+        as_of=now,
+        carbon_price_gbp_per_t=carbon_price_gbp_per_t,
+        moments=len(moments),
+        workloads=[_replay(one) for one in replays],
+        accounting=ACCOUNTING,
+        history=_sources(stored),
+    )
 
 
 def _moments(body: BacktestBody, now: datetime) -> Sequence[datetime]:

@@ -100,13 +100,11 @@ def key_endpoints(administration: Administration, clock: Callable[[], datetime])
     }
 
     def keys() -> Keys:
-        principal, functions = administration.changing()
-        return Keys(functions, principal.operator, principal.scopes)
+        return _keys_of(administration)
 
     @endpoints.get("/keys", summary="The operator's keys", responses={200: KeyList, **refusals})
     def listed(query: NoParameters) -> Response:  # noqa: ARG001 - refuses parameters
-        found = list(keys().all()) if administration.has_tenants else []
-        return unstored(answer(KeyList(operator_id=calling().operator, keys=found)))
+        return unstored(answer(read_keys(administration)))
 
     @endpoints.post(
         "/keys",
@@ -149,6 +147,21 @@ def key_endpoints(administration: Administration, clock: Callable[[], datetime])
         return answer(KeyRevoked(key_id=path.key_id))
 
     return endpoints
+
+
+def read_keys(administration: Administration) -> KeyList:
+    """The keys of the caller's operator, newest first; none where the server tells nobody apart.
+
+    Raises:
+        DatabaseError: the database does not answer.
+    """
+    found = list(_keys_of(administration).all()) if administration.has_tenants else []
+    return KeyList(operator_id=calling().operator, keys=found)
+
+
+def _keys_of(administration: Administration) -> Keys:
+    principal, functions = administration.changing()
+    return Keys(functions, principal.operator, principal.scopes)
 
 
 def _shown(key: Key, entry: KeyEntry, status: int, old_key_ends_at: datetime | None = None) -> Response:

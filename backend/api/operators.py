@@ -187,16 +187,26 @@ def operator_endpoints(administration: Administration, requests: Database) -> AP
         responses={200: AuditPage, **READ_REFUSALS},
     )
     def audit_events(query: AuditQuery) -> Response:
-        principal, functions = administration.reading()
-        if principal.is_platform:
-            whose = None if principal.operator == PLATFORM_OPERATOR else principal.operator
-            page = _of_platform(functions.read, whose, query)
-        else:
-            whose = principal.operator
-            page = _of_tenant(functions.read, query)
-        return unstored(answer(AuditPage.model_validate({**page, "operator_id": whose})))
+        return unstored(answer(read_audit_events(administration, query)))
 
     return endpoints
+
+
+def read_audit_events(administration: Administration, query: AuditQuery) -> AuditPage:
+    """What was changed and refused in the name of the caller's operator, or of everybody's, newest first.
+
+    Raises:
+        Problem: 422, `after` is of an answer to somebody else.
+        DatabaseError: the database does not answer.
+    """
+    principal, functions = administration.reading()
+    if principal.is_platform:
+        whose = None if principal.operator == PLATFORM_OPERATOR else principal.operator
+        page = _of_platform(functions.read, whose, query)
+    else:
+        whose = principal.operator
+        page = _of_tenant(functions.read, query)
+    return AuditPage.model_validate({**page, "operator_id": whose})
 
 
 _Read = Callable[[str, dict[str, Any]], dict[str, Any]]

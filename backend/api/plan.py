@@ -106,32 +106,7 @@ def plan_endpoints(
         responses={200: JointPlanAnswer, 503: BUSY},
     )
     def batch(query: NoParameters, body: JointPlanBody) -> Response:  # noqa: ARG001 - refuses parameters
-        now = clock()
-        jobs = _jobs(body.workloads)
-        check_deadlines(body.workloads, body.at or now, "workloads")
-        with turns.take():
-            context = read_context(present, jobs[0].task, now=now, at=body.at)
-            check_hosts(body.workloads, context, "workloads")
-            signals = read_signals(context)
-            try:
-                plan = plan_jointly(
-                    jobs,
-                    PlanInputs(context.as_of, signals, context.data_centres, context.capacity),
-                    monotonic=monotonic,
-                    policy=body.policy,
-                    carbon_price_gbp_per_t=carbon_price_gbp_per_t,
-                    time_limit_s=body.time_limit_s,
-                )
-            except ProblemTooLarge as error:
-                raise refuse("workloads", str(error)) from None
-        return answer(
-            joint_plan_answer(
-                plan,
-                policy=body.policy,
-                carbon_price_gbp_per_t=carbon_price_gbp_per_t,
-                signal_states=signal_states(context, signals, now),
-            )
-        )
+        return answer(plan_together(present, body, clock(), monotonic, turns, carbon_price_gbp_per_t))
 
     return endpoints
 
@@ -165,6 +140,46 @@ def _plan_alone(
     check_hosts([workload], context)
     decision = decide(context, policy=query.policy, carbon_price_gbp_per_t=carbon_price_gbp_per_t, observed_at=now)
     return published_form(decision, generated_at=now).document
+
+
+def plan_together(
+    present: PresentGrid,
+    asked: JointPlanBody,
+    now: datetime,
+    monotonic: Callable[[], float],
+    turns: ConcurrencyLimit,
+    carbon_price_gbp_per_t: float,
+) -> JointPlanAnswer:
+    """Where and when workloads would run together; nothing is stored.
+
+    Raises:
+        Problem: 422, a deadline or a data centre is none, `at` is not within the forecast, or it is too much at once;
+            503, others are being worked out.
+        DatabaseError: the database does not answer.
+    """
+    jobs = _jobs(asked.workloads)
+    check_deadlines(asked.workloads, asked.at or now, "workloads")
+    with turns.take():
+        context = read_context(present, jobs[0].task, now=now, at=asked.at)
+        check_hosts(asked.workloads, context, "workloads")
+        signals = read_signals(context)
+        try:
+            plan = plan_jointly(
+                jobs,
+                PlanInputs(context.as_of, signals, context.data_centres, context.capacity),
+                monotonic=monotonic,
+                policy=asked.policy,
+                carbon_price_gbp_per_t=carbon_price_gbp_per_t,
+                time_limit_s=asked.time_limit_s,
+            )
+        except ProblemTooLarge as error:
+            raise refuse("workloads", str(error)) from None
+    return joint_plan_answer(
+        plan,
+        policy=asked.policy,
+        carbon_price_gbp_per_t=carbon_price_gbp_per_t,
+        signal_states=signal_states(context, signals, now),
+    )
 
 
 def _jobs(workloads: Sequence[PlannedWorkload]) -> list[Job]:

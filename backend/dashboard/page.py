@@ -17,6 +17,8 @@ from dashboard.static_files import StaticFiles
 from database.errors import DatabaseError
 from ingest.health import Health
 from tenancy.guard import caller_of
+from tenancy.principals import Principal
+from tenancy.scopes import Scope
 from version import VERSION
 
 SECTIONS = (
@@ -25,9 +27,17 @@ SECTIONS = (
     ("workloads", "Workloads", "dashboard.workloads"),
     ("decisions", "Decisions", "dashboard.decisions"),
     ("orders", "Orders", "dashboard.orders"),
+    ("plans", "Plans", "dashboard.joint_plan"),
     ("savings", "Savings", "dashboard.savings"),
 )
 """The links of the header: a page's section, its words, its endpoint."""
+
+OPERATIONS = (
+    ("operations", "State", "dashboard.operations", Scope.PLATFORM_READ),
+    ("keys", "Keys", "dashboard.keys", Scope.KEYS_MANAGE),
+    ("audit", "Audit trail", "dashboard.audit", Scope.AUDIT_READ),
+)
+"""The pages of the last section, each for whoever may see it."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,6 @@ class Pages:
         self._templates.globals |= {
             "static": self._static_url,
             "url_for": url_for,
-            "sections": SECTIONS,
             "version": VERSION,
         }
 
@@ -93,10 +102,15 @@ class Pages:
         title: str,
         *,
         json: JsonLink | None = None,
+        is_posted: bool = False,
         status: int = 200,
         **values: Any,
     ) -> Response:
-        """A whole page; `values` are its template's own."""
+        """A whole page; `values` are its template's own.
+
+        Args:
+            json: where the same is as JSON; with `is_posted` by a POST, so that nothing links there.
+        """
         now = self._clock()
         health = self._readable_health()
         caller = caller_of(request.environ)
@@ -104,11 +118,14 @@ class Pages:
             section=section,
             title=title,
             json=json,
+            is_posted=is_posted,
             now=now,
             present=Present(now),
             health=health,
             newest=None if health is None else health.newest_signal_fetched_at,
             gateway=self._gateway.origin(request.host),
+            sections=_sections(caller),
+            operations=_operations(caller),
             request_host=request.host_url.rstrip("/"),
             is_signed_in=self._asks_for_credentials and caller is not None and caller.credential_id is not None,
             can_sign_in=self._asks_for_credentials,
@@ -157,6 +174,22 @@ class Pages:
 
     def _static_url(self, name: str) -> str:
         return url_for("dashboard.static_file", digest=self._static.digest, name=name)
+
+
+def _operations(caller: Principal | None) -> list[tuple[str, str, str]]:
+    """The operations' pages that the caller may see; of somebody unknown all, who is then asked for a credential."""
+    return [
+        (name, words, endpoint)
+        for name, words, endpoint, scope in OPERATIONS
+        if caller is None or scope in caller.scopes
+    ]
+
+
+def _sections(caller: Principal | None) -> list[tuple[str, str, str]]:
+    """The header's links: operations lead to the first of theirs that the caller may see."""
+    ways = _operations(caller)
+    operations = [("operations", "Operations", ways[0][2])] if ways else []
+    return [*SECTIONS, *operations]
 
 
 class Present:

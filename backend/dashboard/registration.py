@@ -8,12 +8,17 @@ from datetime import datetime
 from flask import Blueprint, Flask, Response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from api.administration import Administration
+from api.what_if import ConcurrencyLimit
+from dashboard.access import access_pages
 from dashboard.data_centres import data_centre_pages
 from dashboard.decisions import decision_pages
 from dashboard.gateway_address import GatewayAddress
 from dashboard.now import now_pages
+from dashboard.operations import operation_pages
 from dashboard.orders import order_pages
 from dashboard.page import Pages
+from dashboard.plans import plan_pages
 from dashboard.savings import savings_pages
 from dashboard.sign_in import PREFIX, CookieCredential, forget_credential, sign_in_page, take_credential
 from dashboard.static_files import StaticFiles
@@ -35,12 +40,16 @@ def add_dashboard(
     access: Access,
     clock: Callable[[], datetime],
     health: Callable[[], Health],
+    turns: ConcurrencyLimit,
+    administration: Administration,
 ) -> None:
     """Register the pages. To be called before `Access.guard`; `stand_before_guard` goes after it.
 
     Args:
         database: as requests reach it, each as its caller may.
         health: how the data side is doing.
+        turns: at computing at length, which pages take with the endpoints.
+        administration: with what the caller looks after its operator.
     """
     static = StaticFiles()
     gateway = GatewayAddress(settings.bg_host, settings.bg_port)
@@ -52,6 +61,9 @@ def add_dashboard(
     workload_pages(dashboard, pages, database, clock, settings.carbon_price_gbp_per_t)
     decision_pages(dashboard, pages, database, clock)
     order_pages(dashboard, pages, database)
+    plan_pages(dashboard, pages, database, clock, turns, settings.carbon_price_gbp_per_t)
+    operation_pages(dashboard, pages, database, clock, health)
+    access_pages(dashboard, pages, administration)
     savings_pages(dashboard, pages, database, clock, settings.carbon_price_gbp_per_t)
 
     @dashboard.get("/static/<digest>/<name>")

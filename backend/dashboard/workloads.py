@@ -103,6 +103,8 @@ def workload_pages(
             "new_workload.html",
             "workloads",
             "A new workload",
+            json=JsonLink("/api/v1/plan", "The same by POST"),
+            is_posted=True,
             given=given,
             faults=faults,
             view=view,

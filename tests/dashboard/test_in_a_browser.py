@@ -33,6 +33,12 @@ PAGES = (
     "/dashboard/decisions/{decision}",
     "/dashboard/orders",
     f"/dashboard/orders/{ORDER}",
+    '/dashboard/plan?workloads=[{"job_id":"a","workload_type":"OTHER"},{"workload_type":"OTHER","carbon_cap_gco2":1}]',
+    "/dashboard/plan?workloads=x",
+    "/dashboard/backtest?workload_type=OTHER&from=2026-11-22T00:00",
+    "/dashboard/operations",
+    "/dashboard/keys",
+    "/dashboard/audit",
     "/dashboard/savings?to=2026-11-23T08:00",
     "/dashboard/sign-in",
 )

@@ -285,6 +285,8 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "POST /api/v1/workloads/{job_id}/move": Row(
             _body({"dc_id": DATA_CENTRES[0]}), at(PATH, "job_id", "job", "dead_job"), frozenset({"dc_id", "start"})
         ),
+        "GET /api/v1/queues": Row(shows_platform=True),
+        "POST /api/v1/queues/requeue": Row(names=lambda ids: [{(BODY, "notification_ids"): [ids.notification]}]),
         "GET /api/v1/savings": Row(harmless=frozenset({"from", "to", "by"})),
         "POST /api/v1/plan": Row(
             _body(WORKLOAD), _submissions, WORKLOAD_FIELDS | OPTIONS | {"host_dc_id"}, moment=(QUERY, "at")
@@ -313,6 +315,13 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         ),
         "GET /dashboard/orders": Row(names=at(QUERY, "after", "place"), shows_own=True, described=False),
         "GET /dashboard/orders/{order_id}": Row(names=_orders, shows_own=True, described=False),
+        # They take workloads as they stand in the address, and look none up.
+        "GET /dashboard/plan": Row(described=False),
+        "GET /dashboard/backtest": Row(described=False),
+        "GET /dashboard/operations": Row(shows_platform=True, described=False),
+        # Of the caller's own operator: no address can name another.
+        "GET /dashboard/keys": Row(shows_own=True, shows_platform=False, described=False),
+        "GET /dashboard/audit": Row(shows_own=True, shows_platform=False, described=False),
         "GET /dashboard/savings": Row(described=False),
         "GET /dashboard/static/{digest}/{name}": Row(
             {(PATH, "digest"): StaticFiles().digest, (PATH, "name"): "page.js"}, described=False

@@ -52,6 +52,7 @@ OF_THE_MOMENT = {
         "GET /api/v1/data-centres/{dc_id}/capacity",
         "GET /dashboard/data-centres/{dc_id}",
         "GET /api/v1/tenancy/audit-events",
+        "GET /dashboard/audit",
     )
 }
 PRIVATE_OBJECTS = "ComputeWorkload,Agent,AgentState,OrchestrationDecision,StorageAsset,Operator,DataCentre"

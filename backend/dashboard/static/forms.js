@@ -45,6 +45,12 @@ async function send(form, button) {
 }
 
 function onward(form, told) {
+  const shown = form.querySelector("[data-shown]");
+  if (shown && told.key) { // shown this once: the page must not be loaded anew over it
+    shown.textContent = told.key;
+    shown.closest("[data-shown-with]").hidden = false;
+    return shown.focus();
+  }
   const job = told.workloads?.[0]?.job_id;
   if (job) location.assign(`/dashboard/workloads/${encodeURIComponent(job)}`);
   else location.reload();
