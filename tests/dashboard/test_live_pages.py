@@ -137,21 +137,21 @@ def test_where_one_door_is_closed_the_page_takes_the_next(
     if closed > 1:
         page.route("**/beckn/broadcast?*", lambda route: route.abort())
     page.goto(site.api.url + WORKLOADS)
-    go_on_until(page, words)
+    go_on_until(page, f"^{words}$")
     assert gateway.feed.streams == (1 if closed == 1 else 0)
     decide(site.database)
     page.clock.run_for(6_000)
     expect(status_of(page, "job-1")).to_have_text("queued")
 
 
-def go_on_until(page: Page, words: str, steps: int = 60) -> None:
-    """Let the page's time go by until its connection says so."""
+def go_on_until(page: Page, words: str, steps: int = 120) -> None:
+    """Let the page's time go by until its connection says so; `words` is a pattern."""
     for _ in range(steps):
-        if page.locator("#connection").text_content() == words:
+        if re.search(words, page.locator("#connection").text_content() or ""):
             return
         page.clock.run_for(1_000)
         page.wait_for_timeout(50)
-    expect(page.locator("#connection")).to_have_text(words)
+    expect(page.locator("#connection")).to_have_text(re.compile(words))
 
 
 def test_a_page_says_that_the_gateway_is_away_and_then_what_it_has_missed(page: Page, site: Site) -> None:
@@ -166,9 +166,9 @@ def test_a_page_says_that_the_gateway_is_away_and_then_what_it_has_missed(page: 
     page.clock.run_for(61_000)
     expect(status_of(page, "job-1")).to_have_text("queued")
     with site.gateway():
-        go_on_until(page, "live, with 2 missed events")
-        page.clock.run_for(11_000)
-        wait_until_live(page, "live")
+        # By whichever door it came back, it goes on by the best.
+        go_on_until(page, "with 2 missed events$")
+        go_on_until(page, "^live$")
 
 
 def test_while_the_database_is_away_what_is_shown_stays_and_a_new_page_says_so(
