@@ -19,6 +19,7 @@ from api.backtest import backtest_endpoints
 from api.capacity import capacity_endpoints
 from api.decisions import decision_endpoints
 from api.event_tickets import event_ticket_endpoints
+from api.flexibility import flexibility_endpoints
 from api.grid import grid_endpoints
 from api.grid_series import grid_series_endpoints
 from api.hosted_workloads import hosted_workload_endpoints
@@ -48,6 +49,8 @@ from execution.bookings import BookedRun, executor_of_bookings
 from execution.executor import Executor
 from execution.silence import Silence
 from execution.silent_runs import SilentRuns
+from flexibility.life import FlexibilityLife
+from flexibility.rules.supplier_prices import SupplierPrices
 from ingest.health import OVERDUE, read_health
 from ingest.run import run_once
 from ingest.schedule import PipelineSchedule
@@ -88,6 +91,7 @@ def create_app(
     schedule: PipelineSchedule | None = None,
     executor: Executor[BookedRun] | None = None,
     silent_runs: SilentRuns | None = None,
+    flexibility: FlexibilityLife | None = None,
     access: Access | None = None,
 ) -> OpenAPI:
     """The API over an open database. Starts nothing; the schedule, executor and watch are only reported on.
@@ -118,6 +122,7 @@ def create_app(
                 *([] if schedule is None else schedule.troubles()),
                 *([] if executor is None else executor.troubles()),
                 *([] if silent_runs is None else silent_runs.troubles()),
+                *([] if flexibility is None else flexibility.troubles()),
                 *access.troubles(),
             ],
         )
@@ -136,6 +141,7 @@ def create_app(
     )
     app.register_api(workload_change_endpoints(requests, clock))
     app.register_api(hosted_workload_endpoints(requests))
+    app.register_api(flexibility_endpoints(requests, clock))
     app.register_api(market_endpoints(requests, clock))
     app.register_api(purchase_endpoints(requests))
     turns = ConcurrencyLimit(LONG_COMPUTATIONS_AT_ONCE, TURN_PATIENCE_S)
@@ -212,8 +218,21 @@ def application() -> Iterator[OpenAPI]:
             clock=utc_now,
         )
         silent_runs = SilentRuns(database, utc_now, _silence(settings))
+        flexibility = FlexibilityLife(
+            database,
+            worker=process_name(),
+            carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t,
+            supplier_prices=SupplierPrices.read(settings.flex_supplier_prices),
+            clock=utc_now,
+        )
         app = create_app(
-            database, settings, schedule=schedule, executor=executor, silent_runs=silent_runs, access=access
+            database,
+            settings,
+            schedule=schedule,
+            executor=executor,
+            silent_runs=silent_runs,
+            flexibility=flexibility,
+            access=access,
         )
         access.start()
         at_the_end.callback(access.stop)
@@ -223,6 +242,8 @@ def application() -> Iterator[OpenAPI]:
         at_the_end.callback(executor.stop)
         silent_runs.start()
         at_the_end.callback(silent_runs.stop)
+        flexibility.start()
+        at_the_end.callback(flexibility.stop)
         log.info("listening on http://%s:%d (a dashboard, and /docs)", settings.api_host, settings.api_port)
         yield app
 

@@ -109,6 +109,7 @@ class Settings(BaseModel):
     gemini_base_url: HttpUrl | None = None
     gemini_role: Literal["score", "explain"] = "score"
     carbon_price_gbp_per_t: float = Field(100.0, ge=0, le=100_000, allow_inf_nan=False)
+    flex_supplier_prices: str = Field("", pattern=r"^(\d{4}Q[1-4]=-?\d{1,6}(\.\d{1,6})?(, *|$))*$")
 
     carbon_intensity_url: HttpUrl = "https://api.carbonintensity.org.uk"
     neso_url: HttpUrl = "https://api.neso.energy/api/3/action"

@@ -29,6 +29,7 @@ SECTIONS = (
     ("orders", "Orders", "dashboard.orders"),
     ("plans", "Plans", "dashboard.joint_plan"),
     ("savings", "Savings", "dashboard.savings"),
+    ("flexibility", "Flexibility", "dashboard.flexibility"),
 )
 """The links of the header: a page's section, its words, its endpoint."""
 

@@ -13,6 +13,7 @@ from api.what_if import ConcurrencyLimit
 from dashboard.access import access_pages
 from dashboard.data_centres import data_centre_pages
 from dashboard.decisions import decision_pages
+from dashboard.flexibility import flexibility_pages
 from dashboard.gateway_address import GatewayAddress
 from dashboard.now import now_pages
 from dashboard.operations import operation_pages
@@ -64,6 +65,7 @@ def add_dashboard(
     plan_pages(dashboard, pages, database, clock, turns, settings.carbon_price_gbp_per_t)
     operation_pages(dashboard, pages, database, clock, health)
     access_pages(dashboard, pages, administration)
+    flexibility_pages(dashboard, pages, database, clock)
     savings_pages(dashboard, pages, database, clock, settings.carbon_price_gbp_per_t)
 
     @dashboard.get("/static/<digest>/<name>")

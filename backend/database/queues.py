@@ -135,6 +135,16 @@ QUEUES = (
         order="scheduled_at",
     ),
     Queue(
+        name="flexibility",
+        table="flexibility_events",
+        key="event_id",
+        key_type="uuid",
+        functions=("sweep", "claim", "heartbeat", "fail", "next_due"),
+        channel="flexibility",
+        sender="tenant",
+        order="scheduled_at",
+    ),
+    Queue(
         name="runs",
         table="pipeline_runs",
         key="slot",

@@ -13,8 +13,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest is distinct from 10 then
-        raise exception 'this database has the tables of schema version %, but this file is of version 10: '
+    if newest is distinct from 11 then
+        raise exception 'this database has the tables of schema version %, but this file is of version 11: '
             'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
@@ -34,11 +34,12 @@ set local pylon.functions =
     'queue_outbox_fail queue_outbox_next_due queue_orders_sweep queue_orders_claim queue_orders_heartbeat '
     'queue_orders_fail queue_orders_release queue_orders_next_due queue_bookings_sweep queue_bookings_claim '
     'queue_bookings_heartbeat queue_bookings_complete queue_bookings_fail queue_bookings_release '
-    'queue_bookings_next_due queue_runs_sweep queue_runs_claim queue_runs_heartbeat queue_runs_complete '
-    'queue_runs_fail claim_pipeline_slot heartbeat_pipeline_slot store_signals store_world store_run '
-    'log_pipeline_run finish_pipeline_run prune_history sum_held_power capacity_kw most_held_kw free_kw '
-    'free_to_move_kw capacity_at carried_out_by take_power booking_of_output book_decisions capacity_timeline '
-    'awaits_decision has_place place_notification claim_notifications heartbeat_notifications '
+    'queue_bookings_next_due queue_flexibility_sweep queue_flexibility_claim queue_flexibility_heartbeat '
+    'queue_flexibility_fail queue_flexibility_next_due queue_runs_sweep queue_runs_claim queue_runs_heartbeat '
+    'queue_runs_complete queue_runs_fail claim_pipeline_slot heartbeat_pipeline_slot store_signals store_world '
+    'store_run log_pipeline_run finish_pipeline_run prune_history sum_held_power capacity_kw most_held_kw '
+    'free_kw free_to_move_kw capacity_at carried_out_by take_power booking_of_output book_decisions '
+    'capacity_timeline awaits_decision has_place place_notification claim_notifications heartbeat_notifications '
     'release_notifications give_back_notifications fail_notification requeue_dead waiting_prospects '
     'reconsider_deferred queue_health probe_write places_that_run decision_contexts present_grid '
     'decision_readiness decision_context note_context data_version present_grid_unless everybodys_events '
@@ -56,8 +57,13 @@ set local pylon.functions =
     'give_back_run finish_run end_run log_run give_run_back readings_so_far settle_silent_runs run_place '
     'list_runners offered_templates workload_run beckn_operator beckn_seller beckn_store_quote beckn_held_kw '
     'beckn_free_kw beckn_share_left_kw log_order beckn_place_order beckn_change_order beckn_claim_orders '
-    'beckn_heartbeat_orders beckn_fail_order beckn_overdue call_as tenancy_operators tenancy_set_operator '
-    'tenancy_members tenancy_set_member tenancy_remove_member tenancy_service_accounts '
+    'beckn_heartbeat_orders beckn_fail_order beckn_overdue flexibility_decision_hash chain_flexibility_decision '
+    'flexibility_chain_check gsp_group ensure_flexibility_units flexibility_event_row log_flexibility_event '
+    'announce_flexibility_event claim_flexibility_events fail_flexibility_event flexibility_sites '
+    'flexibility_situation flexibility_history flexibility_system_prices flexibility_outcome '
+    'release_flexibility move_for_flexibility step_flexibility_event cancel_flexibility_event '
+    'flexibility_events_page flexibility_event_life flexibility_units_of call_as tenancy_operators '
+    'tenancy_set_operator tenancy_members tenancy_set_member tenancy_remove_member tenancy_service_accounts '
     'tenancy_create_service_account tenancy_disable_service_account tenancy_principal tenancy_api_key '
     'tenancy_key_used tenancy_keys tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits '
     'tenancy_set_limit tenancy_take tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events '
@@ -117,6 +123,8 @@ $$;
 create or replace trigger touch_updated_at before update on public.operators
     for each row when (old.* is distinct from new.*) execute function public.touch_updated_at();
 create or replace trigger touch_updated_at before update on public.capacity_bookings
+    for each row when (old.* is distinct from new.*) execute function public.touch_updated_at();
+create or replace trigger touch_updated_at before update on public.flexibility_events
     for each row when (old.* is distinct from new.*) execute function public.touch_updated_at();
 
 do $touch$
@@ -1965,6 +1973,180 @@ begin
             select min(q.leased_until)
             from public.capacity_bookings q
             where q.carried_out_by = p_scope and q.work_state = 'running' and q.leased_until > p_moment));
+end
+$$;
+
+-- flexibility: before a claim. What waits after a failure becomes available when its moment has come, and what has lost its lease
+-- too often is discarded, and answered.
+create or replace function public.queue_flexibility_sweep(p_scope text, p_moment timestamptz)
+returns setof public.flexibility_events
+language plpgsql
+rows 10 -- or what they are joined with would be read whole
+set search_path = ''
+as $$
+begin
+    update public.flexibility_events waiting
+    set work_state = 'available'
+    where waiting.event_id in (
+        select q.event_id
+        from public.flexibility_events q
+        where true and q.work_state = 'retryable' and public.has_come(q.scheduled_at, p_moment)
+        order by q.scheduled_at
+        limit 1000
+        for update skip locked);
+    return query
+    with lapsed as materialized (
+        select q.event_id
+        from public.flexibility_events q
+        where true and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            and q.lost_leases + 1 >= public.most_lost_leases() and q.max_attempts is not null
+        for update skip locked
+    )
+    update public.flexibility_events q
+    set work_state = 'discarded',
+        lost_leases = q.lost_leases + 1,
+        lease_token = null,
+        leased_until = null,
+        finished_at = clock_timestamp(),
+        last_error = format('its lease ran out %s times, last held by %s', q.lost_leases + 1, q.leased_by)
+            || coalesce('; before that: ' || q.last_error, '')
+    from lapsed
+    where q.event_id = lapsed.event_id
+    returning q.*;
+end
+$$;
+
+-- flexibility: takes up to p_limit rows on a lease: of p_keys in their order, or (null) whichever come first. They are available,
+-- or their lease has run out; until then whoever lost it may still take it up again. Call it after the sweep.
+-- Answers them as they are now.
+create or replace function public.queue_flexibility_claim(
+    p_scope text, p_keys uuid[], p_worker text, p_limit integer, p_moment timestamptz,
+    p_lease_seconds double precision)
+returns setof public.flexibility_events
+language plpgsql
+rows 10 -- or what they are joined with would be read whole
+set search_path = ''
+as $$
+declare
+    lapsed uuid[];
+    due uuid[];
+begin
+    -- Locked in statements of their own: inside the update the planner may lock, and update, more rows than the limit.
+    if p_keys is not null then
+        select array_agg(first.event_id) into due
+        from (
+            select q.event_id
+            from unnest(p_keys) with ordinality as wanted (key, place)
+            join public.flexibility_events q on q.event_id = wanted.key
+            where q.work_state = 'available'
+                or (q.work_state = 'running' and public.has_come(q.leased_until, p_moment))
+            order by wanted.place
+            limit p_limit
+            for update of q skip locked) as first;
+    else
+        select coalesce(array_agg(first.event_id), '{}') into lapsed
+        from (
+            select q.event_id
+            from public.flexibility_events q
+            where true and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            order by q.scheduled_at, q.event_id
+            limit p_limit
+            for update skip locked) as first;
+        select lapsed || array_agg(first.event_id) into due
+        from (
+            select q.event_id
+            from public.flexibility_events q
+            where true and q.work_state = 'available' and public.has_come(q.scheduled_at, p_moment)
+            order by q.scheduled_at, q.event_id
+            limit p_limit - cardinality(lapsed)
+            for update skip locked) as first;
+    end if;
+    return query
+    update public.flexibility_events q
+    set work_state = 'running',
+        attempt = q.attempt + 1,
+        lost_leases = q.lost_leases + case when q.work_state = 'running' then 1 else 0 end,
+        leased_by = p_worker,
+        lease_token = nextval('public.lease_tokens'),
+        leased_until = p_moment + make_interval(secs => p_lease_seconds)
+    where q.event_id = any (due)
+    returning q.*;
+end
+$$;
+
+-- flexibility: holds leases until p_until. Answers the keys of those that are still held.
+create or replace function public.queue_flexibility_heartbeat(p_keys uuid[], p_tokens bigint[], p_until timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    held uuid[];
+begin
+    with locked as materialized (
+        select q.event_id
+        from unnest(p_keys, p_tokens) as lease (key, token)
+        join public.flexibility_events q on q.event_id = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        order by q.event_id
+        for update of q
+    ),
+    extended as (
+        update public.flexibility_events q
+        set leased_until = p_until
+        from locked
+        where q.event_id = locked.event_id
+        returning q.event_id
+    )
+    select coalesce(array_agg(extended.event_id order by extended.event_id), '{}') into held from extended;
+    return held;
+end
+$$;
+
+-- flexibility: an attempt that failed. It is tried again after a pause (retry_pause) but by p_latest, or discarded: when p_final
+-- says so, or after the last attempt; those that a lost lease ended do not count. Answers the row; null: the lease was lost.
+create or replace function public.queue_flexibility_fail(
+    p_key uuid, p_token bigint, p_error text, p_first_seconds double precision, p_longest_seconds double precision,
+    p_latest timestamptz default null, p_final boolean default false, p_moment timestamptz default clock_timestamp())
+returns public.flexibility_events
+language plpgsql
+set search_path = ''
+as $$
+declare
+    failed public.flexibility_events;
+begin
+    update public.flexibility_events q
+    set work_state = case
+            when p_final or q.attempt - q.lost_leases >= q.max_attempts then 'discarded'
+            else 'retryable' end,
+        scheduled_at = least(
+            p_latest,
+            p_moment + public.retry_pause(q.attempt - q.lost_leases, p_first_seconds, p_longest_seconds)),
+        finished_at = case when p_final or q.attempt - q.lost_leases >= q.max_attempts then clock_timestamp() end,
+        leased_until = null,
+        last_error = left(p_error, 2000)
+    where q.event_id = p_key and q.lease_token = p_token and q.work_state = 'running'
+    returning * into failed;
+    return failed;
+end
+$$;
+
+-- flexibility: when to look again: the next moment at which a pause or a lease ends; null where none does.
+create or replace function public.queue_flexibility_next_due(p_scope text, p_moment timestamptz)
+returns timestamptz
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return least(
+        (
+            select min(q.scheduled_at)
+            from public.flexibility_events q
+            where true and q.work_state = 'retryable' and q.scheduled_at > p_moment),
+        (
+            select min(q.leased_until)
+            from public.flexibility_events q
+            where true and q.work_state = 'running' and q.leased_until > p_moment));
 end
 $$;
 
@@ -7027,6 +7209,789 @@ as $$
                         and (i.recipient, i.sender) = (o.bpp_id, o.bap_id))))
 $$;
 
+
+-- Flexibility: written once ------------------------------------------------------------------------------------------------
+
+do $once$
+declare
+    written text;
+begin
+    foreach written in array array[
+        'flexibility_decisions', 'flexibility_moves', 'flexibility_commitments', 'flexibility_baselines',
+        'flexibility_notifications', 'flexibility_settlements', 'flexibility_cashflows']
+    loop
+        execute format(
+            'create or replace trigger refuse_row_change before update or delete on public.%I '
+            'for each row execute function public.refuse_audit_change()', written);
+        execute format(
+            'create or replace trigger refuse_truncate before truncate on public.%I '
+            'for each statement execute function public.refuse_audit_change()', written);
+        execute format('alter table public.%I enable always trigger refuse_row_change', written);
+        execute format('alter table public.%I enable always trigger refuse_truncate', written);
+    end loop;
+end
+$once$;
+
+-- The SHA-256 of an event's decision, which names the hash of the one before it among its tenant's: see decision_hash. The
+-- bytes are lines of UTF-8: "pylon flexibility decision 1", then each column's name, "=", the number of bytes, ":" and the
+-- text, or "-" for null.
+create or replace function public.flexibility_decision_hash(d public.flexibility_decisions)
+returns text
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    names constant text[] := array[
+        'chain_position', 'previous_hash', 'tenant', 'decision_id', 'event_id', 'from_state', 'to_state', 'reason',
+        'content', 'decided_at'];
+    texts constant text[] := array[
+        d.chain_position::text, d.previous_hash, d.tenant, d.decision_id::text, d.event_id::text, d.from_state, d.to_state,
+        d.reason, d.content::text, extract(epoch from d.decided_at)::text];
+begin
+    return (
+        select encode(sha256(convert_to(
+            E'pylon flexibility decision 1\n' || string_agg(
+                one.name || coalesce('=' || octet_length(convert_to(one.text, 'UTF8')) || ':' || one.text, '=-') || E'\n',
+                '' order by one.place), 'UTF8')), 'hex')
+        from unnest(names, texts) with ordinality as one (name, text, place));
+end
+$$;
+
+create or replace function public.chain_flexibility_decision()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform pg_advisory_xact_lock(7263813); -- the chains' own: taken last but for the publishing lock
+    select d.chain_position + 1, d.chain_hash into new.chain_position, new.previous_hash
+    from public.flexibility_decisions d
+    where d.tenant = new.tenant
+    order by d.chain_position desc
+    limit 1;
+    new.chain_position := coalesce(new.chain_position, 1);
+    new.chain_hash := public.flexibility_decision_hash(new);
+    return new;
+end
+$$;
+
+create or replace trigger hash_into_chain
+    before insert on public.flexibility_decisions
+    for each row execute function public.chain_flexibility_decision();
+alter table public.flexibility_decisions enable always trigger hash_into_chain;
+
+-- Whether a tenant's chain is whole: {"decisions", "broken_at": the first position that does not follow from the one before,
+-- or null}.
+create or replace function public.flexibility_chain_check(p_operator text)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with followed as (
+        select
+            d.chain_position,
+            d.chain_hash = public.flexibility_decision_hash(d)
+                and d.previous_hash is not distinct from lag(d.chain_hash) over in_order
+                and d.chain_position = row_number() over in_order as holds
+        from public.flexibility_decisions d
+        where d.tenant = p_operator
+        window in_order as (order by d.chain_position)
+    )
+    select json_build_object(
+        'decisions', count(*), 'broken_at', min(f.chain_position) filter (where not f.holds))
+    from followed f
+$$;
+
+
+-- Flexibility: units and events ----------------------------------------------------------------------------------------------
+--
+-- Locks: the event first, then as everywhere: data centres, notifications, workloads, bookings, and last the publishing lock.
+
+-- The GSP group of a region; null for an aggregate.
+create or replace function public.gsp_group(p_region_id integer)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select (array['_P', '_N', '_G', '_F', '_M', '_D', '_K', '_E', '_B', '_A', '_L', '_H', '_C', '_J'])[p_region_id]
+$$;
+
+-- Makes the units that an owner's data centres are in, where there are none yet. 'platform' owns what everybody has.
+create or replace function public.ensure_flexibility_units(p_tenant text)
+returns void
+language sql
+set search_path = ''
+as $$
+    insert into public.flexibility_units (unit_id, tenant, gsp_group, region_id)
+    select distinct
+        'V__' || case p_tenant when 'platform' then 'PYLON' else upper(left(md5(p_tenant), 7)) end
+            || substr(public.gsp_group(d.region_id), 2),
+        p_tenant, public.gsp_group(d.region_id), d.region_id
+    from public.data_centres d
+    where (p_tenant = 'platform' or d.tenant = p_tenant) and public.gsp_group(d.region_id) is not null
+    on conflict do nothing
+$$;
+
+-- An event as programs read it: numbers that are money or volumes as text, which keeps every digit.
+create or replace function public.flexibility_event_row(e public.flexibility_events)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'event_id', e.event_id, 'tenant', e.tenant, 'door', e.door, 'source_id', e.source_id, 'programme', e.programme,
+        'starts_at', e.starts_at, 'ends_at', e.ends_at, 'gate_closes_at', e.gate_closes_at,
+        'need_mw', e.need_mw::text[], 'price_gbp_per_mwh', e.price_gbp_per_mwh::text[],
+        'penalty_gbp_per_mwh', e.penalty_gbp_per_mwh::text[], 'compensation', e.compensation, 'in_day', e.in_day,
+        'state', e.state, 'state_reason', e.state_reason, 'announced_at', e.announced_at, 'updated_at', e.updated_at)
+$$;
+
+-- Tells an event's new state in the log of events. Takes the publishing lock: call it last.
+create or replace function public.log_flexibility_event(p_event_id uuid)
+returns void
+language sql
+set search_path = ''
+as $$
+    select public.log_event(
+        nullif(e.tenant, 'platform'), 'grid.flexibility', null,
+        public.flexibility_event_row(e) - 'tenant' - 'updated_at', e.event_id::text)
+    from public.flexibility_events e
+    where e.event_id = p_event_id
+$$;
+
+-- A new event. p_event: {tenant (null: the platform's), door, source_id, programme, starts_at, need_mw, price_gbp_per_mwh,
+-- penalty_gbp_per_mwh, compensation, in_day, document}, checked by whoever calls. Answers {"state": "announced" | "already"
+-- (the same, again) | "different" (another of this name) | "closed" (its gate has closed) | "overlapping" (another event of
+-- the owner's is open in these half-hours; one that NESO publishes may overlap), "event"}. Nothing is stored but where it is
+-- announced.
+create or replace function public.announce_flexibility_event(p_event jsonb, p_now timestamptz)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.flexibility_events := jsonb_populate_record(null::public.flexibility_events, p_event);
+    found public.flexibility_events;
+begin
+    -- One announcement at a time, so that no two of them overlap unseen.
+    lock table public.flexibility_events in share row exclusive mode;
+    given.tenant := coalesce(given.tenant, 'platform');
+    given.ends_at := given.starts_at + cardinality(given.need_mw) * interval '30 minutes';
+    given.gate_closes_at := given.starts_at - interval '1 hour';
+    select * into found
+    from public.flexibility_events e
+    where (e.tenant, e.door, e.source_id) = (given.tenant, given.door, given.source_id);
+    if found.event_id is not null then
+        return json_build_object(
+            'state', case
+                when (found.programme, found.starts_at, found.need_mw, found.price_gbp_per_mwh, found.compensation, found.in_day)
+                    = (given.programme, given.starts_at, given.need_mw, given.price_gbp_per_mwh, given.compensation, given.in_day)
+                    and found.penalty_gbp_per_mwh is not distinct from given.penalty_gbp_per_mwh
+                    then 'already' else 'different' end,
+            'event', public.flexibility_event_row(found));
+    end if;
+    if given.gate_closes_at <= p_now then
+        return json_build_object('state', 'closed', 'event', null);
+    end if;
+    select * into found
+    from public.flexibility_events e
+    where e.tenant = given.tenant and e.state not in ('DECLINED', 'MISSED', 'CANCELLED')
+        and e.starts_at < given.ends_at and e.ends_at > given.starts_at
+    order by e.starts_at
+    limit 1;
+    if found.event_id is not null and given.door <> 'dfs' then
+        return json_build_object('state', 'overlapping', 'event', public.flexibility_event_row(found));
+    end if;
+    insert into public.flexibility_events (
+        tenant, door, source_id, programme, starts_at, ends_at, gate_closes_at, need_mw, price_gbp_per_mwh,
+        penalty_gbp_per_mwh, compensation, in_day, document, scheduled_at, announced_at)
+    values (
+        given.tenant, given.door, given.source_id, given.programme, given.starts_at, given.ends_at, given.gate_closes_at,
+        given.need_mw, given.price_gbp_per_mwh, given.penalty_gbp_per_mwh, given.compensation, given.in_day,
+        coalesce(given.document, '{}'), p_now, p_now)
+    returning * into found;
+    perform public.ensure_flexibility_units(found.tenant);
+    insert into public.flexibility_decisions (tenant, event_id, from_state, to_state, reason, content, decided_at)
+    values (
+        found.tenant, found.event_id, null, 'ANNOUNCED', 'It was announced.',
+        public.flexibility_event_row(found) - '{event_id,tenant,state,state_reason,updated_at}'::text[], p_now);
+    perform public.log_flexibility_event(found.event_id);
+    perform pg_notify('flexibility', '');
+    return json_build_object('state', 'announced', 'event', public.flexibility_event_row(found));
+end
+$$;
+
+-- Takes up to p_limit events whose next step is due on a lease. Answers {"claimed": [event with its lease_token…],
+-- "next_due_at"}.
+create or replace function public.claim_flexibility_events(
+    p_worker text, p_now timestamptz, p_lease_seconds double precision, p_limit integer)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    due uuid[];
+    claimed json;
+begin
+    perform public.queue_flexibility_sweep(null, p_now);
+    -- Named one by one: a step may be due in hours and days, which to the engine would be a clock that was set back.
+    select coalesce(array_agg(ready.event_id order by ready.scheduled_at, ready.event_id), '{}') into due
+    from public.flexibility_events ready
+    where (ready.work_state = 'available' and ready.scheduled_at <= p_now)
+        or (ready.work_state = 'running' and public.has_come(ready.leased_until, p_now));
+    select coalesce(json_agg(
+        public.flexibility_event_row(e) || jsonb_build_object('lease_token', e.lease_token) order by e.starts_at, e.event_id),
+        '[]')
+    into claimed
+    from public.queue_flexibility_claim(null, due, p_worker, p_limit, p_now, p_lease_seconds) as e;
+    return json_build_object(
+        'claimed', claimed,
+        'next_due_at', least(
+            public.queue_flexibility_next_due(null, p_now),
+            (
+                select min(e.scheduled_at) from public.flexibility_events e
+                where e.work_state = 'available' and e.scheduled_at > p_now)));
+end
+$$;
+
+-- A step that failed is tried again after p_retry_seconds, give or take a quarter. Answers {"state": "retry" | "fenced"}.
+create or replace function public.fail_flexibility_event(
+    p_event_id uuid, p_lease_token bigint, p_error text, p_now timestamptz, p_retry_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    select json_build_object('state', case failed.work_state when 'retryable' then 'retry' else 'fenced' end)
+    from public.queue_flexibility_fail(
+        p_event_id, p_lease_token, p_error, p_retry_seconds, p_retry_seconds, p_moment => p_now) as failed
+$$;
+
+-- The data centres that may give way for an event: its owner's, but those that another event has sold in its half-hours.
+create or replace function public.flexibility_sites(p_event public.flexibility_events)
+returns table (dc_id text, unit_id text)
+language sql
+stable
+set search_path = ''
+as $$
+    select d.dc_id, u.unit_id
+    from public.data_centres d
+    join public.flexibility_units u on (u.tenant, u.gsp_group) = ((p_event).tenant, public.gsp_group(d.region_id))
+    where ((p_event).tenant = 'platform' or d.tenant = (p_event).tenant)
+        and not exists (
+            select
+            from public.flexibility_baselines b
+            join public.flexibility_events other on other.event_id = b.event_id
+            where b.dc_id = d.dc_id and b.event_id <> (p_event).event_id
+                and other.state in ('COMMITTED', 'NOTIFIED', 'DELIVERED', 'SETTLED')
+                and b.half_hour >= (p_event).starts_at and b.half_hour < (p_event).ends_at)
+$$;
+
+-- All that an offer is made from: {"sites": [{dc_id, unit_id}…], "booked": [{booking_id, operator, job_id, dc_id, starts_at,
+-- ends_at, it_power_kw}…] (what a decision has placed at them in the event's half-hours and has not begun; of the event's
+-- owner, or of everybody where that is the platform), "contexts": decision_contexts of those workloads}.
+create or replace function public.flexibility_situation(p_event_id uuid, p_now timestamptz)
+returns json
+language plpgsql
+volatile
+set search_path = ''
+as $$
+declare
+    event public.flexibility_events;
+    sites json;
+    booked jsonb;
+begin
+    select * into event from public.flexibility_events e where e.event_id = p_event_id;
+    select coalesce(json_agg(s order by s.dc_id), '[]') into sites from public.flexibility_sites(event) s;
+    select coalesce(jsonb_agg(one order by one.starts_at, one.booking_id), '[]') into booked
+    from (
+        select
+            b.booking_id, b.tenant as operator, b.job_id, b.dc_id, b.starts_at, b.ends_at,
+            b.it_power_kw::double precision as it_power_kw
+        from public.capacity_bookings b
+        where b.dc_id in (select s ->> 'dc_id' from json_array_elements(sites) as s)
+            and b.state = 'HELD' and b.source = 'decision' and b.starts_at > p_now
+            and b.starts_at < event.ends_at and b.ends_at > event.starts_at
+            and (event.tenant = 'platform' or b.tenant = event.tenant)
+        order by b.starts_at, b.booking_id
+        limit 500) as one;
+    return json_build_object(
+        'sites', sites,
+        'booked', booked,
+        'contexts', public.decision_contexts(
+            coalesce((
+                select jsonb_agg(jsonb_build_object('operator', one ->> 'operator', 'job_id', one ->> 'job_id'))
+                from jsonb_array_elements(booked) as one), '[]'),
+            p_now));
+end
+$$;
+
+-- What data centres drew for runs, for a baseline: {dc_id: {"days": {day: [48 texts, MWh]} (of the 60 days before the event's
+-- that are known throughout), "event_days": [days on which it gave way before], "expected_mwh": [texts: what is booked there,
+-- by half-hour of the event]}}.
+create or replace function public.flexibility_history(p_event_id uuid, p_dc_ids jsonb)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    event public.flexibility_events;
+    event_day date;
+begin
+    select * into event from public.flexibility_events e where e.event_id = p_event_id;
+    event_day := (event.starts_at at time zone 'Europe/London')::date;
+    return (
+        select coalesce(json_object_agg(asked.dc_id, json_build_object(
+            'days', coalesce((
+                select json_object_agg(whole.day, whole.mwh)
+                from (
+                    select
+                        (l.half_hour at time zone 'Europe/London')::date as day,
+                        json_agg(trim_scale(l.site_energy_wh / 1000000)::text order by l.half_hour) as mwh
+                    from public.data_centre_loads l
+                    where l.dc_id = asked.dc_id
+                        and l.half_hour >= (event_day - 60)::timestamp at time zone 'Europe/London'
+                        and l.half_hour < event_day::timestamp at time zone 'Europe/London'
+                    group by 1
+                    having count(*) = 48) as whole), '{}'),
+            'event_days', coalesce((
+                select json_agg(distinct (b.half_hour at time zone 'Europe/London')::date)
+                from public.flexibility_baselines b
+                join public.flexibility_events other on other.event_id = b.event_id
+                where b.dc_id = asked.dc_id and b.event_id <> p_event_id and other.state <> 'CANCELLED'
+                    and b.half_hour >= event.starts_at - interval '61 days'), '[]'),
+            'expected_mwh', (
+                select json_agg(expected.mwh::text order by expected.half_hour)
+                from (
+                    select
+                        slot.half_hour,
+                        coalesce(sum(
+                            b.it_power_kw * d.pue::numeric * extract(epoch from
+                                least(b.ends_at, slot.half_hour + interval '30 minutes')
+                                - greatest(b.starts_at, slot.half_hour)) / 3600000), 0) as mwh
+                    from generate_series(
+                        event.starts_at, event.ends_at - interval '1 second', interval '30 minutes') as slot (half_hour)
+                    join public.data_centres d on d.dc_id = asked.dc_id
+                    left join public.capacity_bookings b
+                        on b.dc_id = asked.dc_id and b.state in ('HELD', 'RUNNING') and b.source <> 'flexibility'
+                        and b.starts_at < slot.half_hour + interval '30 minutes' and b.ends_at > slot.half_hour
+                    group by slot.half_hour) as expected))), '{}')
+        from jsonb_array_elements_text(p_dc_ids) as asked (dc_id));
+end
+$$;
+
+-- The system price of each half-hour in [p_from, p_until) that is known, the newest of it: [{half_hour, system_price_gbp_mwh
+-- (text)}…]. Empty where prices are not kept.
+create or replace function public.flexibility_system_prices(p_from timestamptz, p_until timestamptz)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    kept constant text := 'system_prices_between';
+    answer json;
+begin
+    if to_regproc('public.' || kept) is null then
+        return '[]';
+    end if;
+    execute format('select public.%I($1, $2)', kept) into answer using p_from, p_until;
+    return answer;
+end
+$$;
+
+-- What an event is settled from: {"is_metered" (nothing that ran at its data centres in its half-hours is yet to be metered),
+-- "run": the newest, 0 without any, "inputs": the newest run's, "baselines": [{dc_id, unit_id, half_hour, baseline_mwh,
+-- metered_mwh}…], "commitments": [{unit_id, half_hour, committed_mwh, has_wman}…], "system_prices"}.
+create or replace function public.flexibility_outcome(p_event_id uuid)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    event public.flexibility_events;
+    newest public.flexibility_settlements;
+begin
+    select * into event from public.flexibility_events e where e.event_id = p_event_id;
+    select * into newest from public.flexibility_settlements s where s.event_id = p_event_id order by s.run desc limit 1;
+    return json_build_object(
+        'is_metered', not exists (
+            select
+            from public.capacity_bookings b
+            where b.dc_id in (select w.dc_id from public.flexibility_baselines w where w.event_id = p_event_id)
+                and b.source <> 'flexibility' and b.starts_at < event.ends_at and b.ends_at > event.starts_at
+                and (b.state in ('HELD', 'RUNNING') or (b.state = 'ENDED' and b.work_state <> 'completed'))),
+        'run', coalesce(newest.run, 0),
+        'inputs', newest.inputs,
+        'baselines', (
+            select coalesce(json_agg(json_build_object(
+                'dc_id', w.dc_id, 'unit_id', w.unit_id, 'half_hour', w.half_hour, 'baseline_mwh', w.baseline_mwh::text,
+                'metered_mwh', trim_scale(coalesce(l.site_energy_wh, 0) / 1000000)::text) order by w.half_hour, w.dc_id), '[]')
+            from public.flexibility_baselines w
+            left join public.data_centre_loads l on (l.dc_id, l.half_hour) = (w.dc_id, w.half_hour)
+            where w.event_id = p_event_id),
+        'commitments', (
+            select coalesce(json_agg(json_build_object(
+                'unit_id', c.unit_id, 'half_hour', c.half_hour, 'committed_mwh', c.committed_mwh::text,
+                'has_wman', exists (
+                    select from public.flexibility_notifications n
+                    where (n.event_id, n.unit_id, n.half_hour, n.kind) = (c.event_id, c.unit_id, c.half_hour, 'WMAN')))
+                order by c.half_hour, c.unit_id), '[]')
+            from public.flexibility_commitments c
+            where c.event_id = p_event_id),
+        'system_prices', public.flexibility_system_prices(event.starts_at, event.ends_at));
+end
+$$;
+
+-- Gives back the power that an event holds, for whoever has the event's lock.
+create or replace function public.release_flexibility(p_event_id uuid, p_state text, p_reason text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform from public.data_centres d
+    where d.dc_id in (
+        select b.dc_id from public.capacity_bookings b where b.flexibility_event_id = p_event_id and b.state = 'HELD')
+    order by d.dc_id
+    for no key update;
+    update public.capacity_bookings b
+    set state = p_state, reason = p_reason, ended_at = clock_timestamp()
+    where b.flexibility_event_id = p_event_id and b.state = 'HELD';
+    if found then
+        perform public.let_waiting_ask_again();
+    end if;
+end
+$$;
+
+-- Moves the workloads of a commitment: each gives its place back, the power that it had in the event's half-hours is held by
+-- the event, and its new decision is published, all in this transaction or not at all. Answers whether all of it was done: it is not
+-- where one of them has changed since it was looked at, the grid has, or the power it was to have has gone.
+create or replace function public.move_for_flexibility(p_event public.flexibility_events, p_step jsonb)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    moment constant timestamptz := (p_step ->> 'now')::timestamptz;
+    moves constant jsonb := p_step -> 'moves';
+    results json;
+begin
+    perform from public.data_centres d
+    where d.dc_id in (
+        select m ->> 'from_dc_id' from jsonb_array_elements(moves) as m
+        union
+        select m ->> 'to_dc_id' from jsonb_array_elements(moves) as m)
+    order by d.dc_id
+    for no key update;
+    perform from public.compute_workloads w
+    where (w.tenant, w.job_id) in (select m ->> 'tenant', m ->> 'job_id' from jsonb_array_elements(moves) as m)
+    order by w.tenant, w.job_id
+    for no key update;
+    if exists (
+        select
+        from jsonb_to_recordset(moves) as m (
+            booking_id bigint, tenant text, job_id text, from_dc_id text, from_starts_at timestamptz, it_power_kw numeric)
+        where not exists (
+                select
+                from public.capacity_bookings b
+                where b.booking_id = m.booking_id and b.state = 'HELD' and b.work_state <> 'running'
+                    and (b.tenant, b.job_id, b.dc_id, b.starts_at)
+                        = (m.tenant, m.job_id, m.from_dc_id, m.from_starts_at))
+            or exists (
+                select
+                from public.workload_notifications n
+                where (n.tenant, n.job_id) = (m.tenant, m.job_id) and n.work_state <> 'completed'))
+    then
+        return false;
+    end if;
+    perform public.give_power_back((m ->> 'booking_id')::bigint, 'it gives way for flexibility', moment)
+    from jsonb_array_elements(moves) as m;
+    insert into public.capacity_bookings (
+        dc_id, tenant, job_id, source, starts_at, ends_at, it_power_kw, carried_out_by, work_state, scheduled_at,
+        flexibility_event_id, reason)
+    select
+        b.dc_id, p_event.tenant, null, 'flexibility', greatest(b.starts_at, p_event.starts_at), least(b.ends_at, p_event.ends_at),
+        b.it_power_kw, 'flexibility', 'completed', p_event.starts_at, p_event.event_id, null
+    from jsonb_array_elements(moves) as m
+    join public.capacity_bookings b on b.booking_id = (m ->> 'booking_id')::bigint;
+    update public.compute_workloads w
+    set status = 'PENDING', status_reason = 'It gives way for flexibility and is decided again.', scheduled_start = null
+    from jsonb_array_elements(moves) as m
+    where (w.tenant, w.job_id) = (m ->> 'tenant', m ->> 'job_id');
+    -- Its own notification, in hand from the first moment: nobody else decides it meanwhile.
+    insert into public.workload_notifications (
+        tenant, job_id, reason, work_state, attempt, lease_token, leased_until, leased_by)
+    select
+        m ->> 'tenant', m ->> 'job_id', 'reconsidered', 'running', 1, nextval('public.lease_tokens'),
+        moment + interval '1 minute', 'flexibility'
+    from jsonb_array_elements(moves) as m
+    order by m ->> 'job_id', m ->> 'tenant';
+    insert into public.flexibility_moves (
+        event_id, tenant, job_id, unit_id, from_dc_id, from_starts_at, to_dc_id, to_starts_at, it_power_kw, keep_gbp, delta_gbp,
+        freed_mwh, notification_id)
+    select
+        p_event.event_id, m.tenant, m.job_id, m.unit_id, m.from_dc_id, m.from_starts_at, m.to_dc_id, m.to_starts_at,
+        m.it_power_kw, m.keep_gbp, m.delta_gbp, m.freed_mwh, n.notification_id
+    from jsonb_to_recordset(moves) as m (
+        tenant text, job_id text, unit_id text, from_dc_id text, from_starts_at timestamptz, to_dc_id text,
+        to_starts_at timestamptz, it_power_kw numeric, keep_gbp numeric, delta_gbp numeric, freed_mwh numeric[])
+    join public.workload_notifications n on (n.tenant, n.job_id) = (m.tenant, m.job_id) and n.work_state = 'running';
+    results := public.publish_decisions(
+        p_step ->> 'agent_id', p_step -> 'grid', (
+            select jsonb_agg(
+                m -> 'record' || jsonb_build_object('notification_id', n.notification_id, 'lease_token', n.lease_token)
+                order by m ->> 'job_id', m ->> 'tenant')
+            from jsonb_array_elements(moves) as m
+            join public.workload_notifications n
+                on (n.tenant, n.job_id) = (m ->> 'tenant', m ->> 'job_id') and n.work_state = 'running'),
+        false, p_step ->> 'grid_version') -> 'results';
+    if exists (select from json_array_elements(results) as one where one ->> 'state' <> 'published') then
+        raise exception 'not all that was to move could' using errcode = 'PYF01';
+    end if;
+    perform pg_notify('capacity_bookings', '');
+    return true;
+exception
+    when sqlstate 'PYF01' then
+        return false; -- and nothing of the above has happened
+end
+$$;
+
+-- One step of an event, under its lease, in one transaction. p_step: {event_id, lease_token, from_state, state, reason, content,
+-- due_at (of the next step; null: there is none), now, and as the step wants them: moves, grid, grid_version, agent_id (see
+-- move_for_flexibility), baselines, commitments, notifications, settlement: {run, received_gbp, inputs, cashflows}}. A step that
+-- stays in its state and decides nothing (content null) only says when to look again. Answers {"state": "changed" | "fenced"
+-- (the lease was lost) | "wrong_state" | "outdated" (what was to move has changed: look again)}.
+create or replace function public.step_flexibility_event(p_step jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    event public.flexibility_events;
+    moment constant timestamptz := (p_step ->> 'now')::timestamptz;
+    next_step_at constant timestamptz := (p_step ->> 'due_at')::timestamptz;
+    to_state constant text := p_step ->> 'state';
+    settlement constant jsonb := nullif(p_step -> 'settlement', 'null');
+    decides constant boolean := jsonb_typeof(p_step -> 'content') = 'object';
+begin
+    select * into event from public.flexibility_events e where e.event_id = (p_step ->> 'event_id')::uuid for update;
+    if event.event_id is null or event.work_state <> 'running'
+        or event.lease_token is distinct from (p_step ->> 'lease_token')::bigint
+    then
+        return json_build_object('state', 'fenced');
+    end if;
+    if event.state is distinct from p_step ->> 'from_state' then
+        return json_build_object('state', 'wrong_state');
+    end if;
+    if jsonb_array_length(nullif(p_step -> 'moves', 'null')) > 0 and not public.move_for_flexibility(event, p_step) then
+        return json_build_object('state', 'outdated');
+    end if;
+    insert into public.flexibility_commitments (event_id, unit_id, half_hour, tenant, committed_mwh)
+    select event.event_id, c.unit_id, c.half_hour, event.tenant, c.committed_mwh
+    from jsonb_to_recordset(nullif(p_step -> 'commitments', 'null')) as c (
+        unit_id text, half_hour timestamptz, committed_mwh numeric);
+    insert into public.flexibility_baselines (
+        event_id, dc_id, half_hour, tenant, unit_id, method, version, days, wanted_days, unadjusted_mwh, adjustment_mwh,
+        baseline_mwh, in_day)
+    select
+        event.event_id, b.dc_id, b.half_hour, event.tenant, b.unit_id, b.method, b.version, b.days, b.wanted_days,
+        b.unadjusted_mwh, b.adjustment_mwh, b.baseline_mwh, b.in_day
+    from jsonb_to_recordset(nullif(p_step -> 'baselines', 'null')) as b (
+        dc_id text, half_hour timestamptz, unit_id text, method text, version text, days date[], wanted_days integer,
+        unadjusted_mwh numeric, adjustment_mwh numeric, baseline_mwh numeric, in_day text);
+    insert into public.flexibility_notifications (event_id, unit_id, half_hour, kind, tenant, volume_mwh, sent_at)
+    select event.event_id, n.unit_id, n.half_hour, n.kind, event.tenant, n.volume_mwh, moment
+    from jsonb_to_recordset(nullif(p_step -> 'notifications', 'null')) as n (
+        unit_id text, half_hour timestamptz, kind text, volume_mwh numeric);
+    if settlement is not null then
+        insert into public.flexibility_settlements (event_id, run, tenant, settled_at, received_gbp, inputs)
+        values (
+            event.event_id, (settlement ->> 'run')::integer, event.tenant, moment, (settlement ->> 'received_gbp')::numeric,
+            settlement -> 'inputs');
+        insert into public.flexibility_cashflows (
+            event_id, run, place, tenant, kind, half_hour, payer, payee, amount_gbp)
+        select
+            event.event_id, (settlement ->> 'run')::integer, flow.place, event.tenant, flow.kind, flow.half_hour, flow.payer,
+            flow.payee, flow.amount_gbp
+        from rows from (jsonb_to_recordset(settlement -> 'cashflows') as (
+            kind text, half_hour timestamptz, payer text, payee text, amount_gbp numeric)) with ordinality
+            as flow (kind, half_hour, payer, payee, amount_gbp, place);
+    end if;
+    update public.flexibility_events e
+    set state = to_state,
+        state_reason = p_step ->> 'reason',
+        work_state = case when next_step_at is null then 'completed' else 'available' end,
+        scheduled_at = coalesce(next_step_at, e.scheduled_at),
+        attempt = 0,
+        lost_leases = 0,
+        lease_token = null,
+        leased_until = null,
+        leased_by = null,
+        last_error = null,
+        finished_at = case when next_step_at is null then moment end
+    where e.event_id = event.event_id;
+    if to_state in ('DELIVERED', 'MISSED') and event.state <> to_state then
+        perform public.release_flexibility(
+            event.event_id, case to_state when 'DELIVERED' then 'ENDED' else 'RELEASED' end, 'the event is over');
+    end if;
+    if decides then
+        insert into public.flexibility_decisions (tenant, event_id, from_state, to_state, reason, content, decided_at)
+        values (event.tenant, event.event_id, event.state, to_state, p_step ->> 'reason', p_step -> 'content', moment);
+        perform public.log_flexibility_event(event.event_id);
+    end if;
+    return json_build_object('state', 'changed');
+end
+$$;
+
+-- Takes an event back, before its gate closes: what it holds is free again; what was moved stays where it is. Answers {"state":
+-- "cancelled" | "unknown" | "closed" (its gate has closed) | "over" (it has ended, however), "event"}. p_operator: whose it must
+-- be; null for the platform, which may take back any.
+create or replace function public.cancel_flexibility_event(
+    p_event_id uuid, p_reason text, p_now timestamptz, p_operator text default null)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    event public.flexibility_events;
+begin
+    select * into event
+    from public.flexibility_events e
+    where e.event_id = p_event_id and (p_operator is null or e.tenant = p_operator)
+    for update;
+    if event.event_id is null then
+        return json_build_object('state', 'unknown', 'event', null);
+    end if;
+    if event.state = 'CANCELLED' then
+        return json_build_object('state', 'cancelled', 'event', public.flexibility_event_row(event));
+    end if;
+    if event.state not in ('ANNOUNCED', 'OFFERED', 'COMMITTED', 'NOTIFIED') then
+        return json_build_object('state', 'over', 'event', public.flexibility_event_row(event));
+    end if;
+    if event.gate_closes_at <= p_now then
+        return json_build_object('state', 'closed', 'event', public.flexibility_event_row(event));
+    end if;
+    update public.flexibility_events e
+    set state = 'CANCELLED', state_reason = p_reason, work_state = 'completed', lease_token = null, leased_until = null,
+        leased_by = null, finished_at = p_now
+    where e.event_id = p_event_id;
+    perform public.release_flexibility(p_event_id, 'RELEASED', 'the event was cancelled');
+    insert into public.flexibility_decisions (tenant, event_id, from_state, to_state, reason, decided_at)
+    values (event.tenant, p_event_id, event.state, 'CANCELLED', p_reason, p_now);
+    perform public.log_flexibility_event(p_event_id);
+    return json_build_object('state', 'cancelled', 'event', (
+        select public.flexibility_event_row(e) from public.flexibility_events e where e.event_id = p_event_id));
+end
+$$;
+
+
+-- Flexibility: reading --------------------------------------------------------------------------------------------------------
+
+-- Events, those that begin last first, after the place (p_before, p_before_id) of the last one seen: [event…].
+create or replace function public.flexibility_events_page(p_before timestamptz, p_before_id uuid, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(public.flexibility_event_row(page) order by page.starts_at desc, page.event_id desc), '[]')
+    from (
+        select *
+        from public.flexibility_events e
+        where p_before is null or (e.starts_at, e.event_id) < (p_before, p_before_id)
+        order by e.starts_at desc, e.event_id desc
+        limit p_limit) as page
+$$;
+
+-- An event's whole life: {"event", "decisions", "moves", "commitments", "baselines", "notifications", "settlements"}; null
+-- where there is none.
+create or replace function public.flexibility_event_life(p_event_id uuid)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'event', public.flexibility_event_row(e),
+        'document', e.document,
+        'decisions', (
+            select coalesce(json_agg(json_build_object(
+                'decision_id', d.decision_id, 'from_state', d.from_state, 'to_state', d.to_state, 'reason', d.reason,
+                'content', d.content, 'decided_at', d.decided_at, 'chain_position', d.chain_position,
+                'previous_hash', d.previous_hash, 'chain_hash', d.chain_hash) order by d.chain_position), '[]')
+            from public.flexibility_decisions d
+            where d.event_id = e.event_id),
+        'moves', (
+            select coalesce(json_agg(json_build_object(
+                'operator', m.tenant, 'job_id', m.job_id, 'unit_id', m.unit_id, 'from_dc_id', m.from_dc_id,
+                'from_starts_at', m.from_starts_at, 'to_dc_id', m.to_dc_id, 'to_starts_at', m.to_starts_at,
+                'it_power_kw', m.it_power_kw::text, 'keep_gbp', m.keep_gbp::text, 'delta_gbp', m.delta_gbp::text,
+                'freed_mwh', m.freed_mwh::text[]) order by m.job_id, m.tenant), '[]')
+            from public.flexibility_moves m
+            where m.event_id = e.event_id),
+        'commitments', (
+            select coalesce(json_agg(json_build_object(
+                'unit_id', c.unit_id, 'half_hour', c.half_hour, 'committed_mwh', c.committed_mwh::text)
+                order by c.half_hour, c.unit_id), '[]')
+            from public.flexibility_commitments c
+            where c.event_id = e.event_id),
+        'baselines', (
+            select coalesce(json_agg(json_build_object(
+                'dc_id', b.dc_id, 'unit_id', b.unit_id, 'half_hour', b.half_hour, 'method', b.method, 'version', b.version,
+                'days', b.days, 'wanted_days', b.wanted_days, 'unadjusted_mwh', b.unadjusted_mwh::text,
+                'adjustment_mwh', b.adjustment_mwh::text, 'baseline_mwh', b.baseline_mwh::text, 'in_day', b.in_day,
+                'metered_mwh', case when e.state in ('DELIVERED', 'SETTLED')
+                    then trim_scale(coalesce(l.site_energy_wh, 0) / 1000000)::text end) order by b.half_hour, b.dc_id), '[]')
+            from public.flexibility_baselines b
+            left join public.data_centre_loads l on (l.dc_id, l.half_hour) = (b.dc_id, b.half_hour)
+            where b.event_id = e.event_id),
+        'notifications', (
+            select coalesce(json_agg(json_build_object(
+                'unit_id', n.unit_id, 'half_hour', n.half_hour, 'kind', n.kind, 'volume_mwh', n.volume_mwh::text,
+                'sent_at', n.sent_at, 'is_simulated', n.is_simulated) order by n.half_hour, n.unit_id, n.kind), '[]')
+            from public.flexibility_notifications n
+            where n.event_id = e.event_id),
+        'settlements', (
+            select coalesce(json_agg(json_build_object(
+                'run', s.run, 'settled_at', s.settled_at, 'received_gbp', s.received_gbp::text, 'inputs', s.inputs,
+                'cashflows', (
+                    select coalesce(json_agg(json_build_object(
+                        'kind', f.kind, 'half_hour', f.half_hour, 'payer', f.payer, 'payee', f.payee,
+                        'amount_gbp', f.amount_gbp::text) order by f.place), '[]')
+                    from public.flexibility_cashflows f
+                    where (f.event_id, f.run) = (s.event_id, s.run))) order by s.run), '[]')
+            from public.flexibility_settlements s
+            where s.event_id = e.event_id))
+    from public.flexibility_events e
+    where e.event_id = p_event_id
+$$;
+
+-- Units with their data centres and batteries: [{unit_id, operator, gsp_group, region_id, dc_ids, asset_ids}…]. Of p_operator, or
+-- (null) of all.
+create or replace function public.flexibility_units_of(p_operator text default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(json_build_object(
+        'unit_id', u.unit_id, 'operator', u.tenant, 'gsp_group', u.gsp_group, 'region_id', u.region_id,
+        'dc_ids', (
+            select coalesce(json_agg(d.dc_id order by d.dc_id), '[]') from public.data_centres d
+            where d.region_id = u.region_id and (u.tenant = 'platform' or d.tenant = u.tenant)),
+        'asset_ids', (
+            select coalesce(json_agg(s.asset_id order by s.asset_id), '[]') from public.storage_assets s
+            where s.region_id = u.region_id and (u.tenant = 'platform' or s.tenant = u.tenant))) order by u.unit_id), '[]')
+    from public.flexibility_units u
+    where p_operator is null or u.tenant = p_operator
+$$;
+
 -- Tenants: who is acting, and the one door of their requests ---------------------------------------------------------
 --
 -- A request of a tenant runs as the role pylon_tenant with its claims in request.jwt.claims, both for its transaction
@@ -8051,6 +9016,56 @@ as $$
     select public.tenancy_set_operator(
         p_operator || jsonb_build_object('operator_id', tenancy.must_administer()))
 $$;
+-- Tenants: flexibility ---------------------------------------------------------------------------------------------------------
+--
+-- An operator's own events, and the platform's, which all may read: what these moved of others' they do not see.
+
+create or replace function tenant.announce_flexibility_event(p_event jsonb, p_now timestamptz)
+returns json
+language sql
+security definer
+set search_path = ''
+as $$
+    select public.announce_flexibility_event(
+        p_event || jsonb_build_object('tenant', tenancy.must_write()), p_now)
+$$;
+
+create or replace function tenant.cancel_flexibility_event(p_event_id uuid, p_reason text, p_now timestamptz)
+returns json
+language sql
+security definer
+set search_path = ''
+as $$
+    select public.cancel_flexibility_event(p_event_id, p_reason, p_now, tenancy.must_write())
+$$;
+
+-- Read with the caller's own rights, so that the policies say what is in them.
+create or replace function tenant.flexibility_events_page(p_before timestamptz, p_before_id uuid, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.flexibility_events_page(p_before, p_before_id, p_limit)
+$$;
+
+create or replace function tenant.flexibility_event_life(p_event_id uuid)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.flexibility_event_life(p_event_id)
+$$;
+
+create or replace function tenant.flexibility_units_of()
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.flexibility_units_of(tenancy.operator_id())
+$$;
 -- Tenants: their own objects -----------------------------------------------------------------------------------------------
 
 -- What bears numbers that count everybody's, with the tenant's own in their place.
@@ -8121,7 +9136,7 @@ begin
     listed := case p_table
         when 'capacity_bookings' then
             'booking_key, dc_id, job_id, source, order_id, state, starts_at, ends_at, it_power_kw, reason, run_now, '
-            'carried_out_by, started_at, ended_at, cancel_requested_at, created_at, updated_at'
+            'carried_out_by, started_at, ended_at, cancel_requested_at, flexibility_event_id, created_at, updated_at'
         when 'run_accounts' then
             'booking_key, job_id, dc_id, started_at, ended_at, it_energy_wh, site_energy_wh, carbon_gco2, cost_gbp, '
             'run_now_dc_id, run_now_starts_at, run_now_pue, run_now_fits, run_now_site_energy_wh, run_now_carbon_gco2, '
@@ -9074,7 +10089,10 @@ begin
     'processed_contexts', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
     'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
-    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs', 'memberships', 'api_keys', 'service_accounts', 'audit_events')
+    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
+    'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
+    'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
+    'flexibility_cashflows', 'memberships', 'api_keys', 'service_accounts', 'audit_events')
         and to_regrole(outsider.name) is not null
         and has_table_privilege(outsider.name, c.oid, 'select, insert, update, delete');
     if found is not null then
@@ -9142,6 +10160,16 @@ as $$
         ('meter_readings', 'select',
             'tenant = (select tenancy.operator_id()) or dc_id in ('
             'select d.dc_id from public.data_centres d where d.tenant = (select tenancy.operator_id()))', null),
+        -- The platform's events of flexibility and its units are known to all, and what it did for them to nobody.
+        ('flexibility_units', 'select', 'tenant = (select tenancy.operator_id()) or tenant = ''platform''', null),
+        ('flexibility_events', 'select', 'tenant = (select tenancy.operator_id()) or tenant = ''platform''', null),
+        ('flexibility_decisions', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('flexibility_moves', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('flexibility_commitments', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('flexibility_baselines', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('flexibility_notifications', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('flexibility_settlements', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('flexibility_cashflows', 'select', 'tenant = (select tenancy.operator_id())', null),
         -- A purchase is both sides'.
         ('beckn_quotes', 'select',
             'buyer_operator = (select tenancy.operator_id()) or seller_operator = (select tenancy.operator_id())', null),
@@ -9187,7 +10215,10 @@ begin
     'processed_contexts', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
     'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
-    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs')
+    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
+    'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
+    'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
+    'flexibility_cashflows')
     loop
         execute format('drop policy %I on public.%I', rule.policyname, rule.tablename);
     end loop;
@@ -9204,7 +10235,10 @@ begin
     'processed_contexts', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
     'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
-    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs')
+    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
+    'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
+    'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
+    'flexibility_cashflows')
         loop
             execute format(
                 'create policy service_all on public.%I for all to service_role using (true) with check (true)', named);
@@ -9234,7 +10268,8 @@ begin
                 'current_mix', 'grid_context', 'grid_version', 'present_grid', 'capacity_at', 'capacity_kw', 'regional_overview',
                 'live_state', 'signal_history', 'decision_readiness', 'savings', 'changes', 'regional_forecasts',
                 'grid_history', 'pipeline_runs_page', 'data_version', 'present_grid_unless', 'chosen_topics',
-                'event_summary'))
+                'event_summary', 'flexibility_event_row', 'flexibility_events_page', 'flexibility_event_life',
+                'flexibility_units_of'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;
@@ -9284,8 +10319,8 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'b0777170daa17fb0'
-where version = 10;
+    fingerprint = 'ab5289839f9d9650'
+where version = 11;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
 -- newer ones, it must not put its functions back.

@@ -221,6 +221,9 @@ SERVICE = {
     "GET /openapi.json": Row(described=False),
     "GET /metrics": Row(described=False),
 }
+FLEXIBILITY = {"name": "x", "starts_at": "2020-01-01T00:00:00Z", "need_mw": [1], "price_gbp_per_mwh": [1]}
+"""Long over: it is refused, whoever asks."""
+
 SIGNED = Row(harmless=frozenset({"context", "message", "error"}))
 """Here without a signature; with one, test_matrix.py asks them with `tenant_purchases.requests_about`."""
 
@@ -265,6 +268,15 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "GET /api/v1/hosted-workloads": Row(
             names=at(QUERY, "after", "job", "order_job"), harmless=OPTIONS, shows_own=True
         ),
+        "GET /api/v1/flexibility/events": Row(harmless=OPTIONS | {"after"}),
+        "POST /api/v1/flexibility/events": Row(
+            _body(FLEXIBILITY), harmless=frozenset(FLEXIBILITY) | {"penalty_gbp_per_mwh", "compensation", "programme"}
+        ),
+        "GET /api/v1/flexibility/events/{event_id}": Row(names=at(PATH, "event_id", "decision")),
+        "POST /api/v1/flexibility/events/{event_id}/cancel": Row(
+            _body({"reason": "x"}), at(PATH, "event_id", "decision"), frozenset({"reason"})
+        ),
+        "GET /api/v1/flexibility/units": Row(),
         "GET /api/v1/runners": Row(),
         "POST /api/v1/runners": Row(_body(RUNNER), lambda _: [{}], frozenset({"take_over"})),
         "POST /api/v1/runners/{runner_id}/take": Row(
@@ -322,6 +334,8 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         # Of the caller's own operator: no address can name another.
         "GET /dashboard/keys": Row(shows_own=True, shows_platform=False, described=False),
         "GET /dashboard/audit": Row(shows_own=True, shows_platform=False, described=False),
+        "GET /dashboard/flexibility": Row(harmless=OPTIONS | {"after"}, described=False),
+        "GET /dashboard/flexibility/{event_id}": Row(names=at(PATH, "event_id", "decision"), described=False),
         "GET /dashboard/savings": Row(described=False),
         "GET /dashboard/static/{digest}/{name}": Row(
             {(PATH, "digest"): StaticFiles().digest, (PATH, "name"): "page.js"}, described=False

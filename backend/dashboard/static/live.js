@@ -23,6 +23,7 @@ const TOPICS = {
   data_centres: ["grid", "data_centres", "decisions", "workloads"],
   decisions: ["decisions"],
   orders: ["orders"],
+  flexibility: ["grid"],
   operations: ["grid", "sources", "agents", "decisions", "workloads"],
   savings: ["workloads"],
 };

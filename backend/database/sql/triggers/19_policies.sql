@@ -55,6 +55,16 @@ as $$
         ('meter_readings', 'select',
             'tenant = (select tenancy.operator_id()) or dc_id in ('
             'select d.dc_id from public.data_centres d where d.tenant = (select tenancy.operator_id()))', null),
+        -- The platform's events of flexibility and its units are known to all, and what it did for them to nobody.
+        ('flexibility_units', 'select', 'tenant = (select tenancy.operator_id()) or tenant = ''platform''', null),
+        ('flexibility_events', 'select', 'tenant = (select tenancy.operator_id()) or tenant = ''platform''', null),
+        ('flexibility_decisions', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('flexibility_moves', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('flexibility_commitments', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('flexibility_baselines', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('flexibility_notifications', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('flexibility_settlements', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('flexibility_cashflows', 'select', 'tenant = (select tenancy.operator_id())', null),
         -- A purchase is both sides'.
         ('beckn_quotes', 'select',
             'buyer_operator = (select tenancy.operator_id()) or seller_operator = (select tenancy.operator_id())', null),
@@ -131,7 +141,8 @@ begin
                 'current_mix', 'grid_context', 'grid_version', 'present_grid', 'capacity_at', 'capacity_kw', 'regional_overview',
                 'live_state', 'signal_history', 'decision_readiness', 'savings', 'changes', 'regional_forecasts',
                 'grid_history', 'pipeline_runs_page', 'data_version', 'present_grid_unless', 'chosen_topics',
-                'event_summary'))
+                'event_summary', 'flexibility_event_row', 'flexibility_events_page', 'flexibility_event_life',
+                'flexibility_units_of'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;

@@ -1,0 +1,133 @@
+"""The pages of flexibility: the events, and one event's life with its baseline against what was metered."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from urllib.parse import urlencode
+from uuid import UUID
+
+from flask import Blueprint, Response, request, url_for
+from markupsafe import Markup
+from pydantic import ValidationError
+
+from api.flexibility import EventLife, EventsQuery, read_event_life, read_events
+from dashboard.charts import Chart, Line, line_chart
+from dashboard.grid_charts import KeyEntry
+from dashboard.page import JsonLink, Pages
+from dashboard.time_axis import TimeAxis
+from dashboard.workloads import faults_of
+from database.interface import Database
+from flexibility.documents import text
+from web.problems import Problem
+
+ROWS_A_PAGE = 50
+BASELINE, METERED = "price", "demand"
+"""What colours the two curves."""
+KEY = (KeyEntry("baseline", BASELINE, is_layer=False), KeyEntry("metered", METERED, is_layer=False))
+
+
+def flexibility_pages(dashboard: Blueprint, pages: Pages, database: Database, clock: Callable[[], datetime]) -> None:
+    """`/dashboard/flexibility` and `/dashboard/flexibility/<event_id>`"""
+
+    @dashboard.get("/flexibility")
+    def flexibility() -> Response:
+        given = {name: value for name, value in request.args.items() if value}
+        try:
+            query, faults = EventsQuery.model_validate({"limit": ROWS_A_PAGE, **given}), {}
+        except ValidationError as error:
+            query, faults = EventsQuery(limit=ROWS_A_PAGE), faults_of(error)
+        found = read_events(database, query.limit, query.after)
+        onward = f"{url_for('dashboard.flexibility')}?{urlencode({'after': found.next})}" if found.next else None
+        return pages.page(
+            "flexibility.html",
+            "flexibility",
+            "Flexibility",
+            json=JsonLink(f"/api/v1/flexibility/events?limit={ROWS_A_PAGE}"),
+            events=found.events,
+            faults=faults,
+            following=onward,
+        )
+
+    @dashboard.get("/flexibility/<event_id>")
+    def flexibility_event(event_id: str) -> Response:
+        life = read_event_life(database, _identity(event_id))
+        if life is None:
+            raise Problem(404, f"there is no event {event_id}")
+        return pages.page(
+            "flexibility_event.html",
+            "flexibility",
+            f"Event {life.event.source_id}",
+            json=JsonLink(f"/api/v1/flexibility/events/{life.event.event_id}"),
+            life=life,
+            event=life.event,
+            drawn=_drawn(life, clock()),
+            key=KEY,
+            half_hours=_half_hours(life),
+        )
+
+
+def _identity(event_id: str) -> UUID:
+    try:
+        return UUID(event_id)
+    except ValueError:
+        raise Problem(404, f"{event_id} is no event's identity") from None
+
+
+@dataclass(frozen=True)
+class HalfHourRow:
+    """One half-hour of an event; volumes in MWh, None where there is none yet."""
+
+    starts_at: datetime
+    need_mw: str
+    price: str
+    committed: Decimal | None
+    baseline: Decimal | None
+    metered: Decimal | None
+
+
+def _half_hours(life: EventLife) -> list[HalfHourRow]:
+    committed = _sums([(one.half_hour, one.committed_mwh) for one in life.commitments])
+    baseline = _sums([(one.half_hour, one.baseline_mwh) for one in life.baselines])
+    metered = _sums([(one.half_hour, one.metered_mwh) for one in life.baselines if one.metered_mwh is not None])
+    return [
+        HalfHourRow(start, need_mw, price, committed.get(start), baseline.get(start), metered.get(start))
+        for start, need_mw, price in zip(
+            _axis(life, life.event.starts_at).slots(), life.event.need_mw, life.event.price_gbp_per_mwh, strict=True
+        )
+    ]
+
+
+def _sums(amounts: Iterable[tuple[datetime, str]]) -> dict[datetime, Decimal]:
+    found: dict[datetime, Decimal] = defaultdict(Decimal)
+    for half_hour, mwh in amounts:
+        found[half_hour] += Decimal(mwh)
+    return dict(found)
+
+
+def _axis(life: EventLife, now: datetime) -> TimeAxis:
+    return TimeAxis(life.event.starts_at, len(life.event.need_mw), now)
+
+
+def _drawn(life: EventLife, now: datetime) -> Markup | None:
+    """The baseline against what was metered; None before there is a baseline."""
+    if not life.baselines:
+        return None
+    rows = _half_hours(life)
+    baseline, metered = [row.baseline for row in rows], [row.metered for row in rows]
+    told = f"The baseline comes to {_total(baseline)} MWh"
+    if any(mwh is not None for mwh in metered):
+        told += f", and {_total(metered)} MWh were metered"
+    lines = [Line(_floats(baseline), BASELINE, "baseline"), Line(_floats(metered), METERED, "metered")]
+    return line_chart(Chart(_axis(life, now), "MWh", f"{told}."), lines)
+
+
+def _total(volumes: list[Decimal | None]) -> str:
+    return text(sum((mwh for mwh in volumes if mwh is not None), Decimal(0)))
+
+
+def _floats(volumes: list[Decimal | None]) -> list[float | None]:
+    return [None if mwh is None else float(mwh) for mwh in volumes]

@@ -1,0 +1,783 @@
+
+-- Flexibility: written once ------------------------------------------------------------------------------------------------
+
+do $once$
+declare
+    written text;
+begin
+    foreach written in array array[
+        'flexibility_decisions', 'flexibility_moves', 'flexibility_commitments', 'flexibility_baselines',
+        'flexibility_notifications', 'flexibility_settlements', 'flexibility_cashflows']
+    loop
+        execute format(
+            'create or replace trigger refuse_row_change before update or delete on public.%I '
+            'for each row execute function public.refuse_audit_change()', written);
+        execute format(
+            'create or replace trigger refuse_truncate before truncate on public.%I '
+            'for each statement execute function public.refuse_audit_change()', written);
+        execute format('alter table public.%I enable always trigger refuse_row_change', written);
+        execute format('alter table public.%I enable always trigger refuse_truncate', written);
+    end loop;
+end
+$once$;
+
+-- The SHA-256 of an event's decision, which names the hash of the one before it among its tenant's: see decision_hash. The
+-- bytes are lines of UTF-8: "pylon flexibility decision 1", then each column's name, "=", the number of bytes, ":" and the
+-- text, or "-" for null.
+create or replace function public.flexibility_decision_hash(d public.flexibility_decisions)
+returns text
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    names constant text[] := array[
+        'chain_position', 'previous_hash', 'tenant', 'decision_id', 'event_id', 'from_state', 'to_state', 'reason',
+        'content', 'decided_at'];
+    texts constant text[] := array[
+        d.chain_position::text, d.previous_hash, d.tenant, d.decision_id::text, d.event_id::text, d.from_state, d.to_state,
+        d.reason, d.content::text, extract(epoch from d.decided_at)::text];
+begin
+    return (
+        select encode(sha256(convert_to(
+            E'pylon flexibility decision 1\n' || string_agg(
+                one.name || coalesce('=' || octet_length(convert_to(one.text, 'UTF8')) || ':' || one.text, '=-') || E'\n',
+                '' order by one.place), 'UTF8')), 'hex')
+        from unnest(names, texts) with ordinality as one (name, text, place));
+end
+$$;
+
+create or replace function public.chain_flexibility_decision()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform pg_advisory_xact_lock(7263813); -- the chains' own: taken last but for the publishing lock
+    select d.chain_position + 1, d.chain_hash into new.chain_position, new.previous_hash
+    from public.flexibility_decisions d
+    where d.tenant = new.tenant
+    order by d.chain_position desc
+    limit 1;
+    new.chain_position := coalesce(new.chain_position, 1);
+    new.chain_hash := public.flexibility_decision_hash(new);
+    return new;
+end
+$$;
+
+create or replace trigger hash_into_chain
+    before insert on public.flexibility_decisions
+    for each row execute function public.chain_flexibility_decision();
+alter table public.flexibility_decisions enable always trigger hash_into_chain;
+
+-- Whether a tenant's chain is whole: {"decisions", "broken_at": the first position that does not follow from the one before,
+-- or null}.
+create or replace function public.flexibility_chain_check(p_operator text)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with followed as (
+        select
+            d.chain_position,
+            d.chain_hash = public.flexibility_decision_hash(d)
+                and d.previous_hash is not distinct from lag(d.chain_hash) over in_order
+                and d.chain_position = row_number() over in_order as holds
+        from public.flexibility_decisions d
+        where d.tenant = p_operator
+        window in_order as (order by d.chain_position)
+    )
+    select json_build_object(
+        'decisions', count(*), 'broken_at', min(f.chain_position) filter (where not f.holds))
+    from followed f
+$$;
+
+
+-- Flexibility: units and events ----------------------------------------------------------------------------------------------
+--
+-- Locks: the event first, then as everywhere: data centres, notifications, workloads, bookings, and last the publishing lock.
+
+-- The GSP group of a region; null for an aggregate.
+create or replace function public.gsp_group(p_region_id integer)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select (array['_P', '_N', '_G', '_F', '_M', '_D', '_K', '_E', '_B', '_A', '_L', '_H', '_C', '_J'])[p_region_id]
+$$;
+
+-- Makes the units that an owner's data centres are in, where there are none yet. 'platform' owns what everybody has.
+create or replace function public.ensure_flexibility_units(p_tenant text)
+returns void
+language sql
+set search_path = ''
+as $$
+    insert into public.flexibility_units (unit_id, tenant, gsp_group, region_id)
+    select distinct
+        'V__' || case p_tenant when 'platform' then 'PYLON' else upper(left(md5(p_tenant), 7)) end
+            || substr(public.gsp_group(d.region_id), 2),
+        p_tenant, public.gsp_group(d.region_id), d.region_id
+    from public.data_centres d
+    where (p_tenant = 'platform' or d.tenant = p_tenant) and public.gsp_group(d.region_id) is not null
+    on conflict do nothing
+$$;
+
+-- An event as programs read it: numbers that are money or volumes as text, which keeps every digit.
+create or replace function public.flexibility_event_row(e public.flexibility_events)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'event_id', e.event_id, 'tenant', e.tenant, 'door', e.door, 'source_id', e.source_id, 'programme', e.programme,
+        'starts_at', e.starts_at, 'ends_at', e.ends_at, 'gate_closes_at', e.gate_closes_at,
+        'need_mw', e.need_mw::text[], 'price_gbp_per_mwh', e.price_gbp_per_mwh::text[],
+        'penalty_gbp_per_mwh', e.penalty_gbp_per_mwh::text[], 'compensation', e.compensation, 'in_day', e.in_day,
+        'state', e.state, 'state_reason', e.state_reason, 'announced_at', e.announced_at, 'updated_at', e.updated_at)
+$$;
+
+-- Tells an event's new state in the log of events. Takes the publishing lock: call it last.
+create or replace function public.log_flexibility_event(p_event_id uuid)
+returns void
+language sql
+set search_path = ''
+as $$
+    select public.log_event(
+        nullif(e.tenant, 'platform'), 'grid.flexibility', null,
+        public.flexibility_event_row(e) - 'tenant' - 'updated_at', e.event_id::text)
+    from public.flexibility_events e
+    where e.event_id = p_event_id
+$$;
+
+-- A new event. p_event: {tenant (null: the platform's), door, source_id, programme, starts_at, need_mw, price_gbp_per_mwh,
+-- penalty_gbp_per_mwh, compensation, in_day, document}, checked by whoever calls. Answers {"state": "announced" | "already"
+-- (the same, again) | "different" (another of this name) | "closed" (its gate has closed) | "overlapping" (another event of
+-- the owner's is open in these half-hours; one that NESO publishes may overlap), "event"}. Nothing is stored but where it is
+-- announced.
+create or replace function public.announce_flexibility_event(p_event jsonb, p_now timestamptz)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.flexibility_events := jsonb_populate_record(null::public.flexibility_events, p_event);
+    found public.flexibility_events;
+begin
+    -- One announcement at a time, so that no two of them overlap unseen.
+    lock table public.flexibility_events in share row exclusive mode;
+    given.tenant := coalesce(given.tenant, 'platform');
+    given.ends_at := given.starts_at + cardinality(given.need_mw) * interval '30 minutes';
+    given.gate_closes_at := given.starts_at - interval '1 hour';
+    select * into found
+    from public.flexibility_events e
+    where (e.tenant, e.door, e.source_id) = (given.tenant, given.door, given.source_id);
+    if found.event_id is not null then
+        return json_build_object(
+            'state', case
+                when (found.programme, found.starts_at, found.need_mw, found.price_gbp_per_mwh, found.compensation, found.in_day)
+                    = (given.programme, given.starts_at, given.need_mw, given.price_gbp_per_mwh, given.compensation, given.in_day)
+                    and found.penalty_gbp_per_mwh is not distinct from given.penalty_gbp_per_mwh
+                    then 'already' else 'different' end,
+            'event', public.flexibility_event_row(found));
+    end if;
+    if given.gate_closes_at <= p_now then
+        return json_build_object('state', 'closed', 'event', null);
+    end if;
+    select * into found
+    from public.flexibility_events e
+    where e.tenant = given.tenant and e.state not in ('DECLINED', 'MISSED', 'CANCELLED')
+        and e.starts_at < given.ends_at and e.ends_at > given.starts_at
+    order by e.starts_at
+    limit 1;
+    if found.event_id is not null and given.door <> 'dfs' then
+        return json_build_object('state', 'overlapping', 'event', public.flexibility_event_row(found));
+    end if;
+    insert into public.flexibility_events (
+        tenant, door, source_id, programme, starts_at, ends_at, gate_closes_at, need_mw, price_gbp_per_mwh,
+        penalty_gbp_per_mwh, compensation, in_day, document, scheduled_at, announced_at)
+    values (
+        given.tenant, given.door, given.source_id, given.programme, given.starts_at, given.ends_at, given.gate_closes_at,
+        given.need_mw, given.price_gbp_per_mwh, given.penalty_gbp_per_mwh, given.compensation, given.in_day,
+        coalesce(given.document, '{}'), p_now, p_now)
+    returning * into found;
+    perform public.ensure_flexibility_units(found.tenant);
+    insert into public.flexibility_decisions (tenant, event_id, from_state, to_state, reason, content, decided_at)
+    values (
+        found.tenant, found.event_id, null, 'ANNOUNCED', 'It was announced.',
+        public.flexibility_event_row(found) - '{event_id,tenant,state,state_reason,updated_at}'::text[], p_now);
+    perform public.log_flexibility_event(found.event_id);
+    perform pg_notify('flexibility', '');
+    return json_build_object('state', 'announced', 'event', public.flexibility_event_row(found));
+end
+$$;
+
+-- Takes up to p_limit events whose next step is due on a lease. Answers {"claimed": [event with its lease_token…],
+-- "next_due_at"}.
+create or replace function public.claim_flexibility_events(
+    p_worker text, p_now timestamptz, p_lease_seconds double precision, p_limit integer)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    due uuid[];
+    claimed json;
+begin
+    perform public.queue_flexibility_sweep(null, p_now);
+    -- Named one by one: a step may be due in hours and days, which to the engine would be a clock that was set back.
+    select coalesce(array_agg(ready.event_id order by ready.scheduled_at, ready.event_id), '{}') into due
+    from public.flexibility_events ready
+    where (ready.work_state = 'available' and ready.scheduled_at <= p_now)
+        or (ready.work_state = 'running' and public.has_come(ready.leased_until, p_now));
+    select coalesce(json_agg(
+        public.flexibility_event_row(e) || jsonb_build_object('lease_token', e.lease_token) order by e.starts_at, e.event_id),
+        '[]')
+    into claimed
+    from public.queue_flexibility_claim(null, due, p_worker, p_limit, p_now, p_lease_seconds) as e;
+    return json_build_object(
+        'claimed', claimed,
+        'next_due_at', least(
+            public.queue_flexibility_next_due(null, p_now),
+            (
+                select min(e.scheduled_at) from public.flexibility_events e
+                where e.work_state = 'available' and e.scheduled_at > p_now)));
+end
+$$;
+
+-- A step that failed is tried again after p_retry_seconds, give or take a quarter. Answers {"state": "retry" | "fenced"}.
+create or replace function public.fail_flexibility_event(
+    p_event_id uuid, p_lease_token bigint, p_error text, p_now timestamptz, p_retry_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    select json_build_object('state', case failed.work_state when 'retryable' then 'retry' else 'fenced' end)
+    from public.queue_flexibility_fail(
+        p_event_id, p_lease_token, p_error, p_retry_seconds, p_retry_seconds, p_moment => p_now) as failed
+$$;
+
+-- The data centres that may give way for an event: its owner's, but those that another event has sold in its half-hours.
+create or replace function public.flexibility_sites(p_event public.flexibility_events)
+returns table (dc_id text, unit_id text)
+language sql
+stable
+set search_path = ''
+as $$
+    select d.dc_id, u.unit_id
+    from public.data_centres d
+    join public.flexibility_units u on (u.tenant, u.gsp_group) = ((p_event).tenant, public.gsp_group(d.region_id))
+    where ((p_event).tenant = 'platform' or d.tenant = (p_event).tenant)
+        and not exists (
+            select
+            from public.flexibility_baselines b
+            join public.flexibility_events other on other.event_id = b.event_id
+            where b.dc_id = d.dc_id and b.event_id <> (p_event).event_id
+                and other.state in ('COMMITTED', 'NOTIFIED', 'DELIVERED', 'SETTLED')
+                and b.half_hour >= (p_event).starts_at and b.half_hour < (p_event).ends_at)
+$$;
+
+-- All that an offer is made from: {"sites": [{dc_id, unit_id}…], "booked": [{booking_id, operator, job_id, dc_id, starts_at,
+-- ends_at, it_power_kw}…] (what a decision has placed at them in the event's half-hours and has not begun; of the event's
+-- owner, or of everybody where that is the platform), "contexts": decision_contexts of those workloads}.
+create or replace function public.flexibility_situation(p_event_id uuid, p_now timestamptz)
+returns json
+language plpgsql
+volatile
+set search_path = ''
+as $$
+declare
+    event public.flexibility_events;
+    sites json;
+    booked jsonb;
+begin
+    select * into event from public.flexibility_events e where e.event_id = p_event_id;
+    select coalesce(json_agg(s order by s.dc_id), '[]') into sites from public.flexibility_sites(event) s;
+    select coalesce(jsonb_agg(one order by one.starts_at, one.booking_id), '[]') into booked
+    from (
+        select
+            b.booking_id, b.tenant as operator, b.job_id, b.dc_id, b.starts_at, b.ends_at,
+            b.it_power_kw::double precision as it_power_kw
+        from public.capacity_bookings b
+        where b.dc_id in (select s ->> 'dc_id' from json_array_elements(sites) as s)
+            and b.state = 'HELD' and b.source = 'decision' and b.starts_at > p_now
+            and b.starts_at < event.ends_at and b.ends_at > event.starts_at
+            and (event.tenant = 'platform' or b.tenant = event.tenant)
+        order by b.starts_at, b.booking_id
+        limit 500) as one;
+    return json_build_object(
+        'sites', sites,
+        'booked', booked,
+        'contexts', public.decision_contexts(
+            coalesce((
+                select jsonb_agg(jsonb_build_object('operator', one ->> 'operator', 'job_id', one ->> 'job_id'))
+                from jsonb_array_elements(booked) as one), '[]'),
+            p_now));
+end
+$$;
+
+-- What data centres drew for runs, for a baseline: {dc_id: {"days": {day: [48 texts, MWh]} (of the 60 days before the event's
+-- that are known throughout), "event_days": [days on which it gave way before], "expected_mwh": [texts: what is booked there,
+-- by half-hour of the event]}}.
+create or replace function public.flexibility_history(p_event_id uuid, p_dc_ids jsonb)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    event public.flexibility_events;
+    event_day date;
+begin
+    select * into event from public.flexibility_events e where e.event_id = p_event_id;
+    event_day := (event.starts_at at time zone 'Europe/London')::date;
+    return (
+        select coalesce(json_object_agg(asked.dc_id, json_build_object(
+            'days', coalesce((
+                select json_object_agg(whole.day, whole.mwh)
+                from (
+                    select
+                        (l.half_hour at time zone 'Europe/London')::date as day,
+                        json_agg(trim_scale(l.site_energy_wh / 1000000)::text order by l.half_hour) as mwh
+                    from public.data_centre_loads l
+                    where l.dc_id = asked.dc_id
+                        and l.half_hour >= (event_day - 60)::timestamp at time zone 'Europe/London'
+                        and l.half_hour < event_day::timestamp at time zone 'Europe/London'
+                    group by 1
+                    having count(*) = 48) as whole), '{}'),
+            'event_days', coalesce((
+                select json_agg(distinct (b.half_hour at time zone 'Europe/London')::date)
+                from public.flexibility_baselines b
+                join public.flexibility_events other on other.event_id = b.event_id
+                where b.dc_id = asked.dc_id and b.event_id <> p_event_id and other.state <> 'CANCELLED'
+                    and b.half_hour >= event.starts_at - interval '61 days'), '[]'),
+            'expected_mwh', (
+                select json_agg(expected.mwh::text order by expected.half_hour)
+                from (
+                    select
+                        slot.half_hour,
+                        coalesce(sum(
+                            b.it_power_kw * d.pue::numeric * extract(epoch from
+                                least(b.ends_at, slot.half_hour + interval '30 minutes')
+                                - greatest(b.starts_at, slot.half_hour)) / 3600000), 0) as mwh
+                    from generate_series(
+                        event.starts_at, event.ends_at - interval '1 second', interval '30 minutes') as slot (half_hour)
+                    join public.data_centres d on d.dc_id = asked.dc_id
+                    left join public.capacity_bookings b
+                        on b.dc_id = asked.dc_id and b.state in ('HELD', 'RUNNING') and b.source <> 'flexibility'
+                        and b.starts_at < slot.half_hour + interval '30 minutes' and b.ends_at > slot.half_hour
+                    group by slot.half_hour) as expected))), '{}')
+        from jsonb_array_elements_text(p_dc_ids) as asked (dc_id));
+end
+$$;
+
+-- The system price of each half-hour in [p_from, p_until) that is known, the newest of it: [{half_hour, system_price_gbp_mwh
+-- (text)}…]. Empty where prices are not kept.
+create or replace function public.flexibility_system_prices(p_from timestamptz, p_until timestamptz)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    kept constant text := 'system_prices_between';
+    answer json;
+begin
+    if to_regproc('public.' || kept) is null then
+        return '[]';
+    end if;
+    execute format('select public.%I($1, $2)', kept) into answer using p_from, p_until;
+    return answer;
+end
+$$;
+
+-- What an event is settled from: {"is_metered" (nothing that ran at its data centres in its half-hours is yet to be metered),
+-- "run": the newest, 0 without any, "inputs": the newest run's, "baselines": [{dc_id, unit_id, half_hour, baseline_mwh,
+-- metered_mwh}…], "commitments": [{unit_id, half_hour, committed_mwh, has_wman}…], "system_prices"}.
+create or replace function public.flexibility_outcome(p_event_id uuid)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    event public.flexibility_events;
+    newest public.flexibility_settlements;
+begin
+    select * into event from public.flexibility_events e where e.event_id = p_event_id;
+    select * into newest from public.flexibility_settlements s where s.event_id = p_event_id order by s.run desc limit 1;
+    return json_build_object(
+        'is_metered', not exists (
+            select
+            from public.capacity_bookings b
+            where b.dc_id in (select w.dc_id from public.flexibility_baselines w where w.event_id = p_event_id)
+                and b.source <> 'flexibility' and b.starts_at < event.ends_at and b.ends_at > event.starts_at
+                and (b.state in ('HELD', 'RUNNING') or (b.state = 'ENDED' and b.work_state <> 'completed'))),
+        'run', coalesce(newest.run, 0),
+        'inputs', newest.inputs,
+        'baselines', (
+            select coalesce(json_agg(json_build_object(
+                'dc_id', w.dc_id, 'unit_id', w.unit_id, 'half_hour', w.half_hour, 'baseline_mwh', w.baseline_mwh::text,
+                'metered_mwh', trim_scale(coalesce(l.site_energy_wh, 0) / 1000000)::text) order by w.half_hour, w.dc_id), '[]')
+            from public.flexibility_baselines w
+            left join public.data_centre_loads l on (l.dc_id, l.half_hour) = (w.dc_id, w.half_hour)
+            where w.event_id = p_event_id),
+        'commitments', (
+            select coalesce(json_agg(json_build_object(
+                'unit_id', c.unit_id, 'half_hour', c.half_hour, 'committed_mwh', c.committed_mwh::text,
+                'has_wman', exists (
+                    select from public.flexibility_notifications n
+                    where (n.event_id, n.unit_id, n.half_hour, n.kind) = (c.event_id, c.unit_id, c.half_hour, 'WMAN')))
+                order by c.half_hour, c.unit_id), '[]')
+            from public.flexibility_commitments c
+            where c.event_id = p_event_id),
+        'system_prices', public.flexibility_system_prices(event.starts_at, event.ends_at));
+end
+$$;
+
+-- Gives back the power that an event holds, for whoever has the event's lock.
+create or replace function public.release_flexibility(p_event_id uuid, p_state text, p_reason text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform from public.data_centres d
+    where d.dc_id in (
+        select b.dc_id from public.capacity_bookings b where b.flexibility_event_id = p_event_id and b.state = 'HELD')
+    order by d.dc_id
+    for no key update;
+    update public.capacity_bookings b
+    set state = p_state, reason = p_reason, ended_at = clock_timestamp()
+    where b.flexibility_event_id = p_event_id and b.state = 'HELD';
+    if found then
+        perform public.let_waiting_ask_again();
+    end if;
+end
+$$;
+
+-- Moves the workloads of a commitment: each gives its place back, the power that it had in the event's half-hours is held by
+-- the event, and its new decision is published, all in this transaction or not at all. Answers whether all of it was done: it is not
+-- where one of them has changed since it was looked at, the grid has, or the power it was to have has gone.
+create or replace function public.move_for_flexibility(p_event public.flexibility_events, p_step jsonb)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    moment constant timestamptz := (p_step ->> 'now')::timestamptz;
+    moves constant jsonb := p_step -> 'moves';
+    results json;
+begin
+    perform from public.data_centres d
+    where d.dc_id in (
+        select m ->> 'from_dc_id' from jsonb_array_elements(moves) as m
+        union
+        select m ->> 'to_dc_id' from jsonb_array_elements(moves) as m)
+    order by d.dc_id
+    for no key update;
+    perform from public.compute_workloads w
+    where (w.tenant, w.job_id) in (select m ->> 'tenant', m ->> 'job_id' from jsonb_array_elements(moves) as m)
+    order by w.tenant, w.job_id
+    for no key update;
+    if exists (
+        select
+        from jsonb_to_recordset(moves) as m (
+            booking_id bigint, tenant text, job_id text, from_dc_id text, from_starts_at timestamptz, it_power_kw numeric)
+        where not exists (
+                select
+                from public.capacity_bookings b
+                where b.booking_id = m.booking_id and b.state = 'HELD' and b.work_state <> 'running'
+                    and (b.tenant, b.job_id, b.dc_id, b.starts_at)
+                        = (m.tenant, m.job_id, m.from_dc_id, m.from_starts_at))
+            or exists (
+                select
+                from public.workload_notifications n
+                where (n.tenant, n.job_id) = (m.tenant, m.job_id) and n.work_state <> 'completed'))
+    then
+        return false;
+    end if;
+    perform public.give_power_back((m ->> 'booking_id')::bigint, 'it gives way for flexibility', moment)
+    from jsonb_array_elements(moves) as m;
+    insert into public.capacity_bookings (
+        dc_id, tenant, job_id, source, starts_at, ends_at, it_power_kw, carried_out_by, work_state, scheduled_at,
+        flexibility_event_id, reason)
+    select
+        b.dc_id, p_event.tenant, null, 'flexibility', greatest(b.starts_at, p_event.starts_at), least(b.ends_at, p_event.ends_at),
+        b.it_power_kw, 'flexibility', 'completed', p_event.starts_at, p_event.event_id, null
+    from jsonb_array_elements(moves) as m
+    join public.capacity_bookings b on b.booking_id = (m ->> 'booking_id')::bigint;
+    update public.compute_workloads w
+    set status = 'PENDING', status_reason = 'It gives way for flexibility and is decided again.', scheduled_start = null
+    from jsonb_array_elements(moves) as m
+    where (w.tenant, w.job_id) = (m ->> 'tenant', m ->> 'job_id');
+    -- Its own notification, in hand from the first moment: nobody else decides it meanwhile.
+    insert into public.workload_notifications (
+        tenant, job_id, reason, work_state, attempt, lease_token, leased_until, leased_by)
+    select
+        m ->> 'tenant', m ->> 'job_id', 'reconsidered', 'running', 1, nextval('public.lease_tokens'),
+        moment + interval '1 minute', 'flexibility'
+    from jsonb_array_elements(moves) as m
+    order by m ->> 'job_id', m ->> 'tenant';
+    insert into public.flexibility_moves (
+        event_id, tenant, job_id, unit_id, from_dc_id, from_starts_at, to_dc_id, to_starts_at, it_power_kw, keep_gbp, delta_gbp,
+        freed_mwh, notification_id)
+    select
+        p_event.event_id, m.tenant, m.job_id, m.unit_id, m.from_dc_id, m.from_starts_at, m.to_dc_id, m.to_starts_at,
+        m.it_power_kw, m.keep_gbp, m.delta_gbp, m.freed_mwh, n.notification_id
+    from jsonb_to_recordset(moves) as m (
+        tenant text, job_id text, unit_id text, from_dc_id text, from_starts_at timestamptz, to_dc_id text,
+        to_starts_at timestamptz, it_power_kw numeric, keep_gbp numeric, delta_gbp numeric, freed_mwh numeric[])
+    join public.workload_notifications n on (n.tenant, n.job_id) = (m.tenant, m.job_id) and n.work_state = 'running';
+    results := public.publish_decisions(
+        p_step ->> 'agent_id', p_step -> 'grid', (
+            select jsonb_agg(
+                m -> 'record' || jsonb_build_object('notification_id', n.notification_id, 'lease_token', n.lease_token)
+                order by m ->> 'job_id', m ->> 'tenant')
+            from jsonb_array_elements(moves) as m
+            join public.workload_notifications n
+                on (n.tenant, n.job_id) = (m ->> 'tenant', m ->> 'job_id') and n.work_state = 'running'),
+        false, p_step ->> 'grid_version') -> 'results';
+    if exists (select from json_array_elements(results) as one where one ->> 'state' <> 'published') then
+        raise exception 'not all that was to move could' using errcode = 'PYF01';
+    end if;
+    perform pg_notify('capacity_bookings', '');
+    return true;
+exception
+    when sqlstate 'PYF01' then
+        return false; -- and nothing of the above has happened
+end
+$$;
+
+-- One step of an event, under its lease, in one transaction. p_step: {event_id, lease_token, from_state, state, reason, content,
+-- due_at (of the next step; null: there is none), now, and as the step wants them: moves, grid, grid_version, agent_id (see
+-- move_for_flexibility), baselines, commitments, notifications, settlement: {run, received_gbp, inputs, cashflows}}. A step that
+-- stays in its state and decides nothing (content null) only says when to look again. Answers {"state": "changed" | "fenced"
+-- (the lease was lost) | "wrong_state" | "outdated" (what was to move has changed: look again)}.
+create or replace function public.step_flexibility_event(p_step jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    event public.flexibility_events;
+    moment constant timestamptz := (p_step ->> 'now')::timestamptz;
+    next_step_at constant timestamptz := (p_step ->> 'due_at')::timestamptz;
+    to_state constant text := p_step ->> 'state';
+    settlement constant jsonb := nullif(p_step -> 'settlement', 'null');
+    decides constant boolean := jsonb_typeof(p_step -> 'content') = 'object';
+begin
+    select * into event from public.flexibility_events e where e.event_id = (p_step ->> 'event_id')::uuid for update;
+    if event.event_id is null or event.work_state <> 'running'
+        or event.lease_token is distinct from (p_step ->> 'lease_token')::bigint
+    then
+        return json_build_object('state', 'fenced');
+    end if;
+    if event.state is distinct from p_step ->> 'from_state' then
+        return json_build_object('state', 'wrong_state');
+    end if;
+    if jsonb_array_length(nullif(p_step -> 'moves', 'null')) > 0 and not public.move_for_flexibility(event, p_step) then
+        return json_build_object('state', 'outdated');
+    end if;
+    insert into public.flexibility_commitments (event_id, unit_id, half_hour, tenant, committed_mwh)
+    select event.event_id, c.unit_id, c.half_hour, event.tenant, c.committed_mwh
+    from jsonb_to_recordset(nullif(p_step -> 'commitments', 'null')) as c (
+        unit_id text, half_hour timestamptz, committed_mwh numeric);
+    insert into public.flexibility_baselines (
+        event_id, dc_id, half_hour, tenant, unit_id, method, version, days, wanted_days, unadjusted_mwh, adjustment_mwh,
+        baseline_mwh, in_day)
+    select
+        event.event_id, b.dc_id, b.half_hour, event.tenant, b.unit_id, b.method, b.version, b.days, b.wanted_days,
+        b.unadjusted_mwh, b.adjustment_mwh, b.baseline_mwh, b.in_day
+    from jsonb_to_recordset(nullif(p_step -> 'baselines', 'null')) as b (
+        dc_id text, half_hour timestamptz, unit_id text, method text, version text, days date[], wanted_days integer,
+        unadjusted_mwh numeric, adjustment_mwh numeric, baseline_mwh numeric, in_day text);
+    insert into public.flexibility_notifications (event_id, unit_id, half_hour, kind, tenant, volume_mwh, sent_at)
+    select event.event_id, n.unit_id, n.half_hour, n.kind, event.tenant, n.volume_mwh, moment
+    from jsonb_to_recordset(nullif(p_step -> 'notifications', 'null')) as n (
+        unit_id text, half_hour timestamptz, kind text, volume_mwh numeric);
+    if settlement is not null then
+        insert into public.flexibility_settlements (event_id, run, tenant, settled_at, received_gbp, inputs)
+        values (
+            event.event_id, (settlement ->> 'run')::integer, event.tenant, moment, (settlement ->> 'received_gbp')::numeric,
+            settlement -> 'inputs');
+        insert into public.flexibility_cashflows (
+            event_id, run, place, tenant, kind, half_hour, payer, payee, amount_gbp)
+        select
+            event.event_id, (settlement ->> 'run')::integer, flow.place, event.tenant, flow.kind, flow.half_hour, flow.payer,
+            flow.payee, flow.amount_gbp
+        from rows from (jsonb_to_recordset(settlement -> 'cashflows') as (
+            kind text, half_hour timestamptz, payer text, payee text, amount_gbp numeric)) with ordinality
+            as flow (kind, half_hour, payer, payee, amount_gbp, place);
+    end if;
+    update public.flexibility_events e
+    set state = to_state,
+        state_reason = p_step ->> 'reason',
+        work_state = case when next_step_at is null then 'completed' else 'available' end,
+        scheduled_at = coalesce(next_step_at, e.scheduled_at),
+        attempt = 0,
+        lost_leases = 0,
+        lease_token = null,
+        leased_until = null,
+        leased_by = null,
+        last_error = null,
+        finished_at = case when next_step_at is null then moment end
+    where e.event_id = event.event_id;
+    if to_state in ('DELIVERED', 'MISSED') and event.state <> to_state then
+        perform public.release_flexibility(
+            event.event_id, case to_state when 'DELIVERED' then 'ENDED' else 'RELEASED' end, 'the event is over');
+    end if;
+    if decides then
+        insert into public.flexibility_decisions (tenant, event_id, from_state, to_state, reason, content, decided_at)
+        values (event.tenant, event.event_id, event.state, to_state, p_step ->> 'reason', p_step -> 'content', moment);
+        perform public.log_flexibility_event(event.event_id);
+    end if;
+    return json_build_object('state', 'changed');
+end
+$$;
+
+-- Takes an event back, before its gate closes: what it holds is free again; what was moved stays where it is. Answers {"state":
+-- "cancelled" | "unknown" | "closed" (its gate has closed) | "over" (it has ended, however), "event"}. p_operator: whose it must
+-- be; null for the platform, which may take back any.
+create or replace function public.cancel_flexibility_event(
+    p_event_id uuid, p_reason text, p_now timestamptz, p_operator text default null)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    event public.flexibility_events;
+begin
+    select * into event
+    from public.flexibility_events e
+    where e.event_id = p_event_id and (p_operator is null or e.tenant = p_operator)
+    for update;
+    if event.event_id is null then
+        return json_build_object('state', 'unknown', 'event', null);
+    end if;
+    if event.state = 'CANCELLED' then
+        return json_build_object('state', 'cancelled', 'event', public.flexibility_event_row(event));
+    end if;
+    if event.state not in ('ANNOUNCED', 'OFFERED', 'COMMITTED', 'NOTIFIED') then
+        return json_build_object('state', 'over', 'event', public.flexibility_event_row(event));
+    end if;
+    if event.gate_closes_at <= p_now then
+        return json_build_object('state', 'closed', 'event', public.flexibility_event_row(event));
+    end if;
+    update public.flexibility_events e
+    set state = 'CANCELLED', state_reason = p_reason, work_state = 'completed', lease_token = null, leased_until = null,
+        leased_by = null, finished_at = p_now
+    where e.event_id = p_event_id;
+    perform public.release_flexibility(p_event_id, 'RELEASED', 'the event was cancelled');
+    insert into public.flexibility_decisions (tenant, event_id, from_state, to_state, reason, decided_at)
+    values (event.tenant, p_event_id, event.state, 'CANCELLED', p_reason, p_now);
+    perform public.log_flexibility_event(p_event_id);
+    return json_build_object('state', 'cancelled', 'event', (
+        select public.flexibility_event_row(e) from public.flexibility_events e where e.event_id = p_event_id));
+end
+$$;
+
+
+-- Flexibility: reading --------------------------------------------------------------------------------------------------------
+
+-- Events, those that begin last first, after the place (p_before, p_before_id) of the last one seen: [event…].
+create or replace function public.flexibility_events_page(p_before timestamptz, p_before_id uuid, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(public.flexibility_event_row(page) order by page.starts_at desc, page.event_id desc), '[]')
+    from (
+        select *
+        from public.flexibility_events e
+        where p_before is null or (e.starts_at, e.event_id) < (p_before, p_before_id)
+        order by e.starts_at desc, e.event_id desc
+        limit p_limit) as page
+$$;
+
+-- An event's whole life: {"event", "decisions", "moves", "commitments", "baselines", "notifications", "settlements"}; null
+-- where there is none.
+create or replace function public.flexibility_event_life(p_event_id uuid)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'event', public.flexibility_event_row(e),
+        'document', e.document,
+        'decisions', (
+            select coalesce(json_agg(json_build_object(
+                'decision_id', d.decision_id, 'from_state', d.from_state, 'to_state', d.to_state, 'reason', d.reason,
+                'content', d.content, 'decided_at', d.decided_at, 'chain_position', d.chain_position,
+                'previous_hash', d.previous_hash, 'chain_hash', d.chain_hash) order by d.chain_position), '[]')
+            from public.flexibility_decisions d
+            where d.event_id = e.event_id),
+        'moves', (
+            select coalesce(json_agg(json_build_object(
+                'operator', m.tenant, 'job_id', m.job_id, 'unit_id', m.unit_id, 'from_dc_id', m.from_dc_id,
+                'from_starts_at', m.from_starts_at, 'to_dc_id', m.to_dc_id, 'to_starts_at', m.to_starts_at,
+                'it_power_kw', m.it_power_kw::text, 'keep_gbp', m.keep_gbp::text, 'delta_gbp', m.delta_gbp::text,
+                'freed_mwh', m.freed_mwh::text[]) order by m.job_id, m.tenant), '[]')
+            from public.flexibility_moves m
+            where m.event_id = e.event_id),
+        'commitments', (
+            select coalesce(json_agg(json_build_object(
+                'unit_id', c.unit_id, 'half_hour', c.half_hour, 'committed_mwh', c.committed_mwh::text)
+                order by c.half_hour, c.unit_id), '[]')
+            from public.flexibility_commitments c
+            where c.event_id = e.event_id),
+        'baselines', (
+            select coalesce(json_agg(json_build_object(
+                'dc_id', b.dc_id, 'unit_id', b.unit_id, 'half_hour', b.half_hour, 'method', b.method, 'version', b.version,
+                'days', b.days, 'wanted_days', b.wanted_days, 'unadjusted_mwh', b.unadjusted_mwh::text,
+                'adjustment_mwh', b.adjustment_mwh::text, 'baseline_mwh', b.baseline_mwh::text, 'in_day', b.in_day,
+                'metered_mwh', case when e.state in ('DELIVERED', 'SETTLED')
+                    then trim_scale(coalesce(l.site_energy_wh, 0) / 1000000)::text end) order by b.half_hour, b.dc_id), '[]')
+            from public.flexibility_baselines b
+            left join public.data_centre_loads l on (l.dc_id, l.half_hour) = (b.dc_id, b.half_hour)
+            where b.event_id = e.event_id),
+        'notifications', (
+            select coalesce(json_agg(json_build_object(
+                'unit_id', n.unit_id, 'half_hour', n.half_hour, 'kind', n.kind, 'volume_mwh', n.volume_mwh::text,
+                'sent_at', n.sent_at, 'is_simulated', n.is_simulated) order by n.half_hour, n.unit_id, n.kind), '[]')
+            from public.flexibility_notifications n
+            where n.event_id = e.event_id),
+        'settlements', (
+            select coalesce(json_agg(json_build_object(
+                'run', s.run, 'settled_at', s.settled_at, 'received_gbp', s.received_gbp::text, 'inputs', s.inputs,
+                'cashflows', (
+                    select coalesce(json_agg(json_build_object(
+                        'kind', f.kind, 'half_hour', f.half_hour, 'payer', f.payer, 'payee', f.payee,
+                        'amount_gbp', f.amount_gbp::text) order by f.place), '[]')
+                    from public.flexibility_cashflows f
+                    where (f.event_id, f.run) = (s.event_id, s.run))) order by s.run), '[]')
+            from public.flexibility_settlements s
+            where s.event_id = e.event_id))
+    from public.flexibility_events e
+    where e.event_id = p_event_id
+$$;
+
+-- Units with their data centres and batteries: [{unit_id, operator, gsp_group, region_id, dc_ids, asset_ids}…]. Of p_operator, or
+-- (null) of all.
+create or replace function public.flexibility_units_of(p_operator text default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(json_build_object(
+        'unit_id', u.unit_id, 'operator', u.tenant, 'gsp_group', u.gsp_group, 'region_id', u.region_id,
+        'dc_ids', (
+            select coalesce(json_agg(d.dc_id order by d.dc_id), '[]') from public.data_centres d
+            where d.region_id = u.region_id and (u.tenant = 'platform' or d.tenant = u.tenant)),
+        'asset_ids', (
+            select coalesce(json_agg(s.asset_id order by s.asset_id), '[]') from public.storage_assets s
+            where s.region_id = u.region_id and (u.tenant = 'platform' or s.tenant = u.tenant))) order by u.unit_id), '[]')
+    from public.flexibility_units u
+    where p_operator is null or u.tenant = p_operator
+$$;
+

@@ -1,0 +1,103 @@
+"""Carries events on: a thread that takes what is due and makes one step of each, under a lease.
+
+Any number of processes may have one. A step is one transaction under a fencing token: whatever dies when, none is
+lost or made twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from database.errors import DatabaseError
+from database.interface import Database
+from flexibility.book import EventBook, Stepped
+from flexibility.event_model import ClaimedEvent
+from flexibility.rules.supplier_prices import SupplierPrices
+from flexibility.steps import Steps
+from queueing.consumer import Consumer, Round
+
+_log = logging.getLogger(__name__)
+
+CHANNEL = "flexibility"
+LEASE_SECONDS = 60.0
+BATCH = 4
+AGAIN_AFTER_S = 30.0
+POLL_SECONDS = 5.0
+
+
+class FlexibilityLife(Consumer):
+    """The one who carries events on in this process."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        worker: str,
+        carbon_price_gbp_per_t: float,
+        supplier_prices: SupplierPrices,
+        clock: Callable[[], datetime],
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        """Nothing runs before `start`."""
+        super().__init__("flexibility", self.work_once, database, CHANNEL, threads=1, poll_seconds=poll_seconds)
+        self._book = EventBook(database)
+        self._steps = Steps(self._book, carbon_price_gbp_per_t, supplier_prices)
+        self._worker = worker
+        self._clock = clock
+        self._failed_at: dict[str, float] = {}
+
+    def work_once(self) -> Round:
+        """Make a step of everything that is due now."""
+        return self.run_due(self._clock())
+
+    def run_due(self, now: datetime) -> Round:
+        """Make a step of everything that is due at `now`, in this thread.
+
+        Raises:
+            DatabaseError: the work cannot be had.
+        """
+        claimed, next_due_at = self._book.claim_due(self._worker, now, lease_seconds=LEASE_SECONDS, limit=BATCH)
+        if claimed:
+            self.found(more_likely=False)
+        for event in claimed:
+            self._try_step(event, now)
+        return Round(len(claimed), (next_due_at - now).total_seconds() if next_due_at else None)
+
+    def troubles(self) -> list[str]:
+        """What is wrong with the thread, and that there are events it cannot carry on, in words."""
+        since = time.monotonic() - 2 * AGAIN_AFTER_S
+        failing = [name for name, at in list(self._failed_at.items()) if at > since]
+        told = f"{len(failing)} flexibility events cannot be carried on: the log says why"
+        return [*super().troubles(), *([told] if failing else [])]
+
+    def _try_step(self, event: ClaimedEvent, now: datetime) -> None:
+        """One step of one event; a fault in it does not hold up the others."""
+        name = str(event.event_id)
+        try:
+            step = self._steps.next_step(event, now)
+            outcome = self._book.store(event, step, now)
+        except DatabaseError as error:
+            # Its lease is given back; what the database could not do now it may do later.
+            self._fail(event, now, error)
+        except Exception as error:  # noqa: BLE001 - told, and tried again after a while
+            _log.exception("flexibility event %s: this step failed", name)
+            self._fail(event, now, error)
+        else:
+            self._failed_at.pop(name, None)
+            if outcome is Stepped.OUTDATED:
+                self._book.fail(event, "what was to move has changed: it is looked at again", now, again_after_s=0.0)
+            _log.info("flexibility event %s: %s: %s", name, _told(event, step.state, outcome), step.reason)
+
+    def _fail(self, event: ClaimedEvent, now: datetime, error: Exception) -> None:
+        _log.warning("flexibility event %s: tried again later: %s", event.event_id, error)
+        self._failed_at[str(event.event_id)] = time.monotonic()
+        self._book.fail(event, f"{type(error).__name__}: {error}", now, again_after_s=AGAIN_AFTER_S)
+
+
+def _told(event: ClaimedEvent, state: str, outcome: Stepped) -> str:
+    if outcome is not Stepped.CHANGED:
+        return f"not {state}, as it was {outcome}"
+    return str(state) if event.state == state else f"{event.state} to {state}"

@@ -1,0 +1,165 @@
+"""From what was committed and metered to what it comes to, by the event's rule. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from database.interface import Row
+from flexibility.book import Outcome
+from flexibility.documents import cashflow_rows, text
+from flexibility.event_model import Programme, StoredEvent
+from flexibility.rules import deg, dfs
+from flexibility.rules.cashflows import Cashflow, received_by
+from flexibility.rules.delivery import SiteVolumes, delivered_mwh
+from flexibility.rules.exact import HOURS
+from flexibility.rules.p415 import Compensation, TradedHalfHour, settle_trade
+from flexibility.rules.supplier_prices import SupplierPrices
+from grid.half_hours import rfc3339, settlement_date
+
+TRADER = "Pylon"
+KW_PER_MW = 1000
+
+
+class PricesMissing(Exception):
+    """What it is settled by is not known yet; the message says what."""
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """All cashflows of one run, and what they are worked out from."""
+
+    inputs: Row
+    cashflows: tuple[Cashflow, ...]
+
+    @property
+    def received_gbp(self) -> Decimal:
+        """By whoever sold."""
+        return received_by(TRADER, self.cashflows)
+
+    def to_row(self, run: int) -> Row:
+        return {
+            "run": run,
+            "received_gbp": text(self.received_gbp),
+            "inputs": self.inputs,
+            "cashflows": cashflow_rows(self.cashflows),
+        }
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What one unit sold in one half-hour, and what its sites drew."""
+
+    half_hour: datetime
+    unit_id: str
+    contracted_mwh: Decimal
+    trade_price: Decimal
+    penalty: Decimal | None
+    system_price: Decimal | None
+    supplier_price: Decimal | None
+    has_wman: bool
+    sites: tuple[SiteVolumes, ...]
+
+    def to_row(self) -> Row:
+        optional = {"system_price": self.system_price, "supplier_price": self.supplier_price, "penalty": self.penalty}
+        return {
+            "half_hour": rfc3339(self.half_hour),
+            "unit_id": self.unit_id,
+            "contracted_mwh": text(self.contracted_mwh),
+            "delivered_mwh": text(delivered_mwh(self.sites)),
+            "trade_price": text(self.trade_price),
+            "has_wman": self.has_wman,
+            "sites": [
+                {"dc_id": site.dc_id, "baseline_mwh": text(site.baseline_mwh), "metered_mwh": text(site.metered_mwh)}
+                for site in self.sites
+            ],
+            **{name: None if value is None else text(value) for name, value in optional.items()},
+        }
+
+
+def settle(event: StoredEvent, outcome: Outcome, supplier_prices: SupplierPrices) -> Settlement:
+    """What an event comes to with what is known now.
+
+    Raises:
+        PricesMissing: a system price, or the supplier's price where the seller pays it, is not known.
+    """
+    units = _units(event, outcome, supplier_prices)
+    if event.programme is Programme.P415:
+        flows = settle_trade(_trades(event, units), trader=TRADER, compensation=event.compensation)
+    elif event.programme is Programme.DFS:
+        flows = dfs.settle_utilisation(
+            [
+                dfs.ProcuredHalfHour(unit.half_hour, unit.contracted_mwh / HOURS, unit.trade_price, unit.sites)
+                for unit in units
+            ],
+            seller=TRADER,
+        )
+    else:
+        flows = deg.settle_contract([_interval(unit) for unit in units], seller=TRADER)
+    inputs = {"programme": str(event.programme), "compensation": str(event.compensation)}
+    return Settlement({**inputs, "half_hours": [unit.to_row() for unit in units]}, flows)
+
+
+def _units(event: StoredEvent, outcome: Outcome, supplier_prices: SupplierPrices) -> list[_Unit]:
+    system_price: Mapping[datetime, Decimal] = {
+        price.half_hour: price.system_price_gbp_mwh for price in outcome.system_prices
+    }
+    is_trade = event.programme is Programme.P415
+    units = []
+    for sold in outcome.commitments:
+        place = event.half_hours.index(sold.half_hour)
+        units.append(
+            _Unit(
+                half_hour=sold.half_hour,
+                unit_id=sold.unit_id,
+                contracted_mwh=sold.committed_mwh,
+                trade_price=event.price_gbp_per_mwh[place],
+                penalty=event.penalty_gbp_per_mwh[place] if event.penalty_gbp_per_mwh else None,
+                system_price=system_price.get(sold.half_hour) if is_trade else None,
+                supplier_price=supplier_prices.on(settlement_date(sold.half_hour)) if is_trade else None,
+                has_wman=sold.has_wman,
+                sites=tuple(
+                    SiteVolumes(one.dc_id, one.baseline_mwh, one.metered_mwh)
+                    for one in outcome.baselines
+                    if (one.unit_id, one.half_hour) == (sold.unit_id, sold.half_hour)
+                ),
+            )
+        )
+    return units
+
+
+def _trades(event: StoredEvent, units: list[_Unit]) -> list[TradedHalfHour]:
+    trades = []
+    for unit in units:
+        if unit.system_price is None:
+            raise PricesMissing(f"the system price of {rfc3339(unit.half_hour)} is not known yet")
+        if unit.supplier_price is None and event.compensation is Compensation.BILATERAL:
+            raise PricesMissing("FLEX_SUPPLIER_PRICES does not name the quarter's price, which the seller pays")
+        trades.append(
+            TradedHalfHour(
+                unit.half_hour,
+                unit.contracted_mwh,
+                unit.trade_price,
+                unit.system_price,
+                unit.sites,
+                unit.supplier_price,
+                unit.has_wman,
+            )
+        )
+    return trades
+
+
+def _interval(unit: _Unit) -> deg.ContractInterval:
+    def kw(mwh: Decimal) -> Decimal:
+        return mwh / HOURS * KW_PER_MW
+
+    return deg.ContractInterval(
+        unit.half_hour,
+        HOURS,
+        kw(unit.contracted_mwh),
+        unit.trade_price / KW_PER_MW,
+        (unit.penalty or Decimal(0)) / KW_PER_MW,
+        [deg.MeterPower(kw(site.baseline_mwh), kw(site.metered_mwh)) for site in unit.sites],
+    )

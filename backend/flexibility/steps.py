@@ -1,0 +1,273 @@
+"""What becomes of an event next, state by state: each answer is one step, made whole or not at all."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from database.interface import Row
+from decisions.publishing.schema import Scorer
+from decisions.work.notifications import Lease
+from decisions.work.record import DecidedWith, record_of
+from flexibility.book import BookedWork, EventBook, Outcome, SiteHistory, Situation, Step
+from flexibility.choosing.choice import committed_mwh
+from flexibility.choosing.moves import Move, Mover
+from flexibility.choosing.offer import Offer, make_offer
+from flexibility.documents import offer_document, text, texts
+from flexibility.event_model import ClaimedEvent, EventState, StoredEvent
+from flexibility.rules.baseline import METHOD, VERSION, InDay, NoBaseline, baseline_of, wanted_days
+from flexibility.rules.exact import mean
+from flexibility.rules.gate_closure import gate_closure, is_open
+from flexibility.rules.supplier_prices import SupplierPrices
+from flexibility.settling import PricesMissing, settle
+from grid.half_hours import rfc3339, settlement_date
+from vocabulary import Policy
+
+LOOK_AGAIN = timedelta(minutes=15)
+LAST_LOOK = timedelta(minutes=5)
+"""Before gate closure: what finds nothing to offer by then is declined."""
+METERS_AGAIN = timedelta(minutes=5)
+PRICES_AGAIN = timedelta(minutes=30)
+SETTLE_AGAIN = timedelta(days=1)
+SETTLED_FOR_GOOD = timedelta(days=60)
+"""After an event its prices and readings are looked at once a day, for so long."""
+
+EXPECTED_VOLUME = "SEV"
+NO_LEASE = Lease(0, 0)
+"""The database gives each notification its lease when it makes the step."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How events are carried on: what J weighs, and the suppliers' prices."""
+
+    book: EventBook
+    carbon_price_gbp_per_t: float
+    supplier_prices: SupplierPrices
+
+    def next_step(self, event: ClaimedEvent, now: datetime) -> Step:
+        """What is to be done about an event now."""
+        if event.state in {EventState.ANNOUNCED, EventState.OFFERED, EventState.COMMITTED}:
+            return self._before_gate_closure(event, now)
+        if event.state is EventState.NOTIFIED:
+            return self._delivered(event, now)
+        return self._settled(event, now)
+
+    def _before_gate_closure(self, event: ClaimedEvent, now: datetime) -> Step:
+        if event.state is EventState.COMMITTED:
+            return self._notified(event, now)
+        if now >= event.gate_closes_at:
+            return Step(EventState.MISSED, f"Its gate closed at {rfc3339(event.gate_closes_at)}.", None, content={})
+        situation = self.book.situation(event, now)
+        offer = self._offer(event, situation)
+        if event.state is EventState.ANNOUNCED:
+            return self._offered(event, offer, now)
+        return self._committed(event, situation, offer, now)
+
+    def _offer(self, event: StoredEvent, situation: Situation) -> Offer:
+        mover = Mover(event.wanted, frozenset(situation.unit_of), self.carbon_price_gbp_per_t)
+        # Two tenants may have jobs of one name: of those the first is looked at.
+        known = {context.task.job_id: (context, one.place) for one, context in reversed(situation.known)}
+        return make_offer(mover, list(known.values()))
+
+    def _offered(self, event: StoredEvent, offer: Offer, now: datetime) -> Step:
+        if offer.moves:
+            reason = (
+                f"{len(offer.moves)} of {offer.considered} workloads give way: "
+                f"£{offer.choice.revenue_gbp:.2f} for £{offer.choice.cost_gbp:.2f} of J."
+            )
+            return Step(EventState.OFFERED, reason, now, content=offer_document(event, offer))
+        why = (
+            f"None of {offer.considered} workloads gains by giving way."
+            if offer.considered
+            else "Nothing that may give way is placed in its half-hours."
+        )
+        last_look = event.gate_closes_at - LAST_LOOK
+        if now < last_look:
+            return Step(EventState.ANNOUNCED, why, min(now + LOOK_AGAIN, last_look))
+        return Step(EventState.DECLINED, why, None, content=offer_document(event, offer))
+
+    def _committed(self, event: StoredEvent, situation: Situation, offer: Offer, now: datetime) -> Step:
+        if not offer.moves:
+            reason = "What was offered can no longer give way, or no longer gains by it."
+            return Step(EventState.DECLINED, reason, None, content=offer_document(event, offer))
+        work = {one.job_id: one for one in reversed(situation.booked)}
+        dc_ids = sorted({move.booked.dc_id for move in offer.moves})
+        history = self.book.history(event, dc_ids)
+        sold = _sold_by_unit(event, offer, situation)
+        total_mwh = sum((sum(mwh, Decimal(0)) for mwh in sold.values()), Decimal(0))
+        return Step(
+            EventState.COMMITTED,
+            f"{text(total_mwh)} MWh are sold, accepted as offered.",
+            now,
+            content=offer_document(event, offer),
+            with_it={
+                "agent_id": None,
+                "grid": situation.contexts.grid,
+                "grid_version": situation.contexts.grid_version,
+                "moves": [
+                    self._move_row(event, move, work[move.candidate.name], situation, now) for move in offer.moves
+                ],
+                "commitments": [
+                    {"unit_id": unit_id, "half_hour": rfc3339(half_hour), "committed_mwh": text(mwh)}
+                    for unit_id, volumes in sold.items()
+                    for half_hour, mwh in zip(event.half_hours, volumes, strict=True)
+                ],
+                "baselines": [
+                    row
+                    for dc_id in dc_ids
+                    for row in _baseline_rows(event, dc_id, situation.unit_of[dc_id], history[dc_id])
+                ],
+            },
+        )
+
+    def _move_row(self, event: StoredEvent, move: Move, work: BookedWork, situation: Situation, now: datetime) -> Row:
+        capacity = move.decision.context.capacity
+        task_row = {
+            **situation.contexts.task_row(work.job),
+            "capacity": capacity.model_dump(mode="json") if capacity else None,
+            "flexibility": {
+                "event_id": str(event.event_id),
+                "starts_at": rfc3339(event.starts_at),
+                "price_gbp_per_mwh": texts(event.price_gbp_per_mwh),
+                "closed_sites": sorted(situation.unit_of),
+                "freed_mwh": texts(move.candidate.freed_mwh),
+                "keep_gbp": text(move.keep_gbp),
+                "delta_gbp": text(move.delta_gbp),
+            },
+        }
+        decided_with = DecidedWith(
+            carbon_price_gbp_per_t=self.carbon_price_gbp_per_t,
+            policy=Policy.BALANCED,
+            generated_at=now,
+            scorer=Scorer.DETERMINISTIC,
+        )
+        record = record_of(NO_LEASE, task_row, move.decision, decided_with)
+        return {
+            "booking_id": work.booking_id,
+            "tenant": work.operator,
+            "job_id": work.job_id,
+            "unit_id": situation.unit_of[work.dc_id],
+            "from_dc_id": work.dc_id,
+            "from_starts_at": work.starts_at,
+            "to_dc_id": move.to_dc_id,
+            "to_starts_at": move.to.start,
+            "it_power_kw": work.it_power_kw,
+            "keep_gbp": text(move.keep_gbp),
+            "delta_gbp": text(move.delta_gbp),
+            "freed_mwh": texts(move.candidate.freed_mwh),
+            "record": record.to_row(),
+        }
+
+    def _notified(self, event: StoredEvent, now: datetime) -> Step:
+        outcome = self.book.outcome(event)
+        expected = _expected_by_unit(outcome)
+        rows: list[Row] = []
+        for sold in outcome.commitments:
+            if is_open(sold.half_hour, now):
+                named = {"unit_id": sold.unit_id, "half_hour": rfc3339(sold.half_hour)}
+                rows.append({**named, "kind": "WMAN", "volume_mwh": None})
+                rows.append({**named, "kind": "ECVN", "volume_mwh": text(sold.committed_mwh)})
+                rows.append({**named, "kind": "SEV", "volume_mwh": text(-expected[sold.unit_id, sold.half_hour])})
+        if not rows:
+            reason = f"Its last gate closed at {rfc3339(gate_closure(event.half_hours[-1]))} before it was notified."
+            return Step(EventState.MISSED, reason, None, content={})
+        late = len({sold.half_hour for sold in outcome.commitments}) - len({row["half_hour"] for row in rows})
+        reason = "It was notified before gate closure" + (f", but for {late} half-hours." if late else ".")
+        return Step(
+            EventState.NOTIFIED,
+            f"{reason} Simulated: nobody receives it.",
+            event.ends_at,
+            content={"half_hours_notified": sorted({row["half_hour"] for row in rows})},
+            with_it={"notifications": rows},
+        )
+
+    def _delivered(self, event: StoredEvent, now: datetime) -> Step:
+        if now < event.ends_at:
+            return Step(EventState.NOTIFIED, "It is not over yet.", event.ends_at)
+        outcome = self.book.outcome(event)
+        if not outcome.is_metered:
+            return Step(EventState.NOTIFIED, "What ran in its half-hours is yet to be metered.", now + METERS_AGAIN)
+        delivered = {
+            half_hour: sum(
+                (one.baseline_mwh - one.metered_mwh for one in outcome.baselines if one.half_hour == half_hour),
+                Decimal(0),
+            )
+            for half_hour in event.half_hours
+        }
+        total = text(sum(delivered.values(), Decimal(0)))
+        return Step(
+            EventState.DELIVERED,
+            f"{total} MWh were delivered, by the meters.",
+            now,
+            content={"delivered_mwh": texts(delivered.values())},
+        )
+
+    def _settled(self, event: StoredEvent, now: datetime) -> Step:
+        is_open_still = now < event.ends_at + SETTLED_FOR_GOOD
+        outcome = self.book.outcome(event)
+        try:
+            settlement = settle(event, outcome, self.supplier_prices)
+        except PricesMissing as missing:
+            return Step(event.state, f"It waits: {missing}.", now + PRICES_AGAIN if is_open_still else None)
+        again = now + SETTLE_AGAIN if is_open_still else None
+        if settlement.inputs == outcome.inputs:
+            return Step(event.state, f"Run {outcome.run} stands.", again)
+        run = outcome.run + 1
+        return Step(
+            EventState.SETTLED,
+            f"Run {run}: £{settlement.received_gbp:.2f} received.",
+            again,
+            content={"run": run, "received_gbp": text(settlement.received_gbp)},
+            with_it={"settlement": settlement.to_row(run)},
+        )
+
+
+def _sold_by_unit(event: StoredEvent, offer: Offer, situation: Situation) -> dict[str, list[Decimal]]:
+    """What each unit sells in each half-hour: what is freed in it, as long as the need lasts, in the units' order."""
+    freed: dict[str, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * len(event.need_mw))
+    for move in offer.moves:
+        unit = freed[situation.unit_of[move.booked.dc_id]]
+        for place, mwh in enumerate(move.candidate.freed_mwh):
+            unit[place] += mwh
+    left = list(committed_mwh(event.wanted, offer.choice.freed_mwh))
+    sold: dict[str, list[Decimal]] = {}
+    for unit_id in sorted(freed):
+        sold[unit_id] = [min(mwh, left[place]) for place, mwh in enumerate(freed[unit_id])]
+        left = [rest - mwh for rest, mwh in zip(left, sold[unit_id], strict=True)]
+    return sold
+
+
+def _expected_by_unit(outcome: Outcome) -> dict[tuple[str, datetime], Decimal]:
+    expected: dict[tuple[str, datetime], Decimal] = defaultdict(Decimal)
+    for one in outcome.baselines:
+        expected[one.unit_id, one.half_hour] += one.baseline_mwh
+    return expected
+
+
+def _baseline_rows(event: StoredEvent, dc_id: str, unit_id: str, history: SiteHistory) -> Sequence[Row]:
+    """BL01 from history; without any, what was booked is the submitted expected volume."""
+    try:
+        baseline = baseline_of(event.half_hours, history.days, event_days=frozenset(history.event_days))
+        method, days, values = METHOD, baseline.days, baseline.unadjusted_mwh
+    except (NoBaseline, ValueError):
+        method, days, values = EXPECTED_VOLUME, (), tuple(mean([mwh]) for mwh in history.expected_mwh)
+    return [
+        {
+            "dc_id": dc_id,
+            "unit_id": unit_id,
+            "half_hour": rfc3339(half_hour),
+            "method": method,
+            "version": VERSION,
+            "days": [day.isoformat() for day in days],
+            "wanted_days": wanted_days(settlement_date(half_hour)),
+            "unadjusted_mwh": text(mwh),
+            "adjustment_mwh": "0",
+            "baseline_mwh": text(mwh),
+            "in_day": str(InDay.NONE),
+        }
+        for half_hour, mwh in zip(event.half_hours, values, strict=True)
+    ]

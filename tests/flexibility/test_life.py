@@ -1,0 +1,303 @@
+"""An event's way through its states on the real database: one transaction a step, whoever dies when."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from booked_work import book, the_booking, the_workload
+from capacity_oracle import check_capacity
+from database.errors import DatabaseError
+from database.interface import OrderBy, Row, Where
+from database.postgres import PostgresDatabase
+from decisions.work.record import replay
+from flexibility.book import EventBook, Stepped
+from flexibility.event_model import EventState, StoredEvent
+from flexibility.events import Announcing, Cancelling, announce, cancel
+from flexibility.steps import Steps
+from flexibility_world import (
+    ENDS_AT,
+    HALF_HOURS,
+    SITE_MWH,
+    STARTS_AT,
+    SUPPLIER_PRICES,
+    announced,
+    book_movable,
+    carry_on,
+    new_event,
+    store_flexible_world,
+)
+from grid.half_hours import HALF_HOUR, from_rfc3339
+from grid_world import NOW, data_centre, store_data_centres, store_world
+
+LEASE = timedelta(seconds=61)
+
+
+def life_of(database: PostgresDatabase, event: StoredEvent) -> Row:
+    answer: Row = database.call("flexibility_event_life", {"p_event_id": str(event.event_id)})
+    return answer
+
+
+def state_of(database: PostgresDatabase, event: StoredEvent) -> EventState:
+    return EventState(life_of(database, event)["event"]["state"])
+
+
+def states(life: Row) -> list[str]:
+    return [decision["to_state"] for decision in life["decisions"]]
+
+
+def held_by(database: PostgresDatabase, event: StoredEvent, state: str) -> list[Row]:
+    where = [Where("flexibility_event_id", str(event.event_id)), Where("state", state)]
+    return database.select("capacity_bookings", where=where, order=OrderBy(("booking_id",)))
+
+
+@pytest.fixture
+def world(postgres: PostgresDatabase) -> PostgresDatabase:
+    store_flexible_world(postgres)
+    return postgres
+
+
+def test_an_event_goes_through_all_its_states_and_is_settled(world: PostgresDatabase) -> None:
+    event = announced(world)
+    carry_on(world, NOW)
+    life = life_of(world, event)
+    assert states(life) == ["ANNOUNCED", "OFFERED", "COMMITTED", "NOTIFIED"]
+    assert [row["committed_mwh"] for row in life["commitments"]] == ["0.5"] * HALF_HOURS
+    assert {row["kind"] for row in life["notifications"]} == {"WMAN", "ECVN", "SEV"}
+    (move,) = life["moves"]
+    assert (move["job_id"], move["to_dc_id"]) == ("job-1", "DC-001")
+    assert from_rfc3339(move["to_starts_at"]) == ENDS_AT
+    assert list(map(Decimal, move["freed_mwh"])) == [SITE_MWH] * HALF_HOURS
+
+    carry_on(world, ENDS_AT)
+    life = life_of(world, event)
+    assert states(life)[4:] == ["DELIVERED", "SETTLED"]
+    (run,) = life["settlements"]
+    assert run["received_gbp"] == "480", "K is 1.2: what came is 144 % of what was procured"
+    assert {flow["payer"] for flow in run["cashflows"]} == {"NESO"}
+    assert not held_by(world, event, "HELD")
+    assert world.call("flexibility_chain_check", {"p_operator": "platform"}) == {"decisions": 6, "broken_at": None}
+
+
+def test_what_moved_was_decided_again_with_the_event_in_its_context(world: PostgresDatabase) -> None:
+    event = announced(world)
+    carry_on(world, NOW)
+    decision = world.select(
+        "orchestration_decisions", where=[Where("job_id", "job-1")], order=OrderBy(("decision_id",))
+    )[0]
+    told = decision["context"]["flexibility"]
+    assert told["event_id"] == str(event.event_id)
+    assert told["price_gbp_per_mwh"] == ["200"] * HALF_HOURS
+    again = replay(decision["context"], sequence=decision["sequence"]).model_dump(mode="json", by_alias=True)
+    assert again["decision"]["start"] == decision["output"]["decision"]["start"]
+    assert again["data_centre_options"] == decision["output"]["data_centre_options"]
+    workload = the_workload(world, "job-1")
+    assert (workload["status"], from_rfc3339(workload["scheduled_start"])) == ("QUEUED", ENDS_AT)
+    assert from_rfc3339(the_booking(world, "job-1")["starts_at"]) == ENDS_AT
+    (notification,) = world.select(
+        "workload_notifications",
+        where=[Where("notification_id", decision["notification_id"])],
+        order=OrderBy(("notification_id",)),
+    )
+    assert (notification["reason"], notification["work_state"]) == ("reconsidered", "completed")
+
+
+def test_the_power_it_freed_is_held_so_that_nobody_sells_it_twice(world: PostgresDatabase) -> None:
+    event = announced(world)
+    carry_on(world, NOW)
+    (hold,) = held_by(world, event, "HELD")
+    assert (hold["dc_id"], hold["it_power_kw"], hold["job_id"]) == ("DC-001", 1200, None)
+    assert (from_rfc3339(hold["starts_at"]), from_rfc3339(hold["ends_at"])) == (STARTS_AT, ENDS_AT)
+    check_capacity(world)
+
+
+def test_a_second_event_does_not_take_the_site_that_the_first_has_sold(world: PostgresDatabase) -> None:
+    announced(world)
+    carry_on(world, NOW)
+    book_movable(world, "job-2")
+    second = announced(world, door="dfs", source_id="137")
+    carry_on(world, NOW)
+    life = life_of(world, second)
+    assert life["event"]["state"] == "ANNOUNCED"
+    assert life["event"]["state_reason"] == "Nothing that may give way is placed in its half-hours."
+    carry_on(world, STARTS_AT - timedelta(hours=1, minutes=5))
+    assert state_of(world, second) is EventState.DECLINED
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"urgency": "CRITICAL"}, {"deferral_window_mins": 0}, {"deadline": ENDS_AT + timedelta(hours=1)}],
+    ids=["critical", "no window", "deadline"],
+)
+def test_what_may_not_move_is_declined(postgres: PostgresDatabase, facts: dict[str, Any]) -> None:
+    store_world(postgres, data_centres=2)
+    book_movable(postgres, **facts)
+    event = announced(postgres)
+    carry_on(postgres, NOW)
+    carry_on(postgres, event.gate_closes_at - timedelta(minutes=5))
+    assert state_of(postgres, event) is EventState.DECLINED
+    assert from_rfc3339(the_booking(postgres, "job-1")["starts_at"]) == STARTS_AT
+
+
+def test_what_nobody_carries_on_before_gate_closure_is_missed(world: PostgresDatabase) -> None:
+    event = announced(world)
+    carry_on(world, event.gate_closes_at)
+    assert states(life_of(world, event)) == ["ANNOUNCED", "MISSED"]
+    assert from_rfc3339(the_booking(world, "job-1")["starts_at"]) == STARTS_AT
+
+
+def test_what_is_committed_and_notified_too_late_gives_its_power_back(world: PostgresDatabase) -> None:
+    event = announced(world)
+    steps, book_of_events = stepper(world)
+    for _ in range(2):
+        step_once(steps, book_of_events, NOW)
+    assert state_of(world, event) is EventState.COMMITTED
+    carry_on(world, STARTS_AT + timedelta(hours=1))
+    assert state_of(world, event) is EventState.MISSED
+    assert not held_by(world, event, "HELD")
+
+
+def test_half_hours_whose_gate_has_closed_are_not_notified(world: PostgresDatabase) -> None:
+    event = announced(world, programme="P415")
+    steps, book_of_events = stepper(world)
+    for _ in range(2):
+        step_once(steps, book_of_events, NOW)
+    carry_on(world, event.gate_closes_at)
+    notified = {row["half_hour"] for row in life_of(world, event)["notifications"]}
+    assert len(notified) == HALF_HOURS - 1
+    has_wman = [one.has_wman for one in book_of_events.outcome(event).commitments]
+    assert has_wman == [False, True, True, True]
+
+
+def stepper(database: PostgresDatabase) -> tuple[Steps, EventBook]:
+    events = EventBook(database)
+    return Steps(events, 100, SUPPLIER_PRICES), events
+
+
+def step_once(steps: Steps, events: EventBook, now: datetime, worker: str = "a") -> Stepped:
+    (event,), _ = events.claim_due(worker, now, lease_seconds=60, limit=1)
+    return events.store(event, steps.next_step(event, now), now)
+
+
+def test_whoever_dies_at_any_step_loses_and_repeats_nothing(world: PostgresDatabase) -> None:
+    event = announced(world)
+    steps, events = stepper(world)
+    for due in (NOW, NOW + LEASE, NOW + 2 * LEASE, ENDS_AT, ENDS_AT + LEASE):
+        (mine,), _ = events.claim_due("dies", due, lease_seconds=60, limit=1)
+        lost = steps.next_step(mine, due)
+        now = due + LEASE
+        (again,), _ = events.claim_due("lives", now, lease_seconds=60, limit=1)
+        step = steps.next_step(again, now)
+        assert events.store(again, step, now) is Stepped.CHANGED
+        assert events.store(again, step, now) is Stepped.FENCED, "told twice"
+        assert events.store(mine, lost, now) is Stepped.FENCED, "who was thought dead comes back"
+    life = life_of(world, event)
+    assert states(life) == ["ANNOUNCED", "OFFERED", "COMMITTED", "NOTIFIED", "DELIVERED", "SETTLED"]
+    assert [run["received_gbp"] for run in life["settlements"]] == ["480"]
+    assert len(world.select("flexibility_moves", order=OrderBy(("job_id",)))) == 1
+    check_capacity(world)
+
+
+def test_what_has_changed_since_it_was_looked_at_moves_nothing(world: PostgresDatabase) -> None:
+    event = announced(world)
+    steps, events = stepper(world)
+    step_once(steps, events, NOW)
+    (mine,), _ = events.claim_due("a", NOW, lease_seconds=60, limit=1)
+    step = steps.next_step(mine, NOW)
+    world.call("cancel_workload", {"p_job_id": "job-1", "p_reason": "no longer", "p_now": NOW})
+    assert events.store(mine, step, NOW) is Stepped.OUTDATED
+    assert state_of(world, event) is EventState.OFFERED
+    assert not held_by(world, event, "HELD")
+    assert the_workload(world, "job-1")["status"] == "CANCELLED"
+
+
+def test_where_the_new_place_has_gone_nothing_happens_at_all(postgres: PostgresDatabase) -> None:
+    store_world(postgres, data_centres=0)
+    store_data_centres(postgres, [data_centre(1, total_capacity_mw=1.3, current_load_percentage=0)])
+    book_movable(postgres)
+    announced(postgres)
+    steps, events = stepper(postgres)
+    step_once(steps, events, NOW)
+    (mine,), _ = events.claim_due("a", NOW, lease_seconds=60, limit=1)
+    step = steps.next_step(mine, NOW)
+    book(postgres, "in-the-way", starts_at=ENDS_AT, hours=2, it_power_kw=1000)
+    assert events.store(mine, step, NOW) is Stepped.OUTDATED
+    assert from_rfc3339(the_booking(postgres, "job-1")["starts_at"]) == STARTS_AT
+    assert the_workload(postgres, "job-1")["status"] == "QUEUED"
+    assert not postgres.select("flexibility_moves", order=OrderBy(("job_id",)))
+
+
+def test_an_event_is_taken_back_before_its_gate_closes_and_not_after(world: PostgresDatabase) -> None:
+    event = announced(world)
+    carry_on(world, NOW)
+    assert cancel(world, event.event_id, "too late", event.gate_closes_at).state is Cancelling.CLOSED
+    assert state_of(world, event) is EventState.NOTIFIED
+    assert cancel(world, event.event_id, "no longer needed", NOW).state is Cancelling.CANCELLED
+    assert cancel(world, event.event_id, "again", NOW).state is Cancelling.CANCELLED
+    life = life_of(world, event)
+    assert states(life)[-1] == "CANCELLED"
+    assert not held_by(world, event, "HELD")
+    assert from_rfc3339(the_booking(world, "job-1")["starts_at"]) == ENDS_AT, "what moved stays where it is"
+    carry_on(world, ENDS_AT)
+    assert state_of(world, event) is EventState.CANCELLED
+
+
+def test_the_same_announcement_is_stored_once(world: PostgresDatabase) -> None:
+    first = announce(world, new_event(), NOW)
+    again = announce(world, new_event(), NOW)
+    assert (first.state, again.state) == (Announcing.ANNOUNCED, Announcing.ALREADY)
+    assert first.event == again.event
+    other = announce(world, new_event(need_mw=["2"] * HALF_HOURS), NOW)
+    assert other.state is Announcing.DIFFERENT
+    assert announce(world, new_event("event-2"), NOW).state is Announcing.OVERLAPPING
+    assert announce(world, new_event("event-3"), STARTS_AT).state is Announcing.CLOSED
+    assert len(world.select("flexibility_events", order=OrderBy(("event_id",)))) == 1
+
+
+def test_a_baseline_is_of_the_days_before_that_are_metered_throughout(world: PostgresDatabase) -> None:
+    day = datetime(2026, 11, 15, tzinfo=NOW.tzinfo)  # a Sunday, as the event's day is
+    rows = [
+        {"dc_id": "DC-001", "half_hour": day + place * HALF_HOUR, "it_energy_wh": 500_000, "site_energy_wh": 600_000}
+        for place in range(48)
+    ]
+    world.insert("data_centre_loads", rows)
+    world.insert("data_centre_loads", [{**rows[0], "half_hour": day - timedelta(days=1)}])
+    event = announced(world)
+    carry_on(world, NOW)
+    baselines = life_of(world, event)["baselines"]
+    assert {(row["method"], row["baseline_mwh"], row["wanted_days"]) for row in baselines} == {("BL01", "0.6", 4)}
+    assert baselines[0]["days"] == ["2026-11-15"]
+
+
+def test_without_history_what_was_booked_is_the_expected_volume(world: PostgresDatabase) -> None:
+    event = announced(world)
+    carry_on(world, NOW)
+    baselines = life_of(world, event)["baselines"]
+    assert {(row["method"], row["baseline_mwh"]) for row in baselines} == {("SEV", "0.72")}
+
+
+def test_later_readings_make_a_further_run_and_change_no_earlier_one(world: PostgresDatabase) -> None:
+    event = announced(world)
+    carry_on(world, NOW)
+    carry_on(world, ENDS_AT)
+    first = life_of(world, event)["settlements"]
+    carry_on(world, ENDS_AT + timedelta(days=1, minutes=1))
+    assert life_of(world, event)["settlements"] == first, "nothing has changed"
+    load = {"dc_id": "DC-001", "half_hour": STARTS_AT, "it_energy_wh": 300_000, "site_energy_wh": 360_000}
+    world.insert("data_centre_loads", [load])
+    carry_on(world, ENDS_AT + timedelta(days=2, minutes=2))
+    later = life_of(world, event)["settlements"]
+    assert later[:1] == first
+    assert (later[1]["run"], later[1]["received_gbp"]) == (2, "432"), "0.36 of 0.5 MWh came in the first half-hour"
+
+
+@pytest.mark.parametrize("table", ["flexibility_decisions", "flexibility_settlements", "flexibility_cashflows"])
+def test_what_is_written_is_written_once(world: PostgresDatabase, table: str) -> None:
+    event = announced(world)
+    carry_on(world, NOW)
+    carry_on(world, ENDS_AT)
+    with pytest.raises(DatabaseError, match="is an audit log"):
+        world.delete(table, where=[Where("event_id", str(event.event_id))])
