@@ -126,6 +126,7 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "POST /api/v1/plan": Scope.PLANS_RUN,
             "POST /api/v1/plan/batch": Scope.PLANS_RUN,
             "POST /api/v1/backtest": Scope.PLANS_RUN,
+            "POST /api/v1/negotiations/plan": Scope.PLANS_RUN,
             "GET /dashboard/": Scope.GRID_READ,
             "GET /dashboard/regions/<int:region_id>": Scope.GRID_READ,
             "GET /dashboard/data-centres": Scope.GRID_READ,

@@ -38,10 +38,10 @@ include-path-regex = "/api/v1/({MORE_DECIDES})$"
 positive_data_acceptance.enabled = false
 """
 RUNNERS = "^/api/v1/runners"
-# The two others work for seconds.
+# The three others work for seconds.
 TENANCY = "^/api/v1/tenancy"
 READS = "^/api/v1/(grid|objects|ontology|live-state|market|savings)"
-OF_THEIR_OWN = f"^/api/v1/(plan/batch|backtest)|{RUNNERS}|{TENANCY}|{READS}"
+OF_THEIR_OWN = f"^/api/v1/(plan/batch|backtest|negotiations)|{RUNNERS}|{TENANCY}|{READS}"
 
 
 @pytest.fixture(scope="module")

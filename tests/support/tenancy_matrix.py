@@ -227,6 +227,16 @@ FLEXIBILITY = {"name": "x", "starts_at": "2020-01-01T00:00:00Z", "need_mw": [1],
 SIGNED = Row(harmless=frozenset({"context", "message", "error"}))
 """Here without a signature; with one, test_matrix.py asks them with `tenant_purchases.requests_about`."""
 
+NEGOTIATORS = [
+    {
+        "kind": "compute",
+        "agent": name,
+        "endowment_mw": 1.5,
+        "cost_gbp_per_mwh": [80, 120],
+        "jobs": [{"job_id": "j", "energy_mwh": 1, "max_power_mw": 2}],
+    }
+    for name in ("a", "b")
+]
 DEAD_LETTERS = Row(harmless=OPTIONS, shows_platform=True)
 PURCHASES = Row(names=at(QUERY, "after", "place"), harmless=OPTIONS, shows_own=True)
 ROWS: Mapping[Server, Mapping[str, Row]] = {
@@ -306,6 +316,11 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         # They take workloads as they stand in the request, and look none up.
         "POST /api/v1/plan/batch": Row(_body({"workloads": [WORKLOAD]}), harmless=OPTIONS | {"workloads"}),
         "POST /api/v1/backtest": Row(_body({"workloads": [WORKLOAD]}), harmless=OPTIONS | {"workloads"}),
+        # So does this with agents.
+        "POST /api/v1/negotiations/plan": Row(
+            _body({"agents": NEGOTIATORS, "half_hours": 2}),
+            harmless=OPTIONS | {"agents", "half_hours", "most_rounds", "time_limit_s"},
+        ),
         "GET /dashboard/": Row(described=False),
         "GET /dashboard/regions/{int:region_id}": Row({(PATH, "int:region_id"): 13}, described=False),
         "GET /dashboard/data-centres": Row(described=False),
