@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -22,7 +23,7 @@ _OF_EACH_ANSWER = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"), "<time>"),
     # As pages write them.
     (re.compile(r"[A-Z][a-z]{2} \d+ [A-Z][a-z]{2} \d\d:\d\d|\d\d:\d\d (GMT|BST)"), "<time>"),
-    (re.compile(r"\bnow(?=</)"), "<time>"),
+    (re.compile(r"\bnow(?=</)|(?<=decided )now\b|(?<=, )now(?=; event)"), "<time>"),
     (re.compile(r"(\bin )?\b\d+ (min|h|days)\b( \d+ min)?( old| ago)?"), "<time>"),
     (re.compile(r'(?<=<line class=")(now|cursor)"( x[12]="[\d.]+%")+'), "<time>"),
     (re.compile(r'(?<=<td class="nowrap used">)[^<]*'), "<taken>"),
@@ -53,7 +54,7 @@ class Answer:
         """The answer without what the request said itself."""
         return self._without_asked("\n".join([*self.headers.values(), self.body]))
 
-    @property
+    @cached_property
     def likeness(self) -> tuple[int, dict[str, str], str]:
         """What two answers have in common that differ in nothing but what was asked, and the moment."""
         headers = {name.lower(): self._plain(value) for name, value in self.headers.items()}
