@@ -1,4 +1,4 @@
-"""Which worker runs which file: `--dist loadfile` that outlives workers.
+"""Which worker runs which file, and which files go first: `--dist loadfile` that outlives workers.
 
 xdist's own gives a test that ended its worker to the next worker, until none is left. It also forgets a worker whose
 share is a single test, or nothing but tests that are done, and then waits for it for ever.
@@ -12,6 +12,20 @@ from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
 FEWEST_PENDING = 2  # a worker begins a test once it knows the next
+
+LONGEST = (
+    "tests/tenancy/test_matrix.py",
+    "tests/test_api_server.py",
+    "tests/api/test_openapi.py",
+    "tests/test_pipeline.py",
+    "tests/test_BPP.py",
+    "tests/test_BG.py",
+    "tests/execution/runner/test_runner.py",
+    "tests/execution/runner/test_at_work.py",
+    "tests/dashboard/test_in_a_browser.py",
+    "tests/test_three_servers.py",
+)
+"""The files of minutes go first: one that comes last keeps its worker busy when the others have nothing left."""
 
 
 class FileSchedule(LoadFileScheduling):  # type: ignore[misc]  # xdist's scheduler has no types
@@ -40,6 +54,12 @@ class FileSchedule(LoadFileScheduling):  # type: ignore[misc]  # xdist's schedul
 
     def _pending(self, node: WorkerController) -> int:
         return sum(not done for file in self.assigned_work[node].values() for done in file.values())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -18,6 +18,7 @@ class Client:
     def __init__(self, url: str) -> None:
         self.url = url
         self._session = requests.Session()
+        self._session.trust_env = False  # or it looks for a proxy and for ~/.netrc before each request
 
     def get(self, path: str, **options: Any) -> requests.Response:
         return self.request("GET", path, **options)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -60,28 +61,38 @@ def exhaustive(context: DecisionContext, carbon_price: int, policy: Policy) -> l
         if site.status.value != "ACTIVE":
             continue
         for start in starts(context, minutes):
-            if any(power_kw > free_kw_at(context, site, start + minute * MINUTE) for minute in range(minutes)):
+            spent = Counter(half_hour_of(start + minute * MINUTE) for minute in range(minutes))
+            if any(power_kw > free_kw_at(context, site, half_hour) for half_hour in spent):
                 continue
-            figures = [figures_at(context, site.region_id, start + minute * MINUTE) for minute in range(minutes)]
+            figures = [figures_at(context, site.region_id, half_hour) for half_hour in spent]
             if any(None in figure for figure in figures):
                 continue
             prices, stresses, intensities = ([fraction(value) for value in one] for one in zip(*figures, strict=True))
             kwh = power_kw * fraction(site.pue) / 60
-            cost = sum(prices) * kwh / 1000
-            carbon = sum(intensities) * kwh
+            cost = over(spent, prices) * kwh / 1000
+            carbon = over(spent, intensities) * kwh
             if job.carbon_cap_gco2 is not None and max(intensities) > fraction(job.carbon_cap_gco2):
                 continue
             if job.max_price_gbp is not None and cost > fraction(job.max_price_gbp):
                 continue
             if job.urgency.value != "CRITICAL" and max(stresses) > Fraction("0.95"):
                 continue
-            stress = sum(score * score for score in stresses) * 50 * kwh / 1000
+            stress = over(spent, [score * score for score in stresses]) * 50 * kwh / 1000
             delay = Fraction(delay_gbp_per_h) * Fraction((start - context.as_of) / MINUTE) / 60
             objective = (
                 count_cost * cost + count_carbon * carbon * carbon_price / 1_000_000 + count_rest * (stress + delay)
             )
             found.append(Candidate(objective, carbon, start, site.dc_id))
     return sorted(found)
+
+
+def half_hour_of(moment: datetime) -> datetime:
+    return moment.replace(minute=30 * (moment.minute // 30))
+
+
+def over(spent: Counter[datetime], figures: list[Fraction]) -> Fraction:
+    """The sum of a figure over every minute of a run, which spends so many in each half-hour."""
+    return sum((minutes * figure for minutes, figure in zip(spent.values(), figures, strict=True)), Fraction(0))
 
 
 def free_kw_at(context: DecisionContext, site: DataCentre, moment: datetime) -> Fraction:
