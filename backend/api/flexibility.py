@@ -285,7 +285,9 @@ class EventsQuery(Paged):
 
 
 class EventPath(BaseModel):
-    event_id: UUID = Field(description="Identity of the event")
+    event_id: UUID = Field(
+        description="Identity of the event", json_schema_extra={"example": "6f1c2a3e-0d4b-4c5f-8a9b-1e2d3c4b5a69"}
+    )
 
 
 def flexibility_endpoints(database: Database, clock: Callable[[], datetime]) -> APIBlueprint:

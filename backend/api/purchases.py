@@ -146,7 +146,9 @@ class OrderStory(BaseModel):
 
 
 class OrderPath(BaseModel):
-    order_id: UUID = Field(description="Identity of the order")
+    order_id: UUID = Field(
+        description="Identity of the order", json_schema_extra={"example": "6f1c2a3e-0d4b-4c5f-8a9b-1e2d3c4b5a69"}
+    )
 
 
 class PurchasesQuery(Paged):
