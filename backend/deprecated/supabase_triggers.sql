@@ -62,13 +62,13 @@ set local pylon.functions =
     'announce_flexibility_event claim_flexibility_events fail_flexibility_event flexibility_sites '
     'flexibility_situation flexibility_history flexibility_system_prices flexibility_outcome '
     'release_flexibility move_for_flexibility step_flexibility_event cancel_flexibility_event '
-    'flexibility_events_page flexibility_event_life flexibility_units_of call_as tenancy_operators '
-    'tenancy_set_operator tenancy_members tenancy_set_member tenancy_remove_member tenancy_service_accounts '
-    'tenancy_create_service_account tenancy_disable_service_account tenancy_principal tenancy_api_key '
-    'tenancy_key_used tenancy_keys tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits '
-    'tenancy_set_limit tenancy_take tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events '
-    'tenancy_issue_ticket tenancy_redeem_ticket hosted_workloads purchased_orders purchased_quotes '
-    'purchase_story tenancy_check';
+    'flexibility_events_page flexibility_event_life flexibility_units_of log_data_centre_change call_as '
+    'tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member tenancy_remove_member '
+    'tenancy_service_accounts tenancy_create_service_account tenancy_disable_service_account tenancy_principal '
+    'tenancy_api_key tenancy_key_used tenancy_keys tenancy_create_key tenancy_roll_key tenancy_revoke_key '
+    'tenancy_limits tenancy_set_limit tenancy_take tenancy_hold tenancy_let_go tenancy_audit '
+    'tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket hosted_workloads purchased_orders '
+    'purchased_quotes purchase_story tenancy_check';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -7992,6 +7992,49 @@ as $$
     where p_operator is null or u.tenant = p_operator
 $$;
 
+-- What the log of events tells of data centres, whoever changes them --------------------------------------------------------------
+
+-- A data centre that is another now: its status, its size, what it is good for. Not its load, which runs and the pipeline change
+-- all the time. Everybody's, as data centres are.
+create or replace function public.log_data_centre_change()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform public.log_event(
+        null, 'data_centre.changed', null,
+        jsonb_build_object(
+            'dc_id', new.dc_id, 'name', new.name, 'status', new.status, 'region_id', new.region_id, 'pue', new.pue,
+            'total_capacity_mw', new.total_capacity_mw, 'changed', (
+                select coalesce(jsonb_agg(column_.key order by column_.key), '[]')
+                from jsonb_each(to_jsonb(new)) as column_
+                where column_.key in ('name', 'status', 'region_id', 'pue', 'total_capacity_mw')
+                    and column_.value is distinct from to_jsonb(old) -> column_.key)),
+        new.dc_id);
+    return null;
+end
+$$;
+
+-- Deferred: the publishing lock comes after every other lock of whoever changes it.
+do $trigger$
+begin
+    if not exists (
+        select from pg_catalog.pg_trigger t
+        where t.tgrelid = 'public.data_centres'::regclass and t.tgname = 'log_data_centre_change') then
+        create constraint trigger log_data_centre_change
+            after update on public.data_centres
+            deferrable initially deferred
+            for each row
+            when ((old.name, old.status, old.region_id, old.pue, old.total_capacity_mw)
+                is distinct from (new.name, new.status, new.region_id, new.pue, new.total_capacity_mw))
+            execute function public.log_data_centre_change();
+    end if;
+end
+$trigger$;
+
+
 -- Tenants: who is acting, and the one door of their requests ---------------------------------------------------------
 --
 -- A request of a tenant runs as the role pylon_tenant with its claims in request.jwt.claims, both for its transaction
@@ -10319,7 +10362,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'ab5289839f9d9650'
+    fingerprint = '515daf105fd4ba58'
 where version = 11;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -168,3 +169,37 @@ def test_a_finished_run_tells_everybody_of_the_grid_and_of_sources_that_went_and
     assert told[0]["summary"]["state"] == "succeeded"
     assert told[0]["event"]["rows"] == {"national": 96}
     assert told == [{name: event[name] for name in told[0]} for event in events(service)]
+
+
+def test_a_changed_data_centre_is_everybodys_news_but_its_load_is_none(
+    service: Database, of_a: TenantDatabase
+) -> None:
+    def change(**values: Any) -> None:
+        service.update("data_centres", values, where=[Where("dc_id", "DC-001")])
+
+    change(current_load_percentage=61)
+    change(status="ACTIVE")
+    assert events(service) == []
+    change(status="MAINTENANCE", pue=1.4)
+    (event,) = events(of_a)
+    assert (event["event_type"], event["topic"], event["subject"]) == (
+        "data_centre.changed",
+        "data_centres",
+        "DC-001",
+    )
+    assert event["event"]["changed"] == ["pue", "status"]
+    assert event["summary"]["status"] == "MAINTENANCE"
+    assert event["event"] == events(service)[0]["event"]
+
+
+def test_changes_of_a_data_centre_at_once_wait_for_publishers_in_one_order(service: Database) -> None:
+    """Whoever publishes takes the publishing lock last: nobody may hold it and wait for a data centre."""
+
+    def stir(number: int) -> None:
+        for turn in range(8):
+            service.update("data_centres", {"name": f"{number} at {turn}"}, where=[Where("dc_id", "DC-001")])
+            tell(service, "local", "order.confirmed")
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(stir, range(4)))
+    assert [event["sequence"] for event in events(service)] == list(range(1, 4 * 8 * 2 + 1))
