@@ -16,6 +16,7 @@ from flask_openapi3.openapi import OpenAPI
 
 from api.administration import Administration
 from api.backtest import backtest_endpoints
+from api.balancing import balancing_endpoints
 from api.capacity import capacity_endpoints
 from api.decisions import decision_endpoints
 from api.event_tickets import event_ticket_endpoints
@@ -80,8 +81,8 @@ TURN_PATIENCE_S = 1.0
 DESCRIPTION = """A data backbone for AI agents in a Digital Energy Grid: the Great Britain grid half-hour by
 half-hour, data centres, workloads and decisions, as objects and links.
 
-Carbon intensity: National Energy System Operator, CC BY 4.0. Demand: NESO Open Data. Prices: contains BMRS data
-© Elexon Limited copyright and database right."""
+Carbon intensity: National Energy System Operator, CC BY 4.0. Demand and flexibility: Supported by
+National Energy SO Open Data. Prices: contains BMRS data © Elexon Limited copyright and database right."""
 
 
 def create_app(
@@ -132,6 +133,7 @@ def create_app(
     app.register_api(ontology_endpoints(requests, answers))
     app.register_api(grid_endpoints(requests, answers))
     app.register_api(grid_series_endpoints(requests, clock, answers))
+    app.register_api(balancing_endpoints(requests, clock, answers))
     app.register_api(pipeline_run_endpoints(requests, answers))
     app.register_api(capacity_endpoints(requests, answers))
     app.register_api(workload_endpoints(requests, clock, access.count_workloads))

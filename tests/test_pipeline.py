@@ -137,8 +137,12 @@ def test_a_run_stores_what_the_sources_say_and_names_them(database: Database, up
     for centre in centres:
         assert centre["current_carbon_intensity_gco2"] == regional_gco2_per_kwh(centre["region_id"], SLOT)
         assert from_rfc3339(centre["carbon_intensity_timestamp"]) == SLOT
+    (event,) = database.call("dfs_requirements_from", {"p_from": NOW})
+    assert (event["event_id"], event["requirement_mw"]) == ("2026-136", "500")
+    assert len(database.call("loss_of_load_between", {"p_from": SLOT, "p_until": AHEAD[-1]})) == 95
     record = the_run(database)
     assert (record["state"], record["last_error"], record["counts"]["workloads"]) == ("succeeded", None, 3)
+    assert record["counts"]["dfs_events"] == 1 < record["counts"]["price_revisions"]
     assert record["sources"].keys() == report.sources.keys()
     assert set(record["stages_ms"]) >= {"claim", "known", "fetch", "derive", "store", "prune"}
 
@@ -319,7 +323,12 @@ def test_a_source_whose_certificates_cannot_be_read_fails_alone(
     with Upstreams(upstream.settings(ELEXON_URL="https://127.0.0.1:9/bmrs/api/v1")) as upstreams:
         report = run_once(postgres, upstream.settings(), upstreams, now=NOW)
     failed = {name for name, source in report.sources.items() if source.state == "failed"}
-    assert failed == {"elexon_day_ahead_demand", "elexon_market_index_price"}
+    assert failed == {
+        "elexon_day_ahead_demand",
+        "elexon_market_index_price",
+        "elexon_system_price",
+        "elexon_loss_of_load",
+    }
     assert report.state == "partial"
 
 
@@ -358,7 +367,7 @@ def test_neso_is_not_asked_a_third_time_within_a_minute_and_counts_as_fresh(
         run_once(postgres, settings, upstreams, now=NOW)
         report = run_once(postgres, settings, upstreams, now=NOW, again=True)
     assert report.state == "succeeded"
-    assert len(upstream.asked("/neso/")) == 2
+    assert len(upstream.asked("/neso/datastore_search")) == 2
 
 
 def test_of_many_that_ask_for_a_half_hour_one_runs_it(postgres: PostgresDatabase) -> None:

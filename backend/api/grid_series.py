@@ -15,6 +15,7 @@ from api.what_if import refuse
 from api.workloads import WrittenTime
 from database.interface import Database
 from grid.half_hours import HALF_HOUR, from_rfc3339, half_hour_of, rfc3339
+from grid.model import margin_stress_score
 from ontology.types import Moment, RegionId
 from vocabulary import CarbonIndex, Fuel, SignalSource
 from web.kept_answers import UNCHANGED, KeptAnswers
@@ -104,6 +105,12 @@ class GridHistory(BaseModel):
     grid_stress_score: Figures = Field(description="0 to 1; reckoned from demand")
     wholesale_price_gbp_mwh: Figures
     price_source_changes: Sources
+    system_price_gbp_mwh: Figures = Field(
+        description="Imbalance price, of its newest revision (/api/v1/grid/system-prices gives it exactly)"
+    )
+    derated_margin_mw: Figures = Field(description="Spare supply, as it was forecast last")
+    loss_of_load_probability: Figures = Field(description="That demand could not be met, as it was forecast last")
+    margin_stress_score: Figures = Field(description="0 to 1; a second opinion on stress, reckoned from these two")
     generation_mix: dict[Fuel, Figures] = Field(description="Per cent by fuel; empty where none is known")
     mix_source_changes: Sources
 
@@ -192,9 +199,20 @@ def read_history(
         grid_stress_score=found["grid_stress_score"],
         wholesale_price_gbp_mwh=found["wholesale_price_gbp_mwh"],
         price_source_changes=found["price_sources"],
+        system_price_gbp_mwh=found["system_price_gbp_mwh"],
+        derated_margin_mw=found["derated_margin_mw"],
+        loss_of_load_probability=found["loss_of_load_probability"],
+        margin_stress_score=_margin_stress(found["derated_margin_mw"], found["loss_of_load_probability"]),
         generation_mix=found["generation_mix"],
         mix_source_changes=found["mix_sources"],
     )
+
+
+def _margin_stress(margins_mw: Figures, probabilities: Figures) -> Figures:
+    return [
+        None if margin is None or probability is None else margin_stress_score(margin, probability)
+        for margin, probability in zip(margins_mw, probabilities, strict=True)
+    ]
 
 
 def _numbered(columns: Sequence[Sequence[Sequence[Any]]]) -> tuple[list[Any], list[list[tuple[int, int | None]]]]:

@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 11 then
-        raise exception 'this database has schema version %, but these files are of version 11 and would put older '
+    if newest > 12 then
+        raise exception 'this database has schema version %, but these files are of version 12 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -1227,17 +1227,109 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 11 then
+        execute $statements$
+-- What the system price was in every settlement run, how safe the half-hours ahead look, and the Demand Flexibility Service.
+create table public.system_price_revisions (
+    half_hour timestamptz not null check (half_hour = date_bin('30 minutes', half_hour, '2000-01-01 00:00:00+00')),
+    revision integer not null check (revision > 0),
+    system_price_gbp_mwh numeric not null check (system_price_gbp_mwh between -1e6 and 1e6),
+    net_imbalance_volume_mwh numeric check (net_imbalance_volume_mwh between -1e6 and 1e6),
+    reserve_scarcity_price_gbp_mwh numeric check (reserve_scarcity_price_gbp_mwh between -1e6 and 1e6),
+    derivation_code text check (derivation_code ~ '^[A-Za-z0-9]{1,8}$'),
+    bsad_defaulted boolean,
+    published_at timestamptz not null,
+    fetched_at timestamptz not null,
+    primary key (half_hour, revision)
+);
+-- The newest of each half-hour that the grid is known of.
+create table public.system_prices (
+    half_hour timestamptz primary key references public.grid_signals (timestamp) on delete cascade,
+    revision integer not null,
+    system_price_gbp_mwh numeric not null,
+    net_imbalance_volume_mwh numeric,
+    reserve_scarcity_price_gbp_mwh numeric,
+    derivation_code text,
+    bsad_defaulted boolean,
+    published_at timestamptz not null,
+    fetched_at timestamptz not null
+) with (fillfactor = 80);
+
+create table public.loss_of_load_forecasts (
+    half_hour timestamptz primary key check (half_hour = date_bin('30 minutes', half_hour, '2000-01-01 00:00:00+00')),
+    probability numeric not null check (probability between 0 and 1),
+    derated_margin_mw numeric not null check (derated_margin_mw between -1e6 and 1e6),
+    horizon_hours integer check (horizon_hours >= 0),
+    published_at timestamptz not null,
+    fetched_at timestamptz not null
+) with (fillfactor = 80);
+
+-- NESO's Demand Flexibility Service. An event's name begins with the delivery year, in which its number is its own.
+create table public.dfs_events (
+    event_ref text primary key check (event_ref ~ '^[0-9]{4}-[0-9]{1,7}$'),
+    event_id integer not null check (event_id > 0),
+    direction text not null check (direction in ('Downwards', 'Upwards')),
+    tag text not null check (tag in ('Energy', 'System')),
+    requirement_type text not null check (requirement_type in ('Live', 'Test')),
+    delivery_date date not null,
+    starts_at timestamptz not null,
+    ends_at timestamptz not null check (ends_at > starts_at),
+    submitted_at timestamptz,
+    dispatch_type text,
+    participants jsonb,
+    requirements_digest text,
+    bids_digest text,
+    summaries_digest text,
+    fetched_at timestamptz not null
+);
+create index dfs_events_ends on public.dfs_events (ends_at);
+
+create table public.dfs_periods (
+    event_ref text not null references public.dfs_events on delete cascade,
+    half_hour timestamptz not null check (half_hour = date_bin('30 minutes', half_hour, '2000-01-01 00:00:00+00')),
+    requirement_mw numeric check (requirement_mw between 0 and 1e6),
+    guaranteed_price_gbp_mwh numeric check (guaranteed_price_gbp_mwh between -1e6 and 1e6),
+    zonal_caps_mw jsonb,
+    procured_mw numeric check (procured_mw between 0 and 1e6),
+    accepted_cost_gbp numeric check (accepted_cost_gbp between -1e10 and 1e10),
+    settled_mw numeric check (settled_mw between -1e6 and 1e6),
+    settled_cost_gbp numeric check (settled_cost_gbp between -1e10 and 1e10),
+    primary key (event_ref, half_hour)
+);
+
+create table public.dfs_bids (
+    event_ref text not null references public.dfs_events on delete cascade,
+    half_hour timestamptz not null,
+    unit_id text not null,
+    bid_number integer not null check (bid_number > 0),
+    participant text not null,
+    zone integer not null,
+    bid_mw numeric not null check (bid_mw between 0 and 1e6),
+    price_gbp_mwh numeric not null check (price_gbp_mwh between -1e6 and 1e6),
+    status text not null check (status in ('Accepted', 'Rejected')),
+    primary key (event_ref, half_hour, unit_id, bid_number)
+);
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (12, 1);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 11, 1
+select 12, 1
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
 set local pylon.functions =
     'half_hour_of source_rank stored_is_newer counted national_forecast_series regional_forecast_series '
-    'current_mix grid_context grid_version numbered_output regional_overview workload_with_decision '
-    'workload_detail workloads_page workload_list decision_list system_health figure_origins known_signals '
-    'signal_history changes regional_forecasts grid_history pipeline_runs_page beckn_same_place beckn_key_id '
-    'beckn_leads_inside beckn_status_at beckn_lookup beckn_health beckn_dead_letters beckn_order live_state';
+    'current_mix grid_context grid_version numbered_output system_prices_between loss_of_load_between '
+    'dfs_event_document dfs_events_between dfs_event dfs_requirements_from known_dfs_events regional_overview '
+    'workload_with_decision workload_detail workloads_page workload_list decision_list system_health '
+    'figure_origins known_signals signal_history changes regional_forecasts grid_history pipeline_runs_page '
+    'beckn_same_place beckn_key_id beckn_leads_inside beckn_status_at beckn_lookup beckn_health '
+    'beckn_dead_letters beckn_order live_state';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -1820,6 +1912,89 @@ create index if not exists processed_contexts_job on public.processed_contexts (
 create index if not exists processed_contexts_processed on public.processed_contexts (processed_at);
 
 
+-- Imbalance, margin and the Demand Flexibility Service -----------------------------------------------------------------
+
+-- Every settlement run's price. Written once: a later run is a further row. Exact decimals, for money is settled by them.
+create table if not exists public.system_price_revisions (
+    half_hour timestamptz not null check (half_hour = date_bin('30 minutes', half_hour, '2000-01-01 00:00:00+00')),
+    revision integer not null check (revision > 0),
+    system_price_gbp_mwh numeric not null check (system_price_gbp_mwh between -1e6 and 1e6),
+    net_imbalance_volume_mwh numeric check (net_imbalance_volume_mwh between -1e6 and 1e6),
+    reserve_scarcity_price_gbp_mwh numeric check (reserve_scarcity_price_gbp_mwh between -1e6 and 1e6),
+    derivation_code text check (derivation_code ~ '^[A-Za-z0-9]{1,8}$'),
+    bsad_defaulted boolean,
+    published_at timestamptz not null,
+    fetched_at timestamptz not null,
+    primary key (half_hour, revision)
+);
+-- The newest of each half-hour that the grid is known of.
+create table if not exists public.system_prices (
+    half_hour timestamptz primary key references public.grid_signals (timestamp) on delete cascade,
+    revision integer not null,
+    system_price_gbp_mwh numeric not null,
+    net_imbalance_volume_mwh numeric,
+    reserve_scarcity_price_gbp_mwh numeric,
+    derivation_code text,
+    bsad_defaulted boolean,
+    published_at timestamptz not null,
+    fetched_at timestamptz not null
+) with (fillfactor = 80);
+
+create table if not exists public.loss_of_load_forecasts (
+    half_hour timestamptz primary key check (half_hour = date_bin('30 minutes', half_hour, '2000-01-01 00:00:00+00')),
+    probability numeric not null check (probability between 0 and 1),
+    derated_margin_mw numeric not null check (derated_margin_mw between -1e6 and 1e6),
+    horizon_hours integer check (horizon_hours >= 0),
+    published_at timestamptz not null,
+    fetched_at timestamptz not null
+) with (fillfactor = 80);
+
+-- NESO's Demand Flexibility Service. An event's name begins with the delivery year, in which its number is its own.
+create table if not exists public.dfs_events (
+    event_ref text primary key check (event_ref ~ '^[0-9]{4}-[0-9]{1,7}$'),
+    event_id integer not null check (event_id > 0),
+    direction text not null check (direction in ('Downwards', 'Upwards')),
+    tag text not null check (tag in ('Energy', 'System')),
+    requirement_type text not null check (requirement_type in ('Live', 'Test')),
+    delivery_date date not null,
+    starts_at timestamptz not null,
+    ends_at timestamptz not null check (ends_at > starts_at),
+    submitted_at timestamptz,
+    dispatch_type text,
+    participants jsonb,
+    requirements_digest text,
+    bids_digest text,
+    summaries_digest text,
+    fetched_at timestamptz not null
+);
+create index if not exists dfs_events_ends on public.dfs_events (ends_at);
+
+create table if not exists public.dfs_periods (
+    event_ref text not null references public.dfs_events on delete cascade,
+    half_hour timestamptz not null check (half_hour = date_bin('30 minutes', half_hour, '2000-01-01 00:00:00+00')),
+    requirement_mw numeric check (requirement_mw between 0 and 1e6),
+    guaranteed_price_gbp_mwh numeric check (guaranteed_price_gbp_mwh between -1e6 and 1e6),
+    zonal_caps_mw jsonb,
+    procured_mw numeric check (procured_mw between 0 and 1e6),
+    accepted_cost_gbp numeric check (accepted_cost_gbp between -1e10 and 1e10),
+    settled_mw numeric check (settled_mw between -1e6 and 1e6),
+    settled_cost_gbp numeric check (settled_cost_gbp between -1e10 and 1e10),
+    primary key (event_ref, half_hour)
+);
+
+create table if not exists public.dfs_bids (
+    event_ref text not null references public.dfs_events on delete cascade,
+    half_hour timestamptz not null,
+    unit_id text not null,
+    bid_number integer not null check (bid_number > 0),
+    participant text not null,
+    zone integer not null,
+    bid_mw numeric not null check (bid_mw between 0 and 1e6),
+    price_gbp_mwh numeric not null check (price_gbp_mwh between -1e6 and 1e6),
+    status text not null check (status in ('Accepted', 'Rejected')),
+    primary key (event_ref, half_hour, unit_id, bid_number)
+);
+
 -- The 17 regions of the Carbon Intensity API: 14 distribution licence areas and three countries -----------------
 
 insert into public.regions (region_id, short_name, dno_region, country, is_aggregate, latitude, longitude)
@@ -2200,6 +2375,172 @@ select
     d.tenant_sequence
 from public.orchestration_decisions d
 left join public.decision_grids g on g.digest = d.grid_digest;
+
+-- Imbalance, margin and the Demand Flexibility Service: read ------------------------------------------------------------
+
+-- System prices of the half-hours that begin in [p_from, p_until): the newest revision of each, or every one. Figures are
+-- text, so that no reader makes floats of them.
+create or replace function public.system_prices_between(
+    p_from timestamptz, p_until timestamptz, p_every boolean default false)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(json_build_object(
+        'half_hour', s.half_hour,
+        'revision', s.revision,
+        'system_price_gbp_mwh', s.system_price_gbp_mwh::text,
+        'net_imbalance_volume_mwh', s.net_imbalance_volume_mwh::text,
+        'reserve_scarcity_price_gbp_mwh', s.reserve_scarcity_price_gbp_mwh::text,
+        'derivation_code', s.derivation_code,
+        'bsad_defaulted', s.bsad_defaulted,
+        'created_at', s.published_at,
+        'fetched_at', s.fetched_at) order by s.half_hour, s.revision), '[]')
+    from (
+        select r.*, max(r.revision) over (partition by r.half_hour) as newest
+        from public.system_price_revisions r
+        where r.half_hour >= p_from and r.half_hour < p_until) as s
+    where p_every or s.revision = s.newest
+$$;
+
+-- What is forecast of the margin in the half-hours that begin in [p_from, p_until).
+create or replace function public.loss_of_load_between(p_from timestamptz, p_until timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(json_build_object(
+        'half_hour', l.half_hour,
+        'probability', l.probability::text,
+        'derated_margin_mw', l.derated_margin_mw::text,
+        'horizon_hours', l.horizon_hours,
+        'published_at', l.published_at,
+        'fetched_at', l.fetched_at) order by l.half_hour), '[]')
+    from public.loss_of_load_forecasts l
+    where l.half_hour >= p_from and l.half_hour < p_until
+$$;
+
+-- One event of the Demand Flexibility Service with its half-hours, as text where it is money or power.
+create or replace function public.dfs_event_document(p_event public.dfs_events)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'event_ref', p_event.event_ref,
+        'event_id', p_event.event_id,
+        'direction', p_event.direction,
+        'tag', p_event.tag,
+        'requirement_type', p_event.requirement_type,
+        'delivery_date', p_event.delivery_date,
+        'starts_at', p_event.starts_at,
+        'ends_at', p_event.ends_at,
+        'submitted_at', p_event.submitted_at,
+        'dispatch_type', p_event.dispatch_type,
+        'participants', coalesce(p_event.participants, '[]'),
+        'fetched_at', p_event.fetched_at,
+        'half_hours', (
+            select coalesce(json_agg(json_build_object(
+                'half_hour', p.half_hour,
+                'requirement_mw', p.requirement_mw::text,
+                'guaranteed_price_gbp_per_mwh', p.guaranteed_price_gbp_mwh::text,
+                'zonal_caps_mw', coalesce(p.zonal_caps_mw, '{}'),
+                'procured_mw', p.procured_mw::text,
+                'accepted_cost_gbp', p.accepted_cost_gbp::text,
+                'settled_mw', p.settled_mw::text,
+                'settled_cost_gbp', p.settled_cost_gbp::text,
+                'bids', (
+                    select count(*) from public.dfs_bids b
+                    where (b.event_ref, b.half_hour) = (p.event_ref, p.half_hour))) order by p.half_hour), '[]')
+            from public.dfs_periods p
+            where p.event_ref = p_event.event_ref))
+$$;
+
+-- Events that take place between p_from and p_until, the latest first.
+create or replace function public.dfs_events_between(p_from timestamptz, p_until timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(public.dfs_event_document(e) order by e.starts_at desc, e.event_ref desc), '[]')
+    from public.dfs_events e
+    where e.ends_at > p_from and e.starts_at < p_until
+$$;
+
+-- One event with every bid; null where there is none of that name.
+create or replace function public.dfs_event(p_event_ref text)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'event', public.dfs_event_document(e),
+        'bids', (
+            select coalesce(json_agg(json_build_object(
+                'half_hour', b.half_hour,
+                'participant', b.participant,
+                'unit_id', b.unit_id,
+                'zone', b.zone,
+                'bid_mw', b.bid_mw::text,
+                'price_gbp_per_mwh', b.price_gbp_mwh::text,
+                'status', b.status,
+                'cost_gbp', case when b.status = 'Accepted' then b.bid_mw * 0.5 * b.price_gbp_mwh else 0 end::text
+            ) order by b.half_hour, b.price_gbp_mwh, b.unit_id, b.bid_number), '[]')
+            from public.dfs_bids b
+            where b.event_ref = e.event_ref))
+    from public.dfs_events e
+    where e.event_ref = p_event_ref
+$$;
+
+-- What is required after p_from, one row an event: for those who make something of the need.
+create or replace function public.dfs_requirements_from(p_from timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(json_build_object(
+        'event_id', e.event_ref,
+        'event_type', e.direction,
+        'event_tag', e.tag,
+        'requirement_type', e.requirement_type,
+        'from_utc', e.starts_at,
+        'to_utc', e.ends_at,
+        'requirement_mw', needed.most::text,
+        'guaranteed_price_gbp_per_mwh', needed.guaranteed::text,
+        'submitted_at', e.submitted_at,
+        'fetched_at', e.fetched_at,
+        'half_hours', needed.half_hours) order by e.starts_at, e.event_ref), '[]')
+    from public.dfs_events e
+    cross join lateral (
+        select
+            max(p.requirement_mw) as most,
+            min(p.guaranteed_price_gbp_mwh) as guaranteed,
+            json_agg(json_build_object(
+                'half_hour', p.half_hour,
+                'requirement_mw', p.requirement_mw::text,
+                'guaranteed_price_gbp_per_mwh', p.guaranteed_price_gbp_mwh::text) order by p.half_hour) as half_hours
+        from public.dfs_periods p
+        where p.event_ref = e.event_ref and p.requirement_mw is not null) as needed
+    where e.ends_at > p_from and needed.most is not null
+$$;
+
+-- By event, the digests of the three parts as they are stored.
+create or replace function public.known_dfs_events()
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_object_agg(e.event_ref, json_build_object(
+        'requirements', e.requirements_digest, 'bids', e.bids_digest, 'summaries', e.summaries_digest)), '{}')
+    from public.dfs_events e
+$$;
 
 -- Reads for the API server ---------------------------------------------------------------------------------------
 
@@ -2668,9 +3009,14 @@ begin
                 case when p_region_id is null then n.demand_source end as demand_source,
                 case when p_region_id is null then n.grid_stress_score end as grid_stress_score,
                 case when p_region_id is null then n.wholesale_price_gbp_mwh end as wholesale_price_gbp_mwh,
-                case when p_region_id is null then n.price_source end as price_source
+                case when p_region_id is null then n.price_source end as price_source,
+                case when p_region_id is null then i.system_price_gbp_mwh end as system_price_gbp_mwh,
+                case when p_region_id is null then l.derated_margin_mw end as derated_margin_mw,
+                case when p_region_id is null then l.probability end as loss_of_load_probability
             from slots s
             left join public.grid_signals n on n.timestamp = s.slot
+            left join public.system_prices i on i.half_hour = s.slot
+            left join public.loss_of_load_forecasts l on l.half_hour = s.slot
             left join public.regional_grid_signals r on r.region_id = p_region_id and r.timestamp = s.slot
         ),
         -- Two searches, each on its own index.
@@ -2703,6 +3049,9 @@ begin
             'grid_stress_score', json_agg(s.grid_stress_score order by s.place),
             'wholesale_price_gbp_mwh', json_agg(s.wholesale_price_gbp_mwh order by s.place),
             'price_sources', public.changes(array_agg(s.price_source order by s.place)),
+            'system_price_gbp_mwh', json_agg(s.system_price_gbp_mwh order by s.place),
+            'derated_margin_mw', json_agg(s.derated_margin_mw order by s.place),
+            'loss_of_load_probability', json_agg(s.loss_of_load_probability order by s.place),
             'generation_mix', (select coalesce(json_object_agg(f.fuel, f.percentages order by f.fuel), '{}') from fuels f),
             'mix_sources', (
                 select public.changes(array_agg(m.mix_source order by slots.place))
@@ -3574,7 +3923,8 @@ begin
     'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
     'write_probe', 'grid_changes', 'decision_grids', 'orchestration_decisions', 'pipeline_runs',
     'broadcast_log', 'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers',
-    'processed_contexts', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
+    'processed_contexts', 'system_price_revisions', 'system_prices', 'loss_of_load_forecasts', 'dfs_events',
+    'dfs_periods', 'dfs_bids', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
     'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
     'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
@@ -3819,7 +4169,8 @@ begin
     'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
     'write_probe', 'grid_changes', 'decision_grids', 'orchestration_decisions', 'pipeline_runs',
     'broadcast_log', 'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers',
-    'processed_contexts', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
+    'processed_contexts', 'system_price_revisions', 'system_prices', 'loss_of_load_forecasts', 'dfs_events',
+    'dfs_periods', 'dfs_bids', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
     'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
     'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',

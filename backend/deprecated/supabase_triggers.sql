@@ -13,8 +13,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest is distinct from 11 then
-        raise exception 'this database has the tables of schema version %, but this file is of version 11: '
+    if newest is distinct from 12 then
+        raise exception 'this database has the tables of schema version %, but this file is of version 12: '
             'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
@@ -36,17 +36,18 @@ set local pylon.functions =
     'queue_bookings_heartbeat queue_bookings_complete queue_bookings_fail queue_bookings_release '
     'queue_bookings_next_due queue_flexibility_sweep queue_flexibility_claim queue_flexibility_heartbeat '
     'queue_flexibility_fail queue_flexibility_next_due queue_runs_sweep queue_runs_claim queue_runs_heartbeat '
-    'queue_runs_complete queue_runs_fail claim_pipeline_slot heartbeat_pipeline_slot store_signals store_world '
-    'store_run log_pipeline_run finish_pipeline_run prune_history sum_held_power capacity_kw most_held_kw '
-    'free_kw free_to_move_kw capacity_at carried_out_by take_power booking_of_output book_decisions '
-    'capacity_timeline awaits_decision has_place place_notification claim_notifications heartbeat_notifications '
-    'release_notifications give_back_notifications fail_notification requeue_dead waiting_prospects '
-    'reconsider_deferred queue_health probe_write places_that_run decision_contexts present_grid '
-    'decision_readiness decision_context note_context data_version present_grid_unless everybodys_events '
-    'newest_of_tenant chosen_topics event_summary log_event publish_decisions events_after outputs_history '
-    'task_output newest_unacknowledged_output acknowledge_output current_context mark_context_processed '
-    'number_agent_state register_agent record_agent_state let_waiting_ask_again lock_placed_workload '
-    'not_its_owners cancel_workload give_power_back place_of room_from move_workload is_expired expire_bookings '
+    'queue_runs_complete queue_runs_fail store_system_prices store_loss_of_load store_dfs_events '
+    'claim_pipeline_slot heartbeat_pipeline_slot store_signals store_world store_run log_pipeline_run '
+    'finish_pipeline_run prune_history sum_held_power capacity_kw most_held_kw free_kw free_to_move_kw '
+    'capacity_at carried_out_by take_power booking_of_output book_decisions capacity_timeline awaits_decision '
+    'has_place place_notification claim_notifications heartbeat_notifications release_notifications '
+    'give_back_notifications fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health '
+    'probe_write places_that_run decision_contexts present_grid decision_readiness decision_context '
+    'note_context data_version present_grid_unless everybodys_events newest_of_tenant chosen_topics '
+    'event_summary log_event publish_decisions events_after outputs_history task_output '
+    'newest_unacknowledged_output acknowledge_output current_context mark_context_processed number_agent_state '
+    'register_agent record_agent_state let_waiting_ask_again lock_placed_workload not_its_owners '
+    'cancel_workload give_power_back place_of room_from move_workload is_expired expire_bookings '
     'load_data_centre load_what_runs promised_runs claim_due_bookings heartbeat_bookings fail_booking '
     'change_booking settle_unbooked_workloads bookings_health refuse_reading_change newest_readings '
     'sum_data_centre_loads sample_loads record_readings open_account credit_run_now account_runs counted_words '
@@ -2329,6 +2330,186 @@ begin
 end
 $$;
 
+-- Imbalance, margin and the Demand Flexibility Service: stored ----------------------------------------------------------
+
+-- System prices as they were just read: [{half_hour, system_price_gbp_mwh, …, published_at, fetched_at}], figures as text.
+-- A price that a later settlement run states anew is a further revision, whether or not it differs; what an earlier run said
+-- comes too late. Answers how many revisions there are more. Writers wait for each other: revisions are numbered.
+create or replace function public.store_system_prices(p_rows jsonb)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    revisions bigint;
+begin
+    lock table public.system_price_revisions in share row exclusive mode;
+    insert into public.system_price_revisions (
+        half_hour, revision, system_price_gbp_mwh, net_imbalance_volume_mwh, reserve_scarcity_price_gbp_mwh, derivation_code,
+        bsad_defaulted, published_at, fetched_at)
+    select
+        r.half_hour, coalesce(newest.revision, 0) + 1, r.system_price_gbp_mwh, r.net_imbalance_volume_mwh,
+        r.reserve_scarcity_price_gbp_mwh, r.derivation_code, r.bsad_defaulted, r.published_at, r.fetched_at
+    from jsonb_to_recordset(p_rows) as r (
+        half_hour timestamptz, system_price_gbp_mwh numeric, net_imbalance_volume_mwh numeric,
+        reserve_scarcity_price_gbp_mwh numeric, derivation_code text, bsad_defaulted boolean, published_at timestamptz,
+        fetched_at timestamptz)
+    left join lateral (
+        select s.* from public.system_price_revisions s
+        where s.half_hour = r.half_hour
+        order by s.revision desc
+        limit 1) as newest on true
+    where newest.revision is null
+        or (r.published_at >= newest.published_at
+            and (
+                r.published_at, r.system_price_gbp_mwh, r.net_imbalance_volume_mwh, r.reserve_scarcity_price_gbp_mwh,
+                r.derivation_code, r.bsad_defaulted
+            ) is distinct from (
+                newest.published_at, newest.system_price_gbp_mwh, newest.net_imbalance_volume_mwh,
+                newest.reserve_scarcity_price_gbp_mwh, newest.derivation_code, newest.bsad_defaulted));
+    get diagnostics revisions = row_count;
+
+    -- The newest of each, beside the grid's signals: of half-hours too that a back-fill has only now made known.
+    insert into public.system_prices as p
+    select newest.*
+    from (
+        select distinct on (s.half_hour)
+            s.half_hour, s.revision, s.system_price_gbp_mwh, s.net_imbalance_volume_mwh, s.reserve_scarcity_price_gbp_mwh,
+            s.derivation_code, s.bsad_defaulted, s.published_at, s.fetched_at
+        from public.system_price_revisions s
+        where s.half_hour >= (select min(g.timestamp) from public.grid_signals g)
+        order by s.half_hour, s.revision desc
+    ) as newest
+    join public.grid_signals g on g.timestamp = newest.half_hour
+    where not exists (
+        select from public.system_prices known
+        where known.half_hour = newest.half_hour and known.revision = newest.revision)
+    on conflict (half_hour) do update set
+        revision = excluded.revision,
+        system_price_gbp_mwh = excluded.system_price_gbp_mwh,
+        net_imbalance_volume_mwh = excluded.net_imbalance_volume_mwh,
+        reserve_scarcity_price_gbp_mwh = excluded.reserve_scarcity_price_gbp_mwh,
+        derivation_code = excluded.derivation_code,
+        bsad_defaulted = excluded.bsad_defaulted,
+        published_at = excluded.published_at,
+        fetched_at = excluded.fetched_at;
+    return revisions;
+end
+$$;
+
+-- The margin of half-hours ahead: [{half_hour, probability, derated_margin_mw, horizon_hours, published_at, fetched_at}]. An
+-- earlier forecast never replaces a later one.
+create or replace function public.store_loss_of_load(p_rows jsonb)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    stored bigint;
+begin
+    insert into public.loss_of_load_forecasts as l (
+        half_hour, probability, derated_margin_mw, horizon_hours, published_at, fetched_at)
+    select r.half_hour, r.probability, r.derated_margin_mw, r.horizon_hours, r.published_at, r.fetched_at
+    from jsonb_to_recordset(p_rows) as r (
+        half_hour timestamptz, probability numeric, derated_margin_mw numeric, horizon_hours integer,
+        published_at timestamptz, fetched_at timestamptz)
+    order by r.half_hour
+    on conflict (half_hour) do update set
+        probability = excluded.probability,
+        derated_margin_mw = excluded.derated_margin_mw,
+        horizon_hours = excluded.horizon_hours,
+        published_at = excluded.published_at,
+        fetched_at = excluded.fetched_at
+    where excluded.published_at >= l.published_at;
+    get diagnostics stored = row_count;
+    return stored;
+end
+$$;
+
+-- Events of the Demand Flexibility Service, each with those of its three parts that changed (known_dfs_events tells what is
+-- known): [{event_ref, event_id, direction, …, fetched_at, requirements_digest?, requirements?: [{half_hour, …}],
+-- bids_digest?, bids?: […], summaries_digest?, summaries?: […]}]. A part replaces what was known of it; an event that was
+-- read earlier than what is stored changes nothing.
+create or replace function public.store_dfs_events(p_events jsonb)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    event jsonb;
+    stored bigint := 0;
+begin
+    for event in select * from jsonb_array_elements(p_events) as e order by e ->> 'event_ref' loop
+        insert into public.dfs_events as d (
+            event_ref, event_id, direction, tag, requirement_type, delivery_date, starts_at, ends_at, submitted_at,
+            dispatch_type, participants, requirements_digest, bids_digest, summaries_digest, fetched_at)
+        select
+            r.event_ref, r.event_id, r.direction, r.tag, r.requirement_type, r.delivery_date, r.starts_at, r.ends_at,
+            r.submitted_at, r.dispatch_type, r.participants, r.requirements_digest, r.bids_digest, r.summaries_digest,
+            r.fetched_at
+        from jsonb_populate_record(null::public.dfs_events, event) as r
+        on conflict (event_ref) do update set
+            direction = excluded.direction,
+            tag = excluded.tag,
+            requirement_type = excluded.requirement_type,
+            delivery_date = excluded.delivery_date,
+            -- Bids may be known of some half-hours only.
+            starts_at = case when event ? 'requirements' then excluded.starts_at else least(d.starts_at, excluded.starts_at) end,
+            ends_at = case when event ? 'requirements' then excluded.ends_at else greatest(d.ends_at, excluded.ends_at) end,
+            submitted_at = coalesce(excluded.submitted_at, d.submitted_at),
+            dispatch_type = coalesce(excluded.dispatch_type, d.dispatch_type),
+            participants = coalesce(excluded.participants, d.participants),
+            requirements_digest = coalesce(excluded.requirements_digest, d.requirements_digest),
+            bids_digest = coalesce(excluded.bids_digest, d.bids_digest),
+            summaries_digest = coalesce(excluded.summaries_digest, d.summaries_digest),
+            fetched_at = excluded.fetched_at
+        where d.fetched_at <= excluded.fetched_at;
+        continue when not found;
+        stored := stored + 1;
+        if event ? 'requirements' then
+            update public.dfs_periods p
+            set requirement_mw = null, guaranteed_price_gbp_mwh = null, zonal_caps_mw = null
+            where p.event_ref = event ->> 'event_ref'
+                and p.half_hour not in (
+                    select r.half_hour from jsonb_to_recordset(event -> 'requirements') as r (half_hour timestamptz));
+            insert into public.dfs_periods (event_ref, half_hour, requirement_mw, guaranteed_price_gbp_mwh, zonal_caps_mw)
+            select event ->> 'event_ref', r.half_hour, r.requirement_mw, r.guaranteed_price_gbp_mwh, r.zonal_caps_mw
+            from jsonb_populate_recordset(null::public.dfs_periods, event -> 'requirements') as r
+            on conflict (event_ref, half_hour) do update set
+                requirement_mw = excluded.requirement_mw,
+                guaranteed_price_gbp_mwh = excluded.guaranteed_price_gbp_mwh,
+                zonal_caps_mw = excluded.zonal_caps_mw;
+        end if;
+        if event ? 'summaries' then
+            insert into public.dfs_periods as p (
+                event_ref, half_hour, requirement_mw, procured_mw, accepted_cost_gbp, settled_mw, settled_cost_gbp)
+            select
+                event ->> 'event_ref', r.half_hour, r.requirement_mw, r.procured_mw, r.accepted_cost_gbp, r.settled_mw,
+                r.settled_cost_gbp
+            from jsonb_populate_recordset(null::public.dfs_periods, event -> 'summaries') as r
+            on conflict (event_ref, half_hour) do update set
+                requirement_mw = coalesce(p.requirement_mw, excluded.requirement_mw),
+                procured_mw = excluded.procured_mw,
+                accepted_cost_gbp = excluded.accepted_cost_gbp,
+                settled_mw = excluded.settled_mw,
+                settled_cost_gbp = excluded.settled_cost_gbp;
+        end if;
+        if event ? 'bids' then
+            delete from public.dfs_bids b where b.event_ref = event ->> 'event_ref';
+            insert into public.dfs_bids (
+                event_ref, half_hour, unit_id, bid_number, participant, zone, bid_mw, price_gbp_mwh, status)
+            select
+                event ->> 'event_ref', r.half_hour, r.unit_id,
+                row_number() over (
+                    partition by r.half_hour, r.unit_id order by r.price_gbp_mwh, r.bid_mw, r.status, r.participant, r.zone),
+                r.participant, r.zone, r.bid_mw, r.price_gbp_mwh, r.status
+            from jsonb_populate_recordset(null::public.dfs_bids, event -> 'bids') as r;
+        end if;
+    end loop;
+    return stored;
+end
+$$;
+
 -- Pipeline runs --------------------------------------------------------------------------------------------------------
 
 -- One run a slot, however many servers ask: the row is the claim. A lost lease may be taken over, and so may that of
@@ -2713,6 +2894,8 @@ begin
             select from public.agent_states later where later.agent_id = s.agent_id and later.observed_at > s.observed_at);
     delete from public.processed_contexts p where p.processed_at < p_before;
     delete from public.data_centre_loads l where l.half_hour < p_before;
+    -- Not the system prices' revisions, nor the events of the Demand Flexibility Service: they are settled by for years.
+    delete from public.loss_of_load_forecasts l where l.half_hour < p_before;
     delete from public.run_now_power p where p.half_hour < p_before;
     perform public.beckn_prune(p_before);
     delete from public.pipeline_runs r where r.slot < p_before and r.work_state <> 'running';
@@ -9171,7 +9354,7 @@ declare
 begin
     source := case
         when p_table in (
-            'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'data_centres',
+            'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'system_prices', 'data_centres',
             'compute_workloads', 'capacity_bookings', 'run_accounts', 'meter_readings', 'agents', 'storage_assets') then format('public.%I', p_table)
         when p_table in ('agent_states', 'orchestration_decisions') then format('tenant.%I', p_table)
     end;
@@ -10129,7 +10312,8 @@ begin
     'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
     'write_probe', 'grid_changes', 'decision_grids', 'orchestration_decisions', 'pipeline_runs',
     'broadcast_log', 'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers',
-    'processed_contexts', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
+    'processed_contexts', 'system_price_revisions', 'system_prices', 'loss_of_load_forecasts', 'dfs_events',
+    'dfs_periods', 'dfs_bids', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
     'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
     'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
@@ -10167,6 +10351,12 @@ as $$
         ('pipeline_runs', 'select', 'true', null),
         ('decision_grids', 'select', 'true', null),
         ('grid_changes', 'select', 'true', null),
+        ('system_price_revisions', 'select', 'true', null),
+        ('system_prices', 'select', 'true', null),
+        ('loss_of_load_forecasts', 'select', 'true', null),
+        ('dfs_events', 'select', 'true', null),
+        ('dfs_periods', 'select', 'true', null),
+        ('dfs_bids', 'select', 'true', null),
         -- A directory, and what is offered for hire: all read them, their owners write.
         ('operators', 'select', 'true', null),
         ('operators', 'update', 'operator_id = (select tenancy.administers())', 'operator_id = (select tenancy.administers())'),
@@ -10255,7 +10445,8 @@ begin
     'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
     'write_probe', 'grid_changes', 'decision_grids', 'orchestration_decisions', 'pipeline_runs',
     'broadcast_log', 'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers',
-    'processed_contexts', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
+    'processed_contexts', 'system_price_revisions', 'system_prices', 'loss_of_load_forecasts', 'dfs_events',
+    'dfs_periods', 'dfs_bids', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
     'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
     'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
@@ -10275,7 +10466,8 @@ begin
     'data_centres', 'compute_workloads', 'agents', 'agent_states', 'storage_assets', 'workload_notifications',
     'write_probe', 'grid_changes', 'decision_grids', 'orchestration_decisions', 'pipeline_runs',
     'broadcast_log', 'event_numbers', 'tenant_numbers', 'workload_reconsiderations', 'output_consumers',
-    'processed_contexts', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
+    'processed_contexts', 'system_price_revisions', 'system_prices', 'loss_of_load_forecasts', 'dfs_events',
+    'dfs_periods', 'dfs_bids', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
     'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
     'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
@@ -10312,7 +10504,8 @@ begin
                 'live_state', 'signal_history', 'decision_readiness', 'savings', 'changes', 'regional_forecasts',
                 'grid_history', 'pipeline_runs_page', 'data_version', 'present_grid_unless', 'chosen_topics',
                 'event_summary', 'flexibility_event_row', 'flexibility_events_page', 'flexibility_event_life',
-                'flexibility_units_of'))
+                'flexibility_units_of', 'system_prices_between', 'loss_of_load_between', 'dfs_event_document',
+                'dfs_events_between', 'dfs_event', 'dfs_requirements_from'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;
@@ -10362,8 +10555,8 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '515daf105fd4ba58'
-where version = 11;
+    fingerprint = 'b275bbf79bcbd29c'
+where version = 12;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
 -- newer ones, it must not put its functions back.

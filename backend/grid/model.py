@@ -24,6 +24,9 @@ from vocabulary import CarbonIndex, Fuel, SignalSource
 LOW_DEMAND_MW = 16_000
 HIGH_DEMAND_MW = 45_000
 
+# A de-rated margin of 10 GW is more than the largest losses ever seen at once; at 0 there is nothing to spare.
+EASY_MARGIN_MW = 10_000
+
 # gCO2/kWh of each burnt fuel, as the Carbon Intensity API weighs them. Wind, solar, hydro and nuclear weigh
 # nothing there, and imports nothing here: they are as clean as the neighbour's mix of the moment.
 GAS_GCO2_PER_KWH = 394
@@ -97,6 +100,16 @@ def grid_stress_score(demand_mw: float | None) -> float | None:
     Linear in between, to four decimals. Unknown demand is unknown stress.
     """
     return None if demand_mw is None else round(_stress(demand_mw), 4)
+
+
+def margin_stress_score(derated_margin_mw: float, loss_of_load_probability: float) -> float:
+    """A second opinion on grid stress, from what is to spare instead of from demand: 0 to 1.
+
+    0 where 10 GW or more are to spare, 1 where nothing is, linear in between, and never below the probability that
+    demand cannot be met. To four decimals.
+    """
+    shortage = min(max(1 - derated_margin_mw / EASY_MARGIN_MW, 0.0), 1.0)
+    return round(max(shortage, loss_of_load_probability), 4)
 
 
 def carbon_index(carbon_intensity_gco2_per_kwh: float, year: int) -> CarbonIndex:

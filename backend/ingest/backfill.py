@@ -13,7 +13,8 @@ import orjson
 from tqdm import tqdm
 
 from database.interface import Database
-from grid.half_hours import half_hour_of, rfc3339
+from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339, settlement_date, settlement_period_start
+from ingest.market import MarketData, store_market
 from ingest.rows import Fetched, fetched_rows
 from ingest.sources import Upstreams, failure_of
 from printable import LONGEST_REASON, printable
@@ -22,6 +23,8 @@ from upstreams.results import FetchResult, RowT
 log = logging.getLogger(__name__)
 
 STEP = timedelta(days=1)
+PRICED_AFTER = timedelta(hours=25)
+"""By then a half-hour's system price is there; a day that has none yet is the next run's, not history."""
 
 
 def backfill(database: Database, upstreams: Upstreams, *, span: timedelta, now: datetime) -> int:
@@ -41,8 +44,10 @@ def backfill(database: Database, upstreams: Upstreams, *, span: timedelta, now: 
     with tqdm(days, desc="back-fill", unit="day", disable=not on_terminal) as progress:
         for number, (first, last) in enumerate(progress, start=1):
             fetched, failed = _fetch(upstreams, first, last, now)
+            market, missing = _fetch_market(upstreams, first, last, now)
+            failed += missing
             failures += len(failed)
-            counts = _store(database, fetched, now)
+            counts = _store(database, fetched, now) | store_market(database, market, now)
             for reason in failed:
                 told = printable(reason, LONGEST_REASON)
                 progress.write(f"back-fill: {told}", file=sys.stderr) if on_terminal else log.warning("%s", told)
@@ -73,6 +78,21 @@ def _fetch(upstreams: Upstreams, start: datetime, end: datetime, now: datetime) 
         except Exception as error:  # noqa: BLE001, PERF203 - five calls a day of history, each alone
             failed.append(failure_of(name, error))
     return fetched, failed
+
+
+def _fetch_market(
+    upstreams: Upstreams, start: datetime, end: datetime, now: datetime
+) -> tuple[MarketData, list[str]]:
+    """System prices only: the files of the Demand Flexibility Service hold all its history at every run."""
+    touched = {settlement_date(start), settlement_date(end - HALF_HOUR)}
+    days = [day for day in touched if settlement_period_start(day, 1) + PRICED_AFTER <= now]
+    if not days:
+        return MarketData(), []
+    try:
+        prices = upstreams.elexon.system_prices(days, now=now).rows
+    except Exception as error:  # noqa: BLE001 - as the others
+        return MarketData(), [failure_of("system_prices", error)]
+    return MarketData(system_prices=prices), []
 
 
 def _all_rows(results: Iterator[FetchResult[RowT]]) -> tuple[RowT, ...]:

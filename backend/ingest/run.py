@@ -21,6 +21,7 @@ from database.interface import Database
 from grid.columns import CARBON_INTENSITY_COLUMN
 from grid.half_hours import from_rfc3339, half_hour_of, rfc3339
 from ingest.accounts import keep_accounts
+from ingest.market import store_market
 from ingest.reconsidering import reconsider_deferred, settle_unbooked
 from ingest.report import RunReport
 from ingest.rows import REAL_SOURCES, GridRows, Known, complete_rows
@@ -136,6 +137,8 @@ def _run_claimed(
         report.state = "fenced"
         return
     report.counts = answer
+    with _timed(report, "market"):
+        report.counts |= store_market(database, outcome.market, now)
     with _timed(report, "prune"):
         before = now - timedelta(days=settings.pylon_retention_days)
         pruned = database.call("prune_history", {"p_before": before}, repeatable=True)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from grid.half_hours import half_hour_of, rfc3339
+from grid.half_hours import from_rfc3339, half_hour_of, rfc3339
+from ingest.market import MarketData, settlement_dates_to_ask
 from ingest.rows import Fetched
 from printable import LONGEST_REASON, printable
 from settings import Settings
 from upstreams.carbon_intensity import CarbonIntensityClient
 from upstreams.demand import NationalDemand
+from upstreams.dfs import DfsClient
 from upstreams.elexon import ElexonClient
 from upstreams.errors import UpstreamError, UpstreamSkipped
 from upstreams.neso import NesoClient
@@ -26,6 +28,9 @@ from upstreams.results import FetchResult
 log = logging.getLogger(__name__)
 
 PRICE_HISTORY = timedelta(days=2)
+MARGIN_AHEAD = timedelta(hours=48)
+AT_MOST_EVERY = {"neso_dfs_bids": timedelta(hours=2), "neso_dfs_summary": timedelta(hours=2)}
+"""Sources that change a few times a day, and are large: one that answered less long ago is not asked again."""
 
 
 class SourceState(BaseModel):
@@ -47,18 +52,20 @@ class FetchOutcome:
 
     fetched: Fetched
     states: dict[str, SourceState]
+    market: MarketData = field(default_factory=MarketData)
 
 
 class Upstreams:
-    """The three clients, kept for the life of a process (connections, and NESO's limit of calls a minute)."""
+    """The clients, kept for the life of a process (connections, and NESO's limit of calls a minute)."""
 
     def __init__(self, settings: Settings) -> None:
         self.carbon = CarbonIntensityClient(settings.carbon_intensity_url)
         self.neso = NesoClient(settings.neso_url)
         self.elexon = ElexonClient(settings.elexon_url)
+        self.dfs = DfsClient(settings.neso_url)
 
     def close(self) -> None:
-        for client in (self.carbon, self.neso, self.elexon):
+        for client in (self.carbon, self.neso, self.elexon, self.dfs):
             client.close()
 
     def __enter__(self) -> Upstreams:
@@ -82,14 +89,25 @@ def fetch_all(upstreams: Upstreams, *, now: datetime, last_states: Mapping[str, 
         "neso_2_to_14_day_demand": lambda: upstreams.neso.demand_2_to_14_days(now),
         "elexon_day_ahead_demand": lambda: upstreams.elexon.day_ahead_demand(now),
         "elexon_market_index_price": lambda: upstreams.elexon.market_index_price(slot - PRICE_HISTORY, slot, now=now),
+        "elexon_system_price": lambda: upstreams.elexon.system_prices(settlement_dates_to_ask(now), now=now),
+        "elexon_loss_of_load": lambda: upstreams.elexon.loss_of_load(slot, slot + MARGIN_AHEAD, now=now),
+        "neso_dfs_requirement": lambda: upstreams.dfs.requirements(now),
+        "neso_dfs_bids": lambda: upstreams.dfs.bids(now),
+        "neso_dfs_summary": lambda: upstreams.dfs.summaries(now),
     }
+    kept = {
+        name: last for name, last in last_states.items() if name in requests and _answered_lately(name, last, now)
+    }
+    for name in kept:
+        del requests[name]
     with ThreadPoolExecutor(len(requests), thread_name_prefix="fetch") as pool:
         running = {name: pool.submit(request) for name, request in requests.items()}
-    states = {name: _state(name, future, now, last_states.get(name)) for name, future in running.items()}
+    states = {name: _state(name, future, now, last_states.get(name)) for name, future in running.items()} | kept
     horizon = slot + timedelta(hours=48)
 
     def rows(*names: str) -> tuple[Any, ...]:
-        found = [running[name].result() for name in names if running[name].exception() is None]
+        asked = [running[name] for name in names if name in running]
+        found = [future.result() for future in asked if future.exception() is None]
         return tuple(row for result in found for row in result.rows)
 
     return FetchOutcome(
@@ -102,12 +120,25 @@ def fetch_all(upstreams: Upstreams, *, now: datetime, last_states: Mapping[str, 
             prices=rows("elexon_market_index_price"),
         ),
         states,
+        MarketData(
+            system_prices=rows("elexon_system_price"),
+            loss_of_load=rows("elexon_loss_of_load"),
+            dfs_requirements=rows("neso_dfs_requirement"),
+            dfs_bids=rows("neso_dfs_bids"),
+            dfs_summaries=rows("neso_dfs_summary"),
+        ),
     )
 
 
 def offline_outcome() -> FetchOutcome:
     """Nothing asked, nothing come."""
     return FetchOutcome(Fetched(), {"network": SourceState(state="off", detail="run with --offline")})
+
+
+def _answered_lately(name: str, last: SourceState, now: datetime) -> bool:
+    if name not in AT_MOST_EVERY or last.state != "fresh" or last.last_success_at is None:
+        return False
+    return timedelta(0) <= now - from_rfc3339(last.last_success_at) < AT_MOST_EVERY[name]
 
 
 def _state(name: str, future: Future[FetchResult[Any]], now: datetime, last: SourceState | None) -> SourceState:

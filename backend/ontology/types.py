@@ -167,6 +167,25 @@ class GenerationMix(ObjectType):
     )
 
 
+class SystemPrice(ObjectType):
+    """What imbalance in one half-hour is bought and sold at, as the newest settlement run found it."""
+
+    table = "system_prices"
+    key = ("half_hour",)
+    title_property = "half_hour"
+    in_live_state = False  # no half-hour that is running has one
+
+    half_hour: Moment = prop("Start of the half-hour", "UTC", filterable=True)
+    revision: int = prop("How many different prices were read of it, this one included")
+    system_price_gbp_mwh: float = prop("The single imbalance price", "GBP/MWh")
+    net_imbalance_volume_mwh: float | None = prop("Above 0 the system was short", "MWh")
+    reserve_scarcity_price_gbp_mwh: float | None = prop("What short reserve was worth", "GBP/MWh")
+    derivation_code: str | None = prop("Elexon's letters for how the price came about")
+    bsad_defaulted: bool | None = prop("Whether the balancing services data was a default")
+    published_at: Moment = prop("When the settlement run made it")
+    fetched_at: Moment = prop("When it was fetched")
+
+
 class DataCentre(ObjectType):
     """A place that can run workloads."""
 
@@ -407,6 +426,7 @@ OBJECT_TYPES: dict[str, type[ObjectType]] = {
         GridSignal,
         RegionalGridSignal,
         GenerationMix,
+        SystemPrice,
         DataCentre,
         ComputeWorkload,
         CapacityBooking,
@@ -456,6 +476,7 @@ LINK_TYPES: tuple[LinkType, ...] = (
     LinkType("METERS", MeterReading, ("job_id",), ComputeWorkload, "the workload that used it"),
     LinkType("METERED_AT", MeterReading, ("dc_id",), DataCentre, "the data centre it was used in"),
     LinkType("MEASURED_IN", RegionalGridSignal, ("region_id",), Region, "the region it is about"),
+    LinkType("PRICE_OF", SystemPrice, ("half_hour",), GridSignal, "the half-hour it is the imbalance price of"),
     LinkType("MIX_OF", GenerationMix, ("national_timestamp",), GridSignal, "the half-hour it is a share of"),
     LinkType(
         "MIX_OF",

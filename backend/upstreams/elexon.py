@@ -1,4 +1,4 @@
-"""Elexon's Insights API: demand and the market index price.
+"""Elexon's Insights API: demand, the market index price, system prices and the margin ahead.
 
 Contains BMRS data © Elexon Limited copyright and database right. Every number must be a JSON number, as the
 API has always sent them. The routes used here wrap their rows as `{"metadata": …, "data": [...]}`.
@@ -6,25 +6,25 @@ API has always sent them. The routes used here wrap their rows as `{"metadata": 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
-from typing import TypeVar
 
-from grid.half_hours import HALF_HOUR, as_utc, half_hour_of, rfc3339, settlement_date
-from upstreams.demand import HIGHEST_MW, LOWEST_MW, NationalDemand, reject_zero, without_outliers
-from upstreams.json_values import (
-    JsonObject,
-    half_hour,
-    list_at,
-    moment,
-    number,
-    read_rows,
-    settlement_period_contradiction,
-    shown,
+from grid.half_hours import (
+    HALF_HOUR,
+    as_utc,
+    half_hour_of,
+    rfc3339,
+    settlement_date,
+    settlement_period_start,
 )
-from upstreams.pieces import all_pieces
+from upstreams.demand import HIGHEST_MW, LOWEST_MW, NationalDemand, reject_zero, without_outliers
+from upstreams.elexon_rows import read_labelled, start_in
+from upstreams.errors import UnusableAnswer, UpstreamInvalidResponse
+from upstreams.json_values import JsonObject, half_hour, moment, number, shown
+from upstreams.loss_of_load import LossOfLoad, parse_loss_of_load
+from upstreams.pieces import all_pieces, all_results
 from upstreams.results import (
     FetchResult,
     Findings,
@@ -35,7 +35,8 @@ from upstreams.results import (
     one_per_key,
     result_of,
 )
-from upstreams.session import RetryPolicy, UpstreamClient, UpstreamSession
+from upstreams.session import EXACT_JSON, RetryPolicy, UpstreamClient, UpstreamSession
+from upstreams.system_prices import SystemPrice, parse_system_prices
 
 # https://bmrs.elexon.co.uk/api-documentation
 ELEXON_URL = "https://data.elexon.co.uk/bmrs/api/v1"
@@ -48,8 +49,6 @@ PRICE_PROVIDER = "APXMIDP"
 PRICE_GBP_PER_MWH = (-1_000, 10_000)
 HIGHEST_VOLUME_MWH = 100_000
 NATIONAL_BOUNDARY = "N"
-
-_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,39 @@ class ElexonClient(UpstreamClient):
         # The API counts settlement days, and six days that begin at noon touch seven.
         return all_pieces(Window.around(start, end), LONGEST_RANGE - timedelta(days=1), fetch)
 
+    def system_prices(self, days: Iterable[date], *, now: datetime) -> FetchResult[SystemPrice]:
+        """System prices of these settlement dates, a call each; of one that has none yet there are none."""
+
+        def fetch(day: Window) -> FetchResult[SystemPrice]:
+            return self._session.fetch(
+                f"/balancing/settlement/system-prices/{settlement_date(day.start).isoformat()}",
+                partial(parse_system_prices, window=day, fetched_at=as_utc(now)),
+                written_as=EXACT_JSON,
+            )
+
+        asked = [_settlement_day(day) for day in sorted(set(days))]
+        try:
+            return all_results(asked, fetch)
+        except UnusableAnswer as nothing:
+            what = f"no settlement date from {asked[0]} on has a price yet"
+            raise UpstreamInvalidResponse(
+                self._session.api, "/balancing/settlement/system-prices", what, attempts=len(asked), seconds=0.0
+            ) from nothing
+
+    def loss_of_load(self, start: datetime, end: datetime, *, now: datetime) -> FetchResult[LossOfLoad]:
+        """Loss-of-load probability and de-rated margin of [start, end), the latest issue for every half-hour."""
+
+        def fetch(piece: Window) -> FetchResult[LossOfLoad]:
+            until = piece.end - timedelta(minutes=1)
+            return self._session.fetch(
+                "/forecast/system/loss-of-load",
+                partial(parse_loss_of_load, window=piece, fetched_at=as_utc(now)),
+                {"from": rfc3339(piece.start), "to": rfc3339(until)},
+                written_as=EXACT_JSON,
+            )
+
+        return all_pieces(Window.around(start, end), LONGEST_RANGE, fetch)
+
 
 def parse_day_ahead_demand(answer: object, window: Window, fetched_at: datetime) -> FetchResult[NationalDemand]:
     """`/forecast/demand/day-ahead`: rows of boundary N; of several issues the one published last counts.
@@ -127,11 +159,11 @@ def parse_day_ahead_demand(answer: object, window: Window, fetched_at: datetime)
         if row.get("boundary") != NATIONAL_BOUNDARY:
             why = f"boundary is {shown(row.get('boundary'))}, not {NATIONAL_BOUNDARY}"
             raise RejectedRow(ProblemKind.MALFORMED_ROW, why)
-        start = _start(row, window)
+        start = start_in(row, window)
         published_at = moment(row.get("publishTime"), "publishTime")
         return _Issued(published_at, NationalDemand(start, _demand_mw(row, "nationalDemand")))
 
-    every_issue = _read(answer, issued, findings)
+    every_issue = read_labelled(answer, issued, findings)
     latest: dict[datetime, datetime] = {}
     for issue in every_issue:
         start = issue.row.start
@@ -151,13 +183,13 @@ def parse_market_index_price(answer: object, window: Window, fetched_at: datetim
     def price(row: JsonObject) -> MarketIndexPrice | None:
         if row.get("dataProvider") != PRICE_PROVIDER:
             return None
-        start = _start(row, window)
+        start = start_in(row, window)
         volume_mwh = number(row.get("volume"), "volume", 0, HIGHEST_VOLUME_MWH)
         if volume_mwh == 0:
             raise RejectedRow(ProblemKind.MISSING_VALUE, "volume is 0: nothing was traded, so no price")
         return MarketIndexPrice(start, number(row.get("price"), "price", *PRICE_GBP_PER_MWH), volume_mwh)
 
-    rows = _read(answer, price, findings)
+    rows = read_labelled(answer, price, findings)
     return _result(rows, findings, window, fetched_at)
 
 
@@ -175,43 +207,18 @@ def parse_demand_outturn(answer: object, window: Window, fetched_at: datetime) -
             return None
         return NationalDemand(start, _demand_mw(row, "initialDemandOutturn"))
 
-    rows = _read(answer, outturn, findings)
+    rows = read_labelled(answer, outturn, findings)
     return _demand_result(rows, findings, window, fetched_at)
+
+
+def _settlement_day(day: date) -> Window:
+    return Window(settlement_period_start(day, 1), settlement_period_start(day + timedelta(days=1), 1))
 
 
 @dataclass(frozen=True)
 class _Issued:
     published_at: datetime
     row: NationalDemand
-
-
-def _read(answer: object, read: Callable[[JsonObject], _Read | None], findings: Findings) -> list[_Read]:
-    """What `read` makes of each row, those first whose settlement period contradicts their start time.
-
-    They are kept at their start time and noted; of two rows for one half-hour the later one counts, so one whose
-    labels agree.
-    """
-    agreeing: list[_Read] = []
-    contradicting: list[_Read] = []
-
-    def labelled(row: JsonObject) -> None:
-        found = read(row)
-        if found is None:
-            return
-        contradiction = settlement_period_contradiction(row, half_hour(row.get("startTime"), "startTime"))
-        if contradiction is not None:
-            findings.note(ProblemKind.WRONG_SETTLEMENT_PERIOD, f"kept at its start time: {contradiction}")
-        (agreeing if contradiction is None else contradicting).append(found)
-
-    read_rows(list_at(answer, "data"), labelled, findings, named_by="startTime")
-    return contradicting + agreeing
-
-
-def _start(row: JsonObject, window: Window) -> datetime:
-    start = half_hour(row.get("startTime"), "startTime")
-    if not window.holds(start):
-        raise RejectedRow(ProblemKind.OUTSIDE_WINDOW, f"it is not in {window}")
-    return start
 
 
 def _demand_mw(row: JsonObject, name: str) -> float:

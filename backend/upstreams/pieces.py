@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 
 from upstreams.errors import UpstreamError, UpstreamInvalidResponse, UpstreamRefused
@@ -20,8 +20,13 @@ def each_piece(
     Raises:
         UpstreamError: the first failure, once every good piece has been yielded.
     """
+    return each_of(whole.pieces(longest), fetch)
+
+
+def each_of(windows: Iterable[Window], fetch: Callable[[Window], FetchResult[RowT]]) -> Iterator[FetchResult[RowT]]:
+    """As `each_piece`, of windows that somebody else has cut."""
     first_failure: UpstreamError | None = None
-    for piece in whole.pieces(longest):
+    for piece in windows:
         try:
             result = fetch(piece)
         except (UpstreamInvalidResponse, UpstreamRefused) as failure:  # noqa: PERF203 - a few calls, not a hot loop
@@ -38,10 +43,15 @@ def all_pieces(whole: Window, longest: timedelta, fetch: Callable[[Window], Fetc
     Raises:
         UpstreamError: no piece succeeded.
     """
+    return all_results(list(whole.pieces(longest)), fetch)
+
+
+def all_results(windows: Sequence[Window], fetch: Callable[[Window], FetchResult[RowT]]) -> FetchResult[RowT]:
+    """As `all_pieces`, of windows in order that somebody else has cut; they may leave something out between them."""
     results: list[FetchResult[RowT]] = []
     findings = Findings()
     try:
-        for result in each_piece(whole, longest, fetch):
+        for result in each_of(windows, fetch):
             results.append(result)  # noqa: PERF402 - what came before a failure is kept
     except UpstreamError as failure:
         if not results:
@@ -51,4 +61,4 @@ def all_pieces(whole: Window, longest: timedelta, fetch: Callable[[Window], Fetc
         for problem in result.problems:
             findings.add(problem)
     rows = [row for result in results for row in result.rows]
-    return result_of(rows, findings, whole, results[0].fetched_at)
+    return result_of(rows, findings, Window(windows[0].start, windows[-1].end), results[0].fetched_at)

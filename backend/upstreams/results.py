@@ -35,6 +35,8 @@ class ProblemKind(StrEnum):
     CONFLICTING_ROWS = "conflicting rows"
     UNKNOWN_CARDINAL_POINT = "unknown cardinal point"
     OVERLAPPING_WINDOW = "overlapping cardinal windows"
+    TWO_PRICES = "two prices where there is one"
+    UNKNOWN_COLUMN = "unknown column"
     TRUNCATED = "truncated answer"
     FAILED_PIECE = "failed piece of the range"
 

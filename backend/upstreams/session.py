@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import TypeVar
@@ -35,7 +36,7 @@ USER_AGENT = f"PylonDEG/{VERSION} (grid data backbone for AI agents; asks once a
 
 _log = logging.getLogger(__name__)
 
-_HEADERS = {"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
+_HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate"}
 _MOVED = {301, 302, 303, 307, 308}
 _Parsed = TypeVar("_Parsed")
 _ClientT = TypeVar("_ClientT", bound="UpstreamClient")
@@ -63,8 +64,32 @@ class RetryPolicy:
     longest_answer_bytes: int = 16 * 1024 * 1024
 
 
+@dataclass(frozen=True)
+class Format:
+    """How an answer is written: its name, what a request says it accepts, and how a body is read.
+
+    `read` raises ValueError for a body that is not in this format.
+    """
+
+    name: str
+    accepted: str
+    read: Callable[[bytes], object]
+
+
+def _exact_json(body: bytes) -> object:
+    try:
+        return json.loads(body, parse_float=Decimal)
+    except ArithmeticError as error:  # an exponent that no Decimal holds
+        raise ValueError(str(error)) from error
+
+
+JSON = Format("JSON", "application/json", json.loads)
+EXACT_JSON = Format("JSON", "application/json", _exact_json)
+"""JSON whose fractions are kept as they are written, for money."""
+
+
 class UpstreamSession:
-    """GETs JSON from one API and hands it to a route's parser. Safe to use from many threads.
+    """GETs answers of one API and hands them to a route's parser. Safe to use from many threads.
 
     Args:
         api: the API's name, for messages.
@@ -104,9 +129,14 @@ class UpstreamSession:
         self._caller.close()
 
     def fetch(
-        self, route: str, parse: Callable[[object], _Parsed], params: Mapping[str, str] | None = None
+        self,
+        route: str,
+        parse: Callable[[object], _Parsed],
+        params: Mapping[str, str] | None = None,
+        *,
+        written_as: Format = JSON,
     ) -> _Parsed:
-        """GET `route` and parse its JSON, trying again after a failure that may pass.
+        """GET `route` and parse what it answers, trying again after a failure that may pass.
 
         Raises:
             UpstreamUnavailable: no answer in time.
@@ -124,7 +154,7 @@ class UpstreamSession:
         while True:
             attempts += 1
             try:
-                return self._parsed(parse, asked, began + self._patience.deadline_seconds)
+                return self._parsed(parse, asked, written_as, began + self._patience.deadline_seconds)
             except _Failure as failed:
                 failure = failed
             pause = self._pause_before_next(failure, attempts, began)
@@ -134,8 +164,8 @@ class UpstreamSession:
                 seconds = self._monotonic() - began
                 raise failure.kind(self.api, asked, failure.what, attempts=attempts, seconds=seconds) from failure
 
-    def _parsed(self, parse: Callable[[object], _Parsed], asked: str, deadline: float) -> _Parsed:
-        answer = self._get_json(asked, deadline)
+    def _parsed(self, parse: Callable[[object], _Parsed], asked: str, written_as: Format, deadline: float) -> _Parsed:
+        answer = self._get(asked, written_as, deadline)
         try:
             return parse(answer)
         except UnusableAnswer as unusable:
@@ -160,7 +190,7 @@ class UpstreamSession:
         elapsed = self._monotonic() - began
         return pause if elapsed + pause < self._patience.deadline_seconds else None
 
-    def _get_json(self, asked: str, deadline: float) -> object:
+    def _get(self, asked: str, written_as: Format, deadline: float) -> object:
         limits = Limits(
             connect_s=self._patience.connect_timeout_seconds,
             silence_s=self._patience.read_timeout_seconds,
@@ -168,7 +198,8 @@ class UpstreamSession:
             answer_bytes=self._patience.longest_answer_bytes,
         )
         try:
-            answer = self._caller.call("GET", self._base_url + asked, limits=limits, headers=self._headers)
+            headers = {**self._headers, "Accept": written_as.accepted}
+            answer = self._caller.call("GET", self._base_url + asked, limits=limits, headers=headers)
         except AnswerTooLong as error:
             raise _Failure(UpstreamInvalidResponse, str(error), may_pass=False) from error
         except CallTimedOut as error:
@@ -180,15 +211,14 @@ class UpstreamSession:
             raise _Failure(UpstreamUnavailable, what, may_pass=False) from error
         _check_status(answer)
         try:
-            return json.loads(answer.body)
+            return written_as.read(answer.body)
         except (ValueError, RecursionError) as error:
-            raise _Failure(
-                UpstreamInvalidResponse, f"HTTP {answer.status} without JSON: {_excerpt(answer.body)}"
-            ) from error
+            what = f"HTTP {answer.status} without {written_as.name}: {_excerpt(answer.body)}"
+            raise _Failure(UpstreamInvalidResponse, what) from error
 
 
 class UpstreamClient:
-    """What the three clients share: a session that closes with them."""
+    """What the clients share: a session that closes with them."""
 
     def __init__(self, session: UpstreamSession) -> None:
         self._session = session

@@ -28,8 +28,8 @@ API_KEY = "a-key-for-these-tests"
 # where more than the schema decides: a cursor has to be one, a deadline or a start has to be ahead, an operator
 # known, a period has to begin before it ends, and a change has to change something.
 MORE_DECIDES = (
-    "flexibility/events.*|workloads|workloads/.*/move|plan|savings|grid/history|objects/.*|runners.*|"
-    "tenancy/(operator|audit-events)"
+    "flexibility/events.*|workloads|workloads/.*/move|plan|savings|grid/(history|system-prices|dfs-events)|objects/.*|"
+    "runners.*|tenancy/(operator|audit-events)"
 )
 SCHEMATHESIS = f"""
 [[operations]]

@@ -18,6 +18,7 @@ from grid.model import (
     carbon_index,
     grid_stress_score,
     intensity_from_mix,
+    margin_stress_score,
     modelled_demand_mw,
     modelled_price_gbp_per_mwh,
 )
@@ -310,3 +311,11 @@ class TestAnchoredCarbon:
     def test_is_never_negative(self, known: dict[datetime, float]) -> None:
         for estimate in anchored_carbon(known, following(SUNDAY_MORNING, 96)).values():
             assert estimate.carbon_intensity_gco2_per_kwh >= 0
+
+
+@pytest.mark.parametrize(
+    ("margin_mw", "probability", "score"),
+    [(12_000, 0.0, 0.0), (10_000, 0.0, 0.0), (2_500, 0.0, 0.75), (2_500, 0.9, 0.9), (0, 0.0, 1.0), (-800, 0.1, 1.0)],
+)
+def test_the_second_opinion_on_stress_is_what_is_to_spare(margin_mw: float, probability: float, score: float) -> None:
+    assert margin_stress_score(margin_mw, probability) == score

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from balancing_payloads import PUBLISHED_AFTER
 from database.interface import Database, OrderBy, Row, Where
 from database.postgres import PostgresDatabase
 from faulty_upstream import Reply
@@ -18,6 +19,7 @@ from grid_upstreams import (
     outturn_demand_mw,
     price_gbp_per_mwh,
     regional_gco2_per_kwh,
+    system_price_gbp_per_mwh,
 )
 from ingest.backfill import backfill
 from ingest.sources import Upstreams
@@ -59,6 +61,11 @@ def test_every_half_hour_of_the_span_has_what_the_sources_say(database: Database
         assert row["wholesale_price_gbp_mwh"] == price_gbp_per_mwh(at)
         assert row["carbon_source"] == "carbon_intensity_api"
         assert row["demand_source"] == row["price_source"] == "elexon"
+    imbalance = database.select("system_prices", order=OrderBy(("half_hour",)))
+    known = [at for at in span if at + PUBLISHED_AFTER <= NOW]
+    assert [(from_rfc3339(row["half_hour"]), row["system_price_gbp_mwh"]) for row in imbalance] == [
+        (at, system_price_gbp_per_mwh(at)) for at in known
+    ]
     regions = regional(database)
     assert len(regions) == 17 * len(span)
     assert all(row["carbon_intensity_forecast"] == regional_gco2_per_kwh(*key) for key, row in regions.items())

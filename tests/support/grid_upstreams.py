@@ -9,6 +9,15 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
+from balancing_payloads import (
+    PUBLISHED_AFTER,
+    csv_file,
+    dfs_bid,
+    dfs_requirement,
+    dfs_summary,
+    loss_of_load_row,
+    system_price_row,
+)
 from faulty_upstream import Answer, FaultyUpstream, Reply, Seen
 from grid.half_hours import HALF_HOUR, LONDON, UTC, half_hour_of, half_hours, settlement_period_start
 from settings import Settings, load_settings
@@ -27,6 +36,7 @@ from upstream_payloads import (
     price_row,
     region,
 )
+from upstreams.dfs import BIDS, REQUIREMENTS, SUMMARIES
 from upstreams.neso import DAY_AHEAD_RESOURCE
 
 HORIZON = timedelta(hours=48)
@@ -60,6 +70,10 @@ def neso_demand_mw(start: datetime) -> float:
 
 def price_gbp_per_mwh(start: datetime) -> float:
     return 60.25 + half_hour_of_day(start)
+
+
+def system_price_gbp_per_mwh(start: datetime) -> float:
+    return 90.5 - 5 * half_hour_of_day(start)
 
 
 class GridUpstreams(FaultyUpstream):
@@ -98,7 +112,11 @@ class GridUpstreams(FaultyUpstream):
         fault = next((answer for part, answer in self.faults.items() if part in seen.path), None)
         return fault or Reply(self._answer(seen.path))
 
-    def _answer(self, path: str) -> Json:
+    def dfs_start(self) -> datetime:
+        """Of the one event there is: two half-hours of this evening."""
+        return self.now.replace(hour=18, minute=0, second=0, microsecond=0)
+
+    def _answer(self, path: str) -> Json | bytes:
         address = urlsplit(path.removeprefix("/api"))
         query = {name: values[0] for name, values in parse_qs(address.query).items()}
         match address.path.split("/")[1:]:
@@ -122,6 +140,20 @@ class GridUpstreams(FaultyUpstream):
             case ["elexon", "balancing", "pricing", "market-index"]:
                 slots = half_hours(_moment(query["from"]), _moment(query["to"]))
                 return metadata_and([price_row(at, price_gbp_per_mwh(at)) for at in slots])
+            case ["elexon", "balancing", "settlement", "system-prices", day]:
+                first = settlement_period_start(date.fromisoformat(day), 1)
+                slots = half_hours(first, first + timedelta(days=1))  # no day of the tests' is one of a clock change
+                known = [at for at in slots if at + PUBLISHED_AFTER <= self.now]
+                return metadata_and([system_price_row(at, system_price_gbp_per_mwh(at)) for at in known])
+            case ["elexon", "forecast", "system", "loss-of-load"]:
+                slots = half_hours(_moment(query["from"]), _moment(query["to"]))
+                return metadata_and([loss_of_load_row(at) for at in slots])
+            case ["neso", "dataset", _, "resource", REQUIREMENTS.resource_id, "download", _]:
+                return csv_file(dfs_requirement(self.dfs_start() + n * HALF_HOUR) for n in range(2))
+            case ["neso", "dataset", _, "resource", BIDS.resource_id, "download", _]:
+                return csv_file(dfs_bid(self.dfs_start(), f"UNIT-{n}", 2.5, 150 + n) for n in range(2))
+            case ["neso", "dataset", _, "resource", SUMMARIES.resource_id, "download", _]:
+                return csv_file([dfs_summary(self.dfs_start(), 5, 376.25)])
             case ["elexon", "demand", "outturn"]:
                 first = settlement_period_start(date.fromisoformat(query["settlementDateFrom"]), 1)
                 after = date.fromisoformat(query["settlementDateTo"]) + timedelta(days=1)

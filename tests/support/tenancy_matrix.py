@@ -256,6 +256,10 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "GET /api/v1/grid/forecast/regions": Row(),
         "GET /api/v1/grid/history": Row(harmless=frozenset({"from", "to", "region_id"})),
         "POST /api/v1/events/ticket": Row(),
+        "GET /api/v1/grid/system-prices": Row(harmless=frozenset({"from", "to", "revisions"})),
+        "GET /api/v1/grid/margin": Row(),
+        "GET /api/v1/grid/dfs-events": Row(harmless=frozenset({"from", "to"})),
+        "GET /api/v1/grid/dfs-events/{event_ref}": Row({(PATH, "event_ref"): "2026-1"}),
         "GET /api/v1/pipeline-runs": Row(harmless=frozenset({"limit", "after"})),
         # Everybody may know of every data centre what it no longer offers.
         "GET /api/v1/data-centres/{dc_id}/capacity": Row({(PATH, "dc_id"): DATA_CENTRES[0]}),

@@ -82,9 +82,14 @@ begin
                 case when p_region_id is null then n.demand_source end as demand_source,
                 case when p_region_id is null then n.grid_stress_score end as grid_stress_score,
                 case when p_region_id is null then n.wholesale_price_gbp_mwh end as wholesale_price_gbp_mwh,
-                case when p_region_id is null then n.price_source end as price_source
+                case when p_region_id is null then n.price_source end as price_source,
+                case when p_region_id is null then i.system_price_gbp_mwh end as system_price_gbp_mwh,
+                case when p_region_id is null then l.derated_margin_mw end as derated_margin_mw,
+                case when p_region_id is null then l.probability end as loss_of_load_probability
             from slots s
             left join public.grid_signals n on n.timestamp = s.slot
+            left join public.system_prices i on i.half_hour = s.slot
+            left join public.loss_of_load_forecasts l on l.half_hour = s.slot
             left join public.regional_grid_signals r on r.region_id = p_region_id and r.timestamp = s.slot
         ),
         -- Two searches, each on its own index.
@@ -117,6 +122,9 @@ begin
             'grid_stress_score', json_agg(s.grid_stress_score order by s.place),
             'wholesale_price_gbp_mwh', json_agg(s.wholesale_price_gbp_mwh order by s.place),
             'price_sources', public.changes(array_agg(s.price_source order by s.place)),
+            'system_price_gbp_mwh', json_agg(s.system_price_gbp_mwh order by s.place),
+            'derated_margin_mw', json_agg(s.derated_margin_mw order by s.place),
+            'loss_of_load_probability', json_agg(s.loss_of_load_probability order by s.place),
             'generation_mix', (select coalesce(json_object_agg(f.fuel, f.percentages order by f.fuel), '{}') from fuels f),
             'mix_sources', (
                 select public.changes(array_agg(m.mix_source order by slots.place))

@@ -382,6 +382,8 @@ begin
             select from public.agent_states later where later.agent_id = s.agent_id and later.observed_at > s.observed_at);
     delete from public.processed_contexts p where p.processed_at < p_before;
     delete from public.data_centre_loads l where l.half_hour < p_before;
+    -- Not the system prices' revisions, nor the events of the Demand Flexibility Service: they are settled by for years.
+    delete from public.loss_of_load_forecasts l where l.half_hour < p_before;
     delete from public.run_now_power p where p.half_hour < p_before;
     perform public.beckn_prune(p_before);
     delete from public.pipeline_runs r where r.slot < p_before and r.work_state <> 'running';

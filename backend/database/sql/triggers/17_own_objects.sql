@@ -60,7 +60,7 @@ declare
 begin
     source := case
         when p_table in (
-            'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'data_centres',
+            'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'system_prices', 'data_centres',
             'compute_workloads', 'capacity_bookings', 'run_accounts', 'meter_readings', 'agents', 'storage_assets') then format('public.%I', p_table)
         when p_table in ('agent_states', 'orchestration_decisions') then format('tenant.%I', p_table)
     end;

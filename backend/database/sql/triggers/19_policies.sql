@@ -19,6 +19,12 @@ as $$
         ('pipeline_runs', 'select', 'true', null),
         ('decision_grids', 'select', 'true', null),
         ('grid_changes', 'select', 'true', null),
+        ('system_price_revisions', 'select', 'true', null),
+        ('system_prices', 'select', 'true', null),
+        ('loss_of_load_forecasts', 'select', 'true', null),
+        ('dfs_events', 'select', 'true', null),
+        ('dfs_periods', 'select', 'true', null),
+        ('dfs_bids', 'select', 'true', null),
         -- A directory, and what is offered for hire: all read them, their owners write.
         ('operators', 'select', 'true', null),
         ('operators', 'update', 'operator_id = (select tenancy.administers())', 'operator_id = (select tenancy.administers())'),
@@ -142,7 +148,8 @@ begin
                 'live_state', 'signal_history', 'decision_readiness', 'savings', 'changes', 'regional_forecasts',
                 'grid_history', 'pipeline_runs_page', 'data_version', 'present_grid_unless', 'chosen_topics',
                 'event_summary', 'flexibility_event_row', 'flexibility_events_page', 'flexibility_event_life',
-                'flexibility_units_of'))
+                'flexibility_units_of', 'system_prices_between', 'loss_of_load_between', 'dfs_event_document',
+                'dfs_events_between', 'dfs_event', 'dfs_requirements_from'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;
