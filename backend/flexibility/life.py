@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from database.errors import DatabaseError
 from database.interface import Database
 from flexibility.book import EventBook, Stepped
+from flexibility.dfs_door import announce_published
 from flexibility.event_model import ClaimedEvent
 from flexibility.rules.supplier_prices import SupplierPrices
 from flexibility.steps import Steps
@@ -26,6 +27,7 @@ LEASE_SECONDS = 60.0
 BATCH = 4
 AGAIN_AFTER_S = 30.0
 POLL_SECONDS = 5.0
+LOOK_AT_WHAT_IS_PUBLISHED = timedelta(minutes=5)
 
 
 class FlexibilityLife(Consumer):
@@ -43,10 +45,12 @@ class FlexibilityLife(Consumer):
     ) -> None:
         """Nothing runs before `start`."""
         super().__init__("flexibility", self.work_once, database, CHANNEL, threads=1, poll_seconds=poll_seconds)
+        self._database = database
         self._book = EventBook(database)
         self._steps = Steps(self._book, carbon_price_gbp_per_t, supplier_prices)
         self._worker = worker
         self._clock = clock
+        self._looked_at: datetime | None = None
         self._failed_at: dict[str, float] = {}
 
     def work_once(self) -> Round:
@@ -59,6 +63,7 @@ class FlexibilityLife(Consumer):
         Raises:
             DatabaseError: the work cannot be had.
         """
+        self._let_in(now)
         claimed, next_due_at = self._book.claim_due(self._worker, now, lease_seconds=LEASE_SECONDS, limit=BATCH)
         if claimed:
             self.found(more_likely=False)
@@ -72,6 +77,13 @@ class FlexibilityLife(Consumer):
         failing = [name for name, at in list(self._failed_at.items()) if at > since]
         told = f"{len(failing)} flexibility events cannot be carried on: the log says why"
         return [*super().troubles(), *([told] if failing else [])]
+
+    def _let_in(self, now: datetime) -> None:
+        """What was published since the last look becomes events."""
+        last = self._looked_at
+        if last is None or not last <= now < last + LOOK_AT_WHAT_IS_PUBLISHED:
+            announce_published(self._database, now)
+            self._looked_at = now
 
     def _try_step(self, event: ClaimedEvent, now: datetime) -> None:
         """One step of one event; a fault in it does not hold up the others."""
