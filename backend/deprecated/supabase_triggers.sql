@@ -61,15 +61,15 @@ set local pylon.functions =
     'beckn_heartbeat_orders beckn_fail_order beckn_overdue flexibility_decision_hash chain_flexibility_decision '
     'flexibility_chain_check gsp_group ensure_flexibility_units flexibility_event_row log_flexibility_event '
     'announce_flexibility_event claim_flexibility_events fail_flexibility_event flexibility_sites '
-    'flexibility_situation flexibility_history flexibility_system_prices flexibility_outcome '
-    'release_flexibility move_for_flexibility step_flexibility_event cancel_flexibility_event '
-    'flexibility_events_page flexibility_event_life flexibility_units_of log_data_centre_change call_as '
-    'tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member tenancy_remove_member '
-    'tenancy_service_accounts tenancy_create_service_account tenancy_disable_service_account tenancy_principal '
-    'tenancy_api_key tenancy_key_used tenancy_keys tenancy_create_key tenancy_roll_key tenancy_revoke_key '
-    'tenancy_limits tenancy_set_limit tenancy_take tenancy_hold tenancy_let_go tenancy_audit '
-    'tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket hosted_workloads purchased_orders '
-    'purchased_quotes purchase_story tenancy_check';
+    'flexibility_situation flexibility_history flexibility_system_prices flexibility_requirements '
+    'flexibility_outcome release_flexibility move_for_flexibility step_flexibility_event '
+    'cancel_flexibility_event flexibility_events_page flexibility_event_life flexibility_units_of '
+    'log_data_centre_change call_as tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member '
+    'tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
+    'tenancy_disable_service_account tenancy_principal tenancy_api_key tenancy_key_used tenancy_keys '
+    'tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits tenancy_set_limit tenancy_take '
+    'tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket '
+    'hosted_workloads purchased_orders purchased_quotes purchase_story tenancy_check';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -7546,12 +7546,13 @@ as $$
     where e.event_id = p_event_id
 $$;
 
--- A new event. p_event: {tenant (null: the platform's), door, source_id, programme, starts_at, need_mw, price_gbp_per_mwh,
+-- A new event. p_operator: whose it is, whatever p_event says. p_event: {tenant (null: the platform's), door, source_id, programme, starts_at, need_mw, price_gbp_per_mwh,
 -- penalty_gbp_per_mwh, compensation, in_day, document}, checked by whoever calls. Answers {"state": "announced" | "already"
 -- (the same, again) | "different" (another of this name) | "closed" (its gate has closed) | "overlapping" (another event of
 -- the owner's is open in these half-hours; one that NESO publishes may overlap), "event"}. Nothing is stored but where it is
 -- announced.
-create or replace function public.announce_flexibility_event(p_event jsonb, p_now timestamptz)
+create or replace function public.announce_flexibility_event(
+    p_event jsonb, p_now timestamptz, p_operator text default null)
 returns json
 language plpgsql
 set search_path = ''
@@ -7562,7 +7563,7 @@ declare
 begin
     -- One announcement at a time, so that no two of them overlap unseen.
     lock table public.flexibility_events in share row exclusive mode;
-    given.tenant := coalesce(given.tenant, 'platform');
+    given.tenant := coalesce(p_operator, given.tenant, 'platform');
     given.ends_at := given.starts_at + cardinality(given.need_mw) * interval '30 minutes';
     given.gate_closes_at := given.starts_at - interval '1 hour';
     select * into found
@@ -7783,6 +7784,26 @@ begin
         return '[]';
     end if;
     execute format('select public.%I($1, $2)', kept) into answer using p_from, p_until;
+    return answer;
+end
+$$;
+
+-- The requirements of the Demand Flexibility Service that end after p_from, as they are published: see dfs_requirements_from.
+-- Empty where they are not kept.
+create or replace function public.flexibility_requirements(p_from timestamptz)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    kept constant text := 'dfs_requirements_from';
+    answer json;
+begin
+    if to_regproc('public.' || kept) is null then
+        return '[]';
+    end if;
+    execute format('select public.%I($1)', kept) into answer using p_from;
     return answer;
 end
 $$;
@@ -9252,8 +9273,7 @@ language sql
 security definer
 set search_path = ''
 as $$
-    select public.announce_flexibility_event(
-        p_event || jsonb_build_object('tenant', tenancy.must_write()), p_now)
+    select public.announce_flexibility_event(p_event, p_now, tenancy.must_write())
 $$;
 
 create or replace function tenant.cancel_flexibility_event(p_event_id uuid, p_reason text, p_now timestamptz)
@@ -10555,7 +10575,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'b275bbf79bcbd29c'
+    fingerprint = 'ce48d38d44c5f08f'
 where version = 12;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -152,12 +152,13 @@ as $$
     where e.event_id = p_event_id
 $$;
 
--- A new event. p_event: {tenant (null: the platform's), door, source_id, programme, starts_at, need_mw, price_gbp_per_mwh,
+-- A new event. p_operator: whose it is, whatever p_event says. p_event: {tenant (null: the platform's), door, source_id, programme, starts_at, need_mw, price_gbp_per_mwh,
 -- penalty_gbp_per_mwh, compensation, in_day, document}, checked by whoever calls. Answers {"state": "announced" | "already"
 -- (the same, again) | "different" (another of this name) | "closed" (its gate has closed) | "overlapping" (another event of
 -- the owner's is open in these half-hours; one that NESO publishes may overlap), "event"}. Nothing is stored but where it is
 -- announced.
-create or replace function public.announce_flexibility_event(p_event jsonb, p_now timestamptz)
+create or replace function public.announce_flexibility_event(
+    p_event jsonb, p_now timestamptz, p_operator text default null)
 returns json
 language plpgsql
 set search_path = ''
@@ -168,7 +169,7 @@ declare
 begin
     -- One announcement at a time, so that no two of them overlap unseen.
     lock table public.flexibility_events in share row exclusive mode;
-    given.tenant := coalesce(given.tenant, 'platform');
+    given.tenant := coalesce(p_operator, given.tenant, 'platform');
     given.ends_at := given.starts_at + cardinality(given.need_mw) * interval '30 minutes';
     given.gate_closes_at := given.starts_at - interval '1 hour';
     select * into found

@@ -8,8 +8,7 @@ language sql
 security definer
 set search_path = ''
 as $$
-    select public.announce_flexibility_event(
-        p_event || jsonb_build_object('tenant', tenancy.must_write()), p_now)
+    select public.announce_flexibility_event(p_event, p_now, tenancy.must_write())
 $$;
 
 create or replace function tenant.cancel_flexibility_event(p_event_id uuid, p_reason text, p_now timestamptz)
