@@ -7,8 +7,6 @@ else, and every program that a test starts asks throughout. pyproject.toml says 
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import sys
 import threading
@@ -18,7 +16,7 @@ import gevent
 import pytest
 from gevent.hub import Hub
 
-PROGRAMS = "COVERAGE_PROCESS_CONFIG"
+from measured_programs import SETTING
 
 _make_hub = Hub.__init__
 
@@ -33,7 +31,5 @@ def _make_measured_hub(hub: Hub, *args: Any, **options: Any) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionstart() -> None:
     """Once coverage has begun, if it has."""
-    if (config := os.environ.get(PROGRAMS)) is not None:
-        for_programs = json.loads(base64.b64decode(config)) | {"concurrency": ["thread", "gevent"]}
-        os.environ[PROGRAMS] = base64.b64encode(json.dumps(for_programs).encode()).decode()
+    if SETTING in os.environ:
         Hub.__init__ = _make_measured_hub

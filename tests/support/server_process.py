@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import requests
 
+from measured_programs import measuring
 from memory_disk import memory_disk
 
 BACKEND = Path(__file__).resolve().parent.parent.parent / "backend"
@@ -45,7 +46,7 @@ class ServerProcess:
         with log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(backend / program)],
-                env={**inherited(), **environment},
+                env={**inherited(), **measuring(program), **environment},
                 cwd=backend,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
