@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from database.interface import Database
 from grid.half_hours import from_rfc3339, rfc3339
 from grid.provenance import SignalName, in_a_row, invented_remark, modelled_remark, signal_title
-from ingest.sources import SourceState
+from ingest.sources import NO_DECISION_RESTS_ON, SourceState
 from ontology.types import Moment
 from vocabulary import SignalSource
 
@@ -148,11 +148,15 @@ def _figure_origin(row: Mapping[str, Any]) -> FigureOrigin:
 
 
 def _run_reasons(health: Health) -> list[str]:
-    """What went wrong in the last run."""
+    """What went wrong in the last run for decisions. How each other source is stands beside its name alone."""
     if health.last_run is None:
         return []
     failed = [] if health.last_run.state != "failed" else [f"the last pipeline run failed: {health.last_run.error}"]
-    failing = [name for name, source in health.sources.items() if source.state in {"stale", "failed"}]
+    failing = [
+        name
+        for name, source in health.sources.items()
+        if source.state in {"stale", "failed"} and name not in NO_DECISION_RESTS_ON
+    ]
     return [*failed, *(f"{name} failed in the last run: {health.sources[name].detail}" for name in failing)]
 
 

@@ -70,6 +70,14 @@ def test_a_source_that_fails_degrades_but_serves(postgres: PostgresDatabase, sta
     assert found.sources["elexon"].state == state
 
 
+def test_a_source_that_no_decision_rests_on_degrades_nothing_and_says_how_it_is(postgres: PostgresDatabase) -> None:
+    store_grid(postgres, NOW)
+    record_run(postgres, "partial", neso="fresh", elexon_loss_of_load="failed")
+    found = health(postgres)
+    assert (found.state, found.reasons) == ("ok", [])
+    assert found.sources["elexon_loss_of_load"].state == "failed"
+
+
 def test_a_run_without_a_network_is_well(postgres: PostgresDatabase) -> None:
     store_grid(postgres, NOW)
     record_run(postgres, network="off")
