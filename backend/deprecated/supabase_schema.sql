@@ -2497,7 +2497,8 @@ as $$
     where e.event_ref = p_event_ref
 $$;
 
--- What is required after p_from, one row an event: for those who make something of the need.
+-- What is required after p_from, one row an event: for those who make something of the need. The service pays as bid, and
+-- what others were paid is the best guide to a bid: the mean price of what was accepted in the newest earlier event.
 create or replace function public.dfs_requirements_from(p_from timestamptz)
 returns json
 language sql
@@ -2513,6 +2514,8 @@ as $$
         'to_utc', e.ends_at,
         'requirement_mw', needed.most::text,
         'guaranteed_price_gbp_per_mwh', needed.guaranteed::text,
+        'accepted_price_gbp_per_mwh', earlier.mean_price::text,
+        'accepted_in', earlier.event_ref,
         'submitted_at', e.submitted_at,
         'fetched_at', e.fetched_at,
         'half_hours', needed.half_hours) order by e.starts_at, e.event_ref), '[]')
@@ -2527,6 +2530,16 @@ as $$
                 'guaranteed_price_gbp_per_mwh', p.guaranteed_price_gbp_mwh::text) order by p.half_hour) as half_hours
         from public.dfs_periods p
         where p.event_ref = e.event_ref and p.requirement_mw is not null) as needed
+    left join lateral (
+        select
+            b.event_ref,
+            round(sum(p.accepted_cost_gbp) / (sum(p.procured_mw) * 0.5), 2) as mean_price
+        from public.dfs_events b
+        join public.dfs_periods p on p.event_ref = b.event_ref
+        where b.ends_at <= e.starts_at and b.direction = e.direction and p.procured_mw > 0 and p.accepted_cost_gbp is not null
+        group by b.event_ref, b.ends_at
+        order by b.ends_at desc, b.event_ref desc
+        limit 1) as earlier on true
     where e.ends_at > p_from and needed.most is not null
 $$;
 

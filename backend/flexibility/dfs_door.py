@@ -34,6 +34,7 @@ class _Requirement(BaseModel):
     event_id: str
     event_type: str
     from_utc: UtcDatetime
+    accepted_price_gbp_per_mwh: Decimal | None = None
     half_hours: tuple[_Period, ...]
 
 
@@ -49,13 +50,14 @@ def announce_published(database: Database, now: datetime) -> int:
 
 
 def event_of(row: Row) -> NewEvent | None:
-    """A requirement as an event: what is offered is bid at the guaranteed price.
+    """A requirement as an event: bid at what was accepted last time, and never below what is guaranteed.
 
-    None for one upwards, one without a guaranteed price or below zero, and one with half-hours missing.
+    The service pays as bid, so a bid at the guaranteed price alone, which is often nought, would give work away.
+    None for one upwards, one whose price is unknown or below zero, and one with half-hours missing.
     """
     requirement = _Requirement.model_validate(row)
     periods = requirement.half_hours
-    prices = [period.guaranteed_price_gbp_per_mwh for period in periods]
+    prices = [_bid(period.guaranteed_price_gbp_per_mwh, requirement.accepted_price_gbp_per_mwh) for period in periods]
     known = [price for price in prices if price is not None and price >= 0]
     begins = [requirement.from_utc + place * HALF_HOUR for place in range(len(periods))]
     if requirement.event_type != DOWNWARDS or not periods or len(known) < len(periods):
@@ -71,3 +73,8 @@ def event_of(row: Row) -> NewEvent | None:
         price_gbp_per_mwh=known,
         document=row,
     )
+
+
+def _bid(guaranteed: Decimal | None, accepted: Decimal | None) -> Decimal | None:
+    known = [price for price in (guaranteed, accepted) if price is not None]
+    return max(known, default=None)

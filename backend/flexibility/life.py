@@ -27,7 +27,7 @@ LEASE_SECONDS = 60.0
 BATCH = 4
 AGAIN_AFTER_S = 30.0
 POLL_SECONDS = 5.0
-LOOK_AT_WHAT_IS_PUBLISHED = timedelta(minutes=5)
+LOOK_AT_WHAT_IS_PUBLISHED = timedelta(seconds=30)
 
 
 class FlexibilityLife(Consumer):

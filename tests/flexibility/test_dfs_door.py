@@ -36,6 +36,19 @@ def test_a_requirement_is_an_event_at_its_guaranteed_price() -> None:
 
 
 @pytest.mark.parametrize(
+    ("guaranteed", "accepted", "bid"),
+    [("250", "210.5", "250"), ("0", "210.5", "210.5"), (None, "210.5", "210.5"), ("0", None, "0")],
+)
+def test_a_bid_is_what_was_accepted_last_time_or_the_guaranteed_price_where_that_is_more(
+    guaranteed: str | None, accepted: str | None, bid: str
+) -> None:
+    period = {"half_hour": HALF_PAST_FIVE, "requirement_mw": "1", "guaranteed_price_gbp_per_mwh": guaranteed}
+    event = event_of(requirement(half_hours=[period], accepted_price_gbp_per_mwh=accepted))
+    assert event is not None
+    assert list(map(str, event.price_gbp_per_mwh)) == [bid]
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"event_type": "Upwards"},

@@ -110,6 +110,27 @@ def test_an_event_is_stored_part_by_part_and_again_only_where_it_changed(databas
     assert database.call("dfs_requirements_from", {"p_from": EVENING + timedelta(hours=1)}) == []
 
 
+def test_what_is_required_says_what_was_accepted_in_the_newest_earlier_event(postgres: PostgresDatabase) -> None:
+    evenings = [EVENING - timedelta(days=days) for days in (2, 1, 0)]
+    required = [dfs_requirement(start, event_id=134 + place) for place, start in enumerate(evenings)]
+    accepted = [
+        dfs_summary(evenings[0], 10, 400, event_id=134),
+        dfs_summary(evenings[1], 2, 200, event_id=135),
+        dfs_summary(evenings[1] + HALF_HOUR, 6, 700, event_id=135),
+        dfs_summary(evenings[2], 5, 9000, event_id=136),  # what became of an event says nothing of it beforehand
+    ]
+    store_market(postgres, dfs(required, [], accepted), NOW)
+    (needed,) = postgres.call("dfs_requirements_from", {"p_from": NOW})
+    # £900 for 8 MW of half an hour.
+    assert (needed["event_id"], needed["accepted_in"], needed["accepted_price_gbp_per_mwh"]) == (
+        "2026-136",
+        "2026-135",
+        "225.00",
+    )
+    first = postgres.call("dfs_requirements_from", {"p_from": evenings[0]})[0]
+    assert (first["event_id"], first["accepted_in"], first["accepted_price_gbp_per_mwh"]) == ("2026-134", None, None)
+
+
 def test_an_event_that_is_changed_or_shortened_is_stored_as_it_is_now(postgres: PostgresDatabase) -> None:
     store_market(postgres, dfs([dfs_requirement(EVENING), dfs_requirement(EVENING + HALF_HOUR)], [], []), NOW)
     shorter = dfs([dfs_requirement(EVENING, 300)], [], [])

@@ -26,7 +26,7 @@ _OF_EACH_ANSWER = (
     (re.compile(r"\bnow(?=</)|(?<=decided )now\b|(?<=, )now(?=; event)"), "<time>"),
     (re.compile(r"(\bin )?\b\d+ (min|h|days)\b( \d+ min)?( old| ago)?"), "<time>"),
     (re.compile(r'(?<=<line class=")(now|cursor)"( x[12]="[\d.]+%")+'), "<time>"),
-    (re.compile(r'(?<=<td class="nowrap used">)[^<]*'), "<taken>"),
+    (re.compile(r'(?<=<td class="nowrap used">).*?(?=</td>)'), "<taken>"),
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<uuid>"),
     (re.compile(r'pyl_\w+|(?<="key_id":")[0-9A-Za-z]{12}|(?<="ticket":")[^"]+'), "<key>"),
     (re.compile(r'"(age|took|solved|elapsed|running)\w*":\s*[0-9.e-]+|"last_used_at":(null|"<time>")'), "<taken>"),
