@@ -3917,7 +3917,8 @@ do $values$
 declare
     bound record;
     mended bigint;
-    touched boolean;
+    still name[];
+    trigger_name name;
 begin
     for bound in
         with times as (
@@ -4050,19 +4051,20 @@ begin
                     raise warning '%.% holds values out of bounds: rows of the audit log are left as they are',
                         bound.relation, bound.property;
                 else
-                    -- Nobody has changed the row: updated_at stays.
-                    touched := exists (
-                        select
+                    -- Nobody has changed the row: updated_at stays, and the log of events tells of nothing.
+                    still := array(
+                        select t.tgname
                         from pg_catalog.pg_trigger t
-                        where t.tgrelid = ('public.' || bound.relation)::regclass and t.tgname = 'touch_updated_at');
-                    if touched then
-                        execute format('alter table public.%I disable trigger touch_updated_at', bound.relation);
-                    end if;
+                        where t.tgrelid = ('public.' || bound.relation)::regclass
+                            and t.tgname in ('touch_updated_at', 'log_data_centre_change'));
+                    foreach trigger_name in array still loop
+                        execute format('alter table public.%I disable trigger %I', bound.relation, trigger_name);
+                    end loop;
                     execute bound.mend;
                     get diagnostics mended = row_count;
-                    if touched then
-                        execute format('alter table public.%I enable trigger touch_updated_at', bound.relation);
-                    end if;
+                    foreach trigger_name in array still loop
+                        execute format('alter table public.%I enable trigger %I', bound.relation, trigger_name);
+                    end loop;
                     raise warning '%.%: % values out of bounds were corrected', bound.relation, bound.property, mended;
                     execute format('alter table public.%I validate constraint %I', bound.relation, bound.name);
                 end if;

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 
 from database.interface import Database, OrderBy, Row, Where
 from grid.half_hours import HALF_HOUR, half_hour_of
 from grid_world import NOW, data_centre, store_data_centres, store_grid, submit, workload
+from ingest.market import MarketData, store_market
+from upstreams.system_prices import SystemPrice
 
 OPERATOR = "OP-GRID"
 AGENT = "AGENT-1"
@@ -15,8 +18,18 @@ RAN = "00000000-0000-4000-8000-0000000000f1"
 
 
 def store_linked_world(database: Database, now: datetime = NOW) -> None:
-    """The grid of `grid_world`, and one operator, agent, battery, hosted workload, decision, run and reading."""
+    """The grid of `grid_world`, and a price, operator, agent, battery, hosted workload, decision, run and reading."""
     store_grid(database, now)
+    price = SystemPrice(
+        start=half_hour_of(now),
+        published_at=half_hour_of(now) + timedelta(hours=24, minutes=44),
+        price_gbp_per_mwh=Decimal("96.79"),
+        net_imbalance_volume_mwh=Decimal("-37.99"),
+        reserve_scarcity_price_gbp_per_mwh=Decimal(0),
+        derivation_code="P",
+        bsad_defaulted=False,
+    )
+    store_market(database, MarketData(system_prices=(price,)), now)
     database.insert("operators", [{"operator_id": OPERATOR, "name": "Grid & Co", "operator_type": "GRID"}])
     store_data_centres(database, [data_centre(1, operator=OPERATOR), data_centre(2)], now)
     battery: Row = {
