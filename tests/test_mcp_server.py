@@ -99,7 +99,7 @@ async def as_caller(url: str, key: str) -> AsyncIterator[Client]:
 def test_importing_it_starts_nothing_needs_no_library_of_the_servers_and_a_wrong_setting_is_told_in_one_line() -> (
     None
 ):
-    heavy = {"flask", "gevent", "psycopg", "numpy", "scipy", "supabase", "sqlite3"}
+    heavy = {"flask", "gevent", "psycopg", "numpy", "scipy", "supabase"}
     program = (
         "import sys, threading, mcp_server; "
         f"print(threading.active_count(), sorted({heavy!r} & sys.modules.keys())); "

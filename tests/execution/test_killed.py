@@ -44,6 +44,7 @@ def test_a_run_outlives_the_api_server_that_began_it(
         assert the_load(postgres) == (50, 60)
         second = start(**NO_WORLD)
         second.wait_for(lambda: is_now("COMPLETED"))
+        second.wait_until_serving()  # a run may be over before it does
         assert 'pylon_bookings_running{carried_out_by="simulation"} 0.0' in second.get("/metrics").text
     done, booking = the_workload(postgres, "job-1"), the_booking(postgres, "job-1")
     assert done["actual_energy_kwh"] * 3600 == pytest.approx(RUN_S * 2000 * 1.2)
