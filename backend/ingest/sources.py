@@ -30,11 +30,11 @@ log = logging.getLogger(__name__)
 PRICE_HISTORY = timedelta(days=2)
 MARGIN_AHEAD = timedelta(hours=48)
 AT_MOST_EVERY = {"neso_dfs_bids": timedelta(hours=2), "neso_dfs_summary": timedelta(hours=2)}
+"""Sources that change a few times a day, and are large: one that answered less long ago is not asked again."""
 NO_DECISION_RESTS_ON = frozenset(
     {"elexon_system_price", "elexon_loss_of_load", "neso_dfs_requirement", "neso_dfs_bids", "neso_dfs_summary"}
 )
 """What is read for flexibility and for people alone: without one of these every decision is as good as with it."""
-"""Sources that change a few times a day, and are large: one that answered less long ago is not asked again."""
 
 
 class SourceState(BaseModel):
