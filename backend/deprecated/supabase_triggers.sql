@@ -61,11 +61,10 @@ set local pylon.functions =
     'beckn_heartbeat_orders beckn_fail_order beckn_overdue flexibility_decision_hash chain_flexibility_decision '
     'flexibility_chain_check gsp_group ensure_flexibility_units flexibility_event_row log_flexibility_event '
     'announce_flexibility_event claim_flexibility_events fail_flexibility_event flexibility_sites '
-    'flexibility_situation flexibility_history flexibility_system_prices flexibility_requirements '
-    'flexibility_outcome release_flexibility move_for_flexibility step_flexibility_event '
-    'cancel_flexibility_event flexibility_events_page flexibility_event_life flexibility_units_of '
-    'log_data_centre_change call_as tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member '
-    'tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
+    'flexibility_situation flexibility_history flexibility_outcome release_flexibility move_for_flexibility '
+    'step_flexibility_event cancel_flexibility_event flexibility_events_page flexibility_event_life '
+    'flexibility_units_of log_data_centre_change call_as tenancy_operators tenancy_set_operator tenancy_members '
+    'tenancy_set_member tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
     'tenancy_disable_service_account tenancy_principal tenancy_api_key tenancy_key_used tenancy_keys '
     'tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits tenancy_set_limit tenancy_take '
     'tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket '
@@ -7768,46 +7767,6 @@ begin
 end
 $$;
 
--- The system price of each half-hour in [p_from, p_until) that is known, the newest of it: [{half_hour, system_price_gbp_mwh
--- (text)}…]. Empty where prices are not kept.
-create or replace function public.flexibility_system_prices(p_from timestamptz, p_until timestamptz)
-returns json
-language plpgsql
-stable
-set search_path = ''
-as $$
-declare
-    kept constant text := 'system_prices_between';
-    answer json;
-begin
-    if to_regproc('public.' || kept) is null then
-        return '[]';
-    end if;
-    execute format('select public.%I($1, $2)', kept) into answer using p_from, p_until;
-    return answer;
-end
-$$;
-
--- The requirements of the Demand Flexibility Service that end after p_from, as they are published: see dfs_requirements_from.
--- Empty where they are not kept.
-create or replace function public.flexibility_requirements(p_from timestamptz)
-returns json
-language plpgsql
-stable
-set search_path = ''
-as $$
-declare
-    kept constant text := 'dfs_requirements_from';
-    answer json;
-begin
-    if to_regproc('public.' || kept) is null then
-        return '[]';
-    end if;
-    execute format('select public.%I($1)', kept) into answer using p_from;
-    return answer;
-end
-$$;
-
 -- What an event is settled from: {"is_metered" (nothing that ran at its data centres in its half-hours is yet to be metered),
 -- "run": the newest, 0 without any, "inputs": the newest run's, "baselines": [{dc_id, unit_id, half_hour, baseline_mwh,
 -- metered_mwh}…], "commitments": [{unit_id, half_hour, committed_mwh, has_wman}…], "system_prices"}.
@@ -7848,7 +7807,7 @@ begin
                 order by c.half_hour, c.unit_id), '[]')
             from public.flexibility_commitments c
             where c.event_id = p_event_id),
-        'system_prices', public.flexibility_system_prices(event.starts_at, event.ends_at));
+        'system_prices', public.system_prices_between(event.starts_at, event.ends_at));
 end
 $$;
 
@@ -10575,7 +10534,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'b3c735b60febf533'
+    fingerprint = 'e4b36a6ae621798f'
 where version = 12;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

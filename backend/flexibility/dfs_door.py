@@ -40,7 +40,7 @@ class _Requirement(BaseModel):
 
 def announce_published(database: Database, now: datetime) -> int:
     """Announce every published requirement whose gate is open; how many were new."""
-    rows: list[Row] = database.call("flexibility_requirements", {"p_from": now}, repeatable=True)
+    rows: list[Row] = database.call("dfs_requirements_from", {"p_from": now}, repeatable=True)
     events = [event for row in rows if (event := event_of(row)) is not None and is_open(event.starts_at, now)]
     outcomes = [announce(database, event, now).state for event in events]
     new = outcomes.count(Announcing.ANNOUNCED)

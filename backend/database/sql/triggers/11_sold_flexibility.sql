@@ -374,46 +374,6 @@ begin
 end
 $$;
 
--- The system price of each half-hour in [p_from, p_until) that is known, the newest of it: [{half_hour, system_price_gbp_mwh
--- (text)}…]. Empty where prices are not kept.
-create or replace function public.flexibility_system_prices(p_from timestamptz, p_until timestamptz)
-returns json
-language plpgsql
-stable
-set search_path = ''
-as $$
-declare
-    kept constant text := 'system_prices_between';
-    answer json;
-begin
-    if to_regproc('public.' || kept) is null then
-        return '[]';
-    end if;
-    execute format('select public.%I($1, $2)', kept) into answer using p_from, p_until;
-    return answer;
-end
-$$;
-
--- The requirements of the Demand Flexibility Service that end after p_from, as they are published: see dfs_requirements_from.
--- Empty where they are not kept.
-create or replace function public.flexibility_requirements(p_from timestamptz)
-returns json
-language plpgsql
-stable
-set search_path = ''
-as $$
-declare
-    kept constant text := 'dfs_requirements_from';
-    answer json;
-begin
-    if to_regproc('public.' || kept) is null then
-        return '[]';
-    end if;
-    execute format('select public.%I($1)', kept) into answer using p_from;
-    return answer;
-end
-$$;
-
 -- What an event is settled from: {"is_metered" (nothing that ran at its data centres in its half-hours is yet to be metered),
 -- "run": the newest, 0 without any, "inputs": the newest run's, "baselines": [{dc_id, unit_id, half_hour, baseline_mwh,
 -- metered_mwh}…], "commitments": [{unit_id, half_hour, committed_mwh, has_wman}…], "system_prices"}.
@@ -454,7 +414,7 @@ begin
                 order by c.half_hour, c.unit_id), '[]')
             from public.flexibility_commitments c
             where c.event_id = p_event_id),
-        'system_prices', public.flexibility_system_prices(event.starts_at, event.ends_at));
+        'system_prices', public.system_prices_between(event.starts_at, event.ends_at));
 end
 $$;
 
