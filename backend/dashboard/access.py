@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response
 from pydantic import ValidationError
 
 from api.administration import Administration
 from api.keys import read_keys
 from api.operators import AuditPage, AuditQuery, read_audit_events
 from dashboard.page import JsonLink, Pages
+from dashboard.paging import following, given_values
 from dashboard.workloads import faults_of
 from tenancy.administration import LONGEST_KEY_DAYS, LONGEST_OVERLAP, USUAL_KEY_DAYS
 from tenancy.scopes import Role
@@ -42,9 +41,8 @@ def access_pages(dashboard: Blueprint, pages: Pages, administration: Administrat
 
     @dashboard.get("/audit")
     def audit() -> Response:
-        given = {name: value for name, value in request.args.items() if value}
+        given = given_values()
         page, faults = _read(administration, given)
-        onward = {"after": page.next} if page.next else None
         return pages.page(
             "audit.html",
             "operations",
@@ -53,7 +51,7 @@ def access_pages(dashboard: Blueprint, pages: Pages, administration: Administrat
             page=page,
             faults=faults,
             is_later_page="after" in given and not faults,
-            following=None if onward is None else f"{url_for('dashboard.audit')}?{urlencode(onward)}",
+            following=following("dashboard.audit", page.next),
         )
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from datetime import datetime
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response
 from pydantic import ValidationError
 
 from api.decisions import DecisionPage, DecisionsQuery, read_decisions
 from dashboard.decision_view import decision_view, readable_output
 from dashboard.page import JsonLink, Pages
+from dashboard.paging import following, given_values
 from dashboard.workloads import centre_names, faults_of, question_of
 from database.interface import Database
 from decisions.publishing.schema import Scorer
@@ -28,10 +29,9 @@ def decision_pages(dashboard: Blueprint, pages: Pages, database: Database, clock
 
     @dashboard.get("/decisions")
     def decisions() -> Response:
-        given = {name: value for name, value in request.args.items() if value}
+        given = given_values()
         page, faults = _read(database, given)
         filters = {name: given[name] for name in FILTERS if name in given and not faults}
-        onward = {**filters, "after": page.next} if page.next else None
         return pages.page(
             "decisions.html",
             "decisions",
@@ -43,7 +43,7 @@ def decision_pages(dashboard: Blueprint, pages: Pages, database: Database, clock
             scorers=list(Scorer),
             centres=centre_names(database),
             is_later_page="after" in given and not faults,
-            following=None if onward is None else f"{url_for('dashboard.decisions')}?{urlencode(onward)}",
+            following=following("dashboard.decisions", page.next, filters),
         )
 
     @dashboard.get("/decisions/<decision_id>")

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from urllib.parse import urlencode
 from uuid import UUID
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response
 from markupsafe import Markup
 from pydantic import ValidationError
 
@@ -18,10 +17,11 @@ from api.flexibility import EventLife, EventsQuery, read_event_life, read_events
 from dashboard.charts import Chart, Line, line_chart
 from dashboard.grid_charts import KeyEntry
 from dashboard.page import JsonLink, Pages
+from dashboard.paging import following, given_values
 from dashboard.time_axis import TimeAxis
 from dashboard.workloads import faults_of
 from database.interface import Database
-from flexibility.documents import text
+from decimal_text import decimal_text as text
 from web.problems import Problem
 
 ROWS_A_PAGE = 50
@@ -35,13 +35,12 @@ def flexibility_pages(dashboard: Blueprint, pages: Pages, database: Database, cl
 
     @dashboard.get("/flexibility")
     def flexibility() -> Response:
-        given = {name: value for name, value in request.args.items() if value}
+        given = given_values()
         try:
             query, faults = EventsQuery.model_validate({"limit": ROWS_A_PAGE, **given}), {}
         except ValidationError as error:
             query, faults = EventsQuery(limit=ROWS_A_PAGE), faults_of(error)
         found = read_events(database, query.limit, query.after)
-        onward = f"{url_for('dashboard.flexibility')}?{urlencode({'after': found.next})}" if found.next else None
         return pages.page(
             "flexibility.html",
             "flexibility",
@@ -49,7 +48,7 @@ def flexibility_pages(dashboard: Blueprint, pages: Pages, database: Database, cl
             json=JsonLink(f"/api/v1/flexibility/events?limit={ROWS_A_PAGE}"),
             events=found.events,
             faults=faults,
-            following=onward,
+            following=following("dashboard.flexibility", found.next),
         )
 
     @dashboard.get("/flexibility/<event_id>")

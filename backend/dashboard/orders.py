@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from typing import Any, TypeVar
-from urllib.parse import urlencode
 from uuid import UUID
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response
 from pydantic import ValidationError
 
 from api.purchases import Order, OrderPage, PurchasesQuery, read_order, read_orders
 from api.workloads import WorkloadRow, read_workload
 from beckn.provider.stored_orders import CancellationRecord, Deferral, OrderTerms, read_stored
 from dashboard.page import JsonLink, Pages
+from dashboard.paging import following, given_values
 from dashboard.transaction_picture import draw_transaction, transaction_messages
 from dashboard.workloads import centre_names, faults_of
 from database.interface import Database
@@ -28,9 +28,8 @@ def order_pages(dashboard: Blueprint, pages: Pages, database: Database) -> None:
 
     @dashboard.get("/orders")
     def orders() -> Response:
-        given = {name: value for name, value in request.args.items() if value}
+        given = given_values()
         page, faults = _read(database, given)
-        onward = {"after": page.next} if page.next else None
         return pages.page(
             "orders.html",
             "orders",
@@ -40,7 +39,7 @@ def order_pages(dashboard: Blueprint, pages: Pages, database: Database) -> None:
             faults=faults,
             centres=centre_names(database),
             is_later_page="after" in given and not faults,
-            following=None if onward is None else f"{url_for('dashboard.orders')}?{urlencode(onward)}",
+            following=following("dashboard.orders", page.next),
         )
 
     @dashboard.get("/orders/<order_id>")

@@ -17,6 +17,7 @@ from api.plan import LEAST_TIME_LIMIT_S, MOST_TIME_LIMIT_S, JointPlanBody, plan_
 from api.what_if import ConcurrencyLimit
 from dashboard.gantt import draw_gantt, in_order, plan_axis, power_panels
 from dashboard.page import JsonLink, Pages
+from dashboard.paging import given_values
 from dashboard.workloads import centre_names, faults_told, fields_of
 from database.interface import Database
 from decisions.work.present_grid import PresentGrid
@@ -52,7 +53,7 @@ def plan_pages(
 
     @dashboard.get("/plan")
     def joint_plan() -> Response:
-        given = _given()
+        given = given_values()
         plan: JointPlanAnswer | None = None
         faults: dict[str, str] = {}
         if "workloads" in given:
@@ -83,7 +84,7 @@ def plan_pages(
 
     @dashboard.get("/backtest")
     def backtest() -> Response:
-        given = _given()
+        given = given_values()
         found: BacktestAnswer | None = None
         faults: dict[str, str] = {}
         if "workload_type" in given:
@@ -164,10 +165,6 @@ def longest_gbp(policies: list[PolicyAnswer]) -> float:
         for each in (one.run_now, one.yesterdays_best, one.predicted, one.realised, one.perfect_foresight)
     ]
     return max([0.0, *sums])
-
-
-def _given() -> dict[str, str]:
-    return {name: value for name, value in request.args.items() if value}
 
 
 def _answered(

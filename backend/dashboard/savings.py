@@ -6,11 +6,12 @@ from collections.abc import Callable
 from datetime import datetime
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from pydantic import ValidationError
 
 from api.savings import GroupedBy, SavingsAnswer, SavingsQuery, read_savings
 from dashboard.page import JsonLink, Pages
+from dashboard.paging import given_values
 from dashboard.workloads import faults_of, faults_told
 from database.interface import Database
 from grid.half_hours import rfc3339
@@ -38,7 +39,7 @@ def savings_pages(
     @dashboard.get("/savings")
     def savings() -> Response:
         now = clock()
-        given = {name: _with_zone(name, value) for name, value in request.args.items() if value}
+        given = {name: _with_zone(name, value) for name, value in given_values().items()}
         found, faults = _read(database, given, now, carbon_price_gbp_per_t)
         asked = {"by": str(found.by)}
         if not faults:

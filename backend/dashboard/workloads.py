@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response
 from pydantic import ValidationError
 
 from api.plan import plan_alone
@@ -15,6 +15,7 @@ from api.what_if import WhatIfQuery
 from api.workloads import WorkloadsQuery, WorkloadSubmission, read_workload, read_workloads
 from dashboard.decision_view import DecisionView, decision_view, readable_output
 from dashboard.page import JsonLink, Pages
+from dashboard.paging import following, given_values
 from dashboard.workload_life import OPEN_STATUSES, life_of
 from database.interface import Database, OrderBy, Where
 from decisions.publishing.schema import PublishedTask
@@ -56,7 +57,7 @@ def workload_pages(
 
     @dashboard.get("/workloads")
     def workloads() -> Response:
-        given = {name: value for name, value in request.args.items() if value}
+        given = given_values()
         faults: dict[str, str] = {}
         try:
             query = WorkloadsQuery.model_validate({"limit": ROWS_A_PAGE, "count": True, **given})
@@ -65,7 +66,6 @@ def workload_pages(
             query = WorkloadsQuery(limit=ROWS_A_PAGE, count=True)
         page = read_workloads(database, query)
         filters = {name: given[name] for name in FILTERS if name in given and not faults}
-        onward = {**filters, "after": page.next} if page.next else None
         return pages.page(
             "workloads.html",
             "workloads",
@@ -78,13 +78,13 @@ def workload_pages(
             types=list(WorkloadType),
             centres=centre_names(database),
             is_later_page=query.after is not None,
-            following=None if onward is None else f"{url_for('dashboard.workloads')}?{urlencode(onward)}",
+            following=following("dashboard.workloads", page.next, filters),
             most_counted=MOST_COUNTED,
         )
 
     @dashboard.get("/workloads/new")
     def new_workload() -> Response:
-        given = {name: value for name, value in request.args.items() if value}
+        given = given_values()
         faults: dict[str, str] = {}
         view: DecisionView | None = None
         if "workload_type" in given:

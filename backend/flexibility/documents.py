@@ -1,4 +1,4 @@
-"""Figures as they are stored and shown: decimals as plain text, every digit kept, without zeros at the end."""
+"""What is stored with the steps of an event: an offer, and cashflows, their figures as text."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from database.interface import Row
+from decimal_text import decimal_text as text
 from flexibility.choosing.choice import Choice, committed_mwh
 from flexibility.choosing.offer import Offer
 from flexibility.event_model import StoredEvent
 from flexibility.rules.cashflows import Cashflow
 from grid.half_hours import rfc3339
-
-
-def text(value: Decimal) -> str:
-    """`1.50` as 1.5, never with an exponent."""
-    plain = format(value, "f")
-    return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 
 def texts(values: Iterable[Decimal]) -> list[str]:

@@ -8,8 +8,9 @@ from datetime import datetime
 from decimal import Decimal
 
 from database.interface import Row
+from decimal_text import decimal_text as text
 from flexibility.book import Outcome
-from flexibility.documents import cashflow_rows, text
+from flexibility.documents import cashflow_rows
 from flexibility.event_model import Programme, StoredEvent
 from flexibility.rules import deg, dfs
 from flexibility.rules.cashflows import Cashflow, received_by

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from database.interface import Row
+from decimal_text import decimal_text as text
 from decisions.publishing.schema import Scorer
 from decisions.work.notifications import Lease
 from decisions.work.record import DecidedWith, record_of
@@ -16,7 +17,7 @@ from flexibility.book import BookedWork, EventBook, Outcome, SiteHistory, Situat
 from flexibility.choosing.choice import committed_mwh
 from flexibility.choosing.moves import Move, Mover
 from flexibility.choosing.offer import Offer, make_offer
-from flexibility.documents import offer_document, text, texts
+from flexibility.documents import offer_document, texts
 from flexibility.event_model import ClaimedEvent, EventState, StoredEvent
 from flexibility.rules.baseline import METHOD, VERSION, InDay, NoBaseline, baseline_of, wanted_days
 from flexibility.rules.exact import mean

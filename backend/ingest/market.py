@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from database.interface import Database
+from decimal_text import decimal_text
 from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339, settlement_date
 from upstreams.dfs_rows import DfsBid, DfsRequirement, DfsRow, DfsSummary
 from upstreams.loss_of_load import LossOfLoad
@@ -199,8 +200,4 @@ def _margin(row: LossOfLoad, fetched_at: datetime) -> Document:
 
 
 def _text(figure: Decimal | None) -> str | None:
-    """Without the noughts at the end of a fraction, so that 2 and 2.0 are one figure."""
-    if figure is None:
-        return None
-    text = format(figure, "f")
-    return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
+    return None if figure is None else decimal_text(figure)
