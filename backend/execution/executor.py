@@ -11,7 +11,6 @@ deferred. Every step is stored in one transaction, under a lease: several proces
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Hashable
 from datetime import datetime, timedelta
 from typing import Generic
@@ -24,6 +23,7 @@ from execution.simulated_run import simulated_run
 from execution.work import Begin, Book, Complete, Defer, GiveBack, GiveUp, PromisedRun, Run, Step, Stored
 from grid.half_hours import rfc3339
 from queueing.consumer import Consumer, Round
+from queueing.failing import Failing
 from queueing.heartbeat import Heartbeat
 from queueing.supervised import troubles
 
@@ -74,7 +74,7 @@ class Executor(Consumer, Generic[Run]):
         self._carbon_price = carbon_price_gbp_per_t
         self._clock = clock
         self._stored = stored
-        self._failed_at: dict[str, float] = {}
+        self._failing = Failing(AGAIN_AFTER_S)
         self._grid: tuple[datetime, GridContext] | None = None
         self._heartbeat: Heartbeat[Hashable] = Heartbeat(
             f"the keeper of the leases of {called}",
@@ -116,16 +116,15 @@ class Executor(Consumer, Generic[Run]):
 
     def troubles(self) -> list[str]:
         """What is wrong with the thread, and that there are runs it cannot go on with, in words."""
-        since = time.monotonic() - 2 * AGAIN_AFTER_S
-        failing = [name for name, at in list(self._failed_at.items()) if at > since]
-        told = f"{len(failing)} {self._called} cannot be started or ended: the log says why"
+        failing = len(self._failing)
+        told = f"{failing} {self._called} cannot be started or ended: the log says why"
         return [*super().troubles(), *troubles([self._heartbeat.loop]), *([told] if failing else [])]
 
     def _try_step(self, run: Run, now: datetime) -> None:
         """One step of one run; a fault in it does not hold up the others."""
         try:
             self._step(run, now)
-            self._failed_at.pop(run.name, None)
+            self._failing.worked(run.name)
         except DataRefused as error:
             _log.error("%s: this step was refused: %s", run.name, error)
             self._fail(run, now, error)
@@ -136,7 +135,7 @@ class Executor(Consumer, Generic[Run]):
             self._fail(run, now, error)
 
     def _fail(self, run: Run, now: datetime, error: Exception) -> None:
-        self._failed_at[run.name] = time.monotonic()
+        self._failing.failed(run.name)
         self._book.fail(run, f"{type(error).__name__}: {error}", now, again_after_s=AGAIN_AFTER_S)
 
     def _step(self, run: Run, now: datetime) -> None:

@@ -7,7 +7,6 @@ lost or made twice.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -19,6 +18,7 @@ from flexibility.event_model import ClaimedEvent
 from flexibility.rules.supplier_prices import SupplierPrices
 from flexibility.steps import Steps
 from queueing.consumer import Consumer, Round
+from queueing.failing import Failing
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class FlexibilityLife(Consumer):
         self._worker = worker
         self._clock = clock
         self._looked_at: datetime | None = None
-        self._failed_at: dict[str, float] = {}
+        self._failing = Failing(AGAIN_AFTER_S)
 
     def work_once(self) -> Round:
         """Make a step of everything that is due now."""
@@ -73,9 +73,8 @@ class FlexibilityLife(Consumer):
 
     def troubles(self) -> list[str]:
         """What is wrong with the thread, and that there are events it cannot carry on, in words."""
-        since = time.monotonic() - 2 * AGAIN_AFTER_S
-        failing = [name for name, at in list(self._failed_at.items()) if at > since]
-        told = f"{len(failing)} flexibility events cannot be carried on: the log says why"
+        failing = len(self._failing)
+        told = f"{failing} flexibility events cannot be carried on: the log says why"
         return [*super().troubles(), *([told] if failing else [])]
 
     def _let_in(self, now: datetime) -> None:
@@ -98,14 +97,14 @@ class FlexibilityLife(Consumer):
             _log.exception("flexibility event %s: this step failed", name)
             self._fail(event, now, error)
         else:
-            self._failed_at.pop(name, None)
+            self._failing.worked(name)
             if outcome is Stepped.OUTDATED:
                 self._book.fail(event, "what was to move has changed: it is looked at again", now, again_after_s=0.0)
             _log.info("flexibility event %s: %s: %s", name, _told(event, step.state, outcome), step.reason)
 
     def _fail(self, event: ClaimedEvent, now: datetime, error: Exception) -> None:
         _log.warning("flexibility event %s: tried again later: %s", event.event_id, error)
-        self._failed_at[str(event.event_id)] = time.monotonic()
+        self._failing.failed(str(event.event_id))
         self._book.fail(event, f"{type(error).__name__}: {error}", now, again_after_s=AGAIN_AFTER_S)
 
 
