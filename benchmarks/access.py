@@ -78,7 +78,7 @@ def _measured(service: Database, gate: Database, times: int) -> dict[str, list[f
     keys = Keys(PlatformFunctions(service, OPERATOR, "bench"), OPERATOR, frozenset(Scope))
     expires_at = datetime.now(timezone.utc) + timedelta(days=1)
     key, _ = keys.make(NewKey(name="bench", role=Role.MEMBER, expires_at=expires_at))
-    listed, tokens = _signed()
+    listed, tokens = _signed(times + WARM_UP)
     known = Identification(
         AccessRecords(gate),
         lambda: datetime.now(timezone.utc),
@@ -86,12 +86,14 @@ def _measured(service: Database, gate: Database, times: int) -> dict[str, list[f
         tokens=Tokens(ISSUER, AUDIENCE, _Listed(read_key_set(listed))),
         takes_keys=True,
     )
+    seen = tokens["ES256"].pop()
     wrong = mint_key().text[:-1] + "!"
     limits = OperatorLimits(gate)
     open_server, guarded = _server({}, service, gate), _server({"TENANCY": "multi"}, service, gate)
     return {
-        "a token, ES256": _times(lambda: known.principal(tokens["ES256"], None), times),
-        "a token, RS256": _times(lambda: known.principal(tokens["RS256"], None), times),
+        "a token not seen before, ES256": _times(lambda: known.principal(tokens["ES256"].pop(), None), times),
+        "a token not seen before, RS256": _times(lambda: known.principal(tokens["RS256"].pop(), None), times),
+        "a token seen before": _times(lambda: known.principal(seen, None), times),
         "a key that is remembered": _times(lambda: known.principal(key.text, None), times),
         "a key that is looked up": _times(lambda: _looked_up(known, key.text), times),
         "a mistyped key": _times(lambda: _refused(known, wrong), times),
@@ -105,8 +107,8 @@ def _measured(service: Database, gate: Database, times: int) -> dict[str, list[f
 _AMOUNT = {"p_operator": OPERATOR, "p_limit": "requests_per_minute", "p_amount": 1}
 
 
-def _signed() -> tuple[bytes, dict[str, str]]:
-    """A key set, and a token signed with each of its keys."""
+def _signed(many: int) -> tuple[bytes, dict[str, list[str]]]:
+    """A key set, and one more than so many different tokens signed with each of its keys."""
     elliptic = ec.generate_private_key(ec.SECP256R1())
     classic = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     now = int(time.time())
@@ -123,9 +125,10 @@ def _signed() -> tuple[bytes, dict[str, str]]:
         {**ECAlgorithm.to_jwk(elliptic.public_key(), as_dict=True), "kid": "ES256"},
         {**RSAAlgorithm.to_jwk(classic.public_key(), as_dict=True), "kid": "RS256"},
     ]
+    numbered = [{**claims, "jti": str(number)} for number in range(many + 1)]
     tokens = {
-        "ES256": jwt.encode(claims, elliptic, "ES256", headers={"kid": "ES256"}),
-        "RS256": jwt.encode(claims, classic, "RS256", headers={"kid": "RS256"}),
+        "ES256": [jwt.encode(each, elliptic, "ES256", headers={"kid": "ES256"}) for each in numbered],
+        "RS256": [jwt.encode(each, classic, "RS256", headers={"kid": "RS256"}) for each in numbered],
     }
     return json.dumps({"keys": listed}).encode(), tokens
 

@@ -6,9 +6,11 @@ not passed on: a token is a user's, or it is refused.
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import jwt
@@ -16,9 +18,12 @@ from jwt import PyJWK
 from jwt.exceptions import InvalidSubjectError
 
 from grid.half_hours import UTC
+from tenancy.remembered import Remembered
 
 LEEWAY_S = 10
 LONGEST_TOKEN = 8192
+REMEMBERED_S = 60.0
+"""A signature that was good under a key stays good; this only bounds what is kept."""
 REQUIRED_CLAIMS = ("exp", "sub", "aud", "iss")
 USER_ROLE = "authenticated"
 SERVICE_ACCOUNT_PREFIX = "svc:"
@@ -27,6 +32,7 @@ SERVICE_ACCOUNT_PREFIX = "svc:"
 PUBLIC_KEY_ALGORITHMS = ("ES256", "RS256")
 SECRET_ALGORITHMS = ("HS256",)
 
+EXPIRED = "the token has expired"
 _SUBJECT = re.compile(r"[!-~]{1,200}")
 _OPERATOR_ID = re.compile(r"[!-~]{1,200}")
 _MADE_OF_ANYTHING = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
@@ -64,11 +70,21 @@ class PublicKeys(Protocol):
 class Tokens:
     """Verifies the tokens of one issuer for one audience: with its public keys, or with a shared secret."""
 
-    def __init__(self, issuer: str, audience: str, keys: PublicKeys | str) -> None:
+    def __init__(
+        self,
+        issuer: str,
+        audience: str,
+        keys: PublicKeys | str,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         """`keys`: where the public keys are, or the secret that HS256 signs with."""
         self._issuer = issuer
         self._audience = audience
         self._keys = keys
+        self._clock = clock
+        # Under the key itself: a token whose key is listed no longer, or anew, is looked at again.
+        self._good: Remembered[tuple[bytes, PyJWK | str], VerifiedToken] = Remembered(longest_s=REMEMBERED_S)
 
     def verified(self, token: str) -> VerifiedToken:
         """What the token says.
@@ -80,6 +96,13 @@ class Tokens:
         if len(token) > LONGEST_TOKEN:
             raise TokenRefused(f"the token is longer than {LONGEST_TOKEN} characters")
         key, algorithms = self._key_for(token)
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        good = self._good.answer((digest, key), lambda: self._decoded(token, key, algorithms))
+        if good.expires_at + timedelta(seconds=LEEWAY_S) <= self._clock():
+            raise TokenRefused(EXPIRED)
+        return good
+
+    def _decoded(self, token: str, key: PyJWK | str, algorithms: list[str]) -> VerifiedToken:
         try:
             claims = jwt.decode(
                 token,
@@ -94,13 +117,14 @@ class Tokens:
         except TokenRefused:
             raise
         except jwt.ExpiredSignatureError:
-            raise TokenRefused("the token has expired") from None
+            raise TokenRefused(EXPIRED) from None
         except _MADE_OF_ANYTHING as error:
             raise TokenRefused(f"the token is refused: {_reason(error)}") from None
 
     def _key_for(self, token: str) -> tuple[PyJWK | str, list[str]]:
         try:
-            header = jwt.get_unverified_header(token)
+            # The header alone: the rest is read where the signature is.
+            header = jwt.get_unverified_header(token.partition(".")[0] + "..")
         except _MADE_OF_ANYTHING:
             raise TokenRefused("the credential is neither a key of ours nor a token") from None
         if "crit" in header or "b64" in header:

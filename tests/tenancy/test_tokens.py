@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import jwt
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from bad_tokens import bad_tokens
 from grid.half_hours import UTC
 from tenancy.signing_keys import KeySet, read_key_set
-from tenancy.tokens import TokenRefused, Tokens
+from tenancy.tokens import LEEWAY_S, TokenRefused, Tokens
 from token_issuer import AUDIENCE, ISSUER, SUBJECT, SigningKey, claims, es256_key, rs256_key, token
 
 ES = es256_key()
@@ -84,3 +84,36 @@ def test_with_a_secret_its_tokens_are_taken_and_no_others() -> None:
             with_secret.verified(refused)
     with pytest.raises(TokenRefused):
         tokens().verified(signed)
+
+
+def test_a_token_that_was_good_is_refused_once_it_has_expired() -> None:
+    now = [datetime.now(UTC)]
+    known = Tokens(ISSUER, AUDIENCE, Listed(), clock=lambda: now[0])
+    short = token(ES, exp=int(now[0].timestamp()) + 60)
+    known.verified(short)
+    now[0] += timedelta(seconds=60 + LEEWAY_S - 1)
+    known.verified(short)
+    now[0] += timedelta(seconds=1)
+    with pytest.raises(TokenRefused, match="has expired"):
+        known.verified(short)
+
+
+def test_a_token_that_was_good_is_refused_once_its_key_is_listed_no_longer() -> None:
+    listed = Listed()
+    known = Tokens(ISSUER, AUDIENCE, listed)
+    good = token(ES)
+    known.verified(good)
+    listed.keys = {}
+    with pytest.raises(TokenRefused, match="does not list"):
+        known.verified(good)
+
+
+def test_a_token_that_was_good_is_refused_once_its_key_id_stands_for_another_key() -> None:
+    listed = Listed()
+    known = Tokens(ISSUER, AUDIENCE, listed)
+    good = token(ES)
+    known.verified(good)
+    other = es256_key().listed() | {"kid": ES.listed()["kid"]}
+    listed.keys = read_key_set(json.dumps({"keys": [other]}).encode())
+    with pytest.raises(TokenRefused, match="signature is wrong"):
+        known.verified(good)
