@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 import audit
+from database.interface import OrderBy, Where
 from database.postgres import PostgresDatabase
+from flexibility.events import cancel
+from flexibility_world import ENDS_AT, announced
+from grid_world import NOW
 from new_database import as_url
 from postgrest_server import PostgrestServer
 from rewritten_history import change, make_operators, owner, publish, remove
@@ -129,6 +133,56 @@ def test_an_operator_without_decisions_is_told(
     assert answer(capsys, "head", "--operator", "op-c") == (2, "", "head: op-c has no decisions\n")
 
 
+def test_what_was_decided_on_flexibility_events_is_verified_with_it(
+    published: PostgresDatabase, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    event = announced(published, tenant="op-a")
+    cancel(published, event.event_id, "no longer needed", NOW)
+    announced(published, source_id="event-2", tenant="op-a", starts_at=ENDS_AT)
+    announced(published)
+    status, out, _ = answer(capsys, "verify")
+    assert status == 0
+    assert [line.split(";")[0] for line in out.splitlines()] == [
+        "op-a: 3 decisions hold",
+        "op-b: 1 decision holds",
+        "op-a, flexibility: 3 decisions hold",
+        "platform, flexibility: 1 decision holds",
+    ]
+    kept = tmp_path / "heads.json"
+    kept.write_text(answer(capsys, "head")[1])
+    positions = {head["operator"]: head["position"] for head in json.loads(kept.read_text())["flexibility_heads"]}
+    assert positions == {"op-a": 3, "platform": 1}
+    with owner(published.conninfo) as session:
+        session.execute("update flexibility_decisions set reason = 'Another.' where to_state = 'CANCELLED'")
+        session.execute("delete from flexibility_decisions where tenant = 'platform'")
+    status, out, _ = answer(capsys, "verify", "--head", str(kept))
+    assert status == 1
+    assert f"op-a, flexibility: does not hold at position 2, decision {_of_cancelling(published)}" in out
+    assert f" of {event.event_id} (changed): " in out
+    assert "platform, flexibility: does not hold at position 1 (truncated)" in out
+    assert answer(capsys, "verify", "--operator", "op-a")[0] == 1
+    assert answer(capsys, "verify", "--operator", "op-b")[0] == 0
+    assert answer(capsys, "verify", "--operator", "platform")[0] == 2, "of it there is nothing now"
+    assert answer(capsys, "verify", "--operator", "platform", "--head", str(kept))[0] == 1
+
+
+def _of_cancelling(database: PostgresDatabase) -> str:
+    rows = database.select(
+        "flexibility_decisions", where=[Where("to_state", "CANCELLED")], order=OrderBy(("decision_id",))
+    )
+    return str(rows[0]["decision_id"])
+
+
+def test_what_an_earlier_program_exported_is_still_read(
+    published: PostgresDatabase, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    document = json.loads(answer(capsys, "head")[1])
+    assert document.pop("flexibility_heads") == []
+    kept = tmp_path / "heads.json"
+    kept.write_text(json.dumps(document))
+    assert answer(capsys, "verify", "--head", str(kept))[0] == 0
+
+
 def test_it_works_over_supabase_s_door(
     conninfo: str,
     postgrest: PostgrestServer,
@@ -142,8 +196,10 @@ def test_it_works_over_supabase_s_door(
     database = PostgresDatabase(conninfo, max_connections=1)
     make_operators(database)
     publish(database, "op-a", "a-1", "a-2")
+    announced(database)
     database.close()
-    assert answer(capsys, "verify")[0] == 0
+    status, out, _ = answer(capsys, "verify")
+    assert (status, out.count(" hold")) == (0, 2)
     with owner(conninfo) as session:
         change(session, 1, "model = %s", "another")
     status, out, _ = answer(capsys, "verify")

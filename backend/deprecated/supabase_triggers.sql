@@ -58,13 +58,14 @@ set local pylon.functions =
     'give_back_run finish_run end_run log_run give_run_back readings_so_far settle_silent_runs run_place '
     'list_runners offered_templates workload_run beckn_operator beckn_seller beckn_store_quote beckn_held_kw '
     'beckn_free_kw beckn_share_left_kw log_order beckn_place_order beckn_change_order beckn_claim_orders '
-    'beckn_heartbeat_orders beckn_fail_order beckn_overdue flexibility_decision_hash chain_flexibility_decision '
-    'flexibility_chain_check gsp_group ensure_flexibility_units flexibility_event_row log_flexibility_event '
-    'announce_flexibility_event claim_flexibility_events fail_flexibility_event flexibility_sites '
-    'flexibility_situation flexibility_history flexibility_outcome release_flexibility move_for_flexibility '
-    'step_flexibility_event cancel_flexibility_event flexibility_events_page flexibility_event_life '
-    'flexibility_units_of log_data_centre_change call_as tenancy_operators tenancy_set_operator tenancy_members '
-    'tenancy_set_member tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
+    'beckn_heartbeat_orders beckn_fail_order beckn_overdue flexibility_decision_texts flexibility_decision_hash '
+    'chain_flexibility_decision flexibility_chain_check flexibility_decision_chain flexibility_decision_heads '
+    'gsp_group ensure_flexibility_units flexibility_event_row log_flexibility_event announce_flexibility_event '
+    'claim_flexibility_events fail_flexibility_event flexibility_sites flexibility_situation '
+    'flexibility_history flexibility_outcome release_flexibility move_for_flexibility step_flexibility_event '
+    'cancel_flexibility_event flexibility_events_page flexibility_event_life flexibility_units_of '
+    'log_data_centre_change call_as tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member '
+    'tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
     'tenancy_disable_service_account tenancy_principal tenancy_api_key tenancy_key_used tenancy_keys '
     'tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits tenancy_set_limit tenancy_take '
     'tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket '
@@ -7414,6 +7415,21 @@ begin
 end
 $once$;
 
+-- What is hashed of an event's decision, as text: every column but chain_hash, in the order of the names below. See
+-- decision_texts.
+create or replace function public.flexibility_decision_texts(d public.flexibility_decisions)
+returns text[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return array[
+        d.chain_position::text, d.previous_hash, d.tenant, d.decision_id::text, d.event_id::text, d.from_state, d.to_state,
+        d.reason, d.content::text, extract(epoch from d.decided_at)::text];
+end
+$$;
+
 -- The SHA-256 of an event's decision, which names the hash of the one before it among its tenant's: see decision_hash. The
 -- bytes are lines of UTF-8: "pylon flexibility decision 1", then each column's name, "=", the number of bytes, ":" and the
 -- text, or "-" for null.
@@ -7427,16 +7443,13 @@ declare
     names constant text[] := array[
         'chain_position', 'previous_hash', 'tenant', 'decision_id', 'event_id', 'from_state', 'to_state', 'reason',
         'content', 'decided_at'];
-    texts constant text[] := array[
-        d.chain_position::text, d.previous_hash, d.tenant, d.decision_id::text, d.event_id::text, d.from_state, d.to_state,
-        d.reason, d.content::text, extract(epoch from d.decided_at)::text];
 begin
     return (
         select encode(sha256(convert_to(
             E'pylon flexibility decision 1\n' || string_agg(
                 one.name || coalesce('=' || octet_length(convert_to(one.text, 'UTF8')) || ':' || one.text, '=-') || E'\n',
                 '' order by one.place), 'UTF8')), 'hex')
-        from unnest(names, texts) with ordinality as one (name, text, place));
+        from unnest(names, public.flexibility_decision_texts(d)) with ordinality as one (name, text, place));
 end
 $$;
 
@@ -7484,6 +7497,76 @@ as $$
     select json_build_object(
         'decisions', count(*), 'broken_at', min(f.chain_position) filter (where not f.holds))
     from followed f
+$$;
+
+-- An owner's decisions on events in the order of its chain: see decision_chain.
+create or replace function public.flexibility_decision_chain(
+    p_operator text, p_after_position bigint default null, p_after_decision uuid default null, p_limit integer default 200)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with page as (
+        select d as decision, d.chain_position, d.decision_id, pg_column_size(d.content) as bytes
+        from public.flexibility_decisions d
+        where d.tenant = p_operator
+            and d.chain_position >= coalesce(p_after_position, -9223372036854775808)
+            and (p_after_decision is null or (d.chain_position, d.decision_id) > (p_after_position, p_after_decision))
+        order by d.chain_position, d.decision_id
+        limit p_limit
+    ),
+    ahead as (
+        select page.decision, row_number() over in_order as place, sum(page.bytes) over in_order as bytes
+        from page
+        window in_order as (order by page.chain_position, page.decision_id)
+    )
+    select coalesce(json_agg(
+        json_build_object(
+            'texts', public.flexibility_decision_texts(ahead.decision), 'hash', (ahead.decision).chain_hash)
+        order by ahead.place), '[]')
+    from ahead
+    where ahead.place = 1 or ahead.bytes < 1048576
+$$;
+
+-- Where the chains of decisions on events end, as decision_heads tells it.
+create or replace function public.flexibility_decision_heads()
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with recursive tenants as (
+        (select d.tenant from public.flexibility_decisions d order by d.tenant limit 1)
+        union all
+        select (
+            select d.tenant from public.flexibility_decisions d where d.tenant > t.tenant order by d.tenant limit 1)
+        from tenants t
+        where t.tenant is not null
+    )
+    select json_build_object(
+        'heads', (
+            select coalesce(json_agg(json_build_object(
+                'operator', t.tenant, 'position', head.chain_position, 'hash', head.chain_hash,
+                'decision_id', head.decision_id) order by t.tenant), '[]')
+            from tenants t
+            cross join lateral (
+                select d.chain_position, d.chain_hash, d.decision_id
+                from public.flexibility_decisions d
+                where d.tenant = t.tenant and d.chain_position is not null
+                order by d.chain_position desc
+                limit 1) as head),
+        'unchained', (
+            select coalesce(json_agg(outside.decision_id), '[]')
+            from (
+                select (
+                    select d.decision_id from public.flexibility_decisions d
+                    where d.tenant = t.tenant and d.chain_position is null
+                    limit 1) as decision_id
+                from tenants t
+                union all
+                (select d.decision_id from public.flexibility_decisions d where d.tenant is null limit 1)) as outside
+            where outside.decision_id is not null))
 $$;
 
 
@@ -10534,7 +10617,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'e4b36a6ae621798f'
+    fingerprint = '4ff245104f080938'
 where version = 12;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

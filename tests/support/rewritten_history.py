@@ -22,6 +22,7 @@ GRID = {"as_of": "2026-11-22T08:04:11Z", "data_centres": [], "national": {"carbo
 GUARDS = {
     "orchestration_decisions": ("refuse_row_change", "refuse_truncate", "hash_into_chain"),
     "decision_grids": ("refuse_row_change", "refuse_truncate"),
+    "flexibility_decisions": ("refuse_row_change", "refuse_truncate", "hash_into_chain"),
 }
 
 Session = psycopg.Connection[tuple[Any, ...]]

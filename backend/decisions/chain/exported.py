@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -23,6 +23,8 @@ class ExportedHeads(BaseModel):
     form: Literal["pylon decision 1"] = "pylon decision 1"
     taken_at: datetime
     heads: list[Head]
+    flexibility_heads: list[Head] = []
+    """Of the decisions on flexibility events; none in what earlier programs wrote."""
 
 
 def read_heads(text: str) -> ExportedHeads:
@@ -37,15 +39,15 @@ def read_heads(text: str) -> ExportedHeads:
         raise NoHeads(f"{where}: {fault['msg']}" if where else fault["msg"]) from None
 
 
-def by_position(exports: Iterable[ExportedHeads]) -> Mapping[str, Mapping[int, str]]:
-    """Operator → position → hash, of several exports together.
+def by_position(exports: Iterable[Sequence[Head]]) -> Mapping[str, Mapping[int, str]]:
+    """Operator → position → hash, of several exports of one log together.
 
     Raises:
         NoHeads: two of them disagree, so that one of them is not of this log.
     """
     found: dict[str, dict[int, str]] = {}
-    for export in exports:
-        for head in export.heads:
+    for heads in exports:
+        for head in heads:
             known = found.setdefault(head.operator, {}).setdefault(head.position, head.hash)
             if known != head.hash:
                 raise NoHeads(f"the exports disagree on position {head.position} of {head.operator}")

@@ -1,9 +1,9 @@
 """The bytes of a decision that are hashed: made here from what is stored, and not by the database that is checked.
 
-A decision's bytes are lines of UTF-8, each ended by a line feed. The first is `pylon decision 1`. Then comes one for
-each of `COLUMNS`, in that order: its name, `=`, and either `-` for null or the text's number of bytes, `:`, and the
-text. Texts are as PostgreSQL writes them: a jsonb with its keys in PostgreSQL's order, the published output as it was
-stored, a time as the seconds since 1970-01-01T00:00:00Z with six decimals.
+A decision's bytes are lines of UTF-8, each ended by a line feed. The first names the log's form, `pylon decision 1`.
+Then comes one for each of its columns, in that order: its name, `=`, and either `-` for null or the text's number of
+bytes, `:`, and the text. Texts are as PostgreSQL writes them: a jsonb with its keys in PostgreSQL's order, the
+published output as it was stored, a time as the seconds since 1970-01-01T00:00:00Z with six decimals.
 """
 
 from __future__ import annotations
@@ -12,7 +12,20 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-FORM = "pylon decision 1"
+
+@dataclass(frozen=True)
+class Form:
+    """How the rows of one audit log are written.
+
+    `name` is the first line, `columns` are all but the hash itself, and `subject` is the column of what a decision is
+    about.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    subject: str
+
+
 COLUMNS = (
     "chain_position",
     "previous_hash",
@@ -38,16 +51,37 @@ COLUMNS = (
     "decided_at",
     "grid_digest",
 )
+DECISION = Form("pylon decision 1", COLUMNS, "job_id")
+"""`orchestration_decisions`: where and when each workload runs."""
+
+FLEXIBILITY_DECISION = Form(
+    "pylon flexibility decision 1",
+    (
+        "chain_position",
+        "previous_hash",
+        "tenant",
+        "decision_id",
+        "event_id",
+        "from_state",
+        "to_state",
+        "reason",
+        "content",
+        "decided_at",
+    ),
+    "event_id",
+)
+"""`flexibility_decisions`: why each flexibility event went from one state to the next."""
 
 Texts = Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
 class ChainedDecision:
-    """A stored decision: the texts of `COLUMNS`, and the hash that is stored with them."""
+    """A stored decision: the texts of its form's columns, and the hash that is stored with them."""
 
     texts: Texts
     hash: str | None
+    form: Form = DECISION
 
     @property
     def position(self) -> int:
@@ -58,11 +92,16 @@ class ChainedDecision:
     def previous_hash(self) -> str | None:
         return self.texts["previous_hash"]
 
+    @property
+    def subject(self) -> str | None:
+        """What it is about: a workload or an event."""
+        return self.texts[self.form.subject]
 
-def canonical_bytes(texts: Texts) -> bytes:
+
+def canonical_bytes(texts: Texts, form: Form = DECISION) -> bytes:
     """What is hashed of a decision."""
-    lines = [FORM.encode()]
-    for name in COLUMNS:
+    lines = [form.name.encode()]
+    for name in form.columns:
         value = texts[name]
         if value is None:
             lines.append(f"{name}=-".encode())
@@ -72,9 +111,9 @@ def canonical_bytes(texts: Texts) -> bytes:
     return b"\n".join(lines) + b"\n"
 
 
-def decision_hash(texts: Texts) -> str:
+def decision_hash(texts: Texts, form: Form = DECISION) -> str:
     """The SHA-256 of a decision's bytes, in hexadecimal."""
-    return hashlib.sha256(canonical_bytes(texts)).hexdigest()
+    return hashlib.sha256(canonical_bytes(texts, form)).hexdigest()
 
 
 def grid_hash(grid: str) -> str:

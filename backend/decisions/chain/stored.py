@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from database.errors import DatabaseError
 from database.interface import Database
-from decisions.chain.form import COLUMNS, ChainedDecision, grid_hash
+from decisions.chain.form import DECISION, FLEXIBILITY_DECISION, ChainedDecision, Form, grid_hash
 
 PAGE_ROWS = 200
 GRIDS_REMEMBERED = 1000  # by their hashes: neighbours in the log share a grid
@@ -52,15 +53,29 @@ class StoredHeads(BaseModel):
 class _StoredDecision(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    texts: list[str | None] = Field(min_length=len(COLUMNS), max_length=len(COLUMNS))
+    texts: list[str | None]
     hash: str | None
 
 
-class StoredChains:
-    """The audit log behind any of the database's doors."""
+@dataclass(frozen=True)
+class Log:
+    """One audit log: its form, and the functions that read it."""
 
-    def __init__(self, database: Database, *, page_rows: int = PAGE_ROWS) -> None:
+    form: Form
+    heads: str
+    chain: str
+
+
+DECISIONS = Log(DECISION, "decision_heads", "decision_chain")
+FLEXIBILITY_DECISIONS = Log(FLEXIBILITY_DECISION, "flexibility_decision_heads", "flexibility_decision_chain")
+
+
+class StoredChains:
+    """An audit log behind any of the database's doors."""
+
+    def __init__(self, database: Database, log: Log = DECISIONS, *, page_rows: int = PAGE_ROWS) -> None:
         self._database = database
+        self._log = log
         self._page_rows = page_rows
         self._grids: OrderedDict[str, str | None] = OrderedDict()
 
@@ -70,7 +85,7 @@ class StoredChains:
         Raises:
             DatabaseError: the database does not answer, or has no chains.
         """
-        return _read(StoredHeads, self._call("decision_heads", {}))
+        return _read(StoredHeads, self._call(self._log.heads, {}))
 
     def decisions(self, operator: str) -> Iterator[ChainedDecision]:
         """An operator's decisions in the order of their positions, those included that are published meanwhile.
@@ -82,7 +97,7 @@ class StoredChains:
         decision_id: str | None = None
         while True:
             page = self._call(
-                "decision_chain",
+                self._log.chain,
                 {
                     "p_operator": operator,
                     "p_after_position": position,
@@ -93,10 +108,17 @@ class StoredChains:
             if not page:
                 return
             for row in page:
-                stored = _read(_StoredDecision, row)
-                decision = ChainedDecision(dict(zip(COLUMNS, stored.texts, strict=True)), stored.hash)
+                decision = self._decision(_read(_StoredDecision, row))
                 yield decision
             position, decision_id = decision.position, decision.texts["decision_id"]
+
+    def _decision(self, stored: _StoredDecision) -> ChainedDecision:
+        form = self._log.form
+        if len(stored.texts) != len(form.columns):
+            raise DatabaseError(
+                f"the database does not answer with a chain: {len(stored.texts)} columns, and not {len(form.columns)}"
+            )
+        return ChainedDecision(dict(zip(form.columns, stored.texts, strict=True)), stored.hash, form)
 
     def grid_hash_of(self, digest: str) -> str | None:
         """The SHA-256 of the grid that is stored under a digest, in hexadecimal; None where there is none.

@@ -33,7 +33,8 @@ class Finding:
     fault: Fault
     reason: str
     decision_id: str | None = None
-    job_id: str | None = None
+    subject: str | None = None
+    """The workload or the event that it is about."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def verify_chain(
 
 def _fault(last: Verified, decision: ChainedDecision, grid_hash_of: GridHash) -> Finding | None:
     expected = last.position + 1
-    fits = decision_hash(decision.texts) == decision.hash
+    fits = decision_hash(decision.texts, decision.form) == decision.hash
     if decision.position > expected:
         gap = (
             f"position {expected} is"
@@ -130,7 +131,7 @@ def _fault(last: Verified, decision: ChainedDecision, grid_hash_of: GridHash) ->
             "it does not follow the one before it: one of the two was put there later, or the one before was changed "
             "and hashed anew",
         )
-    digest = decision.texts["grid_digest"]
+    digest = decision.texts.get("grid_digest")
     if digest is not None:
         found = grid_hash_of(digest)
         if found != digest:
@@ -142,7 +143,8 @@ def _fault(last: Verified, decision: ChainedDecision, grid_hash_of: GridHash) ->
 def _earlier_position(decision: ChainedDecision) -> int | None:
     """The position that its hash was made with, where that alone is what was changed."""
     for position in _near(decision.position):
-        if decision_hash({**decision.texts, "chain_position": str(position)}) == decision.hash:
+        texts = {**decision.texts, "chain_position": str(position)}
+        if decision_hash(texts, decision.form) == decision.hash:
             return position
     return None
 
@@ -155,9 +157,7 @@ def _near(position: int) -> Iterator[int]:
 
 
 def _finding(operator: str, decision: ChainedDecision, fault: Fault, reason: str) -> Finding:
-    return Finding(
-        operator, decision.position, fault, reason, decision.texts["decision_id"], decision.texts["job_id"]
-    )
+    return Finding(operator, decision.position, fault, reason, decision.texts["decision_id"], decision.subject)
 
 
 def _name(decision: ChainedDecision) -> str:

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decisions.chain.form import COLUMNS, canonical_bytes, decision_hash, grid_hash
+from decisions.chain.form import (
+    COLUMNS,
+    DECISION,
+    FLEXIBILITY_DECISION,
+    Form,
+    canonical_bytes,
+    decision_hash,
+    grid_hash,
+)
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
 TEXTS = st.fixed_dictionaries({name: st.none() | TEXT for name in COLUMNS})
@@ -94,12 +102,46 @@ def test_the_database_hashes_the_same_bytes(session: psycopg.Connection[Any], ro
     assert json.loads(texts["context"] or "null") == row["context"]
 
 
-def test_the_columns_are_all_that_the_table_has(session: psycopg.Connection[Any]) -> None:
+@given(
+    row=st.fixed_dictionaries(
+        {
+            "decision_id": st.uuids().map(str),
+            "event_id": st.uuids().map(str),
+            "chain_position": st.integers(1, 2**63 - 1),
+            "tenant": TEXT,
+            "previous_hash": st.none() | TEXT,
+            "from_state": st.none() | TEXT,
+            "to_state": TEXT,
+            "reason": st.none() | TEXT,
+            "content": DOCUMENT,
+            "decided_at": MOMENT,
+        }
+    )
+)
+def test_the_database_hashes_the_same_bytes_of_a_decision_on_an_event(
+    session: psycopg.Connection[Any], row: dict[str, Any]
+) -> None:
+    session.execute("set timezone = 'Asia/Kathmandu'; set datestyle = 'German'; set extra_float_digits = 0")
+    found = session.execute(
+        "select flexibility_decision_texts(d), flexibility_decision_hash(d) "
+        "from jsonb_populate_record(null::flexibility_decisions, %s) as d",
+        (json.dumps(row),),
+    ).fetchone()
+    assert found is not None
+    texts, stored = dict(zip(FLEXIBILITY_DECISION.columns, found[0], strict=True)), found[1]
+    assert decision_hash(texts, FLEXIBILITY_DECISION) == stored
+    assert json.loads(texts["content"] or "null") == row["content"]
+
+
+@pytest.mark.parametrize(
+    ("table", "form"), [("orchestration_decisions", DECISION), ("flexibility_decisions", FLEXIBILITY_DECISION)]
+)
+def test_the_columns_are_all_that_the_table_has(session: psycopg.Connection[Any], table: str, form: Form) -> None:
     columns = session.execute(
-        "select attname::text from pg_attribute "
-        "where attrelid = 'orchestration_decisions'::regclass and attnum > 0 and not attisdropped"
+        "select attname::text from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped",
+        (table,),
     ).fetchall()
-    assert {name for (name,) in columns} == {*COLUMNS, "chain_hash"}
+    assert {name for (name,) in columns} == {*form.columns, "chain_hash"}
 
 
 def test_a_grid_is_named_by_the_hash_of_its_text(session: psycopg.Connection[Any]) -> None:

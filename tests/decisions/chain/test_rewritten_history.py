@@ -148,7 +148,7 @@ def test_the_first_that_does_not_hold_is_named(published: Database, conninfo: st
             for row in published.select("orchestration_decisions", order=OrderBy(("decision_id",)))
             if row["decision_id"] == found.decision_id
         ]
-        assert stored["job_id"] == found.job_id
+        assert stored["job_id"] == found.subject
     assert length(verified(published, "local")) == 1
 
 
