@@ -64,8 +64,8 @@ set local pylon.functions =
     'claim_flexibility_events fail_flexibility_event flexibility_sites flexibility_situation '
     'flexibility_history flexibility_outcome release_flexibility move_for_flexibility step_flexibility_event '
     'cancel_flexibility_event flexibility_events_page flexibility_event_life flexibility_units_of '
-    'log_data_centre_change call_as tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member '
-    'tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
+    'log_data_centre_change log_agent_state call_as tenancy_operators tenancy_set_operator tenancy_members '
+    'tenancy_set_member tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
     'tenancy_disable_service_account tenancy_principal tenancy_api_key tenancy_key_used tenancy_keys '
     'tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits tenancy_set_limit tenancy_take '
     'tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket '
@@ -8238,7 +8238,7 @@ as $$
     where p_operator is null or u.tenant = p_operator
 $$;
 
--- What the log of events tells of data centres, whoever changes them --------------------------------------------------------------
+-- What the log of events tells of data centres and agents, whoever changes them -------------------------------------------------
 
 -- A data centre that is another now: its status, its size, what it is good for. Not its load, which runs and the pipeline change
 -- all the time. Everybody's, as data centres are.
@@ -8279,6 +8279,39 @@ begin
     end if;
 end
 $trigger$;
+
+-- An agent that is in another state: gone, back again, deciding otherwise. Not that it is there for the first time, nor the
+-- first thing it does once it has started. The publishing lock comes before the row in which its tenant's states are counted,
+-- as it does for publishers: so this trigger comes before number_agent_state.
+create or replace function public.log_agent_state()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    last text;
+begin
+    select s.state into last
+    from public.agent_states s
+    where s.tenant = new.tenant and s.agent_id = new.agent_id
+    order by s.observed_at desc, s.state_id desc
+    limit 1;
+    if last <> 'STARTED' and new.state <> last and (new.state <> 'STARTED' or last = 'STOPPED') then
+        perform public.log_event(
+            new.tenant, 'agent.changed', null,
+            jsonb_strip_nulls(jsonb_build_object(
+                'agent_id', new.agent_id, 'state', new.state, 'before', last, 'detail', new.detail,
+                'observed_at', new.observed_at)),
+            new.agent_id);
+    end if;
+    return new;
+end
+$$;
+
+create or replace trigger log_agent_state -- after file_under_tenant
+    before insert on public.agent_states
+    for each row execute function public.log_agent_state();
 
 
 -- Tenants: who is acting, and the one door of their requests ---------------------------------------------------------
@@ -10617,7 +10650,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '4ff245104f080938'
+    fingerprint = '70e1ef167df38e7a'
 where version = 12;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -192,14 +192,48 @@ def test_a_changed_data_centre_is_everybodys_news_but_its_load_is_none(
     assert event["event"] == events(service)[0]["event"]
 
 
-def test_changes_of_a_data_centre_at_once_wait_for_publishers_in_one_order(service: Database) -> None:
-    """Whoever publishes takes the publishing lock last: nobody may hold it and wait for a data centre."""
+def test_an_agent_is_told_of_when_it_goes_comes_back_or_decides_otherwise(service: Database) -> None:
+    def record(state: str) -> None:
+        service.call("record_agent_state", {"p_agent_id": "gateway:x:1", "p_state": state, "p_detail": None})
+
+    def start() -> None:
+        told = {"p_name": "x", "p_agent_type": "GATEWAY", "p_version": "1", "p_detail": "4 workers"}
+        service.call("register_agent", {"p_agent_id": "gateway:x:1", **told})
+
+    start()
+    record("MODEL")  # what it begins with is no change
+    record("DETERMINISTIC")
+    record("DETERMINISTIC")
+    record("STOPPED")
+    start()
+    start()  # killed meanwhile: nobody was told that it had gone
+    record("MODEL")
+    told = [(event["event_type"], event["event"]["before"], event["event"]["state"]) for event in events(service)]
+    assert told == [
+        ("agent.changed", "MODEL", "DETERMINISTIC"),
+        ("agent.changed", "DETERMINISTIC", "STOPPED"),
+        ("agent.changed", "STOPPED", "STARTED"),
+    ]
+    assert {event["topic"] for event in events(service)} == {"agents"}
+    assert events(service)[0]["subject"] == "gateway:x:1"
+
+
+def test_changes_of_data_centres_and_agents_at_once_wait_for_each_other_in_one_order(service: Database) -> None:
+    """Whoever publishes takes the publishing lock before it counts: nobody may do it the other way round."""
 
     def stir(number: int) -> None:
         for turn in range(8):
-            service.update("data_centres", {"name": f"{number} at {turn}"}, where=[Where("dc_id", "DC-001")])
+            status = ("ACTIVE", "CONSTRAINED")[turn % 2]
+            service.update("data_centres", {"status": status}, where=[Where("dc_id", "DC-001")])
+            agent = {"p_agent_id": f"agent-{number}", "p_detail": None}
+            if not turn:
+                named = {"p_name": "x", "p_agent_type": "OTHER", "p_version": "1"}
+                service.call("register_agent", {**agent, **named})
+            service.call("record_agent_state", {**agent, "p_state": ("MODEL", "DETERMINISTIC")[turn % 2]})
             tell(service, "local", "order.confirmed")
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(stir, range(4)))
-    assert [event["sequence"] for event in events(service)] == list(range(1, 4 * 8 * 2 + 1))
+    numbers = [event["sequence"] for event in events(service)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= 4 * (8 + 7)

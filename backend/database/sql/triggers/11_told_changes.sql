@@ -1,4 +1,4 @@
--- What the log of events tells of data centres, whoever changes them --------------------------------------------------------------
+-- What the log of events tells of data centres and agents, whoever changes them -------------------------------------------------
 
 -- A data centre that is another now: its status, its size, what it is good for. Not its load, which runs and the pipeline change
 -- all the time. Everybody's, as data centres are.
@@ -39,5 +39,38 @@ begin
     end if;
 end
 $trigger$;
+
+-- An agent that is in another state: gone, back again, deciding otherwise. Not that it is there for the first time, nor the
+-- first thing it does once it has started. The publishing lock comes before the row in which its tenant's states are counted,
+-- as it does for publishers: so this trigger comes before number_agent_state.
+create or replace function public.log_agent_state()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    last text;
+begin
+    select s.state into last
+    from public.agent_states s
+    where s.tenant = new.tenant and s.agent_id = new.agent_id
+    order by s.observed_at desc, s.state_id desc
+    limit 1;
+    if last <> 'STARTED' and new.state <> last and (new.state <> 'STARTED' or last = 'STOPPED') then
+        perform public.log_event(
+            new.tenant, 'agent.changed', null,
+            jsonb_strip_nulls(jsonb_build_object(
+                'agent_id', new.agent_id, 'state', new.state, 'before', last, 'detail', new.detail,
+                'observed_at', new.observed_at)),
+            new.agent_id);
+    end if;
+    return new;
+end
+$$;
+
+create or replace trigger log_agent_state -- after file_under_tenant
+    before insert on public.agent_states
+    for each row execute function public.log_agent_state();
 
 
