@@ -158,7 +158,7 @@ def create_app(
     app.register_api(member_endpoints(administration))
     app.register_api(operator_endpoints(administration, requests))
     app.register_api(event_ticket_endpoints(lambda: access.tickets.issue(calling())))
-    add_dashboard(
+    pages = add_dashboard(
         app,
         requests,
         settings,
@@ -170,7 +170,7 @@ def create_app(
     )
     app.wsgi_app = answers.before(app.wsgi_app)  # type: ignore[method-assign, assignment]
     access.guard(app)
-    stand_before_guard(app)
+    stand_before_guard(app, pages)
     serve_metrics(app, pipeline_figures(database, clock), execution_figures(database, clock))
     return app
 

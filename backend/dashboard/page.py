@@ -117,6 +117,7 @@ class Pages:
         caller = caller_of(request.environ)
         body = self._templates.get_template(template).render(
             section=section,
+            status=status,
             title=title,
             json=json,
             is_posted=is_posted,
@@ -134,12 +135,6 @@ class Pages:
         )
         answer = Response(body, status, mimetype="text/html")
         self._set_headers(answer)
-        return answer
-
-    def database_away(self, error: DatabaseError) -> Response:
-        """The page that is shown while the database does not answer."""
-        answer = self.page("away.html", "", "The database is away", status=503, detail=str(error))
-        answer.headers["Retry-After"] = "5"
         return answer
 
     def policy(self) -> str:

@@ -13,6 +13,7 @@ from api.what_if import ConcurrencyLimit
 from dashboard.access import access_pages
 from dashboard.data_centres import data_centre_pages
 from dashboard.decisions import decision_pages
+from dashboard.error_pages import ErrorPages, wants_page
 from dashboard.flexibility import flexibility_pages
 from dashboard.gateway_address import GatewayAddress
 from dashboard.now import now_pages
@@ -24,7 +25,6 @@ from dashboard.savings import savings_pages
 from dashboard.sign_in import PREFIX, CookieCredential, forget_credential, sign_in_page, take_credential
 from dashboard.static_files import StaticFiles
 from dashboard.workloads import workload_pages
-from database.errors import DatabaseUnreachable
 from database.interface import Database
 from ingest.health import Health
 from settings import Settings
@@ -43,8 +43,8 @@ def add_dashboard(
     health: Callable[[], Health],
     turns: ConcurrencyLimit,
     administration: Administration,
-) -> None:
-    """Register the pages. To be called before `Access.guard`; `stand_before_guard` goes after it.
+) -> Pages:
+    """Register the pages, and say what writes them. To be called before `Access.guard`; `stand_before_guard` after.
 
     Args:
         database: as requests reach it, each as its caller may.
@@ -84,17 +84,14 @@ def add_dashboard(
     def sign_out() -> Response:
         return forget_credential()
 
-    @dashboard.errorhandler(DatabaseUnreachable)
-    def _away(error: DatabaseUnreachable) -> Response:
-        return pages.database_away(error)
-
     app.register_blueprint(dashboard)
     _lead_browsers_there(app)
+    return pages
 
 
-def stand_before_guard(app: Flask) -> None:
-    """Let the cookie stand for the header, before the guard asks for that."""
-    app.wsgi_app = CookieCredential(app.wsgi_app)  # type: ignore[method-assign]
+def stand_before_guard(app: Flask, pages: Pages) -> None:
+    """Let the cookie stand for the header before the guard asks for that, and refusals be pages for browsers."""
+    app.wsgi_app = CookieCredential(ErrorPages(app.wsgi_app, app, pages))  # type: ignore[method-assign]
 
 
 def _lead_browsers_there(app: Flask) -> None:
@@ -103,8 +100,7 @@ def _lead_browsers_there(app: Flask) -> None:
     def _to_the_pages() -> AnyResponse | None:
         if request.path != "/" or request.method not in {"GET", "HEAD"}:
             return None
-        wanted = request.accept_mimetypes
-        if wanted["text/html"] <= wanted["application/json"] or request.query_string:
+        if not wants_page(request.headers.get("Accept")) or request.query_string:
             return None
         answer = redirect(url_for("dashboard.now"), 302)
         answer.headers["Vary"] = "Accept"

@@ -26,6 +26,8 @@ LONGEST_FIELD = 100
 LONGEST_MESSAGE = 200
 MOST_FIELDS_TOLD = 100
 MOST_OF_FIELD_NAMES = 2000
+DATABASE_AWAY = "the database cannot be reached at the moment"
+"""With which the detail of a 503 begins, where that is the reason."""
 NOT_ALLOWED = "your credential does not allow this"
 _LOG_LEVELS = {DatabaseUnreachable: logging.WARNING, TenantRefused: logging.INFO}
 UNION_BRANCHES = frozenset({"<one>", "<many>"})
@@ -138,7 +140,7 @@ def database_problem(error: DatabaseError) -> Response:
     if isinstance(error, NobodyAsks):
         return problem(401, "this needs the header Authorization: Bearer <key or token>")
     if isinstance(error, DatabaseUnreachable):
-        return problem(503, f"the database cannot be reached at the moment, try again shortly: {error}")
+        return problem(503, f"{DATABASE_AWAY}, try again shortly: {error}")
     return problem(503, f"the database refused this: {error}")
 
 

@@ -41,6 +41,7 @@ PAGES = (
     "/dashboard/audit",
     "/dashboard/savings?to=2026-11-23T08:00",
     "/dashboard/sign-in",
+    "/dashboard/nowhere",
 )
 NARROW: ViewportSize = {"width": 320, "height": 640}
 WIDE: ViewportSize = {"width": 1280, "height": 800}

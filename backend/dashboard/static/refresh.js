@@ -30,7 +30,7 @@ async function look() {
     return tryAgain("The server does not answer: what is shown is the last that it said.", 5);
   }
   if (answer.redirected && new URL(answer.url).pathname.endsWith("/sign-in")) return location.assign(answer.url);
-  if (!answer.ok) return tryAgain("The database is away: what is shown is the last that was known.", Number(answer.headers.get("Retry-After")) || 5);
+  if (!answer.ok) return tryAgain(`${answer.status === 503 ? "The database is away" : "The server cannot answer"}: what is shown is the last that was known.`, Number(answer.headers.get("Retry-After")) || 5);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   notBefore = performance.now() + Math.min(LONGEST_REST_MS, REST_FOR_EACH * (performance.now() - began));
   const focused = document.activeElement;
