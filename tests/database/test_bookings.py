@@ -20,6 +20,7 @@ from decisions.scoring.capacity import least_free_kw
 from decisions.scoring.context import Capacity
 from decisions.work.notifications import Claim, WorkQueue
 from decisions.work.worker import DecisionWorkers
+from described_events import assert_as_described
 from grid.half_hours import HALF_HOUR, from_rfc3339, half_hour_of, rfc3339
 from grid_world import NOW, data_centre, store_data_centres, store_grid, store_world, submit, workload
 from hypothesis_profile import SHARES_A_FIXTURE
@@ -88,7 +89,9 @@ def status_of(database: Database, job_id: str) -> str:
 
 
 def events(database: Database, kind: str) -> list[Row]:
-    return database.select("broadcast_log", where=[Where("event_type", kind)], order=OrderBy(("sequence",)))
+    rows = database.select("broadcast_log", where=[Where("event_type", kind)], order=OrderBy(("sequence",)))
+    assert_as_described(rows)
+    return rows
 
 
 def cancel(database: Database, job_id: str, now: datetime = NOW) -> Row:

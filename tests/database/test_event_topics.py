@@ -13,6 +13,7 @@ import pytest
 
 from database.interface import Database, OrderBy, Where
 from database.tenant_door import TenantDatabase
+from described_events import assert_as_described
 from grid.half_hours import half_hour_of
 from grid_world import NOW, data_centre, store_data_centres, store_grid
 from tenants_work import decide_all, submission, submit
@@ -97,6 +98,7 @@ def test_decisions_count_on_from_everybodys_events(service: Database, of_a: Tena
     assert [(event["sequence"], event["job_id"]) for event in by_default] == [(2, "one"), (4, "two")]
     assert [event["event"]["_metadata"]["sequence"] for event in by_default] == [2, 4]
     assert [event["sequence"] for event in events(of_a)] == [1, 2, 3, 4]
+    assert_as_described([event for event in events(service) if event["topic"] == "decisions"])
 
 
 def test_without_topics_there_are_decisions_alone_and_topics_follow_from_types(service: Database) -> None:
@@ -169,6 +171,7 @@ def test_a_finished_run_tells_everybody_of_the_grid_and_of_sources_that_went_and
     assert told[0]["summary"]["state"] == "succeeded"
     assert told[0]["event"]["rows"] == {"national": 96}
     assert told == [{name: event[name] for name in told[0]} for event in events(service)]
+    assert_as_described(told)
 
 
 def test_a_changed_data_centre_is_everybodys_news_but_its_load_is_none(
@@ -187,6 +190,7 @@ def test_a_changed_data_centre_is_everybodys_news_but_its_load_is_none(
         "data_centres",
         "DC-001",
     )
+    assert_as_described([event])
     assert event["event"]["changed"] == ["pue", "status"]
     assert event["summary"]["status"] == "MAINTENANCE"
     assert event["event"] == events(service)[0]["event"]
@@ -214,7 +218,7 @@ def test_an_agent_is_told_of_when_it_goes_comes_back_or_decides_otherwise(servic
         ("agent.changed", "DETERMINISTIC", "STOPPED"),
         ("agent.changed", "STOPPED", "STARTED"),
     ]
-    assert {event["topic"] for event in events(service)} == {"agents"}
+    assert_as_described(events(service))
     assert events(service)[0]["subject"] == "gateway:x:1"
 
 

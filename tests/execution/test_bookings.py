@@ -12,6 +12,7 @@ from booked_work import HOUR, ONE_GPU_KW, book, the_booking, the_load, the_workl
 from database.interface import Database, OrderBy, Row, Where
 from database.postgres import PostgresDatabase
 from decisions.work.worker import DecisionWorkers
+from described_events import assert_as_described
 from execution.bookings import BookedRun, BookedRuns, executor_of_bookings
 from execution.executor import Executor
 from execution.work import Begin, GiveUp, Stored
@@ -121,6 +122,7 @@ def test_every_step_is_an_event_of_its_tenant_in_the_log(place: Database) -> Non
     for moment in (EIGHT + HALF_HOUR, EIGHT + 2 * HALF_HOUR, EIGHT + 4 * HALF_HOUR):
         executor.run_due(moment)
     events = place.select("broadcast_log", order=OrderBy(("sequence",)))
+    assert_as_described(events)
     assert [(each["sequence"], each["tenant_sequence"], each["event_type"], each["job_id"]) for each in events] == [
         (1, 1, "workload.expired", "job-2"),
         (2, 2, "workload.deferred", "job-1"),
@@ -286,6 +288,7 @@ def test_a_run_that_is_cancelled_has_the_actuals_of_what_it_ran(place: Database)
     assert cancelled["actual_energy_kwh"] == pytest.approx(2000 * 1.2 / 4)
     assert cancelled["actual_carbon_gco2"] == pytest.approx(2000 * 1.2 / 4 * 11)
     events = place.select("broadcast_log", order=OrderBy(("sequence",)))
+    assert_as_described(events)
     assert [each["event_type"] for each in events] == ["workload.started", "workload.cancelled"]
     assert executor.run_due(NOW + 9 * HOUR).taken == 0
 

@@ -14,6 +14,7 @@ from database.errors import DatabaseError
 from database.interface import OrderBy, Row, Where
 from database.postgres import PostgresDatabase
 from decisions.work.record import replay
+from described_events import assert_as_described
 from flexibility.book import EventBook, Stepped
 from flexibility.event_model import EventState, StoredEvent
 from flexibility.events import Announcing, Cancelling, announce, cancel
@@ -80,6 +81,11 @@ def test_an_event_goes_through_all_its_states_and_is_settled(world: PostgresData
     assert {flow["payer"] for flow in run["cashflows"]} == {"NESO"}
     assert not held_by(world, event, "HELD")
     assert world.call("flexibility_chain_check", {"p_operator": "platform"}) == {"decisions": 6, "broken_at": None}
+    told = world.select(
+        "broadcast_log", where=[Where("event_type", "grid.flexibility")], order=OrderBy(("sequence",))
+    )
+    assert_as_described(told)
+    assert told[-1]["summary"]["state"] == "SETTLED"
 
 
 def test_what_moved_was_decided_again_with_the_event_in_its_context(world: PostgresDatabase) -> None:

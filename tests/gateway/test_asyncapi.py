@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from decisions.publishing.event_types import EVENT_TYPES
 from gateway.asyncapi import asyncapi_document
 from gateway.streaming_messages import CLIENT_MESSAGES, CLOSE_CODES, SERVER_MESSAGES
 from version import VERSION
@@ -43,7 +44,11 @@ def test_it_would_have_found_something() -> None:
 def test_every_message_and_every_code_is_described() -> None:
     document = asyncapi_document(VERSION, "127.0.0.1:5050")
     names = {model.__name__ for model in (*CLIENT_MESSAGES, *SERVER_MESSAGES)}
-    assert set(document["components"]["messages"]) == names <= set(document["components"]["schemas"])
+    types = {event.name for event in EVENT_TYPES}
+    assert set(document["components"]["messages"]) == (names - {"StreamedEvent"}) | types
+    assert names | {event.summary.__name__ for event in EVENT_TYPES} <= set(document["components"]["schemas"])
+    told = {message["$ref"].rpartition("/")[2] for message in document["operations"]["tell"]["messages"]}
+    assert types < told
     assert all(str(code) in document["info"]["description"] for code in CLOSE_CODES)
     page = (ROOT / "docs" / "websocket.md").read_text(encoding="utf-8")
     assert all(str(code) in page for code in CLOSE_CODES)

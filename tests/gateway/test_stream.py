@@ -290,6 +290,27 @@ def test_a_client_that_vanishes_leaves_nothing_behind(gateway: RunningGateway) -
     assert gateway.feed.streams == 0
 
 
+def test_a_subscription_that_comes_together_with_the_request_is_taken(
+    gateway: RunningGateway, postgres: PostgresDatabase
+) -> None:
+    publish(postgres, "a")
+    wait_until_read(gateway, 1)
+    payload = b'{"type":"subscribe","after":0,"detail":"summary"}'
+    request = (
+        b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=WITHIN_S) as connection:
+        connection.sendall(request + bytes((0x81, 0x80 | len(payload), 0, 0, 0, 0)) + payload)
+        answer = b""
+        while b'"type":"caught_up","sequence":1}' not in answer:
+            part = connection.recv(65536)
+            assert part, answer
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b'"event":"decision","sequence":1,' in answer
+
+
 def test_a_plain_request_hears_what_it_lacks(gateway: RunningGateway) -> None:
     answer = gateway.get("/stream")
     assert (answer.status_code, answer.headers["Content-Type"]) == (400, "application/problem+json")

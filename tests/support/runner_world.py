@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from described_events import assert_as_described
 from served import Client
 
 DC = "DC-001"
@@ -76,7 +77,10 @@ def readings(conninfo: str, run_id: int) -> list[dict[str, Any]]:
 
 
 def events(conninfo: str) -> list[dict[str, Any]]:
-    return _documents(conninfo, "select to_jsonb(e) from broadcast_log e order by sequence")
+    rows = _documents(conninfo, "select to_jsonb(e) from broadcast_log e order by sequence")
+    if rows:
+        assert_as_described(rows)
+    return rows
 
 
 def _documents(conninfo: str, query: str, *arguments: Any) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from beckn.provider.stored_orders import OrderTerms, StoredOrder, StoredQuote
 from beckn_orders import outbox, store_market
 from database.interface import Database, OrderBy, Where
 from decisions.scoring.capacity import least_free_kw
+from described_events import assert_as_described
 from execution.executor import Executor
 from grid.half_hours import HALF_HOUR, UTC, rfc3339
 from grid_world import data_centre
@@ -139,6 +140,7 @@ def events(desk: Desk, order: StoredOrder) -> list[str]:
     rows = desk.database.select("broadcast_log", where=[Where("job_id", order.job_id)], order=OrderBy(("sequence",)))
     assert {row["tenant"] for row in rows} == {"platform"}
     assert all(row["event"]["order_id"] == str(order.order_id) for row in rows)
+    assert_as_described(rows)
     return [row["event_type"] for row in rows]
 
 
