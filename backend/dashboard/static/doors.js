@@ -4,10 +4,9 @@
 const SILENT_MS = 45000;
 const POLL_MS = 5000;
 const STATES = {
-  workload: ["submitted", "started", "deferred", "displaced", "completed", "failed", "cancelled", "moved", "expired"],
+  workload: ["started", "deferred", "displaced", "completed", "failed", "cancelled", "moved", "expired"],
   order: ["confirmed", "running", "completed", "failed", "cancelled"],
-  grid: ["updated"], source: ["stale", "fresh"], data_centre: ["changed"],
-  agent: ["started", "stopped", "model", "deterministic"],
+  grid: ["updated", "flexibility"], source: ["stale", "fresh"], data_centre: ["changed"], agent: ["changed"],
 };
 const TYPES = ["decision", ...Object.entries(STATES).flatMap(([about, states]) => states.map((state) => `${about}.${state}`))];
 const gateway = document.body.dataset.gateway;

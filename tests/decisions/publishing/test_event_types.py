@@ -31,3 +31,14 @@ def test_every_type_that_is_written_is_in_the_list_and_no_other() -> None:
 def test_every_type_is_in_the_document_of_events() -> None:
     page = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
     assert sorted(name for name in NAMES if f"`{name}`" not in page) == []
+
+
+def test_pages_listen_for_every_type_where_they_have_server_sent_events() -> None:
+    script = (BACKEND / "dashboard" / "static" / "doors.js").read_text(encoding="utf-8")
+    (states,) = re.findall(r"const STATES = \{(.*?)\};", script, flags=re.DOTALL)
+    listened = {
+        f"{about}.{state}"
+        for about, listed in re.findall(r"(\w+): \[(.*?)\]", states)
+        for state in re.findall(r'"(\w+)"', listed)
+    }
+    assert listened | {"decision"} == NAMES
