@@ -40,6 +40,7 @@ from api.savings import savings_endpoints
 from api.service import SchedulerState, service_endpoints
 from api.what_if import ConcurrencyLimit
 from api.workload_changes import workload_change_endpoints
+from api.workload_life import workload_life_endpoints
 from api.workloads import workload_endpoints
 from clock import utc_now
 from dashboard.registration import FORM_ENDPOINTS, add_dashboard, stand_before_guard
@@ -137,6 +138,7 @@ def create_app(
     app.register_api(pipeline_run_endpoints(requests, answers))
     app.register_api(capacity_endpoints(requests, answers))
     app.register_api(workload_endpoints(requests, clock, access.count_workloads))
+    app.register_api(workload_life_endpoints(requests))
     app.register_api(decision_endpoints(requests))
     carbon_price = settings.carbon_price_gbp_per_t
     app.register_api(

@@ -86,6 +86,7 @@ class Pages:
             "source_words": words.source_words,
             "status_words": words.status_words,
             "utc": words.utc_words,
+            "british": words.british_words,
             "utc_seconds": words.utc_seconds,
             "span": words.duration,
             "path_part": lambda text: quote(str(text), safe=""),

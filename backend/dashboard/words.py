@@ -107,6 +107,12 @@ def utc_words(moment: datetime | None) -> str:
     return "–" if moment is None else f"{utc_day(moment)} {utc_time(moment)} UTC"
 
 
+def span_words(start: datetime, end: datetime) -> str:
+    """`Sat 28 Nov 08:30 to 09:30 UTC`; the day again where it is another one."""
+    ends = utc_time(end) if utc_day(start) == utc_day(end) else f"{utc_day(end)} {utc_time(end)}"
+    return f"{utc_day(start)} {utc_time(start)} to {ends} UTC"
+
+
 def london_day(moment: datetime) -> str:
     """`Sat 28`: the day of the British calendar."""
     local = as_utc(moment).astimezone(LONDON)

@@ -1,80 +1,115 @@
-"""One workload's life, from its submission to its account: what has happened, and what is still to come. Pure."""
+"""One workload's life in words: each step of what the endpoint of the same tells. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
-from api.workloads import WorkloadRow
-from dashboard.words import figure, grams, number, pounds, status_words
-from ontology.types import MeterReading
+from api.workload_life import AT_ITS_END, LifeStep, StepKind, WorkloadLife
+from dashboard.words import figure, grams, number, pounds, span_words, status_words
 from vocabulary import WorkloadStatus
 
-OPEN_STATUSES = frozenset(WorkloadStatus) - {
-    WorkloadStatus.COMPLETED,
-    WorkloadStatus.FAILED,
-    WorkloadStatus.CANCELLED,
-}
+OPEN_STATUSES = frozenset(WorkloadStatus) - AT_ITS_END
 """Of workloads that are not at their end."""
 
-_WH_PER_KWH = 1000
+_TITLES = {
+    StepKind.SUBMITTED: "Submitted",
+    StepKind.DECIDED: "Decided",
+    StepKind.HELD: "Power held",
+    StepKind.RELEASED: "Power given back",
+    StepKind.STARTED: "Started",
+    StepKind.ENDED: "Ended",
+    StepKind.METERED: "Metered",
+    StepKind.ACCOUNTED: "Accounted",
+}
+_BOOKING_SOURCES = {
+    "decision": "by a decision",
+    "beckn_order": "by an order over Beckn",
+    "flexibility": "for flexibility",
+    "negotiation": "by a negotiation",
+}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing in a workload's life. `at` is None where it has not happened or nobody knows when."""
+    """One thing in a workload's life.
+
+    Attributes:
+        at: None where it has not happened or nobody knows when.
+        words: what else is known of it, line by line.
+        event: its number in the log of events.
+        decision_id: the decision's, which has a page of its own.
+    """
 
     title: str
     at: datetime | None
-    words: str
+    words: tuple[str, ...]
     is_done: bool
+    event: int | None
+    decision_id: UUID | None
 
 
-def life_of(row: WorkloadRow, readings: Sequence[MeterReading], now: datetime) -> list[Step]:
-    """Its steps in order; those that are still to come last."""
-    steps = [Step("Submitted", row.created_at, f"by {row.operator}" if row.operator else "", True), _decided(row)]
-    if row.status is WorkloadStatus.CANCELLED and row.actual_start is None:
-        return [*steps, Step("Cancelled", row.actual_end or row.updated_at, row.status_reason or "", True)]
-    if row.scheduled_start is not None:
-        place = f"in {row.host_dc_id}" if row.host_dc_id else ""
-        steps.append(Step("Booked to start", row.scheduled_start, place, row.scheduled_start <= now))
-    elif str(row.status).startswith("DEFERRED"):
-        steps.append(Step(status_words(row.status).capitalize(), None, row.status_reason or "", False))
-    steps.append(Step("Started", row.actual_start, "", row.actual_start is not None))
-    steps.append(_ended(row))
-    steps.append(_metered(readings))
-    steps.append(_accounted(row))
-    return steps
+def steps_of(life: WorkloadLife, operator: str | None, centres: Mapping[str, str]) -> list[Step]:
+    """Its steps in words.
+
+    Args:
+        operator: whose workload it is, if that is known.
+        centres: what data centres are called, by their dc_id.
+    """
+    return [
+        Step(
+            _title(step, life.status),
+            step.at,
+            tuple(filter(None, _words(step, operator, centres))),
+            step.is_done,
+            step.event,
+            step.decision_id,
+        )
+        for step in life.steps
+    ]
 
 
-def _decided(row: WorkloadRow) -> Step:
-    decision = row.decision
-    if decision is None:
-        return Step("Decided", None, "waits for a gateway", False)
-    place = decision.chosen_dc_id or "no place yet"
-    return Step("Decided", decision.decided_at, f"{place}, by the {decision.scorer} scorer", True)
+def _title(step: LifeStep, status: WorkloadStatus) -> str:
+    if step.step is StepKind.CHANGED:
+        return (step.event_type or "changed").replace("workload.", "").replace(".", " ").capitalize()
+    if step.step is StepKind.ENDED and step.is_done and status in AT_ITS_END:
+        return status_words(status).capitalize()
+    return _TITLES[step.step]
 
 
-def _ended(row: WorkloadRow) -> Step:
-    if row.actual_end is None:
-        return Step("Ended", None, "", False)
-    words = "" if row.status is WorkloadStatus.COMPLETED else status_words(row.status)
-    return Step("Ended", row.actual_end, ", ".join(filter(None, [words, row.status_reason])), True)
+def _words(step: LifeStep, operator: str | None, centres: Mapping[str, str]) -> tuple[str, ...]:
+    place = "" if step.dc_id is None else f"in {centres.get(step.dc_id, step.dc_id)}"
+    window = "" if step.starts_at is None or step.ends_at is None else span_words(step.starts_at, step.ends_at)
+    if step.step is StepKind.SUBMITTED:
+        return (f"by {operator}" if operator else "",)
+    if not step.is_done:
+        return (_expected(step), place if step.step is StepKind.STARTED else "")
+    if step.step is StepKind.DECIDED:
+        chosen = place.capitalize() if place else "No place yet"
+        return (f"{chosen}, by the {step.scorer} scorer", step.reason or "")
+    if step.step is StepKind.HELD:
+        power = figure(step.it_power_kw, "kW", 2)
+        return (f"{power} of IT power {place} {_BOOKING_SOURCES.get(step.source or '', '')}".rstrip(), window)
+    if step.step is StepKind.METERED:
+        return (f"{figure(step.energy_kwh, 'kWh', 3)} in {step.half_hours} half-hours ({step.source})",)
+    if step.step is StepKind.ACCOUNTED:
+        return _account(step)
+    return (place, window, step.reason or "")
 
 
-def _metered(readings: Sequence[MeterReading]) -> Step:
-    if not readings:
-        return Step("Metered", None, "no reading yet", False)
-    energy_kwh = sum(reading.site_energy_wh for reading in readings) / _WH_PER_KWH
-    sources = ", ".join(sorted({reading.source for reading in readings}))
-    words = f"{figure(energy_kwh, 'kWh', 3)} in {len(readings)} half-hours ({sources})"
-    return Step("Metered", max(reading.recorded_at for reading in readings), words, True)
+def _expected(step: LifeStep) -> str:
+    """Of a step that is to come, whether its time is known."""
+    if step.step is StepKind.DECIDED:
+        return "waits for a gateway"
+    return "" if step.at is not None else "not yet"
 
 
-def _accounted(row: WorkloadRow) -> Step:
-    if row.actual_carbon_gco2 is None and row.actual_cost_gbp is None:
-        return Step("Accounted", None, "", False)
-    energy = "unknown" if row.actual_energy_kwh is None else f"{number(row.actual_energy_kwh, 3)} kWh"
-    words = f"{energy}, {grams(row.actual_carbon_gco2)} CO₂, {pounds(row.actual_cost_gbp)}"
-    return Step("Accounted", row.updated_at, words, True)
+def _account(step: LifeStep) -> tuple[str, ...]:
+    energy = "unknown" if step.energy_kwh is None else f"{number(step.energy_kwh, 3)} kWh"
+    came = f"{energy}, {grams(step.carbon_gco2)} CO₂, {pounds(step.cost_gbp)}"
+    beside = ""
+    if step.run_now_carbon_gco2 is not None or step.run_now_cost_gbp is not None:
+        beside = f"run at once: {grams(step.run_now_carbon_gco2)} CO₂, {pounds(step.run_now_cost_gbp)}"
+    return (came, beside, "" if step.is_final else "its figures may still be revised")

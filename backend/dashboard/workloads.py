@@ -12,23 +12,22 @@ from pydantic import ValidationError
 
 from api.plan import plan_alone
 from api.what_if import WhatIfQuery
+from api.workload_life import read_life
 from api.workloads import WorkloadsQuery, WorkloadSubmission, read_workload, read_workloads
 from dashboard.decision_view import DecisionView, decision_view, readable_output
 from dashboard.page import JsonLink, Pages
 from dashboard.paging import following, given_values
-from dashboard.workload_life import OPEN_STATUSES, life_of
-from database.interface import Database, OrderBy, Where
+from dashboard.workload_life import OPEN_STATUSES, steps_of
+from database.interface import Database, OrderBy
 from decisions.publishing.schema import PublishedTask
 from decisions.work.present_grid import PresentGrid
 from grid.half_hours import rfc3339
-from ontology.objects import read_rows
-from ontology.types import DataCentre, MeterReading
+from ontology.types import DataCentre
 from vocabulary import Policy, Urgency, WorkloadStatus, WorkloadType
 from web.problems import Problem
 
 ROWS_A_PAGE = 50
 MOST_COUNTED = 10_000
-MOST_READINGS = 400
 MOST_DATA_CENTRES = 1000
 FILTERS = ("status", "workload_type", "host_dc_id", "operator")
 NUMBERS = {
@@ -118,7 +117,7 @@ def workload_pages(
     def workload(job_id: str) -> Response:
         now = clock()
         row = read_workload(database, job_id)
-        readings = _readings_of(database, job_id)
+        centres = centre_names(database)
         output = None if row.decision is None else readable_output(row.decision.output)
         return pages.page(
             "workload.html",
@@ -126,10 +125,10 @@ def workload_pages(
             job_id,
             json=JsonLink(f"/api/v1/workloads/{quote(job_id, safe='')}"),
             row=row,
-            life=life_of(row, readings, now),
+            steps=steps_of(read_life(database, row), row.operator, centres),
             view=None if output is None else decision_view(output, now),
             is_open=row.status in OPEN_STATUSES,
-            centres=centre_names(database),
+            centres=centres,
         )
 
 
@@ -179,17 +178,3 @@ def centre_names(database: Database) -> dict[str, str]:
         DataCentre.table, order=OrderBy(("dc_id",)), columns=["dc_id", "name"], limit=MOST_DATA_CENTRES
     )
     return {row["dc_id"]: row["name"] for row in rows}
-
-
-def _readings_of(database: Database, job_id: str) -> list[MeterReading]:
-    rows = database.select(
-        MeterReading.table,
-        where=[Where("job_id", job_id)],
-        order=OrderBy(("half_hour", "revision", "reading_id")),
-        limit=MOST_READINGS,
-    )
-    newest: dict[datetime, MeterReading] = {}
-    for reading in read_rows(MeterReading, rows):
-        if isinstance(reading, MeterReading):
-            newest[reading.half_hour] = reading
-    return list(newest.values())

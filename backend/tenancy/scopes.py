@@ -108,6 +108,7 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "GET /api/v1/workloads": Scope.WORKLOADS_READ,
             "GET /api/v1/workloads/<job_id>": Scope.WORKLOADS_READ,
             "GET /api/v1/workloads/<job_id>/run": Scope.WORKLOADS_READ,
+            "GET /api/v1/workloads/<job_id>/life": Scope.WORKLOADS_READ,
             "POST /api/v1/workloads": Scope.WORKLOADS_WRITE,
             "POST /api/v1/workloads/<job_id>/cancel": Scope.WORKLOADS_WRITE,
             "POST /api/v1/workloads/<job_id>/move": Scope.WORKLOADS_WRITE,

@@ -91,6 +91,7 @@ def test_one_workload_shows_its_life_and_its_unknown_is_404(api: Client, postgre
     for step in ("Submitted", "Decided", "Started", "Ended", "Metered", "Accounted"):
         assert f'<span class="step">{step}' in page.text
     assert "0.576 kWh in 1 half-hours (simulated)" in page.text
+    assert '>Sun 22 Nov 08:04 UTC</time> <span class="soft small">08:04 GMT</span>' in page.text
     assert "It is the greenest." in page.text
     assert api.get("/dashboard/workloads/nothing").status_code == 404
 

@@ -278,6 +278,9 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "GET /api/v1/workloads/{job_id}": Row(
             names=at(PATH, "job_id", "job", "dead_job", "order_job"), shows_own=True
         ),
+        "GET /api/v1/workloads/{job_id}/life": Row(
+            names=at(PATH, "job_id", "job", "dead_job", "order_job"), shows_own=True
+        ),
         "GET /api/v1/workloads/{job_id}/run": Row(names=at(PATH, "job_id", "job", "dead_job")),
         "GET /api/v1/hosted-workloads": Row(
             names=at(QUERY, "after", "job", "order_job"), harmless=OPTIONS, shows_own=True
