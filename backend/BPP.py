@@ -13,6 +13,8 @@ from datetime import datetime
 
 from flask_openapi3.openapi import OpenAPI
 
+from beckn.demand_flex.telling import BuyersTold
+from beckn.demand_flex.wire import DEMAND_FLEX_DOMAIN
 from beckn.network.health import network_health
 from beckn.network.inbox_workers import InboxWorkers
 from beckn.network.keys import KeyUnusable
@@ -72,6 +74,7 @@ class ProviderPlatform:
             database,
             own,
             Role.BPP,
+            also_takes=(DEMAND_FLEX_DOMAIN,),
             data_dir=settings.pylon_data_dir,
             authenticates=network.authenticates,
             clock=clock,
@@ -90,6 +93,7 @@ class ProviderPlatform:
         provider = Provider(
             database, own, carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t, clock=clock, limits=limits
         )
+        self.teller = BuyersTold(database, own, clock=clock, stored=self.deliverer.wake)
         self.workers = InboxWorkers(database, participant.inbox, provider.handle, finished=self._answered)
         self.access = Access(
             settings,
@@ -116,12 +120,12 @@ class ProviderPlatform:
 
     def start(self) -> None:
         """Begin to answer, to deliver and to run orders."""
-        for part in (self.access, self.deliverer, self.workers, self.executor, self.presence):
+        for part in (self.access, self.deliverer, self.workers, self.teller, self.executor, self.presence):
             part.start()
 
     def stop(self) -> None:
         """Finish what is in hand, and end; whatever is left is in the database."""
-        for part in (self.presence, self.executor, self.workers, self.deliverer, self.access):
+        for part in (self.presence, self.executor, self.teller, self.workers, self.deliverer, self.access):
             part.stop()
 
     def troubles(self) -> list[str]:
@@ -129,6 +133,7 @@ class ProviderPlatform:
         return [
             *self._participant.troubles(),
             *self.workers.troubles(),
+            *self.teller.troubles(),
             *self.executor.troubles(),
             *self.access.troubles(),
         ]
@@ -136,6 +141,7 @@ class ProviderPlatform:
     def _answered(self) -> None:
         self.deliverer.wake()
         self.executor.wake()
+        self.teller.wake()
 
 
 @contextmanager

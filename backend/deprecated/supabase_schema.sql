@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 12 then
-        raise exception 'this database has schema version %, but these files are of version 12 and would put older '
+    if newest > 13 then
+        raise exception 'this database has schema version %, but these files are of version 13 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -1317,8 +1317,32 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 12 then
+        execute $statements$
+-- What a buyer's platform confirmed over Beckn of flexibility, the event that came of it, and how far its buyer was told.
+create table public.beckn_flexibility_contracts (
+    contract_id uuid primary key,
+    tenant text not null,
+    event_id uuid not null unique references public.flexibility_events,
+    bpp_id text not null,
+    bap_id text not null,
+    transaction_id uuid not null,
+    context jsonb not null,
+    need jsonb not null,
+    told bigint not null default 0,
+    created_at timestamptz not null default clock_timestamp(),
+    unique (bpp_id, bap_id, transaction_id)
+);
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (13, 1);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 12, 1
+select 13, 1
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
@@ -3903,6 +3927,24 @@ create table if not exists public.flexibility_cashflows (
     foreign key (event_id, run) references public.flexibility_settlements (event_id, run)
 );
 
+
+-- Flexibility that is bought over Beckn: what a buyer's platform confirmed, and the event that came of it. tenant is the
+-- event's. The platforms' own: no tenant reads it, for all may read of the platform's events, but not who bought them.
+create table if not exists public.beckn_flexibility_contracts (
+    contract_id uuid primary key,
+    tenant text not null,
+    event_id uuid not null unique references public.flexibility_events,
+    bpp_id text not null,
+    bap_id text not null,
+    transaction_id uuid not null,
+    -- The context of the confirm, which later messages answer, and what is needed as it was read from it.
+    context jsonb not null,
+    need jsonb not null,
+    -- Up to which of the event's decisions its buyer was told (flexibility_decisions.chain_position).
+    told bigint not null default 0,
+    created_at timestamptz not null default clock_timestamp(),
+    unique (bpp_id, bap_id, transaction_id)
+);
 -- What every table refuses --------------------------------------------------------------------------------------------
 
 -- PostgreSQL holds values that no program here can read or reckon with: the time "infinity", the years 0 and 20000, a
@@ -3944,7 +3986,7 @@ begin
     'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
     'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
-    'flexibility_cashflows') and c.table_name <> 'schema_version'
+    'flexibility_cashflows', 'beckn_flexibility_contracts') and c.table_name <> 'schema_version'
         ),
         figures (relation, property, lowest, highest) as (
             values
@@ -4191,7 +4233,7 @@ begin
     'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
     'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
-    'flexibility_cashflows')
+    'flexibility_cashflows', 'beckn_flexibility_contracts')
     loop
         if object.relkind = 'r' then
             execute format('alter table public.%I enable row level security', object.relname);

@@ -13,8 +13,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest is distinct from 12 then
-        raise exception 'this database has the tables of schema version %, but this file is of version 12: '
+    if newest is distinct from 13 then
+        raise exception 'this database has the tables of schema version %, but this file is of version 13: '
             'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
@@ -61,11 +61,13 @@ set local pylon.functions =
     'beckn_heartbeat_orders beckn_fail_order beckn_overdue flexibility_decision_texts flexibility_decision_hash '
     'chain_flexibility_decision flexibility_chain_check flexibility_decision_chain flexibility_decision_heads '
     'gsp_group ensure_flexibility_units flexibility_event_row log_flexibility_event announce_flexibility_event '
-    'claim_flexibility_events fail_flexibility_event flexibility_sites flexibility_situation '
-    'flexibility_history flexibility_outcome release_flexibility move_for_flexibility step_flexibility_event '
-    'cancel_flexibility_event flexibility_events_page flexibility_event_life flexibility_units_of '
-    'log_data_centre_change log_agent_state call_as tenancy_operators tenancy_set_operator tenancy_members '
-    'tenancy_set_member tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
+    'claim_flexibility_events fail_flexibility_event flexibility_sites flexibility_situation_of '
+    'flexibility_situation flexibility_history flexibility_outcome release_flexibility move_for_flexibility '
+    'step_flexibility_event cancel_flexibility_event flexibility_events_page flexibility_event_life '
+    'flexibility_units_of beckn_flexibility_prospect beckn_flexibility_contract_row beckn_flexibility_contract '
+    'beckn_confirm_flexibility beckn_untold_flexibility beckn_tell_flexibility log_data_centre_change '
+    'log_agent_state call_as tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member '
+    'tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
     'tenancy_disable_service_account tenancy_principal tenancy_api_key tenancy_key_used tenancy_keys '
     'tenancy_create_key tenancy_roll_key tenancy_revoke_key tenancy_limits tenancy_set_limit tenancy_take '
     'tenancy_hold tenancy_let_go tenancy_audit tenancy_audit_events tenancy_issue_ticket tenancy_redeem_ticket '
@@ -7625,7 +7627,11 @@ as $$
         nullif(e.tenant, 'platform'), 'grid.flexibility', null,
         public.flexibility_event_row(e) - 'tenant' - 'updated_at', e.event_id::text)
     from public.flexibility_events e
-    where e.event_id = p_event_id
+    where e.event_id = p_event_id;
+    -- Whoever tells those that bought it over Beckn.
+    select pg_notify('flexibility_contracts', '')
+    from public.flexibility_events e
+    where e.event_id = p_event_id and e.door = 'beckn'
 $$;
 
 -- A new event. p_operator: whose it is, whatever p_event says. p_event: {tenant (null: the platform's), door, source_id, programme, starts_at, need_mw, price_gbp_per_mwh,
@@ -7751,7 +7757,7 @@ as $$
             select
             from public.flexibility_baselines b
             join public.flexibility_events other on other.event_id = b.event_id
-            where b.dc_id = d.dc_id and b.event_id <> (p_event).event_id
+            where b.dc_id = d.dc_id and b.event_id is distinct from (p_event).event_id
                 and other.state in ('COMMITTED', 'NOTIFIED', 'DELIVERED', 'SETTLED')
                 and b.half_hour >= (p_event).starts_at and b.half_hour < (p_event).ends_at)
 $$;
@@ -7759,19 +7765,17 @@ $$;
 -- All that an offer is made from: {"sites": [{dc_id, unit_id}…], "booked": [{booking_id, operator, job_id, dc_id, starts_at,
 -- ends_at, it_power_kw}…] (what a decision has placed at them in the event's half-hours and has not begun; of the event's
 -- owner, or of everybody where that is the platform), "contexts": decision_contexts of those workloads}.
-create or replace function public.flexibility_situation(p_event_id uuid, p_now timestamptz)
+create or replace function public.flexibility_situation_of(p_event public.flexibility_events, p_now timestamptz)
 returns json
 language plpgsql
 volatile
 set search_path = ''
 as $$
 declare
-    event public.flexibility_events;
     sites json;
     booked jsonb;
 begin
-    select * into event from public.flexibility_events e where e.event_id = p_event_id;
-    select coalesce(json_agg(s order by s.dc_id), '[]') into sites from public.flexibility_sites(event) s;
+    select coalesce(json_agg(s order by s.dc_id), '[]') into sites from public.flexibility_sites(p_event) s;
     select coalesce(jsonb_agg(one order by one.starts_at, one.booking_id), '[]') into booked
     from (
         select
@@ -7780,8 +7784,8 @@ begin
         from public.capacity_bookings b
         where b.dc_id in (select s ->> 'dc_id' from json_array_elements(sites) as s)
             and b.state = 'HELD' and b.source = 'decision' and b.starts_at > p_now
-            and b.starts_at < event.ends_at and b.ends_at > event.starts_at
-            and (event.tenant = 'platform' or b.tenant = event.tenant)
+            and b.starts_at < p_event.ends_at and b.ends_at > p_event.starts_at
+            and (p_event.tenant = 'platform' or b.tenant = p_event.tenant)
         order by b.starts_at, b.booking_id
         limit 500) as one;
     return json_build_object(
@@ -7793,6 +7797,15 @@ begin
                 from jsonb_array_elements(booked) as one), '[]'),
             p_now));
 end
+$$;
+
+create or replace function public.flexibility_situation(p_event_id uuid, p_now timestamptz)
+returns json
+language sql
+volatile
+set search_path = ''
+as $$
+    select public.flexibility_situation_of(e, p_now) from public.flexibility_events e where e.event_id = p_event_id
 $$;
 
 -- What data centres drew for runs, for a baseline: {dc_id: {"days": {day: [48 texts, MWh]} (of the 60 days before the event's
@@ -8238,6 +8251,142 @@ as $$
     where p_operator is null or u.tenant = p_operator
 $$;
 
+
+-- Flexibility over Beckn ------------------------------------------------------------------------------------------------------
+--
+-- A contract is made with its event in one transaction. Its buyer is told of the event's way by whoever serves the provider's
+-- platform: what it was told is noted with the message's place in the outbox, so that each is told once.
+
+-- What could be offered for an event that nobody announced, as flexibility_situation answers it; nothing is stored. p_event:
+-- as announce_flexibility_event takes it. It is the event of whoever p_bap_id speaks for.
+create or replace function public.beckn_flexibility_prospect(p_bap_id text, p_event jsonb, p_now timestamptz)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    event public.flexibility_events := jsonb_populate_record(null::public.flexibility_events, p_event);
+begin
+    event.tenant := public.beckn_operator(p_bap_id);
+    event.ends_at := event.starts_at + cardinality(event.need_mw) * interval '30 minutes';
+    perform public.ensure_flexibility_units(event.tenant);
+    return public.flexibility_situation_of(event, p_now);
+end
+$$;
+
+-- A contract with its event's whole life (see flexibility_event_life), as programs read it.
+create or replace function public.beckn_flexibility_contract_row(c public.beckn_flexibility_contracts)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'contract_id', c.contract_id, 'event_id', c.event_id, 'bap_id', c.bap_id, 'transaction_id', c.transaction_id,
+        'context', c.context, 'need', c.need, 'told', c.told, 'life', public.flexibility_event_life(c.event_id))
+$$;
+
+-- A buyer's contract, by its id; null where it has none of it.
+create or replace function public.beckn_flexibility_contract(p_bpp_id text, p_bap_id text, p_contract_id uuid)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select public.beckn_flexibility_contract_row(c)
+    from public.beckn_flexibility_contracts c
+    where (c.bpp_id, c.bap_id, c.contract_id) = (p_bpp_id, p_bap_id, p_contract_id)
+$$;
+
+-- Announces what a buyer confirmed. p_contract: {contract_id, bpp_id, bap_id, transaction_id, context, need}; p_event: as
+-- announce_flexibility_event takes it, its source_id the contract's id. Answers as that does, or {"state": "too_many"}: the
+-- buyer has p_most contracts whose events are still ahead.
+create or replace function public.beckn_confirm_flexibility(
+    p_contract jsonb, p_event jsonb, p_most integer, p_now timestamptz)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.beckn_flexibility_contracts := jsonb_populate_record(null::public.beckn_flexibility_contracts, p_contract);
+    announced json;
+begin
+    -- As announcing does: one confirm at a time, so that none is counted too late.
+    lock table public.flexibility_events in share row exclusive mode;
+    if (
+        select count(*)
+        from public.beckn_flexibility_contracts c
+        join public.flexibility_events e on e.event_id = c.event_id
+        where (c.bpp_id, c.bap_id) = (given.bpp_id, given.bap_id) and c.contract_id <> given.contract_id
+            and e.state in ('ANNOUNCED', 'OFFERED', 'COMMITTED', 'NOTIFIED') and e.ends_at > p_now) >= p_most
+    then
+        return json_build_object('state', 'too_many', 'event', null);
+    end if;
+    given.tenant := public.beckn_operator(given.bap_id);
+    announced := public.announce_flexibility_event(p_event, p_now, given.tenant);
+    if announced ->> 'state' = 'announced' then
+        insert into public.beckn_flexibility_contracts (
+            contract_id, tenant, event_id, bpp_id, bap_id, transaction_id, context, need)
+        values (
+            given.contract_id, given.tenant, (announced #>> '{event,event_id}')::uuid, given.bpp_id, given.bap_id,
+            given.transaction_id, given.context, given.need);
+    end if;
+    return announced;
+end
+$$;
+
+-- Up to p_limit contracts whose buyer is yet to be told of the newest of their events' decisions: [contract with "newest": the
+-- decision's place…]. Not while what the buyer itself sent of a contract is yet to be answered: the answer comes first.
+create or replace function public.beckn_untold_flexibility(p_bpp_id text, p_limit integer)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        jsonb_agg(
+            public.beckn_flexibility_contract_row(untold.contract) || jsonb_build_object('newest', untold.newest)
+            order by untold.newest),
+        '[]')
+    from (
+        select c as contract, latest.newest
+        from public.beckn_flexibility_contracts c
+        cross join lateral (
+            select max(d.chain_position) as newest from public.flexibility_decisions d where d.event_id = c.event_id) as latest
+        where c.bpp_id = p_bpp_id and latest.newest > c.told
+            and not exists (
+                select
+                from public.beckn_inbox i
+                where i.recipient = p_bpp_id and i.sender = c.bap_id and i.transaction_id = c.transaction_id
+                    and i.work_state in ('available', 'running', 'retryable'))
+        order by latest.newest
+        limit p_limit) as untold
+$$;
+
+-- Notes that a buyer was told up to the decision p_newest, and puts what it is told into the outbox (null: nothing). Answers
+-- {"state": "told" | "already" (somebody else did)}.
+create or replace function public.beckn_tell_flexibility(
+    p_contract_id uuid, p_told bigint, p_newest bigint, p_outgoing jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    contract public.beckn_flexibility_contracts;
+begin
+    update public.beckn_flexibility_contracts c
+    set told = p_newest
+    where c.contract_id = p_contract_id and c.told = p_told
+    returning * into contract;
+    if contract.contract_id is null then
+        return json_build_object('state', 'already');
+    end if;
+    if jsonb_array_length(p_outgoing) > 0 then
+        perform public.beckn_put_outbox(contract.bpp_id, p_outgoing);
+    end if;
+    return json_build_object('state', 'told');
+end
+$$;
 -- What the log of events tells of data centres and agents, whoever changes them -------------------------------------------------
 
 -- A data centre that is another now: its status, its size, what it is good for. Not its load, which runs and the pipeline change
@@ -10414,7 +10563,7 @@ begin
     'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
     'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
-    'flexibility_cashflows', 'memberships', 'api_keys', 'service_accounts', 'audit_events')
+    'flexibility_cashflows', 'beckn_flexibility_contracts', 'memberships', 'api_keys', 'service_accounts', 'audit_events')
         and to_regrole(outsider.name) is not null
         and has_table_privilege(outsider.name, c.oid, 'select, insert, update, delete');
     if found is not null then
@@ -10547,7 +10696,7 @@ begin
     'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
     'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
-    'flexibility_cashflows')
+    'flexibility_cashflows', 'beckn_flexibility_contracts')
     loop
         execute format('drop policy %I on public.%I', rule.policyname, rule.tablename);
     end loop;
@@ -10568,7 +10717,7 @@ begin
     'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
     'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
-    'flexibility_cashflows')
+    'flexibility_cashflows', 'beckn_flexibility_contracts')
         loop
             execute format(
                 'create policy service_all on public.%I for all to service_role using (true) with check (true)', named);
@@ -10650,8 +10799,8 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '70e1ef167df38e7a'
-where version = 12;
+    fingerprint = 'a99115ccd2ee4c5b'
+where version = 13;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
 -- newer ones, it must not put its functions back.

@@ -60,6 +60,17 @@ class Situation:
         return [(one, self.contexts.context(one.job)) for one in self.booked if one.job in self.contexts]
 
 
+def read_situation(answer: Any) -> Situation:
+    """What `flexibility_situation` answers."""
+    contexts = answer["contexts"]
+    grid = KnownGrid(contexts["grid"], contexts["grid_version"])
+    return Situation(
+        {site["dc_id"]: site["unit_id"] for site in answer["sites"]},
+        tuple(BookedWork.model_validate(row) for row in answer["booked"]),
+        ContextBatch(grid, contexts["tasks"], contexts["capacity"]),
+    )
+
+
 class SiteHistory(_Row):
     """What a data centre drew for runs: whole days of 48 half-hours, and what is booked in the event's, MWh."""
 
@@ -139,14 +150,7 @@ class EventBook:
     def situation(self, event: StoredEvent, now: datetime) -> Situation:
         """What is booked in the event's half-hours, and what it would be decided from at `now`."""
         arguments = {"p_event_id": str(event.event_id), "p_now": now}
-        answer = self._database.call("flexibility_situation", arguments, repeatable=True)
-        contexts = answer["contexts"]
-        grid = KnownGrid(contexts["grid"], contexts["grid_version"])
-        return Situation(
-            {site["dc_id"]: site["unit_id"] for site in answer["sites"]},
-            tuple(BookedWork.model_validate(row) for row in answer["booked"]),
-            ContextBatch(grid, contexts["tasks"], contexts["capacity"]),
-        )
+        return read_situation(self._database.call("flexibility_situation", arguments, repeatable=True))
 
     def history(self, event: StoredEvent, dc_ids: list[str]) -> dict[str, SiteHistory]:
         """What the data centres drew on the days before."""

@@ -93,6 +93,11 @@ class NewEvent(BaseModel):
             raise ValueError(f"give one penalty for each of the {many} half-hours")
         return self
 
+    @property
+    def wanted(self) -> Event:
+        """What is needed and paid."""
+        return Event(self.starts_at, tuple(self.need_mw), tuple(self.price_gbp_per_mwh))
+
     def to_row(self) -> dict[str, Any]:
         """As the database takes it: decimals as text, which keeps every digit."""
         return {

@@ -98,7 +98,7 @@ def settle(event: StoredEvent, outcome: Outcome, supplier_prices: SupplierPrices
             seller=TRADER,
         )
     else:
-        flows = deg.settle_contract([_interval(unit) for unit in units], seller=TRADER)
+        flows = deg.settle_contract(_intervals(units), seller=TRADER)
     inputs = {"programme": str(event.programme), "compensation": str(event.compensation)}
     return Settlement({**inputs, "half_hours": [unit.to_row() for unit in units]}, flows)
 
@@ -152,15 +152,23 @@ def _trades(event: StoredEvent, units: list[_Unit]) -> list[TradedHalfHour]:
     return trades
 
 
-def _interval(unit: _Unit) -> deg.ContractInterval:
+def _intervals(units: list[_Unit]) -> list[deg.ContractInterval]:
+    """One a half-hour: a contract knows meters, and no units, so what one delivers too much makes up for another."""
+
     def kw(mwh: Decimal) -> Decimal:
         return mwh / HOURS * KW_PER_MW
 
-    return deg.ContractInterval(
-        unit.half_hour,
-        HOURS,
-        kw(unit.contracted_mwh),
-        unit.trade_price / KW_PER_MW,
-        (unit.penalty or Decimal(0)) / KW_PER_MW,
-        [deg.MeterPower(kw(site.baseline_mwh), kw(site.metered_mwh)) for site in unit.sites],
-    )
+    together: dict[datetime, list[_Unit]] = {}
+    for unit in units:
+        together.setdefault(unit.half_hour, []).append(unit)
+    return [
+        deg.ContractInterval(
+            half_hour,
+            HOURS,
+            kw(sum((unit.contracted_mwh for unit in some), Decimal(0))),
+            some[0].trade_price / KW_PER_MW,
+            (some[0].penalty or Decimal(0)) / KW_PER_MW,
+            [deg.MeterPower(kw(site.baseline_mwh), kw(site.metered_mwh)) for unit in some for site in unit.sites],
+        )
+        for half_hour, some in together.items()
+    ]

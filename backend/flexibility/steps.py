@@ -15,10 +15,11 @@ from decisions.work.notifications import Lease
 from decisions.work.record import DecidedWith, record_of
 from flexibility.book import BookedWork, EventBook, Outcome, SiteHistory, Situation, Step
 from flexibility.choosing.choice import committed_mwh
-from flexibility.choosing.moves import Move, Mover
-from flexibility.choosing.offer import Offer, make_offer
+from flexibility.choosing.moves import Move
+from flexibility.choosing.offer import Offer
 from flexibility.documents import offer_document, texts
 from flexibility.event_model import ClaimedEvent, EventState, StoredEvent
+from flexibility.offering import offer_in
 from flexibility.rules.baseline import METHOD, VERSION, InDay, NoBaseline, baseline_of, wanted_days
 from flexibility.rules.exact import mean
 from flexibility.rules.gate_closure import gate_closure, is_open
@@ -63,16 +64,10 @@ class Steps:
         if now >= event.gate_closes_at:
             return Step(EventState.MISSED, f"Its gate closed at {rfc3339(event.gate_closes_at)}.", None, content={})
         situation = self.book.situation(event, now)
-        offer = self._offer(event, situation)
+        offer = offer_in(situation, event.wanted, self.carbon_price_gbp_per_t)
         if event.state is EventState.ANNOUNCED:
             return self._offered(event, offer, now)
         return self._committed(event, situation, offer, now)
-
-    def _offer(self, event: StoredEvent, situation: Situation) -> Offer:
-        mover = Mover(event.wanted, frozenset(situation.unit_of), self.carbon_price_gbp_per_t)
-        # Two tenants may have jobs of one name: of those the first is looked at.
-        known = {context.task.job_id: (context, one.place) for one, context in reversed(situation.known)}
-        return make_offer(mover, list(known.values()))
 
     def _offered(self, event: StoredEvent, offer: Offer, now: datetime) -> Step:
         if offer.moves:

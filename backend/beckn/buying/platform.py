@@ -166,7 +166,7 @@ class Buyer:
         self._clock = clock
         self._caller = Caller()
         self._reception = Reception(
-            subscribers, own=own, role=Role.BAP, authenticates=authenticates, clock=clock, domain=DOMAIN
+            subscribers, own=own, role=Role.BAP, authenticates=authenticates, clock=clock, domains=(DOMAIN,)
         )
 
     def application(self) -> Flask:

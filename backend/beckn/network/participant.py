@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +46,7 @@ class Participant:
         data_dir: Path,
         authenticates: bool,
         domain: str = DOMAIN,
+        also_takes: Sequence[str] = (),
         clock: Callable[[], datetime] = utc_now,
         for_requests: Database | None = None,
     ) -> Participant:
@@ -54,7 +55,8 @@ class Participant:
         It stays registered until its `presence` was started and ends.
 
         Args:
-            domain: the one it takes messages of; a gateway takes those of every domain.
+            domain: the one it is registered for and takes messages of; a gateway takes those of every domain.
+            also_takes: other domains that it takes messages of.
             for_requests: the same database for `reception` and `inbox`, where a server needs it in another way than
                 the threads of `deliverer` do.
 
@@ -81,7 +83,7 @@ class Participant:
                 role=role,
                 authenticates=authenticates,
                 clock=clock,
-                domain=None if role is Role.BG else domain,
+                domains=None if role is Role.BG else (domain, *also_takes),
             ),
             inbox=Inbox(
                 for_requests,

@@ -6,7 +6,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -66,16 +66,16 @@ class Reception:
         role: Role,
         authenticates: bool,
         clock: Callable[[], datetime],
-        domain: str | None = None,
+        domains: Collection[str] | None = None,
         rates: SenderRates | None = None,
     ) -> None:
-        """`domain`: the only one that is served; None where all are. `rates`: how fast a sender may be."""
+        """`domains`: the only ones that are served; None where all are. `rates`: how fast a sender may be."""
         self._subscribers = subscribers
         self._own = own
         self._role = role
         self._authenticates = authenticates
         self._clock = clock
-        self._domain = domain
+        self._domains = domains
         self._rates = rates or SenderRates()
 
     def check_header(self, headers: Headers) -> None:
@@ -181,8 +181,9 @@ class Reception:
 
     def _check_addressee(self, context: MessageContext, action: Action) -> None:
         # A search of another trade is answered: there is nothing of the kind here.
-        if self._domain is not None and context.domain != self._domain and action is not Action.SEARCH:
-            raise Refused.invalid(f"context.domain: only {self._domain} is served here", "context.domain")
+        if self._domains is not None and context.domain not in self._domains and action is not Action.SEARCH:
+            served = " and ".join(self._domains)
+            raise Refused.invalid(f"context.domain: only {served} is served here", "context.domain")
         own = self._own.subscriber_id
         if self._role is Role.BPP and context.bpp_id not in {None, own}:
             raise Refused.invalid(f"context.bpp_id: this is {own}", "context.bpp_id")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from beckn.demand_flex.answering import FlexibilityCounter, checked_demand_flex, is_about_flexibility
 from beckn.network.inbox import InboxClaim
 from beckn.network.outbox import OutgoingMessage
 from beckn.protocol.acknowledgement import Error, ErrorCode, Refused
@@ -46,8 +47,8 @@ PATIENT_ATTEMPTS = 3
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def checked_request(action: Action, body: bytes, now: datetime) -> OrderRequest:
-    """A request in full, before it is acknowledged.
+def check_request(action: Action, body: bytes, now: datetime) -> None:
+    """Refuse what cannot be answered, be it about slots or about flexibility, before it is acknowledged.
 
     Raises:
         Refused: a field, or the value of a tag, is missing or wrong; it is named. Or 413: it is too long.
@@ -57,6 +58,23 @@ def checked_request(action: Action, body: bytes, now: datetime) -> OrderRequest:
         raise Refused(413, Error(code=ErrorCode.INVALID_REQUEST, message=told))
     if _NUL.search(body):
         raise Refused.invalid("a text contains the character NUL, which cannot be stored")
+    if _is_flexibility(action, body):
+        checked_demand_flex(action, body, now)
+    else:
+        checked_request(action, body, now)
+
+
+def _is_flexibility(action: Action, body: bytes) -> bool:
+    # A search of any other trade is answered alike: there is nothing of the kind here.
+    return action is not Action.SEARCH and is_about_flexibility(body)
+
+
+def checked_request(action: Action, body: bytes, now: datetime) -> OrderRequest:
+    """A request about slots in full.
+
+    Raises:
+        Refused: a field, or the value of a tag, is missing or wrong; it is named.
+    """
     request: OrderRequest = read_message(REQUESTS[action], body)
     if isinstance(request, SearchRequest):
         wanted_by_intent(request.message.intent, now)
@@ -85,18 +103,15 @@ class Provider:
         self._book = OrderBook(database, own.subscriber_id, limits=limits)
         self._quoting = Quoting(self._book, own, carbon_price_gbp_per_t=carbon_price_gbp_per_t)
         self._ordering = Ordering(self._book, self._quoting, carbon_price_gbp_per_t=carbon_price_gbp_per_t)
+        self._flexibility = FlexibilityCounter(database, own, carbon_price_gbp_per_t=carbon_price_gbp_per_t)
         self._carbon_price = carbon_price_gbp_per_t
         self._clock = clock
 
     def handle(self, claim: InboxClaim) -> Sequence[OutgoingMessage]:
         """The callback that answers a request; one that cannot be met is answered with an error."""
         now = self._clock()
-        request = checked_request(claim.action, claim.body, claim.received_at)
         try:
-            callback = self._answer(request, now)
-        except Refused as refused:
-            _log.info("%s %s: %s", claim.action, claim.message_id, refused)
-            callback = self._error(request, refused.error, now)
+            return [self._callback(claim, now)]
         except DatabaseUnreachable:
             raise
         except Exception:
@@ -104,11 +119,26 @@ class Provider:
                 raise
             # It was acknowledged, and an ACK promises a callback.
             _log.exception("%s %s could not be worked out", claim.action, claim.message_id)
-            error = Error(
-                code=ErrorCode.BUSINESS_ERROR, message="this could not be worked out: see the log of this platform"
-            )
-            callback = self._error(request, error, now)
-        return [answer_to(request.context, callback)]
+            return [self._not_worked_out(claim, now)]
+
+    def _callback(self, claim: InboxClaim, now: datetime) -> OutgoingMessage:
+        if _is_flexibility(claim.action, claim.body):
+            return self._flexibility.answer(claim.action, claim.body, claim.received_at, now)
+        request = checked_request(claim.action, claim.body, claim.received_at)
+        try:
+            callback = self._answer(request, now)
+        except Refused as refused:
+            _log.info("%s %s: %s", claim.action, claim.message_id, refused)
+            callback = self._error(request, refused.error, now)
+        return answer_to(request.context, callback)
+
+    def _not_worked_out(self, claim: InboxClaim, now: datetime) -> OutgoingMessage:
+        told = "this could not be worked out: see the log of this platform"
+        error = Error(code=ErrorCode.BUSINESS_ERROR, message=told)
+        if _is_flexibility(claim.action, claim.body):
+            return self._flexibility.failed(claim.action, claim.body, claim.received_at, now, error)
+        request = checked_request(claim.action, claim.body, claim.received_at)
+        return answer_to(request.context, self._error(request, error, now))
 
     def _answer(self, request: OrderRequest, now: datetime) -> OnSearch | OrderCallback:
         context = reply_context(request.context, now=now, provider=self._own)

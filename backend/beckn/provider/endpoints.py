@@ -16,10 +16,10 @@ from beckn.network.participant import Participant
 from beckn.network.responses import answered
 from beckn.protocol.acknowledgement import AckAnswer
 from beckn.protocol.objects import Action
-from beckn.provider.answering import checked_request
+from beckn.provider.answering import check_request
 from beckn.provider.messages_request import REQUESTS
 
-TAG = Tag(name="Orders", description="Beckn 1.1: search, order, follow and cancel compute slots")
+TAG = Tag(name="Orders", description="Beckn 1.1: search, order, follow and cancel compute slots; buy flexibility")
 
 _SUMMARIES = {
     Action.SEARCH: "Which slots can take a workload",
@@ -42,7 +42,7 @@ def provider_endpoints(
 
     def take(action: Action) -> AckAnswer:
         message = platform.reception.check(action, signed_body(platform.reception, action), request.headers)
-        checked_request(action, message.body, clock())
+        check_request(action, message.body, clock())
         acknowledged = platform.inbox.store(message)
         stored()
         return acknowledged

@@ -231,7 +231,11 @@ as $$
         nullif(e.tenant, 'platform'), 'grid.flexibility', null,
         public.flexibility_event_row(e) - 'tenant' - 'updated_at', e.event_id::text)
     from public.flexibility_events e
-    where e.event_id = p_event_id
+    where e.event_id = p_event_id;
+    -- Whoever tells those that bought it over Beckn.
+    select pg_notify('flexibility_contracts', '')
+    from public.flexibility_events e
+    where e.event_id = p_event_id and e.door = 'beckn'
 $$;
 
 -- A new event. p_operator: whose it is, whatever p_event says. p_event: {tenant (null: the platform's), door, source_id, programme, starts_at, need_mw, price_gbp_per_mwh,
@@ -357,7 +361,7 @@ as $$
             select
             from public.flexibility_baselines b
             join public.flexibility_events other on other.event_id = b.event_id
-            where b.dc_id = d.dc_id and b.event_id <> (p_event).event_id
+            where b.dc_id = d.dc_id and b.event_id is distinct from (p_event).event_id
                 and other.state in ('COMMITTED', 'NOTIFIED', 'DELIVERED', 'SETTLED')
                 and b.half_hour >= (p_event).starts_at and b.half_hour < (p_event).ends_at)
 $$;
@@ -365,19 +369,17 @@ $$;
 -- All that an offer is made from: {"sites": [{dc_id, unit_id}…], "booked": [{booking_id, operator, job_id, dc_id, starts_at,
 -- ends_at, it_power_kw}…] (what a decision has placed at them in the event's half-hours and has not begun; of the event's
 -- owner, or of everybody where that is the platform), "contexts": decision_contexts of those workloads}.
-create or replace function public.flexibility_situation(p_event_id uuid, p_now timestamptz)
+create or replace function public.flexibility_situation_of(p_event public.flexibility_events, p_now timestamptz)
 returns json
 language plpgsql
 volatile
 set search_path = ''
 as $$
 declare
-    event public.flexibility_events;
     sites json;
     booked jsonb;
 begin
-    select * into event from public.flexibility_events e where e.event_id = p_event_id;
-    select coalesce(json_agg(s order by s.dc_id), '[]') into sites from public.flexibility_sites(event) s;
+    select coalesce(json_agg(s order by s.dc_id), '[]') into sites from public.flexibility_sites(p_event) s;
     select coalesce(jsonb_agg(one order by one.starts_at, one.booking_id), '[]') into booked
     from (
         select
@@ -386,8 +388,8 @@ begin
         from public.capacity_bookings b
         where b.dc_id in (select s ->> 'dc_id' from json_array_elements(sites) as s)
             and b.state = 'HELD' and b.source = 'decision' and b.starts_at > p_now
-            and b.starts_at < event.ends_at and b.ends_at > event.starts_at
-            and (event.tenant = 'platform' or b.tenant = event.tenant)
+            and b.starts_at < p_event.ends_at and b.ends_at > p_event.starts_at
+            and (p_event.tenant = 'platform' or b.tenant = p_event.tenant)
         order by b.starts_at, b.booking_id
         limit 500) as one;
     return json_build_object(
@@ -399,6 +401,15 @@ begin
                 from jsonb_array_elements(booked) as one), '[]'),
             p_now));
 end
+$$;
+
+create or replace function public.flexibility_situation(p_event_id uuid, p_now timestamptz)
+returns json
+language sql
+volatile
+set search_path = ''
+as $$
+    select public.flexibility_situation_of(e, p_now) from public.flexibility_events e where e.event_id = p_event_id
 $$;
 
 -- What data centres drew for runs, for a baseline: {dc_id: {"days": {day: [48 texts, MWh]} (of the 60 days before the event's
