@@ -48,6 +48,7 @@ from database.callers import CallersCalls, CallersDatabase
 from database.errors import DatabaseError
 from database.interface import Database
 from database.opening import open_database, open_gate
+from decisions.work.place_pricing import PlacePricing
 from execution.bookings import BookedRun, executor_of_bookings
 from execution.executor import Executor
 from execution.silence import Silence
@@ -95,6 +96,7 @@ def create_app(
     executor: Executor[BookedRun] | None = None,
     silent_runs: SilentRuns | None = None,
     flexibility: FlexibilityLife | None = None,
+    pricing: PlacePricing | None = None,
     access: Access | None = None,
 ) -> OpenAPI:
     """The API over an open database. Starts nothing; the schedule, executor and watch are only reported on.
@@ -126,6 +128,7 @@ def create_app(
                 *([] if executor is None else executor.troubles()),
                 *([] if silent_runs is None else silent_runs.troubles()),
                 *([] if flexibility is None else flexibility.troubles()),
+                *([] if pricing is None else pricing.troubles()),
                 *access.troubles(),
             ],
         )
@@ -231,6 +234,7 @@ def application() -> Iterator[OpenAPI]:
             supplier_prices=SupplierPrices.read(settings.flex_supplier_prices),
             clock=utc_now,
         )
+        pricing = PlacePricing(database, carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t, clock=utc_now)
         app = create_app(
             database,
             settings,
@@ -238,6 +242,7 @@ def application() -> Iterator[OpenAPI]:
             executor=executor,
             silent_runs=silent_runs,
             flexibility=flexibility,
+            pricing=pricing,
             access=access,
         )
         access.start()
@@ -250,6 +255,8 @@ def application() -> Iterator[OpenAPI]:
         at_the_end.callback(silent_runs.stop)
         flexibility.start()
         at_the_end.callback(flexibility.stop)
+        pricing.start()
+        at_the_end.callback(pricing.stop)
         log.info("listening on http://%s:%d (a dashboard, and /docs)", settings.api_host, settings.api_port)
         yield app
 

@@ -11,6 +11,9 @@ from decisions.joint.plan import Comparison, JointPlan, LeftOutJob, PlacedJob, P
 from decisions.joint.solver import Method
 from decisions.publishing import schema as output
 from decisions.publishing.schema import tidy
+from decisions.scoring.capacity import displaced_gbp
+from decisions.scoring.context import Capacity
+from decisions.scoring.energy import compute_load
 from decisions.scoring.freshness import SignalState
 from decisions.scoring.run_totals import Totals
 from ontology.types import Moment
@@ -52,6 +55,10 @@ class JobAnswer(BaseModel):
     objective_gbp: float | None = Field(description="J, £")
     score_breakdown: output.ScoreBreakdown | None = Field(description="The parts that add up to J")
     capacity_price_gbp: float | None = Field(description="What the capacity it takes is worth, £; not part of J")
+    displaced_gbp: float | None = Field(
+        description="The price of the place: what work outside this plan would save by having that capacity, £, "
+        "by the platform's prices; null where they are not known"
+    )
     wish: WishAnswer | None = Field(
         description="Where it would be better off; null when it is there already, or left out"
     )
@@ -131,9 +138,14 @@ class JointPlanAnswer(BaseModel):
 
 
 def joint_plan_answer(
-    plan: JointPlan, *, policy: Policy, carbon_price_gbp_per_t: float, signal_states: Sequence[SignalState]
+    plan: JointPlan,
+    *,
+    policy: Policy,
+    carbon_price_gbp_per_t: float,
+    capacity: Capacity | None,
+    signal_states: Sequence[SignalState],
 ) -> JointPlanAnswer:
-    """The answer for a plan."""
+    """The answer for a plan that was made under a capacity."""
     return JointPlanAnswer(
         as_of=plan.as_of,
         policy=policy,
@@ -147,7 +159,7 @@ def joint_plan_answer(
         least_left_out_weight=plan.least_left_out_weight,
         cut_short=plan.cut_short,
         elapsed_s=round(plan.elapsed_s, 3),
-        jobs=[_placed(job) if isinstance(job, PlacedJob) else _left_out(job) for job in plan.jobs],
+        jobs=[_placed(job, capacity) if isinstance(job, PlacedJob) else _left_out(job) for job in plan.jobs],
         run_now_at_home=_comparison(plan.run_now_at_home),
         run_now_at_greenest=_comparison(plan.run_now_at_greenest),
         half_hours_from=plan.origin,
@@ -156,7 +168,7 @@ def joint_plan_answer(
     )
 
 
-def _placed(placed: PlacedJob) -> JobAnswer:
+def _placed(placed: PlacedJob, capacity: Capacity | None) -> JobAnswer:
     outcome, parts = placed.outcome, placed.outcome.parts
     return JobAnswer(
         job_id=placed.job.task.job_id,
@@ -172,10 +184,21 @@ def _placed(placed: PlacedJob) -> JobAnswer:
         objective_gbp=tidy(parts.total_gbp),
         score_breakdown=output.ScoreBreakdown.model_validate(parts),
         capacity_price_gbp=tidy(placed.capacity_price_gbp),
+        displaced_gbp=_displaced_gbp(placed, capacity),
         wish=_wish(placed.wish) if placed.wish else None,
         violations=[],
         for_capacity=None,
     )
+
+
+def _displaced_gbp(placed: PlacedJob, capacity: Capacity | None) -> float | None:
+    it_power_kw = compute_load(placed.job.task).it_power_kw
+    of_stretches = [
+        displaced_gbp(capacity, placed.dc_id, stretch.start, stretch.end, it_power_kw)
+        for stretch in placed.outcome.stretches
+    ]
+    known = [gbp for gbp in of_stretches if gbp is not None]
+    return tidy(sum(known)) if len(known) == len(of_stretches) else None
 
 
 def _left_out(job: LeftOutJob) -> JobAnswer:
@@ -193,6 +216,7 @@ def _left_out(job: LeftOutJob) -> JobAnswer:
         objective_gbp=None,
         score_breakdown=None,
         capacity_price_gbp=None,
+        displaced_gbp=None,
         wish=None,
         violations=list(map(output.ConstraintViolation.model_validate, job.violations)),
         for_capacity=job.for_capacity,

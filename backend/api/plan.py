@@ -178,6 +178,7 @@ def plan_together(
         plan,
         policy=asked.policy,
         carbon_price_gbp_per_t=carbon_price_gbp_per_t,
+        capacity=context.capacity,
         signal_states=signal_states(context, signals, now),
     )
 

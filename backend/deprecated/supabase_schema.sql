@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 13 then
-        raise exception 'this database has schema version %, but these files are of version 13 and would put older '
+    if newest > 14 then
+        raise exception 'this database has schema version %, but these files are of version 14 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -1341,8 +1341,31 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 13 then
+        execute $statements$
+-- What a kilowatt is worth in each half-hour by the joint plan of the work that can still be placed: one row for a pipeline run,
+-- made anew as decisions are made. gbp_per_kw: {dc_id: [[i, £]…]}, from the i-th half-hour on; one that is not named is worth 0.
+create table public.capacity_prices (
+    slot timestamptz primary key references public.pipeline_runs on delete cascade,
+    planned_at timestamptz not null,
+    newest_event bigint not null, -- when it was planned: with another there may be other work
+    starts_at timestamptz not null check (starts_at = date_bin('30 minutes', starts_at, '2000-01-01 00:00:00+00')),
+    half_hours integer not null check (half_hours between 1 and 1000),
+    workloads integer not null check (workloads >= 0),
+    left_out integer not null check (left_out between 0 and workloads),
+    method text not null check (method in ('each_alone', 'exact', 'search')),
+    gbp_per_kw jsonb not null
+);
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (14, 1);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 13, 1
+select 14, 1
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
@@ -3610,6 +3633,20 @@ create table if not exists public.held_power (
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01);
 create index if not exists held_power_half_hour on public.held_power (half_hour);
 
+-- What a kilowatt is worth in each half-hour by the joint plan of the work that can still be placed: one row for a pipeline run,
+-- made anew as decisions are made. gbp_per_kw: {dc_id: [[i, £]…]}, from the i-th half-hour on; one that is not named is worth 0.
+create table if not exists public.capacity_prices (
+    slot timestamptz primary key references public.pipeline_runs on delete cascade,
+    planned_at timestamptz not null,
+    newest_event bigint not null, -- when it was planned: with another there may be other work
+    starts_at timestamptz not null check (starts_at = date_bin('30 minutes', starts_at, '2000-01-01 00:00:00+00')),
+    half_hours integer not null check (half_hours between 1 and 1000),
+    workloads integer not null check (workloads >= 0),
+    left_out integer not null check (left_out between 0 and workloads),
+    method text not null check (method in ('each_alone', 'exact', 'search')),
+    gbp_per_kw jsonb not null
+);
+
 
 -- Meters and accounts ---------------------------------------------------------------------------------------------------
 
@@ -3983,8 +4020,8 @@ begin
     'dfs_periods', 'dfs_bids', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
     'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
-    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
-    'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
+    'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners',
+    'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
     'flexibility_cashflows', 'beckn_flexibility_contracts') and c.table_name <> 'schema_version'
         ),
@@ -4230,8 +4267,8 @@ begin
     'dfs_periods', 'dfs_bids', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
     'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
-    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
-    'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
+    'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners',
+    'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
     'flexibility_cashflows', 'beckn_flexibility_contracts')
     loop

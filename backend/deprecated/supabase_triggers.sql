@@ -13,8 +13,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest is distinct from 13 then
-        raise exception 'this database has the tables of schema version %, but this file is of version 13: '
+    if newest is distinct from 14 then
+        raise exception 'this database has the tables of schema version %, but this file is of version 14: '
             'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
@@ -42,12 +42,12 @@ set local pylon.functions =
     'capacity_at carried_out_by take_power booking_of_output book_decisions capacity_timeline awaits_decision '
     'has_place place_notification claim_notifications heartbeat_notifications release_notifications '
     'give_back_notifications fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health '
-    'probe_write places_that_run decision_contexts present_grid decision_readiness decision_context '
-    'note_context data_version present_grid_unless everybodys_events newest_of_tenant chosen_topics '
-    'event_summary log_event publish_decisions events_after outputs_history task_output '
-    'newest_unacknowledged_output acknowledge_output current_context mark_context_processed number_agent_state '
-    'register_agent record_agent_state let_waiting_ask_again lock_placed_workload not_its_owners '
-    'cancel_workload give_power_back place_of room_from move_workload is_expired expire_bookings '
+    'probe_write work_to_price store_capacity_prices places_that_run decision_contexts present_grid '
+    'decision_readiness decision_context note_context data_version present_grid_unless everybodys_events '
+    'newest_of_tenant chosen_topics event_summary log_event publish_decisions events_after outputs_history '
+    'task_output newest_unacknowledged_output acknowledge_output current_context mark_context_processed '
+    'number_agent_state register_agent record_agent_state let_waiting_ask_again lock_placed_workload '
+    'not_its_owners cancel_workload give_power_back place_of room_from move_workload is_expired expire_bookings '
     'load_data_centre load_what_runs promised_runs claim_due_bookings heartbeat_bookings fail_booking '
     'change_booking settle_unbooked_workloads bookings_health refuse_reading_change newest_readings '
     'sum_data_centre_loads sample_loads record_readings open_account credit_run_now account_runs counted_words '
@@ -3041,7 +3041,8 @@ $$;
 -- The IT power that is free in each of the 96 half-hours from that of p_now: {"start", "half_hours": 96, "free_it_kw":
 -- {dc_id: [[i, kw]…]}}. From the i-th half-hour on kw are free; only changes are listed, and the first is the 0th. Nothing is
 -- free where more is held than there is. Data centres that are OFFLINE are left out, as in grid_context. p_without is a
--- booking whose power counts as free, as it is to be moved.
+-- booking whose power counts as free, as it is to be moved. "prices": what a kilowatt is worth by the joint plan of this half-hour
+-- or the one before, {planned_at, workloads, left_out, method, start, half_hours, gbp_per_kw}; null where there is none.
 create or replace function public.capacity_at(p_now timestamptz, p_without bigint default null)
 returns json
 language plpgsql
@@ -3094,7 +3095,15 @@ begin
         select json_build_object(
             'start', first,
             'half_hours', 96,
-            'free_it_kw', coalesce((select json_object_agg(s.dc_id, s.steps order by s.dc_id) from steps s), '{}')));
+            'free_it_kw', coalesce((select json_object_agg(s.dc_id, s.steps order by s.dc_id) from steps s), '{}'),
+            'prices', (
+                select json_build_object(
+                    'planned_at', p.planned_at, 'workloads', p.workloads, 'left_out', p.left_out, 'method', p.method,
+                    'start', p.starts_at, 'half_hours', p.half_hours, 'gbp_per_kw', p.gbp_per_kw)
+                from public.capacity_prices p
+                where p.slot between first - interval '30 minutes' and first
+                order by p.slot desc
+                limit 1)));
 end
 $$;
 
@@ -3656,6 +3665,97 @@ begin
     on conflict (only_row) do update set written_at = excluded.written_at
     where p.written_at < excluded.written_at - interval '2 seconds' or p.written_at > excluded.written_at;
     return json_build_object('state', 'written');
+end
+$$;
+
+-- What a kilowatt is worth ------------------------------------------------------------------------------------------------
+
+-- The work that prices of capacity are planned from, where they are to be planned: after a pipeline run, and at most every five
+-- minutes where something has been decided or changed since. Null where nothing is to be planned, else {"slot", "newest_event",
+-- "held": [{operator, job_id, dc_id, starts_at, ends_at, it_power_kw}…] (promised by a decision and not begun: it could be
+-- elsewhere), "contexts": decision_contexts of that work and of what waits for a place}. What waits comes first, then what holds
+-- most power, as many as are planned within seconds.
+create or replace function public.work_to_price(p_now timestamptz)
+returns json
+language plpgsql
+volatile
+set search_path = ''
+as $$
+declare
+    run timestamptz;
+    known public.capacity_prices;
+    event bigint;
+    most integer;
+    waiting jsonb;
+    held jsonb;
+begin
+    select max(r.slot) into run
+    from public.pipeline_runs r
+    where r.slot between public.half_hour_of(p_now) - interval '30 minutes' and public.half_hour_of(p_now)
+        and r.state in ('succeeded', 'partial');
+    if run is null then
+        return null;
+    end if;
+    select * into known from public.capacity_prices p where p.slot = run;
+    select coalesce(max(e.newest), 0) into event from public.event_numbers e;
+    if known.slot is not null and (known.newest_event = event or known.planned_at > p_now - interval '5 minutes') then
+        return null;
+    end if;
+
+    select least(200, 20000 / greatest(1, count(*))) into most from public.data_centres d where d.status <> 'OFFLINE';
+    select coalesce(jsonb_agg(jsonb_build_object('operator', one.tenant, 'job_id', one.job_id)), '[]') into waiting
+    from (
+        select w.tenant, w.job_id
+        from public.compute_workloads w
+        where w.status in ('PENDING', 'DEFERRED_GRID_STRESS', 'DEFERRED_CARBON', 'DEFERRED_PRICE') and not public.has_place(w)
+        order by w.created_at, w.tenant, w.job_id
+        limit most) as one;
+    select coalesce(jsonb_agg(one), '[]') into held
+    from (
+        select
+            b.tenant as operator, b.job_id, b.dc_id, b.starts_at, b.ends_at, b.it_power_kw::double precision as it_power_kw
+        from public.capacity_bookings b
+        where b.state = 'HELD' and b.source = 'decision' and b.carried_out_by in ('simulation', 'runner') and b.starts_at > p_now
+        order by b.it_power_kw desc, b.booking_id
+        limit most - jsonb_array_length(waiting)) as one;
+    return json_build_object(
+        'slot', run,
+        'newest_event', event,
+        'held', held,
+        'contexts', public.decision_contexts(
+            waiting || coalesce((
+                select jsonb_agg(jsonb_build_object('operator', one ->> 'operator', 'job_id', one ->> 'job_id'))
+                from jsonb_array_elements(held) as one), '[]'),
+            p_now));
+end
+$$;
+
+-- Keeps the prices of a run in place of those it had, if they are not older, and forgets those of the day before. Answers
+-- {"state": "stored" | "late"}.
+create or replace function public.store_capacity_prices(p_prices jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    stored bigint;
+begin
+    insert into public.capacity_prices as p (
+        slot, planned_at, newest_event, starts_at, half_hours, workloads, left_out, method, gbp_per_kw)
+    select
+        r.slot, r.planned_at, r.newest_event, r.starts_at, r.half_hours, r.workloads, r.left_out, r.method, r.gbp_per_kw
+    from jsonb_to_record(p_prices) as r (
+        slot timestamptz, planned_at timestamptz, newest_event bigint, starts_at timestamptz, half_hours integer,
+        workloads integer, left_out integer, method text, gbp_per_kw jsonb)
+    where exists (select from public.pipeline_runs run where run.slot = r.slot)
+    on conflict (slot) do update
+    set planned_at = excluded.planned_at, newest_event = excluded.newest_event, starts_at = excluded.starts_at,
+        half_hours = excluded.half_hours, workloads = excluded.workloads, left_out = excluded.left_out,
+        method = excluded.method, gbp_per_kw = excluded.gbp_per_kw
+    where p.planned_at <= excluded.planned_at;
+    get diagnostics stored = row_count;
+    delete from public.capacity_prices p where p.slot < (p_prices ->> 'slot')::timestamptz - interval '1 day';
+    return json_build_object('state', case stored when 0 then 'late' else 'stored' end);
 end
 $$;
 
@@ -10560,8 +10660,8 @@ begin
     'dfs_periods', 'dfs_bids', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
     'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
-    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
-    'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
+    'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners',
+    'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
     'flexibility_cashflows', 'beckn_flexibility_contracts', 'memberships', 'api_keys', 'service_accounts', 'audit_events')
         and to_regrole(outsider.name) is not null
@@ -10606,6 +10706,7 @@ as $$
         ('operators', 'update', 'operator_id = (select tenancy.administers())', 'operator_id = (select tenancy.administers())'),
         ('data_centres', 'select', 'true', null),
         ('held_power', 'select', 'true', null),
+        ('capacity_prices', 'select', 'true', null),
         ('data_centres', 'insert', null, 'tenant = (select tenancy.writes_for())'),
         ('data_centres', 'update', 'tenant = (select tenancy.writes_for())', 'tenant = (select tenancy.writes_for())'),
         -- Each tenant's own.
@@ -10693,8 +10794,8 @@ begin
     'dfs_periods', 'dfs_bids', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
     'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
-    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
-    'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
+    'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners',
+    'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
     'flexibility_cashflows', 'beckn_flexibility_contracts')
     loop
@@ -10714,8 +10815,8 @@ begin
     'dfs_periods', 'dfs_bids', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
     'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
-    'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners', 'runs',
-    'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
+    'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners',
+    'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
     'flexibility_cashflows', 'beckn_flexibility_contracts')
         loop
@@ -10799,8 +10900,8 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'a99115ccd2ee4c5b'
-where version = 13;
+    fingerprint = '4db187581ce2c780'
+where version = 14;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
 -- newer ones, it must not put its functions back.

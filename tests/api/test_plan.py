@@ -211,6 +211,19 @@ def test_plans_see_the_power_that_is_promised_to_others(postgres_server: Embedde
             "p_carried_out_by": "simulation",
         }
         assert database.call("take_power", promised) is not None
+        database.insert("pipeline_runs", [{"slot": FIRST, "state": "succeeded", "work_state": "completed"}])
+        prices = {
+            "slot": FIRST,
+            "planned_at": NOW,
+            "newest_event": 0,
+            "starts_at": FIRST,
+            "half_hours": 96,
+            "workloads": 5,
+            "left_out": 0,
+            "method": "exact",
+            "gbp_per_kw": {"DC-001": [[0, 0], [2, 0.25]]},
+        }
+        assert database.call("store_capacity_prices", {"p_prices": prices}) == {"state": "stored"}
         with served(create_app(database, load_settings({}), clock=lambda: NOW)) as client:
             alone = planned(client)
             (together,) = batch(client, JOB)["jobs"]
@@ -218,6 +231,8 @@ def test_plans_see_the_power_that_is_promised_to_others(postgres_server: Embedde
             (site,) = batch(client, JOB)["capacity"]
         database.close()
     room_from = rfc3339(FIRST + 2 * HALF_HOUR)
+    assert alone["data_centre_options"][0]["displaced_gbp"] == together["displaced_gbp"] > 0
+    assert alone["decision"]["capacity_prices"]["workloads"] == 5
     assert alone["decision"]["start"] == together["start"] == room_from
     assert alone["data_centre_options"][0]["compute_profile"]["free_it_power_kw"] == 10_000
     (violation,) = critical["data_centre_options"][0]["constraint_violations"]

@@ -48,6 +48,8 @@ HALF_HOURS = table(EXAMPLE, "half-hour from")
 PRICE, STRESS, CARBON = ([float(row[column]) for row in HALF_HOURS] for column in (1, 2, 3))
 SHORT_OF_POWER: dict[str, Any] = json.loads(re.findall(r"```json\n(.*?)```", EXAMPLE, re.DOTALL)[1])
 PUBLISHED_SHORT = {row[0].strip("`"): row[1] for row in table(EXAMPLE, "figure of the output where power is short")}
+PRICES: dict[str, Any] = json.loads(re.findall(r"```json\n(.*?)```", EXAMPLE, re.DOTALL)[2])
+PUBLISHED_WITH_PRICE = {row[0].strip("`"): row[1] for row in table(EXAMPLE, "figure of the output with a price")}
 PUBLISHED = {row[0].strip("`"): row[1] for row in table(EXAMPLE, "figure of the published option")}
 
 
@@ -100,6 +102,21 @@ def test_the_scorer_publishes_the_documents_figures_where_power_is_short(
     output_short_of_power: DecisionOutput, path: str
 ) -> None:
     agree(PUBLISHED_SHORT[path], figure(output_short_of_power, path))
+
+
+@pytest.mark.parametrize("path", PUBLISHED_WITH_PRICE)
+def test_the_scorer_publishes_the_documents_figures_with_a_price_of_the_place(path: str) -> None:
+    whole = {"start": PRICES["start"], "half_hours": 14, "free_it_kw": {"DC-001": [[0, 7500]]}, "prices": PRICES}
+    agree(PUBLISHED_WITH_PRICE[path], figure(output_on(whole), path))
+
+
+def test_arithmetic_gives_the_documents_prices_of_places() -> None:
+    steps = PRICES["gbp_per_kw"]["DC-001"]
+    gbp_per_kw = [next(gbp for begins, gbp in reversed(steps) if begins <= slot) for slot in range(len(HALF_HOURS))]
+    for start_min in (180, 210):
+        energy_kwh, _ = by_hand(start_min)
+        displaced = 7.68 * sum(gbp for gbp, kwh in zip(gbp_per_kw, energy_kwh, strict=True) if kwh)
+        assert f"= £{displaced:.6f}" in EXAMPLE
 
 
 def test_arithmetic_gives_the_start_that_is_left_where_power_is_short() -> None:

@@ -52,6 +52,7 @@ SHARED_TABLES = {
     "decision_grids",  # figures of the grid, by their digest
     "grid_changes",  # numbers of transactions, and when
     "held_power",  # what is left of what is offered
+    "capacity_prices",  # and what that is worth
 }
 # The first has none. The second is fed by the gateway's own reader, and is looked at by another test.
 WITHOUT_THE_DOOR = {"GET /api/v1/ontology", "GET /beckn/broadcast"}

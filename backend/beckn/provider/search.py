@@ -36,7 +36,7 @@ from beckn.provider.quotes import amount_text, price_gbp
 from beckn.provider.requirements import Paging, Wanted
 from beckn.provider.slots import SlotRun, as_sold, possible_runs
 from decisions.publishing.waiting import waiting_status
-from decisions.scoring.capacity import free_power_kw, least_free_kw
+from decisions.scoring.capacity import displaced_gbp, free_power_kw, least_free_kw
 from decisions.scoring.context import Capacity, DecisionContext
 from decisions.scoring.decide import SCORER_VERSION, decide
 from decisions.scoring.grid_context import GridContext
@@ -157,8 +157,15 @@ def _item(offered: Item, ranked: _Ranked, capacity: Capacity | None, stated_gpu_
     free_kw = least_free_kw(capacity, run.centre.dc_id, run.start, run.end) if capacity else free_power_kw(run.centre)
     jobs = int(free_kw / run.load.it_power_kw) if run.load.it_power_kw > 0 else 1
     room = Quantity(measure=Scalar(unit=GPU_MINUTE, value=decimal_text(round(max(jobs, 1) * gpu_minutes, 3))))
+    displaced = displaced_gbp(capacity, run.centre.dc_id, run.start, run.end, run.load.it_power_kw)
     suitability = TagGroup.known(
-        "suitability", {"score": round(run.score, 2), "method": f"pylon-{SCORER_VERSION}", "rank": ranked.rank}
+        "suitability",
+        {
+            "score": round(run.score, 2),
+            "method": f"pylon-{SCORER_VERSION}",
+            "rank": ranked.rank,
+            "displaced-gbp": None if displaced is None else round(displaced, PRICE_DECIMALS),
+        },
     )
     added = (estimate_tags(run), suitability)
     short_desc = f"{run.start:%Y-%m-%d %H:%M} to {run.end:%H:%M} UTC, {run.carbon_gco2:.0f} gCO2"

@@ -15,6 +15,7 @@ from decisions.publishing.grid_parts import GridParts, SignalWords, grid_parts, 
 from decisions.publishing.rationale import decision_rationale, option_rationale, origin_sentence
 from decisions.publishing.schema import DecisionOutput, PublishedTask, Scorer, tidy
 from decisions.publishing.waiting import WaitingStatus, waiting_status
+from decisions.scoring.context import Capacity
 from decisions.scoring.decide import SCORER_VERSION, Assessment, Decision, RunEstimate
 from decisions.scoring.energy import EnergyBasis
 from decisions.scoring.explanation import BindingConstraint, CarbonPriceSwitch, CarbonPriceSwitches
@@ -170,6 +171,7 @@ def _option(
         "objective_gbp": tidy(run.objective_gbp) if run else None,
         "score_breakdown": _breakdown(run) if run else None,
         "evaluated_start": rfc3339(run.start) if run else None,
+        "displaced_gbp": None if option.displaced_gbp is None else tidy(option.displaced_gbp),
         "estimates": _estimates(option),
         "binding_constraint": _binding(option.binding),
     }
@@ -257,7 +259,22 @@ def _summary(
         "binding_constraint": _binding(decision.binding) if ours else None,
         "carbon_price_switches": _switches(decision.carbon_price_switches) if ours else None,
         "waiting": {"status": str(waiting.status), "reason": waiting.reason} if waiting else None,
+        "capacity_prices": _capacity_prices(decision.context.capacity),
         "signals": words.rows,
+    }
+
+
+def _capacity_prices(capacity: Capacity | None) -> Row | None:
+    """What the prices of capacity rest on, which `displaced_gbp` is reckoned with."""
+    prices = capacity.prices if capacity else None
+    if prices is None:
+        return None
+    return {
+        "source": "joint_plan",
+        "planned_at": rfc3339(prices.planned_at),
+        "workloads": prices.workloads,
+        "left_out": prices.left_out,
+        "method": prices.method,
     }
 
 

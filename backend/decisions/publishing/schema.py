@@ -220,6 +220,12 @@ class DataCentreOption(_Published):
         "breaks least.",
         examples=["2026-11-22T15:00:00Z"],
     )
+    displaced_gbp: Figure | None = Field(
+        default=None,
+        description="The price of the place: what other work would save by having the power that the run at "
+        "`evaluated_start` takes, £. 0 where nobody competes for it, null where it is unknown; no part of J.",
+        examples=[0.412],
+    )
     estimates: Estimates
     binding_constraint: BindingConstraint | None = Field(
         description="The better run at this data centre that a constraint rules out; null when there is none."
@@ -292,6 +298,20 @@ class Waiting(_Published):
     reason: str = Field(description="Why, in a sentence.")
 
 
+class CapacityPricesSource(_Published):
+    """What the prices of capacity rest on that `displaced_gbp` is reckoned with."""
+
+    source: str = Field(description="`joint_plan`.", examples=["joint_plan"])
+    planned_at: datetime = Field(description="When the work was planned together.", examples=["2026-11-22T08:04:12Z"])
+    workloads: int = Field(description="How many workloads were planned: what waits or has not begun.", examples=[41])
+    left_out: int = Field(description="How many of them found no room.", examples=[0])
+    method: str = Field(
+        description="How the plan was found: `each_alone` (there is room for all, and every price is 0), `exact` or "
+        "`search`.",
+        examples=["exact"],
+    )
+
+
 class SignalProvenance(_Published):
     """A signal the decision was made from."""
 
@@ -340,6 +360,9 @@ class DecisionSummary(_Published):
     )
     carbon_price_switches: CarbonPriceSwitches | None = None
     waiting: Waiting | None = Field(default=None, description="Null when the workload is placed.")
+    capacity_prices: CapacityPricesSource | None = Field(
+        default=None, description="Where the options' `displaced_gbp` come from; null where no price is known."
+    )
     signals: list[SignalProvenance]
 
 

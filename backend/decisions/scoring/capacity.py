@@ -102,3 +102,25 @@ def least_free_kw(capacity: Capacity, dc_id: str, start: datetime, end: datetime
     first, until = (start - capacity.start) / HALF_HOUR, (end - capacity.start) / HALF_HOUR
     begins = max([half_hour for half_hour, _ in steps if half_hour <= first], default=0)
     return max(0.0, min(kw for half_hour, kw in steps if begins <= half_hour < max(until, begins + 1)))
+
+
+def displaced_gbp(
+    capacity: Capacity | None, dc_id: str, start: datetime, end: datetime, it_power_kw: float
+) -> float | None:
+    """What others would save by having the power that a run in [start, end) takes, £.
+
+    That is its whole power in every half-hour it touches, at the price of that half-hour. None where one is unknown.
+    """
+    prices = capacity.prices if capacity else None
+    if prices is None:
+        return None
+    first = (start - prices.start) // HALF_HOUR
+    after = max(-((prices.start - end) // HALF_HOUR), first + 1)
+    if first < 0 or after > prices.half_hours:
+        return None
+    steps = prices.gbp_per_kw.get(dc_id, ())
+    ends = (*(half_hour for half_hour, _ in steps[1:]), prices.half_hours)
+    gbp_per_kw = 0.0
+    for (begins, price), until in zip(steps, ends, strict=False):
+        gbp_per_kw += price * max(0, min(until, after) - max(begins, first))
+    return gbp_per_kw * counted_kw(it_power_kw)

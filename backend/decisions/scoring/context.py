@@ -155,8 +155,32 @@ FreePowerSteps = tuple[tuple[Annotated[int, Field(ge=0)], float], ...]
 def _in_order_from_the_first(steps: FreePowerSteps) -> FreePowerSteps:
     half_hours = [half_hour for half_hour, _ in steps]
     if half_hours[:1] != [0] or half_hours != sorted(set(half_hours)):
-        raise ValueError(f"the steps of free power must begin at half-hour 0 and go on in order, not at {half_hours}")
+        raise ValueError(f"steps by the half-hour must begin at half-hour 0 and go on in order, not at {half_hours}")
     return steps
+
+
+PriceSteps = tuple[tuple[Annotated[int, Field(ge=0)], Amount], ...]
+"""From the i-th half-hour on, a kilowatt of IT power is worth so many pounds in each; only changes are listed."""
+
+
+class CapacityPrices(_Fact):
+    """What one more kilowatt in a half-hour would save the work that is waiting or placed and not begun.
+
+    The capacity prices of the joint plan that was made of that work (`decisions.joint.place_prices`), in each of
+    `half_hours` half-hours from `start` on; before and after they are unknown.
+    """
+
+    planned_at: UtcDatetime
+    workloads: Annotated[int, Field(ge=0)]
+    """How many were planned."""
+    left_out: Annotated[int, Field(ge=0)]
+    """How many of them found no room."""
+    method: str
+    """How the plan was found: `each_alone`, `exact` or `search`."""
+    start: HalfHourStart
+    half_hours: Annotated[int, Field(ge=1)]
+    gbp_per_kw: dict[str, Annotated[PriceSteps, AfterValidator(_in_order_from_the_first)]]
+    """By dc_id. Nobody competes for a data centre that is not named: there it is 0 throughout."""
 
 
 class Capacity(_Fact):
@@ -170,6 +194,8 @@ class Capacity(_Fact):
     half_hours: Annotated[int, Field(ge=1)]
     free_it_kw: dict[str, Annotated[FreePowerSteps, AfterValidator(_in_order_from_the_first)]]
     """By dc_id. A data centre that is not named has nothing free."""
+    prices: CapacityPrices | None = None
+    """What that power is worth to others, where it is known."""
 
 
 class DecisionContext(_Fact):

@@ -11,7 +11,8 @@ from datetime import datetime
 
 import numpy as np
 
-from decisions.scoring.context import DataCentre, DecisionContext
+from decisions.scoring.capacity import displaced_gbp
+from decisions.scoring.context import Capacity, DataCentre, DecisionContext
 from decisions.scoring.energy import ComputeLoad
 from decisions.scoring.evaluation import NO_RUN, NOW, Evaluation, Rank, evaluate
 from decisions.scoring.explanation import (
@@ -30,7 +31,7 @@ from decisions.scoring.suitability import suitability_score
 from vocabulary import Policy
 
 # Stored with every decision. Raise it with any change that alters an output; see docs/scoring.md.
-SCORER_VERSION = "1.2.0"
+SCORER_VERSION = "1.3.0"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Assessment:
     """None where the signals of such a run are not all known."""
     evaluated: RunEstimate | None
     """The best feasible run; without one the permitted run that breaks fewest constraints, if any."""
+    displaced_gbp: float | None
+    """What others would save by having the power of that run: the price of the place. None where it is unknown."""
     violations: tuple[Violation, ...]
     """What `evaluated` breaks, or a run now where nothing could be evaluated. Empty when feasible."""
     binding: BindingConstraint | None
@@ -134,7 +137,7 @@ def decide(
 
     best_runs = evaluation.best_runs(evaluation.feasible)
     wished_runs = evaluation.best_runs(evaluation.known)
-    options = _assess(evaluation, best_runs, wished_runs)
+    options = _assess(evaluation, context.capacity, best_runs, wished_runs)
     answer = evaluation.best_of(best_runs)
     return Decision(
         context=context,
@@ -158,7 +161,9 @@ def _in_order(centres: Sequence[DataCentre]) -> tuple[DataCentre, ...]:
     return tuple(sorted(centres, key=lambda centre: centre.dc_id))
 
 
-def _assess(evaluation: Evaluation, best_runs: list[int], wished_runs: list[int]) -> list[Assessment]:
+def _assess(
+    evaluation: Evaluation, capacity: Capacity | None, best_runs: list[int], wished_runs: list[int]
+) -> list[Assessment]:
     """Every data centre's option, in the order of the data centres."""
     feasibility, sites, runs = evaluation.feasibility, evaluation.candidates.sites, evaluation.runs
     nearest_runs = evaluation.nearest_runs() if NO_RUN in best_runs else best_runs
@@ -181,12 +186,21 @@ def _assess(evaluation: Evaluation, best_runs: list[int], wished_runs: list[int]
             site_energy_kwh=evaluation.load.it_energy_kwh * centre.pue,
             run_now=now[site],
             evaluated=evaluated[site],
+            displaced_gbp=_displaced_gbp(capacity, centre, evaluated[site], evaluation.load),
             violations=() if feasible else feasibility.violations(site, NOW if run == NO_RUN else run),
             binding=binding_at(evaluation, site, run, wished_runs[site]) if feasible else None,
             rank=ranks[site],
         )
 
     return [assessment(site, centre) for site, centre in enumerate(sites.centres)]
+
+
+def _displaced_gbp(
+    capacity: Capacity | None, centre: DataCentre, run: RunEstimate | None, load: ComputeLoad
+) -> float | None:
+    if run is None:
+        return None
+    return displaced_gbp(capacity, centre.dc_id, run.start, run.end, load.it_power_kw)
 
 
 def _estimates(evaluation: Evaluation, *choices: Sequence[int]) -> list[list[RunEstimate | None]]:

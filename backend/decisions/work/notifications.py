@@ -366,12 +366,16 @@ class WorkQueue:
 
 
 def _as_stored(capacity: Capacity) -> Row:
-    """As the model itself would write it, without a copy of every step."""
-    return {
+    """As the model itself would write it, without a copy of every step; what is unknown is left out."""
+    stored = {
         "start": rfc3339(capacity.start),
         "half_hours": capacity.half_hours,
         "free_it_kw": capacity.free_it_kw,
     }
+    if (prices := capacity.prices) is None:
+        return stored
+    moments = {"planned_at": rfc3339(prices.planned_at), "start": rfc3339(prices.start)}
+    return {**stored, "prices": {**dict(prices), **moments}}
 
 
 def _leases(leases: Sequence[Lease]) -> list[Row]:

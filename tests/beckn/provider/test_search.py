@@ -17,7 +17,7 @@ from beckn.provider.search import search_catalogue
 from beckn_network import a_message, buyer, in_bytes, provider
 from beckn_specification import message_faults
 from decision_contexts import NOON, centre, context_json, task
-from decisions.scoring.context import Task
+from decisions.scoring.context import Capacity, Task
 from decisions.scoring.grid_context import GridContext
 from vocabulary import Fuel
 
@@ -85,6 +85,26 @@ def test_all_pages_together_have_every_slot_once_and_the_best_first(page_size: i
     scores = [float(tags(item, "suitability")["score"]) for item in listed]
     assert scores == sorted(scores, reverse=True)
     assert [item.id for item in listed if item.recommended] == [listed[0].id]
+
+
+def test_a_slot_says_what_other_work_would_save_by_having_it_where_that_is_known() -> None:
+    prices = {
+        "planned_at": NOON,
+        "workloads": 3,
+        "left_out": 0,
+        "method": "exact",
+        "start": NOON,
+        "half_hours": 96,
+        "gbp_per_kw": {GRID.data_centres[0].dc_id: [[0, 0.5]]},
+    }
+    free = {centre.dc_id: [[0, 1000]] for centre in GRID.data_centres}
+    known = Capacity.model_validate({"start": NOON, "half_hours": 96, "free_it_kw": free, "prices": prices})
+    paging = Paging(page=1, page_size=MOST_ON_A_PAGE)
+    found = items(search_catalogue(WANTED, paging, GRID, known, now=NOON, carbon_price_gbp_per_t=100))
+    displaced = {float(tags(item, "suitability")["displaced-gbp"]) for item in found}
+    assert 0 in displaced
+    assert max(displaced) > 0
+    assert all("displaced-gbp" not in tags(item, "suitability") for item in items(a_page(1, 20)))
 
 
 def test_every_page_says_where_it_stands() -> None:

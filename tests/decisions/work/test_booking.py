@@ -154,6 +154,30 @@ def test_decisions_of_one_batch_see_each_other_and_each_is_stored_with_what_it_s
     ]
 
 
+def test_each_is_stored_with_the_prices_of_capacity_that_were_known_and_says_what_it_displaces() -> None:
+    prices = {
+        "planned_at": NOON.isoformat(),
+        "workloads": 9,
+        "left_out": 1,
+        "method": "search",
+        "start": NOON.isoformat(),
+        "half_hours": 8,
+        "gbp_per_kw": {"DC-001": [(0, 0.0), (1, 0.02)]},
+    }
+    free = {**capacity({"DC-001": [(0, 5.0)], "DC-002": [(0, 5.0)]}, half_hours=8), "prices": prices}
+    first, second = decided(2, free)
+    assert [first.output["data_centre_options"][0]["displaced_gbp"], first.chosen_dc_id] == [0.1, "DC-001"]
+    assert [second.output["data_centre_options"][0]["displaced_gbp"], second.chosen_dc_id] == [0, "DC-002"]
+    assert second.context["capacity"]["prices"]["gbp_per_kw"] == {"DC-001": ((0, 0.0), (1, 0.02))}
+    assert first.output["decision"]["capacity_prices"] == {
+        "source": "joint_plan",
+        "planned_at": "2026-11-22T12:00:00Z",
+        "workloads": 9,
+        "left_out": 1,
+        "method": "search",
+    }
+
+
 def test_what_finds_no_room_left_by_the_others_waits() -> None:
     free = capacity({"DC-001": [(0, 5.0)], "DC-002": [(0, 4.0)]}, half_hours=8)
     records = decided(2, free)

@@ -130,7 +130,8 @@ $$;
 -- The IT power that is free in each of the 96 half-hours from that of p_now: {"start", "half_hours": 96, "free_it_kw":
 -- {dc_id: [[i, kw]…]}}. From the i-th half-hour on kw are free; only changes are listed, and the first is the 0th. Nothing is
 -- free where more is held than there is. Data centres that are OFFLINE are left out, as in grid_context. p_without is a
--- booking whose power counts as free, as it is to be moved.
+-- booking whose power counts as free, as it is to be moved. "prices": what a kilowatt is worth by the joint plan of this half-hour
+-- or the one before, {planned_at, workloads, left_out, method, start, half_hours, gbp_per_kw}; null where there is none.
 create or replace function public.capacity_at(p_now timestamptz, p_without bigint default null)
 returns json
 language plpgsql
@@ -183,7 +184,15 @@ begin
         select json_build_object(
             'start', first,
             'half_hours', 96,
-            'free_it_kw', coalesce((select json_object_agg(s.dc_id, s.steps order by s.dc_id) from steps s), '{}')));
+            'free_it_kw', coalesce((select json_object_agg(s.dc_id, s.steps order by s.dc_id) from steps s), '{}'),
+            'prices', (
+                select json_build_object(
+                    'planned_at', p.planned_at, 'workloads', p.workloads, 'left_out', p.left_out, 'method', p.method,
+                    'start', p.starts_at, 'half_hours', p.half_hours, 'gbp_per_kw', p.gbp_per_kw)
+                from public.capacity_prices p
+                where p.slot between first - interval '30 minutes' and first
+                order by p.slot desc
+                limit 1)));
 end
 $$;
 

@@ -30,6 +30,7 @@ as $$
         ('operators', 'update', 'operator_id = (select tenancy.administers())', 'operator_id = (select tenancy.administers())'),
         ('data_centres', 'select', 'true', null),
         ('held_power', 'select', 'true', null),
+        ('capacity_prices', 'select', 'true', null),
         ('data_centres', 'insert', null, 'tenant = (select tenancy.writes_for())'),
         ('data_centres', 'update', 'tenant = (select tenancy.writes_for())', 'tenant = (select tenancy.writes_for())'),
         -- Each tenant's own.
