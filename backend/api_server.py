@@ -38,6 +38,7 @@ from api.queues import queue_endpoints
 from api.runners import runner_endpoints
 from api.savings import savings_endpoints
 from api.service import SchedulerState, service_endpoints
+from api.sold_flexibility import sold_flexibility_endpoints
 from api.what_if import ConcurrencyLimit
 from api.workload_changes import workload_change_endpoints
 from api.workload_life import workload_life_endpoints
@@ -150,6 +151,7 @@ def create_app(
     app.register_api(workload_change_endpoints(requests, clock))
     app.register_api(hosted_workload_endpoints(requests))
     app.register_api(flexibility_endpoints(requests, clock))
+    app.register_api(sold_flexibility_endpoints(requests))
     app.register_api(market_endpoints(requests, clock))
     app.register_api(purchase_endpoints(requests))
     turns = ConcurrencyLimit(LONG_COMPUTATIONS_AT_ONCE, TURN_PATIENCE_S)

@@ -42,7 +42,7 @@ class BookedWork(_Row):
 
     @property
     def place(self) -> Booked:
-        return Booked(self.dc_id, self.starts_at, self.ends_at, self.it_power_kw)
+        return Booked(self.dc_id, self.starts_at, self.ends_at, self.it_power_kw, self.operator)
 
 
 @dataclass(frozen=True)

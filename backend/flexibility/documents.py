@@ -26,7 +26,8 @@ def offer_document(event: StoredEvent, offer: Offer) -> Row:
         "gain_alone_gbp": {name: text(gain) for name, gain in offer.gains_alone},
         "moves": [
             {
-                "job_id": move.candidate.name,
+                "operator": move.booked.operator,
+                "job_id": move.job_id,
                 "from": {"dc_id": move.booked.dc_id, "starts_at": rfc3339(move.booked.starts_at)},
                 "to": {"dc_id": move.to_dc_id, "starts_at": rfc3339(move.to.start)},
                 "keep_gbp": text(move.keep_gbp),

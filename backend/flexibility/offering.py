@@ -11,6 +11,6 @@ from flexibility.choosing.offer import Offer, make_offer
 def offer_in(situation: Situation, wanted: Event, carbon_price_gbp_per_t: float) -> Offer:
     """The best offer of what is booked in an event's half-hours."""
     mover = Mover(wanted, frozenset(situation.unit_of), carbon_price_gbp_per_t)
-    # Two tenants may have jobs of one name: of those the first is looked at.
-    known = {context.task.job_id: (context, one.place) for one, context in reversed(situation.known)}
+    # A workload that is booked twice is looked at where it runs first.
+    known = {one.job: (context, one.place) for one, context in reversed(situation.known)}
     return make_offer(mover, list(known.values()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -18,7 +18,7 @@ from flexibility.rules.delivery import SiteVolumes, delivered_mwh
 from flexibility.rules.exact import HOURS
 from flexibility.rules.p415 import Compensation, TradedHalfHour, settle_trade
 from flexibility.rules.supplier_prices import SupplierPrices
-from grid.half_hours import rfc3339, settlement_date
+from grid.half_hours import from_rfc3339, rfc3339, settlement_date
 
 TRADER = "Pylon"
 KW_PER_MW = 1000
@@ -50,7 +50,7 @@ class Settlement:
 
 
 @dataclass(frozen=True)
-class _Unit:
+class SoldUnit:
     """What one unit sold in one half-hour, and what its sites drew."""
 
     half_hour: datetime
@@ -62,6 +62,28 @@ class _Unit:
     supplier_price: Decimal | None
     has_wman: bool
     sites: tuple[SiteVolumes, ...]
+
+    @classmethod
+    def read(cls, row: Row) -> SoldUnit:
+        """Of what a run of the settlement was worked out from."""
+
+        def price(name: str) -> Decimal | None:
+            return None if row[name] is None else Decimal(row[name])
+
+        return cls(
+            half_hour=from_rfc3339(row["half_hour"]),
+            unit_id=row["unit_id"],
+            contracted_mwh=Decimal(row["contracted_mwh"]),
+            trade_price=Decimal(row["trade_price"]),
+            penalty=price("penalty"),
+            system_price=price("system_price"),
+            supplier_price=price("supplier_price"),
+            has_wman=row["has_wman"],
+            sites=tuple(
+                SiteVolumes(site["dc_id"], Decimal(site["baseline_mwh"]), Decimal(site["metered_mwh"]))
+                for site in row["sites"]
+            ),
+        )
 
     def to_row(self) -> Row:
         optional = {"system_price": self.system_price, "supplier_price": self.supplier_price, "penalty": self.penalty}
@@ -87,23 +109,30 @@ def settle(event: StoredEvent, outcome: Outcome, supplier_prices: SupplierPrices
         PricesMissing: a system price, or the supplier's price where the seller pays it, is not known.
     """
     units = _units(event, outcome, supplier_prices)
-    if event.programme is Programme.P415:
-        flows = settle_trade(_trades(event, units), trader=TRADER, compensation=event.compensation)
-    elif event.programme is Programme.DFS:
-        flows = dfs.settle_utilisation(
-            [
-                dfs.ProcuredHalfHour(unit.half_hour, unit.contracted_mwh / HOURS, unit.trade_price, unit.sites)
-                for unit in units
-            ],
-            seller=TRADER,
-        )
-    else:
-        flows = deg.settle_contract(_intervals(units), seller=TRADER)
+    flows = cashflows_of(event.programme, event.compensation, units)
     inputs = {"programme": str(event.programme), "compensation": str(event.compensation)}
     return Settlement({**inputs, "half_hours": [unit.to_row() for unit in units]}, flows)
 
 
-def _units(event: StoredEvent, outcome: Outcome, supplier_prices: SupplierPrices) -> list[_Unit]:
+def cashflows_of(programme: Programme, compensation: Compensation, units: Sequence[SoldUnit]) -> tuple[Cashflow, ...]:
+    """What some units' half-hours come to. They add up: an event's are those of each unit and half-hour together, and
+    of a DEG contract those of each half-hour.
+
+    Raises:
+        PricesMissing: see `settle`.
+    """
+    if programme is Programme.P415:
+        return settle_trade(_trades(compensation, units), trader=TRADER, compensation=compensation)
+    if programme is Programme.DFS:
+        procured = [
+            dfs.ProcuredHalfHour(unit.half_hour, unit.contracted_mwh / HOURS, unit.trade_price, unit.sites)
+            for unit in units
+        ]
+        return dfs.settle_utilisation(procured, seller=TRADER)
+    return deg.settle_contract(_intervals(units), seller=TRADER)
+
+
+def _units(event: StoredEvent, outcome: Outcome, supplier_prices: SupplierPrices) -> list[SoldUnit]:
     system_price: Mapping[datetime, Decimal] = {
         price.half_hour: price.system_price_gbp_mwh for price in outcome.system_prices
     }
@@ -112,7 +141,7 @@ def _units(event: StoredEvent, outcome: Outcome, supplier_prices: SupplierPrices
     for sold in outcome.commitments:
         place = event.half_hours.index(sold.half_hour)
         units.append(
-            _Unit(
+            SoldUnit(
                 half_hour=sold.half_hour,
                 unit_id=sold.unit_id,
                 contracted_mwh=sold.committed_mwh,
@@ -131,12 +160,12 @@ def _units(event: StoredEvent, outcome: Outcome, supplier_prices: SupplierPrices
     return units
 
 
-def _trades(event: StoredEvent, units: list[_Unit]) -> list[TradedHalfHour]:
+def _trades(compensation: Compensation, units: Sequence[SoldUnit]) -> list[TradedHalfHour]:
     trades = []
     for unit in units:
         if unit.system_price is None:
             raise PricesMissing(f"the system price of {rfc3339(unit.half_hour)} is not known yet")
-        if unit.supplier_price is None and event.compensation is Compensation.BILATERAL:
+        if unit.supplier_price is None and compensation is Compensation.BILATERAL:
             raise PricesMissing("FLEX_SUPPLIER_PRICES does not name the quarter's price, which the seller pays")
         trades.append(
             TradedHalfHour(
@@ -152,13 +181,13 @@ def _trades(event: StoredEvent, units: list[_Unit]) -> list[TradedHalfHour]:
     return trades
 
 
-def _intervals(units: list[_Unit]) -> list[deg.ContractInterval]:
+def _intervals(units: Sequence[SoldUnit]) -> list[deg.ContractInterval]:
     """One a half-hour: a contract knows meters, and no units, so what one delivers too much makes up for another."""
 
     def kw(mwh: Decimal) -> Decimal:
         return mwh / HOURS * KW_PER_MW
 
-    together: dict[datetime, list[_Unit]] = {}
+    together: dict[datetime, list[SoldUnit]] = {}
     for unit in units:
         together.setdefault(unit.half_hour, []).append(unit)
     return [

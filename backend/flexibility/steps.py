@@ -11,7 +11,7 @@ from decimal import Decimal
 from database.interface import Row
 from decimal_text import decimal_text as text
 from decisions.publishing.schema import Scorer
-from decisions.work.notifications import Lease
+from decisions.work.notifications import Lease, OwnedJob
 from decisions.work.record import DecidedWith, record_of
 from flexibility.book import BookedWork, EventBook, Outcome, SiteHistory, Situation, Step
 from flexibility.choosing.choice import committed_mwh
@@ -90,7 +90,7 @@ class Steps:
         if not offer.moves:
             reason = "What was offered can no longer give way, or no longer gains by it."
             return Step(EventState.DECLINED, reason, None, content=offer_document(event, offer))
-        work = {one.job_id: one for one in reversed(situation.booked)}
+        work = {one.job: one for one in reversed(situation.booked)}
         dc_ids = sorted({move.booked.dc_id for move in offer.moves})
         history = self.book.history(event, dc_ids)
         sold = _sold_by_unit(event, offer, situation)
@@ -105,7 +105,8 @@ class Steps:
                 "grid": situation.contexts.grid,
                 "grid_version": situation.contexts.grid_version,
                 "moves": [
-                    self._move_row(event, move, work[move.candidate.name], situation, now) for move in offer.moves
+                    self._move_row(event, move, work[OwnedJob(move.booked.operator, move.job_id)], situation, now)
+                    for move in offer.moves
                 ],
                 "commitments": [
                     {"unit_id": unit_id, "half_hour": rfc3339(half_hour), "committed_mwh": text(mwh)}

@@ -418,6 +418,66 @@ class StorageAsset(ObjectType):
     updated_at: Moment = prop("When it last changed")
 
 
+class FlexibilityUnit(ObjectType):
+    """What is sold to the grid together: the data centres and batteries of one owner in one GSP group."""
+
+    table = "flexibility_units"
+    key = ("unit_id",)
+    title_property = "unit_id"
+
+    unit_id: str = prop("Identity of the unit, as settlement names secondary units", filterable=True)
+    gsp_group: str = prop("Its group of grid supply points: a licence area, _A to _P")
+    region_id: RegionId = prop("The grid region of that group", filterable=True)
+    created_at: Moment = prop("When it was stored")
+
+
+class FlexibilityEvent(ObjectType):
+    """A grid's need of less load in some half-hours, what it pays, and how far it has come."""
+
+    table = "flexibility_events"
+    key = ("event_id",)
+    title_property = "source_id"
+
+    event_id: UUID = prop("Identity of the event", filterable=True)
+    door: str = prop("How it came in: dfs, beckn, openadr or manual")
+    source_id: str = prop("What its source calls it")
+    programme: str = prop("The rule that it is paid by: P415, DFS or DEG")
+    starts_at: Moment = prop("Start of its first half-hour", "UTC", filterable=True)
+    ends_at: Moment = prop("End of its last half-hour", "UTC")
+    gate_closes_at: Moment = prop("When it is too late for it to change", "UTC")
+    need_mw: Document = prop("How much less is to be drawn, by half-hour", "MW")
+    price_gbp_per_mwh: Document = prop("What is paid for it, by half-hour", "GBP/MWh")
+    penalty_gbp_per_mwh: Document = prop("DEG alone: what is charged for what does not come", "GBP/MWh")
+    compensation: str = prop("Who pays the suppliers: mutualised or bilateral")
+    in_day: str = prop("Whether baselines are adjusted on the day: additive or none")
+    document: Document = prop("What its source said, as it came", detail=True)
+    state: str = prop("ANNOUNCED, OFFERED, COMMITTED, NOTIFIED, DELIVERED, SETTLED, or DECLINED, MISSED or CANCELLED")
+    state_reason: str | None = prop("Why it is in that state")
+    announced_at: Moment = prop("When it was announced")
+    updated_at: Moment = prop("When it last changed")
+
+
+class FlexibilityMove(ObjectType):
+    """A workload that gave way for a flexibility event: from where to where, and what that cost."""
+
+    table = "flexibility_moves"
+    key = ("event_id", "job_id")
+    title_property = "job_id"
+    in_live_state = False
+
+    event_id: UUID = prop("The event that it gave way for", filterable=True)
+    job_id: str = prop("The workload that gave way", filterable=True)
+    unit_id: str = prop("The unit that sold what it freed", filterable=True)
+    from_dc_id: str = prop("The data centre it left", filterable=True)
+    from_starts_at: Moment = prop("When it would have begun there", "UTC")
+    to_dc_id: str = prop("The data centre it went to", filterable=True)
+    to_starts_at: Moment = prop("When it begins there", "UTC")
+    it_power_kw: float = prop("IT power it draws", "kW")
+    keep_gbp: float = prop("J of staying", "GBP")
+    delta_gbp: float = prop("What its moving cost in J", "GBP")
+    freed_mwh: Document = prop("Site energy that it freed, by half-hour of the event", "MWh")
+
+
 OBJECT_TYPES: dict[str, type[ObjectType]] = {
     object_type.__name__: object_type
     for object_type in (
@@ -436,6 +496,9 @@ OBJECT_TYPES: dict[str, type[ObjectType]] = {
         AgentState,
         OrchestrationDecision,
         StorageAsset,
+        FlexibilityUnit,
+        FlexibilityEvent,
+        FlexibilityMove,
     )
 }
 
@@ -489,6 +552,13 @@ LINK_TYPES: tuple[LinkType, ...] = (
     LinkType("DECIDED_BY", OrchestrationDecision, ("agent_id",), Agent, "the agent that decided"),
     LinkType("DECIDES", OrchestrationDecision, ("job_id",), ComputeWorkload, "the workload it is about"),
     LinkType("CHOSE", OrchestrationDecision, ("chosen_dc_id",), DataCentre, "the data centre it chose"),
+    LinkType("LOCATED_IN", FlexibilityUnit, ("region_id",), Region, "where its data centres and batteries are"),
+    LinkType("HELD_FOR", CapacityBooking, ("flexibility_event_id",), FlexibilityEvent, "what keeps its power free"),
+    LinkType("GAVE_WAY_FOR", FlexibilityMove, ("event_id",), FlexibilityEvent, "the event that it was for"),
+    LinkType("MOVED", FlexibilityMove, ("job_id",), ComputeWorkload, "the workload that gave way"),
+    LinkType("SOLD_BY", FlexibilityMove, ("unit_id",), FlexibilityUnit, "the unit that sold what it freed"),
+    LinkType("MOVED_FROM", FlexibilityMove, ("from_dc_id",), DataCentre, "the data centre it left"),
+    LinkType("MOVED_TO", FlexibilityMove, ("to_dc_id",), DataCentre, "the data centre it went to"),
 )
 
 

@@ -33,6 +33,7 @@ from flexibility_world import (
 )
 from grid.half_hours import HALF_HOUR, from_rfc3339
 from grid_world import NOW, data_centre, store_data_centres, store_world
+from two_operators import A, B, make_operators
 
 LEASE = timedelta(seconds=61)
 
@@ -205,6 +206,28 @@ def test_whoever_dies_at_any_step_loses_and_repeats_nothing(world: PostgresDatab
     assert [run["received_gbp"] for run in life["settlements"]] == ["480"]
     assert len(world.select("flexibility_moves", order=OrderBy(("job_id",)))) == 1
     check_capacity(world)
+
+
+def test_two_tenants_with_jobs_of_one_name_both_give_way_for_one_event(postgres: PostgresDatabase) -> None:
+    make_operators(postgres)
+    store_world(postgres, data_centres=0)
+    store_data_centres(postgres, [data_centre(1, operator=A), data_centre(2, operator=B)])
+    book_movable(postgres, operator=A)
+    book_movable(postgres, operator=B, dc_id="DC-002")
+    event = announced(postgres, need_mw=["3"] * HALF_HOURS)
+    carry_on(postgres, NOW)
+    life = life_of(postgres, event)
+    assert [(move["operator"], move["job_id"], move["from_dc_id"]) for move in life["moves"]] == [
+        (A, "job-1", "DC-001"),
+        (B, "job-1", "DC-002"),
+    ]
+    offered = life["decisions"][1]["content"]
+    assert sorted(move["operator"] for move in offered["moves"]) == [A, B]
+    assert sorted(offered["gain_alone_gbp"]) == [f"{A}/job-1", f"{B}/job-1"]
+    decided = postgres.select("orchestration_decisions", where=[Where("job_id", "job-1")], order=OrderBy(("tenant",)))
+    assert [row["tenant"] for row in decided] == [A, B]
+    assert {row["context"]["flexibility"]["event_id"] for row in decided} == {str(event.event_id)}
+    check_capacity(postgres)
 
 
 def test_what_has_changed_since_it_was_looked_at_moves_nothing(world: PostgresDatabase) -> None:

@@ -36,11 +36,13 @@ def test_the_live_state_is_the_present_world_and_its_links(database: Database) -
         "GenerationMix": 18 * 6,
         "DataCentre": 2,
         "ComputeWorkload": 2,
-        "CapacityBooking": 1,
+        "CapacityBooking": 2,
         "Agent": 1,
         "AgentState": 1,
         "OrchestrationDecision": 1,
         "StorageAsset": 1,
+        "FlexibilityUnit": 1,
+        "FlexibilityEvent": 1,
     }
     there = {f"{name}/{one.id}" for name, part in state.parts.items() for one in part.objects}
     links = json.loads(state.links_json())

@@ -29,6 +29,7 @@ SQL_TYPES = {
     "uuid": UUID,
     "jsonb": Any,
     "json": Any,
+    "ARRAY": Any,
 }
 
 TENANT_COLUMNS = {"tenant", "tenant_sequence", "tenant_state_id"}
@@ -44,8 +45,13 @@ UNSHOWN_COLUMNS = {
     "meter_readings": {"booking_id"},
     "run_accounts": {"booking_id"},
     "capacity_bookings": {"booking_id", "notification_id"} | QUEUE_COLUMNS,
+    "flexibility_events": QUEUE_COLUMNS,
+    "flexibility_moves": {"notification_id"},
 }
 """Numbers that count everybody's, and how far work on a row has come."""
+
+WITHOUT_FOREIGN_KEY = {("capacity_bookings", ("flexibility_event_id",), "flexibility_events")}
+"""Links to what is made after the table, and is never deleted."""
 
 PLANNED = {
     "workload_list": ["plan_cache_mode=force_custom_plan"],
@@ -188,11 +194,12 @@ def test_every_filterable_property_leads_an_index(catalogue: Catalogue, object_t
 )
 def test_every_link_is_a_foreign_key_to_its_target_s_key(catalogue: Catalogue, link: LinkType) -> None:
     keys = constrained_columns(catalogue, link.source.table, "f")
-    assert {
-        "columns": list(link.columns),
-        "target": link.target.table,
-        "target_columns": list(link.target.key),
-    } in keys
+    if (link.source.table, link.columns, link.target.table) not in WITHOUT_FOREIGN_KEY:
+        assert {
+            "columns": list(link.columns),
+            "target": link.target.table,
+            "target_columns": list(link.target.key),
+        } in keys
     assert set(link.columns) <= set(link.source.properties())
     assert link.columns[0] in link.source.filterable(), "the way back needs an index"
 

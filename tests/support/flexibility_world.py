@@ -42,10 +42,10 @@ def announced(database: Database, now: datetime = NOW, **changes: Any) -> Stored
     return event
 
 
-def book_movable(database: Database, job_id: str = "job-1", **facts: Any) -> None:
-    """Two hours of 1.2 MW from ten o'clock at DC-001, which may wait for twelve hours."""
+def book_movable(database: Database, job_id: str = "job-1", *, it_power_kw: float = 1200, **facts: Any) -> None:
+    """Two hours of power, 1.2 MW, from ten o'clock at DC-001, which may wait for twelve hours."""
     needs = {"required_gpu_mins": 480, "estimated_energy_kwh": 2400, "deferral_window_mins": 720}
-    book(database, job_id, starts_at=STARTS_AT, hours=2, it_power_kw=1200, **needs | facts)
+    book(database, job_id, starts_at=STARTS_AT, hours=2, it_power_kw=it_power_kw, **needs | facts)
 
 
 def store_flexible_world(database: Database) -> None:

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from database.interface import Database, OrderBy, Row, Where
+from flexibility.event_model import Door, NewEvent
+from flexibility.events import announce
 from grid.half_hours import HALF_HOUR, half_hour_of
 from grid_world import NOW, data_centre, store_data_centres, store_grid, submit, workload
 from ingest.market import MarketData, store_market
@@ -18,7 +20,8 @@ RAN = "00000000-0000-4000-8000-0000000000f1"
 
 
 def store_linked_world(database: Database, now: datetime = NOW) -> None:
-    """The grid of `grid_world`, and a price, operator, agent, battery, hosted workload, decision, run and reading."""
+    """The grid of `grid_world`, and a price, operator, agent, battery, hosted workload, decision, run, reading and
+    flexibility event."""
     store_grid(database, now)
     price = SystemPrice(
         start=half_hour_of(now),
@@ -94,6 +97,49 @@ def store_linked_world(database: Database, now: datetime = NOW) -> None:
         "revision": 1,
     }
     database.insert("meter_readings", [metered])
+    _store_flexibility(database, now, window)
+
+
+def _store_flexibility(database: Database, now: datetime, window: Row) -> None:
+    """An event that a workload has given way for, and the power that it keeps free."""
+    event = NewEvent.model_validate(
+        {
+            "tenant": OPERATOR,
+            "door": Door.MANUAL,
+            "source_id": "evening-peak",
+            "starts_at": half_hour_of(now) + timedelta(hours=12),
+            "need_mw": ["1"],
+            "price_gbp_per_mwh": ["200"],
+        }
+    )
+    announced = announce(database, event, now).event
+    assert announced is not None
+    held: Row = {
+        "job_id": None,
+        "source": "flexibility",
+        "carried_out_by": "flexibility",
+        "flexibility_event_id": str(announced.event_id),
+        "starts_at": announced.starts_at,
+        "ends_at": announced.ends_at,
+    }
+    database.insert("capacity_bookings", [window | held])
+    (unit,) = database.select("flexibility_units", order=OrderBy(("unit_id",)))
+    moved: Row = {
+        "event_id": str(announced.event_id),
+        "tenant": OPERATOR,
+        "job_id": "job-1",
+        "unit_id": unit["unit_id"],
+        "from_dc_id": "DC-001",
+        "from_starts_at": announced.starts_at,
+        "to_dc_id": "DC-002",
+        "to_starts_at": announced.ends_at,
+        "it_power_kw": 0.96,
+        "keep_gbp": "0.1",
+        "delta_gbp": "0.02",
+        "freed_mwh": ["0.000576"],
+        "notification_id": 1,
+    }
+    database.insert("flexibility_moves", [moved])
 
 
 def decision(job_id: str, sequence: int, **changes: object) -> Row:

@@ -77,6 +77,8 @@ OBJECTS = {
     "AgentState": ("state",),
     "OrchestrationDecision": ("decision",),
     "StorageAsset": ("asset",),
+    "FlexibilityEvent": ("decision",),
+    "FlexibilityMove": ("decision",),
 }
 LINKS = {
     "ComputeWorkload": ("OWNED_BY", "DECIDES", "BOOKED_FOR", "RUN_OF"),
@@ -85,6 +87,8 @@ LINKS = {
     "AgentState": ("STATE_OF",),
     "OrchestrationDecision": ("DECIDED_BY", "DECIDES", "CHOSE"),
     "StorageAsset": ("OPERATED_BY", "LOCATED_IN"),
+    "FlexibilityEvent": ("HELD_FOR", "GAVE_WAY_FOR"),
+    "FlexibilityMove": ("MOVED", "MOVED_TO"),
 }
 FILTERS: dict[str, dict[str, Callable[[Ids], str]]] = {
     "ComputeWorkload": {"operator": lambda ids: ids.operator, "job_id": lambda ids: ids.job},
@@ -224,6 +228,8 @@ SERVICE = {
 FLEXIBILITY = {"name": "x", "starts_at": "2020-01-01T00:00:00Z", "need_mw": [1], "price_gbp_per_mwh": [1]}
 """Long over: it is refused, whoever asks."""
 
+SOLD = Row(names=at(QUERY, "event_id", "decision"), harmless=OPTIONS | {"after", "unit_id"})
+
 SIGNED = Row(harmless=frozenset({"context", "message", "error"}))
 """Here without a signature; with one, test_matrix.py asks them with `tenant_purchases.requests_about`."""
 
@@ -294,6 +300,9 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
             _body({"reason": "x"}), at(PATH, "event_id", "decision"), frozenset({"reason"})
         ),
         "GET /api/v1/flexibility/units": Row(),
+        "GET /api/v1/flexibility/baselines": SOLD,
+        "GET /api/v1/flexibility/commitments": SOLD,
+        "GET /api/v1/flexibility/settlements": SOLD,
         "GET /api/v1/runners": Row(),
         "POST /api/v1/runners": Row(_body(RUNNER), lambda _: [{}], frozenset({"take_over"})),
         "POST /api/v1/runners/{runner_id}/take": Row(

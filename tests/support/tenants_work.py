@@ -20,6 +20,8 @@ EVERYTHING = [
     "AgentState",
     "OrchestrationDecision",
     "StorageAsset",
+    "FlexibilityUnit",
+    "FlexibilityEvent",
 ]
 TABLES = [
     ("operators", "operator_id"),
@@ -31,6 +33,9 @@ TABLES = [
     ("agent_states", "state_id"),
     ("orchestration_decisions", "decision_id"),
     ("storage_assets", "asset_id"),
+    ("flexibility_units", "unit_id"),
+    ("flexibility_events", "event_id"),
+    ("flexibility_moves", "event_id"),
 ]
 
 

@@ -33,6 +33,8 @@ class Booked:
     starts_at: datetime
     ends_at: datetime
     it_power_kw: float
+    operator: str = ""
+    """Whose it is: two may have jobs of one name."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class Move:
     keep_gbp: Decimal
     """J of staying."""
     candidate: Candidate
+
+    @property
+    def job_id(self) -> str:
+        return self.decision.context.task.job_id
 
     @property
     def to_dc_id(self) -> str:
@@ -93,7 +99,7 @@ class Mover:
         if run is None:
             return None
         delta_gbp = _decimal(run.objective_gbp, J_PLACES) - keep_gbp
-        return Move(booked, decision, run, keep_gbp, Candidate(task.job_id, delta_gbp, freed))
+        return Move(booked, decision, run, keep_gbp, Candidate(name_of(context, booked), delta_gbp, freed))
 
     def context_without(self, context: DecisionContext, booked: Booked) -> DecisionContext:
         """The context of deciding again: its own power is free again, and the event's half-hours are closed."""
@@ -128,6 +134,11 @@ class Mover:
             (site_kw * _hours_within(booked, start) / KWH_PER_MWH).quantize(MWH_PLACES)
             for start in self.event.half_hours
         )
+
+
+def name_of(context: DecisionContext, booked: Booked) -> str:
+    """What a workload is called among those of everybody."""
+    return f"{booked.operator}/{context.task.job_id}" if booked.operator else context.task.job_id
 
 
 def closed(capacity: Capacity, dc_id: str, start: datetime, end: datetime) -> Capacity:

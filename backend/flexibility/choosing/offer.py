@@ -14,7 +14,7 @@ from decimal import Decimal
 from decisions.scoring.capacity import counted_kw, less
 from decisions.scoring.context import Capacity, DecisionContext
 from flexibility.choosing.choice import Candidate, Choice, Event, Method, choose, figures
-from flexibility.choosing.moves import Booked, Move, Mover
+from flexibility.choosing.moves import Booked, Move, Mover, name_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Offer:
 
 def make_offer(mover: Mover, booked: Sequence[tuple[DecisionContext, Booked]]) -> Offer:
     """The best offer of what is booked. All contexts are of one grid, and one capacity."""
-    contexts = {context.task.job_id: (context, place) for context, place in booked}
+    contexts = {name_of(context, place): (context, place) for context, place in booked}
     movable = [move for context, place in booked if (move := mover.move(context, place)) is not None]
     alone = choose(mover.event, [move.candidate for move in movable])
     moves = _placed_together(mover, contexts, [move for move in movable if move.candidate.name in alone.names])

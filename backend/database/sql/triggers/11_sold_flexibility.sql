@@ -835,6 +835,104 @@ as $$
     where e.event_id = p_event_id
 $$;
 
+-- Baselines, the newest half-hours first, behind the place (half-hour, event, data centre) of the last one seen: [baseline…].
+-- p_event_id and p_unit_id: of these alone.
+create or replace function public.flexibility_baselines_page(
+    p_event_id uuid, p_unit_id text, p_before timestamptz, p_before_id uuid, p_before_name text, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(json_build_object(
+        'event_id', b.event_id, 'operator', b.tenant, 'dc_id', b.dc_id, 'unit_id', b.unit_id, 'half_hour', b.half_hour,
+        'method', b.method, 'version', b.version, 'days', b.days, 'wanted_days', b.wanted_days,
+        'unadjusted_mwh', b.unadjusted_mwh::text, 'adjustment_mwh', b.adjustment_mwh::text,
+        'baseline_mwh', b.baseline_mwh::text, 'in_day', b.in_day,
+        'metered_mwh', case when e.state in ('DELIVERED', 'SETTLED')
+            then trim_scale(coalesce(l.site_energy_wh, 0) / 1000000)::text end)
+        order by b.half_hour desc, b.event_id desc, b.dc_id desc), '[]')
+    from (
+        select *
+        from public.flexibility_baselines f
+        where (p_event_id is null or f.event_id = p_event_id) and (p_unit_id is null or f.unit_id = p_unit_id)
+            and (p_before is null or (f.half_hour, f.event_id, f.dc_id) < (p_before, p_before_id, p_before_name))
+        order by f.half_hour desc, f.event_id desc, f.dc_id desc
+        limit p_limit) as b
+    join public.flexibility_events e on e.event_id = b.event_id
+    left join public.data_centre_loads l on (l.dc_id, l.half_hour) = (b.dc_id, b.half_hour)
+$$;
+
+-- What was sold, the newest half-hours first, behind the place (half-hour, event, unit) of the last one seen: [commitment…].
+create or replace function public.flexibility_commitments_page(
+    p_event_id uuid, p_unit_id text, p_before timestamptz, p_before_id uuid, p_before_name text, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(json_build_object(
+        'event_id', c.event_id, 'operator', c.tenant, 'unit_id', c.unit_id, 'half_hour', c.half_hour,
+        'committed_mwh', c.committed_mwh::text, 'programme', e.programme, 'state', e.state,
+        'price_gbp_per_mwh',
+            e.price_gbp_per_mwh[1 + (extract(epoch from c.half_hour - e.starts_at) / 1800)::integer]::text,
+        'is_notified', exists (
+            select from public.flexibility_notifications n
+            where (n.event_id, n.unit_id, n.half_hour, n.kind) = (c.event_id, c.unit_id, c.half_hour, 'WMAN')))
+        order by c.half_hour desc, c.event_id desc, c.unit_id desc), '[]')
+    from (
+        select *
+        from public.flexibility_commitments f
+        where (p_event_id is null or f.event_id = p_event_id) and (p_unit_id is null or f.unit_id = p_unit_id)
+            and (p_before is null or (f.half_hour, f.event_id, f.unit_id) < (p_before, p_before_id, p_before_name))
+        order by f.half_hour desc, f.event_id desc, f.unit_id desc
+        limit p_limit) as c
+    join public.flexibility_events e on e.event_id = c.event_id
+$$;
+
+-- Runs of settlements, the newest first, behind the place (when, event, run) of the last one seen, each with its cashflows and
+-- with what its event moved: [settlement…]. p_unit_id: of events that this unit sold something for.
+create or replace function public.flexibility_settlements_page(
+    p_event_id uuid, p_unit_id text, p_before timestamptz, p_before_id uuid, p_before_run integer, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(json_build_object(
+        'event_id', s.event_id, 'operator', s.tenant, 'programme', e.programme, 'starts_at', e.starts_at, 'run', s.run,
+        'is_newest', not exists (
+            select from public.flexibility_settlements later where later.event_id = s.event_id and later.run > s.run),
+        'settled_at', s.settled_at, 'received_gbp', s.received_gbp::text, 'inputs', s.inputs,
+        'cashflows', (
+            select coalesce(json_agg(json_build_object(
+                'kind', f.kind, 'half_hour', f.half_hour, 'payer', f.payer, 'payee', f.payee,
+                'amount_gbp', f.amount_gbp::text) order by f.place), '[]')
+            from public.flexibility_cashflows f
+            where (f.event_id, f.run) = (s.event_id, s.run)),
+        'moves', (
+            select coalesce(json_agg(json_build_object(
+                'operator', m.tenant, 'job_id', m.job_id, 'unit_id', m.unit_id, 'from_dc_id', m.from_dc_id,
+                'from_starts_at', m.from_starts_at, 'to_dc_id', m.to_dc_id, 'to_starts_at', m.to_starts_at,
+                'delta_gbp', m.delta_gbp::text, 'freed_mwh', m.freed_mwh::text[],
+                'decision_id', (
+                    select d.decision_id from public.orchestration_decisions d
+                    where d.notification_id = m.notification_id)) order by m.job_id, m.tenant), '[]')
+            from public.flexibility_moves m
+            where m.event_id = s.event_id))
+        order by s.settled_at desc, s.event_id desc, s.run desc), '[]')
+    from (
+        select *
+        from public.flexibility_settlements f
+        where (p_event_id is null or f.event_id = p_event_id)
+            and (p_unit_id is null or exists (
+                select from public.flexibility_commitments c where (c.event_id, c.unit_id) = (f.event_id, p_unit_id)))
+            and (p_before is null or (f.settled_at, f.event_id, f.run) < (p_before, p_before_id, p_before_run))
+        order by f.settled_at desc, f.event_id desc, f.run desc
+        limit p_limit) as s
+    join public.flexibility_events e on e.event_id = s.event_id
+$$;
+
 -- Units with their data centres and batteries: [{unit_id, operator, gsp_group, region_id, dc_ids, asset_ids}…]. Of p_operator, or
 -- (null) of all.
 create or replace function public.flexibility_units_of(p_operator text default null)

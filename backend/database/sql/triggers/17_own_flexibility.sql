@@ -39,6 +39,36 @@ as $$
     select public.flexibility_event_life(p_event_id)
 $$;
 
+create or replace function tenant.flexibility_baselines_page(
+    p_event_id uuid, p_unit_id text, p_before timestamptz, p_before_id uuid, p_before_name text, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.flexibility_baselines_page(p_event_id, p_unit_id, p_before, p_before_id, p_before_name, p_limit)
+$$;
+
+create or replace function tenant.flexibility_commitments_page(
+    p_event_id uuid, p_unit_id text, p_before timestamptz, p_before_id uuid, p_before_name text, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.flexibility_commitments_page(p_event_id, p_unit_id, p_before, p_before_id, p_before_name, p_limit)
+$$;
+
+create or replace function tenant.flexibility_settlements_page(
+    p_event_id uuid, p_unit_id text, p_before timestamptz, p_before_id uuid, p_before_run integer, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.flexibility_settlements_page(p_event_id, p_unit_id, p_before, p_before_id, p_before_run, p_limit)
+$$;
+
 create or replace function tenant.flexibility_units_of()
 returns json
 language sql

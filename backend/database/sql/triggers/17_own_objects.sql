@@ -45,7 +45,7 @@ declare
     direction constant text := case when p_descending then 'desc' else 'asc' end;
     -- Written into the statement, for the planner: the policies say the same, where it does not see it.
     own constant text := case
-        when p_table in ('compute_workloads', 'capacity_bookings', 'run_accounts', 'storage_assets', 'agent_states', 'orchestration_decisions')
+        when p_table in ('compute_workloads', 'capacity_bookings', 'run_accounts', 'storage_assets', 'agent_states', 'orchestration_decisions', 'flexibility_moves')
             then format('tenant = %L', tenancy.operator_id())
         when p_table = 'meter_readings' then format(
             '(tenant = %1$L or dc_id in (select d.dc_id from public.data_centres d where d.tenant = %1$L))',
@@ -61,7 +61,8 @@ begin
     source := case
         when p_table in (
             'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'system_prices', 'data_centres',
-            'compute_workloads', 'capacity_bookings', 'run_accounts', 'meter_readings', 'agents', 'storage_assets') then format('public.%I', p_table)
+            'compute_workloads', 'capacity_bookings', 'run_accounts', 'meter_readings', 'agents', 'storage_assets',
+            'flexibility_units', 'flexibility_events', 'flexibility_moves') then format('public.%I', p_table)
         when p_table in ('agent_states', 'orchestration_decisions') then format('tenant.%I', p_table)
     end;
     -- All columns but those that are for us.
@@ -81,6 +82,13 @@ begin
             'decision_id, notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model, '
             'scorer_version, fallback_reason, reasoning, constraints_evaluated, alternatives_considered, context, output, '
             'token_usage, decided_at, grid_digest'
+        when 'flexibility_units' then 'unit_id, gsp_group, region_id, created_at'
+        when 'flexibility_events' then
+            'event_id, door, source_id, programme, starts_at, ends_at, gate_closes_at, need_mw, price_gbp_per_mwh, '
+            'penalty_gbp_per_mwh, compensation, in_day, document, state, state_reason, announced_at, updated_at'
+        when 'flexibility_moves' then
+            'event_id, job_id, unit_id, from_dc_id, from_starts_at, to_dc_id, to_starts_at, it_power_kw, keep_gbp, delta_gbp, '
+            'freed_mwh'
         else '*' end;
     if source is null then
         raise exception 'tenants may not read %', p_table using errcode = 'insufficient_privilege';
