@@ -4236,6 +4236,21 @@ as $$
         'StorageAsset', case when p_types ? 'StorageAsset' then (
             select coalesce(json_agg(s order by s.asset_id), '[]')
             from (select * from public.storage_assets where status <> 'OFFLINE' order by asset_id limit 1000) as s) end,
+        'FlexibilityUnit', case when p_types ? 'FlexibilityUnit' then (
+            select coalesce(json_agg(u order by u.unit_id), '[]')
+            from (
+                select unit_id, gsp_group, region_id, created_at
+                from public.flexibility_units order by unit_id limit 1000) as u) end,
+        'FlexibilityEvent', case when p_types ? 'FlexibilityEvent' then (
+            select coalesce(json_agg(e order by e.starts_at desc, e.event_id desc), '[]')
+            from (
+                select
+                    event_id, door, source_id, programme, starts_at, ends_at, gate_closes_at, need_mw, price_gbp_per_mwh,
+                    penalty_gbp_per_mwh, compensation, in_day, state, state_reason, announced_at, updated_at
+                from public.flexibility_events
+                where state in ('ANNOUNCED', 'OFFERED', 'COMMITTED', 'NOTIFIED', 'DELIVERED')
+                order by starts_at desc, event_id desc
+                limit 100) as e) end,
         'last_updated', (
             select max(finished_at) from public.pipeline_runs
             where state in ('succeeded', 'partial') and finished_at <= clock_timestamp() + interval '1 minute'),

@@ -64,7 +64,8 @@ set local pylon.functions =
     'claim_flexibility_events fail_flexibility_event flexibility_sites flexibility_situation_of '
     'flexibility_situation flexibility_history flexibility_outcome release_flexibility move_for_flexibility '
     'step_flexibility_event cancel_flexibility_event flexibility_events_page flexibility_event_life '
-    'flexibility_units_of beckn_flexibility_prospect beckn_flexibility_contract_row beckn_flexibility_contract '
+    'flexibility_baselines_page flexibility_commitments_page flexibility_settlements_page flexibility_units_of '
+    'beckn_flexibility_prospect beckn_flexibility_contract_row beckn_flexibility_contract '
     'beckn_confirm_flexibility beckn_untold_flexibility beckn_tell_flexibility log_data_centre_change '
     'log_agent_state call_as tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member '
     'tenancy_remove_member tenancy_service_accounts tenancy_create_service_account '
@@ -8331,6 +8332,104 @@ as $$
     where e.event_id = p_event_id
 $$;
 
+-- Baselines, the newest half-hours first, behind the place (half-hour, event, data centre) of the last one seen: [baseline…].
+-- p_event_id and p_unit_id: of these alone.
+create or replace function public.flexibility_baselines_page(
+    p_event_id uuid, p_unit_id text, p_before timestamptz, p_before_id uuid, p_before_name text, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(json_build_object(
+        'event_id', b.event_id, 'operator', b.tenant, 'dc_id', b.dc_id, 'unit_id', b.unit_id, 'half_hour', b.half_hour,
+        'method', b.method, 'version', b.version, 'days', b.days, 'wanted_days', b.wanted_days,
+        'unadjusted_mwh', b.unadjusted_mwh::text, 'adjustment_mwh', b.adjustment_mwh::text,
+        'baseline_mwh', b.baseline_mwh::text, 'in_day', b.in_day,
+        'metered_mwh', case when e.state in ('DELIVERED', 'SETTLED')
+            then trim_scale(coalesce(l.site_energy_wh, 0) / 1000000)::text end)
+        order by b.half_hour desc, b.event_id desc, b.dc_id desc), '[]')
+    from (
+        select *
+        from public.flexibility_baselines f
+        where (p_event_id is null or f.event_id = p_event_id) and (p_unit_id is null or f.unit_id = p_unit_id)
+            and (p_before is null or (f.half_hour, f.event_id, f.dc_id) < (p_before, p_before_id, p_before_name))
+        order by f.half_hour desc, f.event_id desc, f.dc_id desc
+        limit p_limit) as b
+    join public.flexibility_events e on e.event_id = b.event_id
+    left join public.data_centre_loads l on (l.dc_id, l.half_hour) = (b.dc_id, b.half_hour)
+$$;
+
+-- What was sold, the newest half-hours first, behind the place (half-hour, event, unit) of the last one seen: [commitment…].
+create or replace function public.flexibility_commitments_page(
+    p_event_id uuid, p_unit_id text, p_before timestamptz, p_before_id uuid, p_before_name text, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(json_build_object(
+        'event_id', c.event_id, 'operator', c.tenant, 'unit_id', c.unit_id, 'half_hour', c.half_hour,
+        'committed_mwh', c.committed_mwh::text, 'programme', e.programme, 'state', e.state,
+        'price_gbp_per_mwh',
+            e.price_gbp_per_mwh[1 + (extract(epoch from c.half_hour - e.starts_at) / 1800)::integer]::text,
+        'is_notified', exists (
+            select from public.flexibility_notifications n
+            where (n.event_id, n.unit_id, n.half_hour, n.kind) = (c.event_id, c.unit_id, c.half_hour, 'WMAN')))
+        order by c.half_hour desc, c.event_id desc, c.unit_id desc), '[]')
+    from (
+        select *
+        from public.flexibility_commitments f
+        where (p_event_id is null or f.event_id = p_event_id) and (p_unit_id is null or f.unit_id = p_unit_id)
+            and (p_before is null or (f.half_hour, f.event_id, f.unit_id) < (p_before, p_before_id, p_before_name))
+        order by f.half_hour desc, f.event_id desc, f.unit_id desc
+        limit p_limit) as c
+    join public.flexibility_events e on e.event_id = c.event_id
+$$;
+
+-- Runs of settlements, the newest first, behind the place (when, event, run) of the last one seen, each with its cashflows and
+-- with what its event moved: [settlement…]. p_unit_id: of events that this unit sold something for.
+create or replace function public.flexibility_settlements_page(
+    p_event_id uuid, p_unit_id text, p_before timestamptz, p_before_id uuid, p_before_run integer, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(json_build_object(
+        'event_id', s.event_id, 'operator', s.tenant, 'programme', e.programme, 'starts_at', e.starts_at, 'run', s.run,
+        'is_newest', not exists (
+            select from public.flexibility_settlements later where later.event_id = s.event_id and later.run > s.run),
+        'settled_at', s.settled_at, 'received_gbp', s.received_gbp::text, 'inputs', s.inputs,
+        'cashflows', (
+            select coalesce(json_agg(json_build_object(
+                'kind', f.kind, 'half_hour', f.half_hour, 'payer', f.payer, 'payee', f.payee,
+                'amount_gbp', f.amount_gbp::text) order by f.place), '[]')
+            from public.flexibility_cashflows f
+            where (f.event_id, f.run) = (s.event_id, s.run)),
+        'moves', (
+            select coalesce(json_agg(json_build_object(
+                'operator', m.tenant, 'job_id', m.job_id, 'unit_id', m.unit_id, 'from_dc_id', m.from_dc_id,
+                'from_starts_at', m.from_starts_at, 'to_dc_id', m.to_dc_id, 'to_starts_at', m.to_starts_at,
+                'delta_gbp', m.delta_gbp::text, 'freed_mwh', m.freed_mwh::text[],
+                'decision_id', (
+                    select d.decision_id from public.orchestration_decisions d
+                    where d.notification_id = m.notification_id)) order by m.job_id, m.tenant), '[]')
+            from public.flexibility_moves m
+            where m.event_id = s.event_id))
+        order by s.settled_at desc, s.event_id desc, s.run desc), '[]')
+    from (
+        select *
+        from public.flexibility_settlements f
+        where (p_event_id is null or f.event_id = p_event_id)
+            and (p_unit_id is null or exists (
+                select from public.flexibility_commitments c where (c.event_id, c.unit_id) = (f.event_id, p_unit_id)))
+            and (p_before is null or (f.settled_at, f.event_id, f.run) < (p_before, p_before_id, p_before_run))
+        order by f.settled_at desc, f.event_id desc, f.run desc
+        limit p_limit) as s
+    join public.flexibility_events e on e.event_id = s.event_id
+$$;
+
 -- Units with their data centres and batteries: [{unit_id, operator, gsp_group, region_id, dc_ids, asset_ids}…]. Of p_operator, or
 -- (null) of all.
 create or replace function public.flexibility_units_of(p_operator text default null)
@@ -9628,6 +9727,36 @@ as $$
     select public.flexibility_event_life(p_event_id)
 $$;
 
+create or replace function tenant.flexibility_baselines_page(
+    p_event_id uuid, p_unit_id text, p_before timestamptz, p_before_id uuid, p_before_name text, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.flexibility_baselines_page(p_event_id, p_unit_id, p_before, p_before_id, p_before_name, p_limit)
+$$;
+
+create or replace function tenant.flexibility_commitments_page(
+    p_event_id uuid, p_unit_id text, p_before timestamptz, p_before_id uuid, p_before_name text, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.flexibility_commitments_page(p_event_id, p_unit_id, p_before, p_before_id, p_before_name, p_limit)
+$$;
+
+create or replace function tenant.flexibility_settlements_page(
+    p_event_id uuid, p_unit_id text, p_before timestamptz, p_before_id uuid, p_before_run integer, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.flexibility_settlements_page(p_event_id, p_unit_id, p_before, p_before_id, p_before_run, p_limit)
+$$;
+
 create or replace function tenant.flexibility_units_of()
 returns json
 language sql
@@ -9683,7 +9812,7 @@ declare
     direction constant text := case when p_descending then 'desc' else 'asc' end;
     -- Written into the statement, for the planner: the policies say the same, where it does not see it.
     own constant text := case
-        when p_table in ('compute_workloads', 'capacity_bookings', 'run_accounts', 'storage_assets', 'agent_states', 'orchestration_decisions')
+        when p_table in ('compute_workloads', 'capacity_bookings', 'run_accounts', 'storage_assets', 'agent_states', 'orchestration_decisions', 'flexibility_moves')
             then format('tenant = %L', tenancy.operator_id())
         when p_table = 'meter_readings' then format(
             '(tenant = %1$L or dc_id in (select d.dc_id from public.data_centres d where d.tenant = %1$L))',
@@ -9699,7 +9828,8 @@ begin
     source := case
         when p_table in (
             'operators', 'regions', 'grid_signals', 'regional_grid_signals', 'generation_mix', 'system_prices', 'data_centres',
-            'compute_workloads', 'capacity_bookings', 'run_accounts', 'meter_readings', 'agents', 'storage_assets') then format('public.%I', p_table)
+            'compute_workloads', 'capacity_bookings', 'run_accounts', 'meter_readings', 'agents', 'storage_assets',
+            'flexibility_units', 'flexibility_events', 'flexibility_moves') then format('public.%I', p_table)
         when p_table in ('agent_states', 'orchestration_decisions') then format('tenant.%I', p_table)
     end;
     -- All columns but those that are for us.
@@ -9719,6 +9849,13 @@ begin
             'decision_id, notification_id, sequence, job_id, agent_id, chosen_dc_id, recommended_start, scorer, model, '
             'scorer_version, fallback_reason, reasoning, constraints_evaluated, alternatives_considered, context, output, '
             'token_usage, decided_at, grid_digest'
+        when 'flexibility_units' then 'unit_id, gsp_group, region_id, created_at'
+        when 'flexibility_events' then
+            'event_id, door, source_id, programme, starts_at, ends_at, gate_closes_at, need_mw, price_gbp_per_mwh, '
+            'penalty_gbp_per_mwh, compensation, in_day, document, state, state_reason, announced_at, updated_at'
+        when 'flexibility_moves' then
+            'event_id, job_id, unit_id, from_dc_id, from_starts_at, to_dc_id, to_starts_at, it_power_kw, keep_gbp, delta_gbp, '
+            'freed_mwh'
         else '*' end;
     if source is null then
         raise exception 'tenants may not read %', p_table using errcode = 'insufficient_privilege';
@@ -10849,7 +10986,8 @@ begin
                 'live_state', 'signal_history', 'decision_readiness', 'savings', 'changes', 'regional_forecasts',
                 'grid_history', 'pipeline_runs_page', 'data_version', 'present_grid_unless', 'chosen_topics',
                 'event_summary', 'flexibility_event_row', 'flexibility_events_page', 'flexibility_event_life',
-                'flexibility_units_of', 'system_prices_between', 'loss_of_load_between', 'dfs_event_document',
+                'flexibility_units_of', 'flexibility_baselines_page', 'flexibility_commitments_page',
+                'flexibility_settlements_page', 'system_prices_between', 'loss_of_load_between', 'dfs_event_document',
                 'dfs_events_between', 'dfs_event', 'dfs_requirements_from'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
@@ -10900,7 +11038,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '4db187581ce2c780'
+    fingerprint = 'e60aca052cfa5153'
 where version = 14;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
