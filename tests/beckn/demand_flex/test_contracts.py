@@ -18,8 +18,7 @@ from booked_work import book
 from clock import utc_now
 from database.interface import OrderBy, Row
 from database.postgres import PostgresDatabase
-from flexibility.rules import deg
-from flexibility.rules.cashflows import received_by
+from demand_flex_policy import seller_receives
 from flexibility_buyer import FlexibilityBuyer, Json, flexibility_buyer, wanted_contract
 from flexibility_world import carry_on
 from grid.half_hours import half_hour_of
@@ -79,35 +78,6 @@ def offered(contract: Json) -> list[Any]:
     return values(contract["commitments"][0]["commitmentAttributes"], "CAPACITY_OFFERED")
 
 
-def settled_by_the_messages(contract: Json) -> Decimal:
-    """What the seller receives by the contract's own rule, from what stands in the message."""
-    commitment = contract["commitments"][0]
-    need = commitment["resources"][0]["resourceAttributes"]
-    meters = [one["telemetry"] for one in contract["performance"][0]["performanceAttributes"]["meters"]]
-
-    def exact(of: Json, kind: str) -> list[Decimal]:
-        return [Decimal(str(value)) for value in values(of, kind)]
-
-    rows = zip(
-        exact(commitment["commitmentAttributes"], "CAPACITY_OFFERED"),
-        exact(need, "PRICE"),
-        exact(need, "SHORTFALL_PENALTY"),
-        strict=True,
-    )
-    intervals = [
-        deg.ContractInterval(
-            utc_now(),
-            Decimal("0.5"),
-            kw,
-            price,
-            penalty,
-            [deg.MeterPower(exact(meter, "BASELINE")[place], exact(meter, "USAGE")[place]) for meter in meters],
-        )
-        for place, (kw, price, penalty) in enumerate(rows)
-    ]
-    return received_by("seller", deg.settle_contract(intervals, seller="seller"))
-
-
 def test_a_need_is_offered_for_sold_measured_and_paid(shop: Market, utility: FlexibilityBuyer) -> None:
     need = wanted_contract(start_of_need())
     for action in (Action.SELECT, Action.INIT):
@@ -147,7 +117,7 @@ def test_a_need_is_offered_for_sold_measured_and_paid(shop: Market, utility: Fle
         assert paid["status"]["code"] == "ACTIVE"
     flows = {flow["role"]: flow["value"] for flow in paid["contractAttributes"]["revenueFlows"]}
     assert flows == {"seller": 400, "buyer": -400}, "1,000 kW for two hours at £0.20; 440 kW beyond it unpaid"
-    assert settled_by_the_messages(paid) == 400
+    assert seller_receives({"message": {"contract": paid}}) == 400, "whoever has the message can reckon it"
     asked = the_contract(utility.ask(Action.STATUS, {"id": contract["id"]}))
     assert asked == paid
 

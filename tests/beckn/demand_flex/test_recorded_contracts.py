@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from beckn.protocol.acknowledgement import Refused
+from demand_flex_policy import seller_receives
 from demand_needs import decimals, read, the_need
 from flexibility.rules import deg
 from flexibility.rules.cashflows import received_by
@@ -85,6 +86,7 @@ def test_the_recorded_fixed_price_settles_to_its_figure() -> None:
     paid = settled(contract, offered, exact(need, "PRICE"), exact(need, "SHORTFALL_PENALTY"))
     flows = {flow["role"]: Decimal(str(flow["value"])) for flow in contract["contractAttributes"]["revenueFlows"]}
     assert paid == flows["seller"] == -flows["buyer"] == Decimal("436.25")
+    assert seller_receives({"message": {"contract": contract}}) == 436.25
 
 
 def test_the_recorded_clearing_settles_to_its_figure() -> None:
@@ -97,3 +99,4 @@ def test_the_recorded_clearing_settles_to_its_figure() -> None:
     assert (
         paid == Decimal(str(contract["settlements"][0]["settlementAttributes"]["totalPayable"])) == Decimal("332.5")
     )
+    assert seller_receives({"message": {"contract": contract}}) == 332.5
