@@ -30,6 +30,7 @@ from api.members import member_endpoints
 from api.metrics import execution_figures, pipeline_figures
 from api.negotiations import negotiation_endpoints
 from api.ontology import ontology_endpoints
+from api.operations import operations_endpoints
 from api.operators import operator_endpoints
 from api.pipeline_runs import pipeline_run_endpoints
 from api.plan import plan_endpoints
@@ -158,6 +159,7 @@ def create_app(
     app.register_api(plan_endpoints(requests, clock, time.monotonic, turns, carbon_price))
     app.register_api(backtest_endpoints(requests, clock, turns, carbon_price))
     app.register_api(queue_endpoints(requests))
+    app.register_api(operations_endpoints(requests, clock))
     app.register_api(negotiation_endpoints(requests, clock, time.monotonic, turns, carbon_price))
     app.register_api(savings_endpoints(requests, clock, carbon_price))
     administration = Administration(database, access.door, access.audit.refused, has_tenants=settings.is_multi_tenant)

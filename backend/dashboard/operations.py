@@ -1,4 +1,4 @@
-"""The page for whoever runs the platform: queues, what was given up, the pipeline's runs, sources and tenants."""
+"""The page for whoever runs the platform: queues, who decides, events, the pipeline's runs, sources and tenants."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from flask import Blueprint, Response
 from markupsafe import Markup
 
+from api.operations import read_operations
 from api.pipeline_runs import PipelineRun, read_pipeline_runs
 from api.queues import QueueName, read_queues
 from dashboard.page import JsonLink, Pages
@@ -24,6 +25,12 @@ QUEUE_WORDS = {
     QueueName.DECISIONS: "workloads to be decided",
     QueueName.INBOX: "Beckn messages that came in",
     QueueName.OUTBOX: "Beckn messages to be sent",
+}
+DECIDERS = {
+    "MODEL": "a model decides",
+    "DETERMINISTIC": "no model decides",
+    "STARTED": "starts",
+    "STOPPED": "stopped",
 }
 MISSING = "none"
 _STRIP_HEIGHT_PX = 26
@@ -67,9 +74,11 @@ def operation_pages(
             "operations",
             "Operations",
             json=JsonLink("/api/v1/queues", "The queues as JSON"),
+            behind=read_operations(database, now),
             queues=queues.queues,
             dead=queues.dead,
             queue_words=QUEUE_WORDS,
+            deciders=DECIDERS,
             runs=runs,
             strip=draw_strip(runs, now),
             ended=ended,

@@ -128,6 +128,7 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "POST /api/v1/runners/<runner_id>/runs/<run_id>/heartbeat": Scope.RUNNERS_RUN,
             "POST /api/v1/runners/<runner_id>/runs/<run_id>/give-back": Scope.RUNNERS_RUN,
             "POST /api/v1/runners/<runner_id>/runs/<run_id>/finish": Scope.RUNNERS_RUN,
+            "GET /api/v1/operations": Scope.PLATFORM_READ,
             "GET /api/v1/queues": Scope.PLATFORM_READ,
             "POST /api/v1/queues/requeue": Scope.PLATFORM_WRITE,
             "GET /api/v1/savings": Scope.WORKLOADS_READ,

@@ -14,6 +14,8 @@ from dashboard.operations import draw_strip, stages_of
 from database.postgres import PostgresDatabase
 from grid.half_hours import HALF_HOUR, half_hour_of
 from grid_world import NOW, store_world, submit, workload
+from linked_world import decision
+from running_gateway import workers_on
 from served import Client
 from tenant_settings import is_problem
 
@@ -103,3 +105,50 @@ def test_stages_are_in_the_order_of_their_length() -> None:
         ("store", 100.0),
         ("fetch", 25.0),
     ]
+
+
+def test_who_decides_with_which_model_and_tokens_is_told_and_what_the_streams_are_fed_from(
+    api: Client, postgres: PostgresDatabase
+) -> None:
+    assert "No gateway has been started" in api.get("/dashboard/operations").text
+    store_world(postgres)
+    arguments = {"p_agent_id": "gateway:host:5050", "p_name": HOSTILE, "p_agent_type": "GATEWAY", "p_version": "1"}
+    postgres.call("register_agent", {**arguments, "p_detail": "starts"})
+    slow = {"p_agent_id": "gateway:host:5050", "p_state": "DETERMINISTIC", "p_detail": "the model is slow"}
+    postgres.call("record_agent_state", slow)
+    submit(postgres, workload("job-1"), workload("job-2"))
+    workers_on(postgres).work_once()
+    usage = {"calls": 2, "prompt_tokens": 1200, "thinking_tokens": 30, "answer_tokens": 70}
+    asked = {"scorer": "gemini", "model": "a-model", "fallback_reason": "too slow", "token_usage": usage}
+    postgres.insert("agents", [{"agent_id": "AGENT-1", "name": "Another", "agent_type": "OTHER"}])
+    postgres.insert("orchestration_decisions", [decision("job-1", 100, decided_at=NOW, **asked)])
+    told = api.get("/api/v1/operations").json()
+    assert [(one["agent_id"], one["state"]) for one in told["gateways"]] == [("gateway:host:5050", "DETERMINISTIC")]
+    deciding = told["deciding"]
+    assert (deciding["decisions"], deciding["is_whole"]) == (3, True)
+    assert deciding["by_scorer"] == {"deterministic": 2, "gemini": 1}
+    assert (deciding["prompt_tokens"], deciding["answer_tokens"], deciding["model_calls"]) == (1200, 70, 2)
+    assert told["events"]["newest"] >= 2
+    assert told["events"]["last_hour"]["decisions"] == 2
+    page = api.get("/dashboard/operations").text
+    assert "the model is slow" in page
+    assert "1\u202f200 read, 30 thought, 70 written, in 2 calls" in page
+    assert "1 × too slow" in page
+    assert "<img" not in page
+
+
+def test_dead_messages_are_listed_with_what_was_wrong(api: Client, postgres: PostgresDatabase) -> None:
+    with psycopg.connect(postgres.conninfo) as session:
+        session.execute(
+            "insert into beckn_outbox (sender, origin, recipient, recipient_type, action, domain, transaction_id,"
+            " message_id, work_state, attempt, last_error, expires_at, finished_at)"
+            " values ('bpp.example', 'bpp.example', 'bap.example', 'BAP', 'on_confirm', 'x', gen_random_uuid(),"
+            " gen_random_uuid(), 'discarded', 7, %s, now(), now())",
+            [HOSTILE],
+        )
+    page = api.get("/dashboard/operations").text
+    assert "Messages that were given up" in page
+    assert "on_confirm" in page
+    assert "&lt;img src=x" in page
+    assert "<img" not in page
+    assert len(api.get("/api/v1/operations").json()["dead_letters"]["outbox"]) == 1

@@ -323,6 +323,7 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "POST /api/v1/workloads/{job_id}/move": Row(
             _body({"dc_id": DATA_CENTRES[0]}), at(PATH, "job_id", "job", "dead_job"), frozenset({"dc_id", "start"})
         ),
+        "GET /api/v1/operations": Row(),
         "GET /api/v1/queues": Row(shows_platform=True),
         "POST /api/v1/queues/requeue": Row(names=lambda ids: [{(BODY, "notification_ids"): [ids.notification]}]),
         "GET /api/v1/savings": Row(harmless=frozenset({"from", "to", "by"})),
