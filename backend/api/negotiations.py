@@ -28,9 +28,12 @@ from negotiation.agents import (
     InterruptibleJob,
     NoFallback,
     ReductionBuyer,
+    RigidJob,
     StorageAgent,
 )
-from negotiation.rounds import MOST_ROUNDS, TOLERANCE, Award, Settlement, negotiate
+from negotiation.coordination import MOST_ROUNDS, TOLERANCE
+from negotiation.rounds import Settlement, negotiate
+from negotiation.settling import Award
 from ontology.types import Moment, RegionId
 from web.application import answer
 from web.parameters import NoParameters
@@ -51,11 +54,16 @@ class _Strict(BaseModel):
 
 
 class JobBody(_Strict):
-    """Work that may pause between half-hours."""
+    """Work in half-hours, between which it may pause, or may not."""
 
     job_id: Key
     energy_mwh: float = Field(gt=0, le=1_000_000, allow_inf_nan=False, strict=True, description="Site energy, MWh")
     max_power_mw: float = Field(gt=0, le=10_000, allow_inf_nan=False, strict=True)
+    may_pause: bool = Field(
+        True,
+        strict=True,
+        description="If not it runs in one go, as few half-hours as its power allows, at the same power in each",
+    )
     earliest: WrittenTime | None = Field(None, description="By default the first half-hour")
     deadline: WrittenTime | None = Field(None, description="When it must have ended; by default the horizon's end")
 
@@ -77,7 +85,7 @@ class ComputeBody(_OfRegion):
 
 
 class StorageBody(_OfRegion):
-    """A battery. It takes part where no half-hour's cost is below 0."""
+    """A battery, which ends with no less than it holds now."""
 
     kind: Literal["storage"]
     endowment_mw: Megawatts | MegawattsEach = Field(0.0, description="Its own share of the limit, MW")
@@ -142,7 +150,10 @@ class NegotiationBody(_Strict):
 class RoundAnswer(BaseModel):
     """How far apart the two bounds were after a round."""
 
-    upper_bound_gbp: float = Field(description="What the best mixture of all proposals costs, £; never rises")
+    upper_bound_gbp: float = Field(
+        description="What the best mixture of all proposals costs, £; never rises. Where somebody cannot split, what "
+        "the agents would cost alone"
+    )
     lower_bound_gbp: float = Field(description="What no plan can be below, £; never falls")
 
 
@@ -173,6 +184,10 @@ class NegotiationAnswer(BaseModel):
     alone_gbp: float = Field(description="Without negotiating, £")
     saving_gbp: float
     stop: Literal["gap", "rounds", "time"] = Field(description="Why it ended")
+    payments: Literal["prices", "shares"] = Field(
+        description="Each pays the prices for what it draws above its endowment; or, where somebody cannot split, "
+        "what is saved is shared"
+    )
     rounds: list[RoundAnswer]
     awards: list[AwardAnswer] = Field(description="By name; their payments sum to 0")
     explanation: list[str]
@@ -230,6 +245,7 @@ def negotiation_answer(settlement: Settlement, now: datetime) -> NegotiationAnsw
         alone_gbp=tidy(alone),
         saving_gbp=tidy(alone - settlement.cost_gbp),
         stop=settlement.stop,
+        payments="shares" if settlement.shares_gain else "prices",
         rounds=[
             RoundAnswer(upper_bound_gbp=tidy(each.upper_bound_gbp), lower_bound_gbp=tidy(each.lower_bound_gbp))
             for each in settlement.rounds
@@ -329,7 +345,7 @@ def _agent(number: int, body: ComputeBody | StorageBody | BuyerBody, costs: _Cos
     )
 
 
-def _job(where: str, job: JobBody, costs: _Costs) -> InterruptibleJob:
+def _job(where: str, job: JobBody, costs: _Costs) -> InterruptibleJob | RigidJob:
     """In whole half-hours that are all within its window."""
     first, end = 0, costs.half_hours
     if job.earliest is not None:
@@ -338,7 +354,10 @@ def _job(where: str, job: JobBody, costs: _Costs) -> InterruptibleJob:
         end = min(end, max(timedelta(0), job.deadline - costs.start) // HALF_HOUR)
     if HOURS * job.max_power_mw * max(0, end - first) < job.energy_mwh - 1e-9:
         raise refuse(where, "needs more energy than its power gives it between earliest and deadline")
-    return InterruptibleJob(job.job_id, job.energy_mwh, job.max_power_mw, first, end)
+    if job.may_pause:
+        return InterruptibleJob(job.job_id, job.energy_mwh, job.max_power_mw, first, end)
+    length = max(1, ceil(job.energy_mwh / (HOURS * job.max_power_mw) - 1e-9))
+    return RigidJob(job.job_id, job.energy_mwh / (HOURS * length), length, first, end)
 
 
 def _award(award: Award) -> AwardAnswer:
@@ -361,6 +380,11 @@ def _explanation(settlement: Settlement, alone_gbp: float) -> list[str]:
         f"Alone the agents would cost £{alone_gbp:.2f} together, so £{settlement.cost_gbp:.2f}; no plan within the "
         f"limit costs less than £{settlement.bound_gbp:.2f}, by the costs that they declare."
     ]
+    if settlement.shares_gain:
+        told.append(
+            "Somebody's plans cannot be split, so no prices need support them: what is saved is shared, by what the "
+            "prices would give each."
+        )
     if binding:
         told.append(f"The limit binds in {binding} of {len(prices)} half-hours, at up to £{prices.max():.2f}/MWh.")
     else:
@@ -370,8 +394,9 @@ def _explanation(settlement: Settlement, alone_gbp: float) -> list[str]:
             verb = "pays" if award.pays_gbp > 0 else "is paid"
             gain = max(0.0, award.fallback_gbp - award.net_gbp)
             told.append(f"{award.agent} {verb} £{abs(award.pays_gbp):.2f} and is £{gain:.2f} better off than alone.")
-    if settlement.stop != "gap":
-        told.append(f"It ended by its {settlement.stop}, more than {100 * TOLERANCE:.1f} % above the bound.")
+    if settlement.gap_gbp > TOLERANCE * abs(settlement.cost_gbp) + 1e-9:
+        why = {"gap": "whole plans", "rounds": "its rounds", "time": "its time"}[settlement.stop]
+        told.append(f"It ended by {why}, more than {100 * TOLERANCE:.1f} % above the bound.")
     return told
 
 

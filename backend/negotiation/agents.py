@@ -1,7 +1,8 @@
-"""Who negotiates: interruptible work, a battery, the buyer of a reduction. Each answers prices with its best plan.
+"""Who negotiates: a data centre's work, a battery, the buyer of a reduction. Each answers prices with its best plan.
 
-An agent's data stay its own: the coordinator learns the plans that it proposes, and nothing else. All of these can
-split (a mixture of two plans is a plan), so what the coordinator mixes can be carried out.
+An agent's data stay its own: the coordinator learns the plans that it proposes, and nothing else. Most can split: a
+mixture of two of their plans is a plan, so what the coordinator mixes can be carried out. Work that may not pause
+cannot, nor can a battery where a price is below 0.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 
 HOURS = 0.5
 """Of a half-hour."""
 
 Figures = NDArray[np.float64]
 """One a half-hour of the horizon."""
+
+
+NEAR_ENOUGH = 1e-6
+"""Of a plan's cost: how far from the least a plan with whole decisions in it may be."""
+MOST_NODES = 20_000
+"""Of a search over whole decisions, which then ends with the best plan it found: a count, so that it ends alike."""
 
 
 class NoFallback(Exception):
@@ -50,17 +56,31 @@ class Agent(ABC):
         self.name = name
         self.endowment_mw = endowment_mw
 
+    @property
+    def can_split(self) -> bool:
+        """Whether it can run a mixture of two of its plans."""
+        return True
+
     @abstractmethod
     def answer(self, price_gbp_per_mwh: Figures) -> Plan:
         """The plan that costs it least where drawing costs these prices on top."""
 
     @abstractmethod
+    def within(self, room_mw: Figures, price_gbp_per_mwh: Figures) -> Plan | None:
+        """The same, drawing no more than this room (which may be below 0); None where no plan fits."""
+
     def fallback(self) -> Plan:
         """Its best plan within its own endowment.
 
         Raises:
             NoFallback: there is none.
         """
+        found = self.within(self.endowment_mw, np.zeros(len(self.endowment_mw)))
+        if found is None:
+            raise NoFallback(f"{self.name}: {self._why_no_fallback}")
+        return found
+
+    _why_no_fallback = "it has no plan within its own share of the limit"
 
 
 @dataclass(frozen=True)
@@ -74,6 +94,17 @@ class InterruptibleJob:
     end: int
 
 
+@dataclass(frozen=True)
+class RigidJob:
+    """Work that may not pause: this power through so many half-hours in a row, from `first` up to before `end`."""
+
+    job_id: str
+    power_mw: float
+    half_hours: int
+    first: int
+    end: int
+
+
 class ComputeAgent(Agent):
     """A data centre's waiting work.
 
@@ -81,19 +112,36 @@ class ComputeAgent(Agent):
         cost_gbp_per_mwh: what a MWh costs in each half-hour: price, carbon and stress as its objective has them.
     """
 
+    _why_no_fallback = "its work does not fit within its own share of the limit"
+
     def __init__(
-        self, name: str, endowment_mw: Figures, cost_gbp_per_mwh: Figures, jobs: Sequence[InterruptibleJob]
+        self,
+        name: str,
+        endowment_mw: Figures,
+        cost_gbp_per_mwh: Figures,
+        jobs: Sequence[InterruptibleJob | RigidJob],
     ) -> None:
         super().__init__(name, endowment_mw)
         self._cost = cost_gbp_per_mwh
-        self._jobs = jobs
+        self._jobs = [job for job in jobs if isinstance(job, InterruptibleJob)]
+        self._rigid = [job for job in jobs if isinstance(job, RigidJob)]
+
+    @property
+    def can_split(self) -> bool:
+        return not self._rigid
 
     def answer(self, price_gbp_per_mwh: Figures) -> Plan:
-        """Each job fills its cheapest half-hours: nothing else couples them."""
+        """Each job takes its cheapest half-hours or its cheapest start: nothing else couples them."""
         draw = np.zeros(len(self._cost))
+        whole_cost = self._cost + price_gbp_per_mwh
         for job in self._jobs:
-            self._fill(job, self._cost + price_gbp_per_mwh, draw)
-        return Plan(float(HOURS * self._cost @ draw), draw)
+            self._fill(job, whole_cost, draw)
+        for rigid in self._rigid:
+            self._place(rigid, whole_cost, draw)
+        return self._plan(draw)
+
+    def _plan(self, draw_mw: Figures) -> Plan:
+        return Plan(float(HOURS * self._cost @ draw_mw), draw_mw)
 
     def _fill(self, job: InterruptibleJob, whole_cost: Figures, draw: Figures) -> None:
         left_mwh = job.energy_mwh
@@ -107,37 +155,53 @@ class ComputeAgent(Agent):
         if left_mwh > 1e-9:
             raise NoFallback(f"{self.name}: {job.job_id} needs more than its window and power give it")
 
-    def fallback(self) -> Plan:
+    def _place(self, job: RigidJob, whole_cost: Figures, draw: Figures) -> None:
+        window = whole_cost[job.first : job.end]
+        if len(window) < job.half_hours:
+            raise NoFallback(f"{self.name}: {job.job_id} is longer than its window")
+        start = job.first + int(np.argmin(np.convolve(window, np.ones(job.half_hours), "valid")))
+        draw[start : start + job.half_hours] += job.power_mw
+
+    def within(self, room_mw: Figures, price_gbp_per_mwh: Figures) -> Plan | None:
+        """A column for each half-hour of a job that may pause (MW), and one for each start of one that may not."""
         size = len(self._cost)
-        places = [(number, place) for number, job in enumerate(self._jobs) for place in range(job.first, job.end)]
-        if not places:
-            return Plan(0.0, np.zeros(size))
-        energy, limit = np.zeros((len(self._jobs), len(places))), np.zeros((size, len(places)))
-        for column, (number, place) in enumerate(places):
-            energy[number, column] = HOURS
-            limit[place, column] = 1.0
-        found = linprog(
-            [HOURS * self._cost[place] for _, place in places],
-            A_ub=limit,
-            b_ub=self.endowment_mw,
-            A_eq=energy,
-            b_eq=[job.energy_mwh for job in self._jobs],
-            bounds=[(0, self._jobs[number].max_power_mw) for number, _ in places],
-            method="highs",
+        runs = [
+            (number, [place], HOURS, job.max_power_mw)
+            for number, job in enumerate(self._jobs)
+            for place in range(job.first, job.end)
+        ]
+        runs += [
+            (len(self._jobs) + number, list(range(start, start + job.half_hours)), 1.0, 1.0)
+            for number, job in enumerate(self._rigid)
+            for start in range(job.first, job.end - job.half_hours + 1)
+        ]
+        needs = [*(job.energy_mwh for job in self._jobs), *(1.0 for _ in self._rigid)]
+        if not runs:
+            fits = not needs and (room_mw >= 0).all()
+            return self._plan(np.zeros(size)) if fits else None
+        powers = [1.0] * len(self._jobs) + [job.power_mw for job in self._rigid]
+        drawn, done = np.zeros((size, len(runs))), np.zeros((len(needs), len(runs)))
+        for column, (number, places, amount, _) in enumerate(runs):
+            drawn[places, column] = powers[number]
+            done[number, column] = amount
+        found = _least(
+            HOURS * (drawn.T @ (self._cost + price_gbp_per_mwh)),
+            [(drawn, -np.inf, room_mw), (done, np.array(needs), np.array(needs))],
+            most=np.array([most for *_, most in runs]),
+            whole=np.array([number >= len(self._jobs) for number, *_ in runs]),
         )
-        if found.x is None or found.fun is None:
-            raise NoFallback(f"{self.name}: its work does not fit within its own share of the limit")
-        # What the solver lets through above the share, by its tolerance, is not the agent's.
-        draw = np.minimum(limit @ found.x, self.endowment_mw)
-        return Plan(float(found.fun), draw)
+        # What the solver lets through above the room, by its tolerance, is not the agent's.
+        return None if found is None else self._plan(np.minimum(drawn @ found, room_mw))
 
 
 class StorageAgent(Agent):
     """A battery, whose plans are a linear program: `s[t] = s[t-1] + h (η c - d / η)`, at the end no less than before.
 
-    Where the price of a half-hour is below 0 a linear program would charge and discharge at once; such horizons are
-    refused.
+    Where the price of a half-hour is not above 0 a linear program may charge and discharge at once, to burn what it
+    is paid to take: there a whole decision says which of the two, and the battery cannot split.
     """
+
+    _why_no_fallback = "the battery has no plan within its share of the limit"
 
     def __init__(
         self,
@@ -152,8 +216,6 @@ class StorageAgent(Agent):
         wear_gbp_per_mwh: float = 0.0,
     ) -> None:
         super().__init__(name, endowment_mw)
-        if (cost_gbp_per_mwh < 0).any():
-            raise NoFallback(f"{name}: a battery does not take part where a half-hour's cost is below 0")
         self._cost = cost_gbp_per_mwh
         self._power_mw = power_mw
         self._capacity_mwh = capacity_mwh
@@ -161,40 +223,43 @@ class StorageAgent(Agent):
         self._efficiency = sqrt(round_trip_efficiency)
         self._wear = wear_gbp_per_mwh
 
+    @property
+    def can_split(self) -> bool:
+        return not (self._cost < 0).any()
+
     def answer(self, price_gbp_per_mwh: Figures) -> Plan:
-        return self._best(price_gbp_per_mwh, None)
+        found = self.within(np.full(len(self._cost), np.inf), price_gbp_per_mwh)
+        if found is None:
+            raise NoFallback(f"{self.name}: the battery has no plan")
+        return found
 
-    def fallback(self) -> Plan:
-        return self._best(np.zeros(len(self._cost)), self.endowment_mw)
-
-    def _best(self, price_gbp_per_mwh: Figures, most_mw: Figures | None) -> Plan:
+    def within(self, room_mw: Figures, price_gbp_per_mwh: Figures) -> Plan | None:
         size = len(self._cost)
-        whole = self._cost + price_gbp_per_mwh
-        # Columns: charging, then discharging. Each row: the charge at the end of a half-hour.
+        whole_cost = self._cost + price_gbp_per_mwh
+        either = np.flatnonzero(whole_cost <= 0)
+        # Columns: charging, discharging, and whether it charges, where that is a decision.
         reached = HOURS * np.tril(np.ones((size, size)))
-        stored = np.hstack([self._efficiency * reached, -reached / self._efficiency])
-        rows = [stored, -stored, -stored[-1:]]
-        most = [
-            np.full(size, self._capacity_mwh - self._charge_mwh),
-            np.full(size, self._charge_mwh),
-            np.zeros(1),
+        none, each = np.zeros((size, len(either))), np.eye(size)
+        stored = np.hstack([self._efficiency * reached, -reached / self._efficiency, none])
+        rows: list[_Rows] = [
+            (stored[:-1], -self._charge_mwh, self._capacity_mwh - self._charge_mwh),
+            (stored[-1:], 0.0, self._capacity_mwh - self._charge_mwh),
+            (np.hstack([each, -each, none]), -np.inf, room_mw),
         ]
-        if most_mw is not None:
-            rows.append(np.hstack([np.eye(size), -np.eye(size)]))
-            most.append(most_mw)
-        found = linprog(
-            HOURS * np.concatenate([whole + self._wear, self._wear - whole]),
-            A_ub=np.vstack(rows),
-            b_ub=np.concatenate(most),
-            bounds=(0, self._power_mw),
-            method="highs",
+        if len(either):
+            chosen, power = each[either], self._power_mw * np.eye(len(either))
+            rows.append((np.hstack([chosen, 0 * chosen, -power]), -np.inf, 0.0))
+            rows.append((np.hstack([0 * chosen, chosen, power]), -np.inf, self._power_mw))
+        found = _least(
+            HOURS * np.concatenate([whole_cost + self._wear, self._wear - whole_cost, np.zeros(len(either))]),
+            rows,
+            most=np.concatenate([np.full(2 * size, self._power_mw), np.ones(len(either))]),
+            whole=np.concatenate([np.zeros(2 * size, bool), np.ones(len(either), bool)]),
         )
-        if found.x is None:
-            raise NoFallback(f"{self.name}: the battery has no plan within its share of the limit")
-        charging, discharging = found.x[:size], found.x[size:]
-        draw = charging - discharging
-        if most_mw is not None:
-            draw = np.minimum(draw, most_mw)
+        if found is None:
+            return None
+        charging, discharging = found[:size], found[size : 2 * size]
+        draw = np.minimum(charging - discharging, room_mw)
         cost = HOURS * (self._cost @ draw + self._wear * (charging + discharging).sum())
         return Plan(float(cost), draw)
 
@@ -208,8 +273,41 @@ class ReductionBuyer(Agent):
         self._need_mw = need_mw
 
     def answer(self, price_gbp_per_mwh: Figures) -> Plan:
-        draw = np.where(price_gbp_per_mwh < self._pays, self._need_mw, 0.0)
+        return self._taking(self._need_mw, price_gbp_per_mwh)
+
+    def within(self, room_mw: Figures, price_gbp_per_mwh: Figures) -> Plan | None:
+        if (room_mw < -1e-9).any():
+            return None
+        return self._taking(np.clip(room_mw, 0, self._need_mw), price_gbp_per_mwh)
+
+    def _taking(self, most_mw: Figures, price_gbp_per_mwh: Figures) -> Plan:
+        draw = np.where(price_gbp_per_mwh < self._pays, most_mw, 0.0)
         return Plan(float(-HOURS * self._pays @ draw), draw)
 
-    def fallback(self) -> Plan:
-        return Plan(0.0, np.zeros(len(self._need_mw)))
+
+_Rows = tuple[NDArray[np.float64], "Figures | float", "Figures | float"]
+"""A matrix, and what each row of it is at least and at most."""
+
+
+def _least(
+    cost: Figures,
+    rows: Sequence[_Rows],
+    *,
+    most: Figures,
+    whole: NDArray[np.bool_],
+) -> Figures | None:
+    """The columns, 0 to `most`, of the least cost where each row lies between its two figures; None without any."""
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    low = np.concatenate([np.broadcast_to(least, matrix.shape[0]) for matrix, least, _ in rows])
+    high = np.concatenate([np.broadcast_to(top, matrix.shape[0]) for matrix, _, top in rows])
+    found = milp(
+        cost,
+        integrality=whole.astype(int),
+        bounds=Bounds(0, most),
+        constraints=LinearConstraint(np.vstack([matrix for matrix, *_ in rows]), low, high),
+        options={"mip_rel_gap": NEAR_ENOUGH, "node_limit": MOST_NODES},
+    )
+    if found.x is None:
+        return None
+    return np.where(whole, np.round(found.x), found.x)

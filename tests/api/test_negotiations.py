@@ -63,7 +63,7 @@ def test_costs_are_of_the_forecast_where_a_region_is_named(world: Client) -> Non
         ({"agents": [HALL_A, {**HALL_B, "jobs": [{**JOB, "energy_mwh": 9}]}]}, "agents.1.jobs.0"),
         ({"agents": [HALL_A, {**HALL_B, "endowment_mw": 0.1}]}, "agents"),
         ({"agents": [HALL_A, {**BATTERY, "charge_mwh": 2}]}, "agents.1.charge_mwh"),
-        ({"agents": [HALL_A, {**BATTERY, "cost_gbp_per_mwh": [-1, 1]}]}, "agents"),
+        ({"agents": [HALL_A, {**HALL_B, "jobs": [{**JOB, "may_pause": "no"}]}]}, "agents.1.compute.jobs.0.may_pause"),
         ({"agents": [HALL_A]}, "agents"),
     ],
 )
@@ -83,3 +83,18 @@ def test_the_whole_forecast_may_be_negotiated_about_and_a_buyer_may_take_part(wo
     assert [award["pays_gbp"] for award in answer["awards"]] == pytest.approx(
         [-answer["awards"][1]["pays_gbp"], answer["awards"][1]["pays_gbp"]]
     )
+
+
+def test_work_that_may_not_pause_runs_in_one_go_and_what_is_saved_is_shared(world: Client) -> None:
+    """Two halls want the first half-hour, in which only one has room with the battery's help."""
+    whole = {"jobs": [{**JOB, "may_pause": False}], "endowment_mw": [1, 2]}
+    halls = [{**HALL_A, **whole, "cost_gbp_per_mwh": [80, 120]}, {**HALL_B, **whole, "cost_gbp_per_mwh": [80, 90]}]
+    answer = world.post(
+        PATH, {"half_hours": 2, "agents": [*halls, {**BATTERY, "cost_gbp_per_mwh": [-5, 100]}]}
+    ).json()
+    awards = {award["agent"]: award for award in answer["awards"]}
+    assert (awards["A"]["draw_mw"], awards["B"]["draw_mw"]) == ([2, 0], [0, 2])
+    assert answer["payments"] == "shares"
+    assert sum(award["pays_gbp"] for award in answer["awards"]) == pytest.approx(0, abs=1e-6)
+    assert all(award["net_gbp"] <= award["alone_gbp"] + 1e-6 for award in answer["awards"])
+    assert answer["explanation"][1].startswith("Somebody's plans cannot be split")

@@ -7,10 +7,21 @@ from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from negotiation.agents import HOURS, ComputeAgent, InterruptibleJob, NoFallback, ReductionBuyer, StorageAgent
+from negotiation.agents import (
+    HOURS,
+    ComputeAgent,
+    InterruptibleJob,
+    NoFallback,
+    ReductionBuyer,
+    RigidJob,
+    StorageAgent,
+)
+from negotiation.coordination import Coordinator
 from negotiation.rounds import Settlement, negotiate
-from negotiators import random_case, three_agents
+from negotiators import random_case, three_agents, tight_agents
 
 
 def test_three_agents_come_to_what_was_worked_out_by_hand() -> None:
@@ -31,7 +42,7 @@ def test_three_agents_come_to_what_was_worked_out_by_hand() -> None:
 
 
 def holds(found: Settlement, optimum_gbp: float) -> None:
-    """What is true of every negotiation at every stop."""
+    """What is true of every negotiation at every stop, whether or not all can split."""
     assert abs(sum(award.pays_gbp for award in found.awards)) <= 1e-9
     assert all(award.net_gbp <= award.fallback_gbp + 1e-6 for award in found.awards)
     drawn = np.sum([award.draw_mw for award in found.awards], axis=0)
@@ -43,22 +54,63 @@ def holds(found: Settlement, optimum_gbp: float) -> None:
     assert found.bound_gbp <= optimum_gbp + 1e-6
     assert optimum_gbp <= found.cost_gbp + 1e-6
     assert sum(award.cost_gbp for award in found.awards) == pytest.approx(found.cost_gbp, abs=1e-5)
+    assert found.cost_gbp <= found.rounds[-1].upper_bound_gbp + 1e-5
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_whatever_the_agents_payments_balance_nobody_loses_and_the_bounds_hold(seed: int) -> None:
-    case = random_case(seed, compute=4, storage=1, half_hours=12, with_buyer=seed % 2 == 0)
+SEEDS = st.integers(0, 10**6)
+
+
+@settings(max_examples=12, deadline=None)
+@given(SEEDS, st.integers(1, 5), st.integers(0, 2), st.integers(4, 14), st.booleans(), st.sampled_from([1, 3, 40]))
+def test_whatever_the_agents_payments_balance_nobody_loses_and_the_bounds_hold(
+    seed: int, compute: int, storage: int, half_hours: int, with_buyer: bool, most_rounds: int
+) -> None:
+    case = random_case(seed, compute=compute, storage=storage, half_hours=half_hours, with_buyer=with_buyer)
+    found = negotiate(case.agents, most_rounds=most_rounds)
+    holds(found, case.optimum_gbp)
+    if most_rounds == 40:
+        assert found.gap_gbp <= 0.001 * abs(found.cost_gbp) + 1e-6
+
+
+@settings(max_examples=12, deadline=None)
+@given(SEEDS, st.integers(0, 2), st.integers(1, 4), st.integers(0, 1), st.integers(6, 14), st.sampled_from([1, 40]))
+def test_with_work_that_may_not_pause_the_same_holds_and_the_gap_is_certified(
+    seed: int, compute: int, rigid: int, storage: int, half_hours: int, most_rounds: int
+) -> None:
+    case = random_case(seed, compute=compute, storage=storage, half_hours=half_hours, rigid=rigid)
+    found = negotiate(case.agents, most_rounds=most_rounds)
+    assert found.shares_gain
+    holds(found, case.optimum_gbp)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rigid_jobs_end_within_5_per_cent_of_the_bound_at_48_half_hours(seed: int) -> None:
+    case = random_case(seed, compute=0, storage=1, half_hours=48, rigid=5)
     found = negotiate(case.agents)
     holds(found, case.optimum_gbp)
-    assert found.gap_gbp <= 0.01 * abs(found.cost_gbp)
-    for most_rounds in (1, 3):
-        holds(negotiate(case.agents, most_rounds=most_rounds), case.optimum_gbp)
+    assert found.gap_gbp <= 0.05 * abs(found.cost_gbp)
 
 
-def test_the_order_of_the_agents_changes_no_award() -> None:
-    case = random_case(3, compute=5, storage=2, half_hours=10)
+@settings(max_examples=5, deadline=None)
+@given(SEEDS, st.integers(0, 2), st.integers(1, 2), st.integers(4, 8))
+def test_batteries_that_are_paid_for_charging_never_charge_and_discharge_at_once(
+    seed: int, compute: int, storage: int, half_hours: int
+) -> None:
+    case = random_case(seed, compute=compute, storage=storage, half_hours=half_hours, lowest_gbp_per_mwh=-80)
+    holds(negotiate(case.agents), case.optimum_gbp)
+
+
+def test_10_agents_are_within_1_per_cent_after_20_rounds_of_48_half_hours() -> None:
+    agents = tight_agents(0, compute=8, storage=2, half_hours=48)
+    found = negotiate(agents, tolerance=0.01)
+    assert (found.stop, len(found.rounds) <= 20) == ("gap", True)
+
+
+@pytest.mark.parametrize("rigid", [0, 2])
+def test_the_order_of_the_agents_changes_no_award(rigid: int) -> None:
+    case = random_case(3, compute=3, storage=2, half_hours=10, rigid=rigid)
     first = negotiate(case.agents)
-    for seed in range(3):
+    for seed in range(2):
         shuffled = list(case.agents)
         Random(seed).shuffle(shuffled)
         again = negotiate(shuffled)
@@ -115,7 +167,43 @@ def test_a_battery_charges_where_it_is_cheap_and_gives_where_it_is_dear() -> Non
     assert sorted(plan.draw_mw) == pytest.approx([-2, -1.24, 2, 2])
     assert plan.draw_mw[:2] == pytest.approx([2, 2])
     assert plan.cost_gbp == pytest.approx(-114.40)
-    with pytest.raises(NoFallback, match="below 0"):
-        StorageAgent(
-            "S", np.zeros(1), np.array([-1.0]), power_mw=1, capacity_mwh=1, charge_mwh=0, round_trip_efficiency=1
-        )
+
+
+def test_a_battery_that_is_paid_for_charging_cannot_burn_what_it_takes() -> None:
+    battery = StorageAgent(
+        "S",
+        np.zeros(2),
+        np.array([-100.0, -100]),
+        power_mw=1,
+        capacity_mwh=1,
+        charge_mwh=0.5,
+        round_trip_efficiency=0.81,
+    )
+    assert battery.answer(np.zeros(2)).cost_gbp == pytest.approx(-55.56, abs=0.005)
+    assert not battery.can_split
+
+
+def test_work_that_may_not_pause_takes_its_cheapest_run_and_only_where_there_is_room() -> None:
+    hall = ComputeAgent("hall", np.array([2.0, 2, 0, 2]), np.array([9.0, 5, 1, 2]), [RigidJob("a", 2, 2, 0, 4)])
+    assert hall.answer(np.zeros(4)).draw_mw == pytest.approx([0, 0, 2, 2])
+    assert hall.fallback().draw_mw == pytest.approx([2, 2, 0, 0])
+    assert hall.within(np.array([2.0, 1, 2, 1]), np.zeros(4)) is None
+
+
+def test_a_silent_agent_keeps_its_proposals_and_one_that_is_gone_only_its_fallback() -> None:
+    agents = {agent.name: agent for agent in three_agents()}
+    coordinator = Coordinator(
+        {name: agent.endowment_mw for name, agent in agents.items()},
+        {name: agent.fallback() for name, agent in agents.items()},
+    )
+    vectors = coordinator.call()
+    answers = {name: [agent.answer(price) for price in vectors] for name, agent in agents.items()}
+    first = coordinator.hear(vectors, answers | {"S": None})
+    assert first.lower_bound_gbp == -np.inf
+    assert coordinator.stop() is None
+    assert coordinator.hear(vectors, answers).lower_bound_gbp > 150
+    coordinator.dismiss("S")
+    found = coordinator.settle()
+    assert found.awards[2].draw_mw == pytest.approx([0, 0])
+    assert sum(award.pays_gbp for award in found.awards) == 0
+    assert all(award.net_gbp <= award.fallback_gbp + 1e-9 for award in found.awards)
