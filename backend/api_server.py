@@ -40,6 +40,7 @@ from api.runners import runner_endpoints
 from api.savings import savings_endpoints
 from api.service import SchedulerState, service_endpoints
 from api.sold_flexibility import sold_flexibility_endpoints
+from api.stored_negotiations import stored_negotiation_endpoints
 from api.what_if import ConcurrencyLimit
 from api.workload_changes import workload_change_endpoints
 from api.workload_life import workload_life_endpoints
@@ -61,6 +62,7 @@ from ingest.health import OVERDUE, read_health
 from ingest.run import run_once
 from ingest.schedule import PipelineSchedule
 from ingest.sources import Upstreams
+from negotiation.life import CoordinatorThread
 from queueing.process_name import process_name
 from settings import Settings, SettingsError, load_settings
 from tenancy.access import Access
@@ -99,6 +101,7 @@ def create_app(
     silent_runs: SilentRuns | None = None,
     flexibility: FlexibilityLife | None = None,
     pricing: PlacePricing | None = None,
+    coordinator: CoordinatorThread | None = None,
     access: Access | None = None,
 ) -> OpenAPI:
     """The API over an open database. Starts nothing; the schedule, executor and watch are only reported on.
@@ -131,6 +134,7 @@ def create_app(
                 *([] if silent_runs is None else silent_runs.troubles()),
                 *([] if flexibility is None else flexibility.troubles()),
                 *([] if pricing is None else pricing.troubles()),
+                *([] if coordinator is None else coordinator.troubles()),
                 *access.troubles(),
             ],
         )
@@ -161,6 +165,7 @@ def create_app(
     app.register_api(queue_endpoints(requests))
     app.register_api(operations_endpoints(requests, clock))
     app.register_api(negotiation_endpoints(requests, clock, time.monotonic, turns, carbon_price))
+    app.register_api(stored_negotiation_endpoints(requests, clock, carbon_price))
     app.register_api(savings_endpoints(requests, clock, carbon_price))
     administration = Administration(database, access.door, access.audit.refused, has_tenants=settings.is_multi_tenant)
     app.register_api(key_endpoints(administration, clock))
@@ -239,6 +244,7 @@ def application() -> Iterator[OpenAPI]:
             clock=utc_now,
         )
         pricing = PlacePricing(database, carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t, clock=utc_now)
+        coordinator = CoordinatorThread(database, worker=process_name(), clock=utc_now)
         app = create_app(
             database,
             settings,
@@ -247,6 +253,7 @@ def application() -> Iterator[OpenAPI]:
             silent_runs=silent_runs,
             flexibility=flexibility,
             pricing=pricing,
+            coordinator=coordinator,
             access=access,
         )
         access.start()
@@ -261,6 +268,8 @@ def application() -> Iterator[OpenAPI]:
         at_the_end.callback(flexibility.stop)
         pricing.start()
         at_the_end.callback(pricing.stop)
+        coordinator.start()
+        at_the_end.callback(coordinator.stop)
         log.info("listening on http://%s:%d (a dashboard, and /docs)", settings.api_host, settings.api_port)
         yield app
 

@@ -214,7 +214,7 @@ def negotiation_endpoints(
         _check_names(body)
         now = clock()
         with turns.take():
-            costs = _Costs(database, now, body.half_hours, carbon_price_gbp_per_t)
+            costs = Costs(database, now, body.half_hours, carbon_price_gbp_per_t)
             until = monotonic() + body.time_limit_s
             try:
                 settlement = negotiate(
@@ -255,7 +255,7 @@ def negotiation_answer(settlement: Settlement, now: datetime) -> NegotiationAnsw
     )
 
 
-class _Costs:
+class Costs:
     """What a MWh costs in each half-hour, from the forecasts, which are read when they are first asked for."""
 
     def __init__(self, database: Database, now: datetime, half_hours: int, carbon_price_gbp_per_t: float) -> None:
@@ -323,13 +323,13 @@ def _check_names(body: NegotiationBody) -> None:
             raise refuse(f"agents.{number}.agent", "is another agent's name")
 
 
-def _agent(number: int, body: ComputeBody | StorageBody | BuyerBody, costs: _Costs) -> Agent:
+def _agent(number: int, body: ComputeBody | StorageBody | BuyerBody, costs: Costs) -> Agent:
     if isinstance(body, BuyerBody):
         pays = costs.each(number, "pays_gbp_per_mwh", body.pays_gbp_per_mwh)
         return ReductionBuyer(body.agent, pays, costs.each(number, "need_mw", body.need_mw))
     endowment = costs.each(number, "endowment_mw", body.endowment_mw)
     if isinstance(body, ComputeBody):
-        jobs = [_job(f"agents.{number}.jobs.{place}", job, costs) for place, job in enumerate(body.jobs)]
+        jobs = [job_of(f"agents.{number}.jobs.{place}", job, costs) for place, job in enumerate(body.jobs)]
         return ComputeAgent(body.agent, endowment, costs.of(number, body), jobs)
     if body.charge_mwh > body.capacity_mwh:
         raise refuse(f"agents.{number}.charge_mwh", "is more than capacity_mwh")
@@ -345,7 +345,7 @@ def _agent(number: int, body: ComputeBody | StorageBody | BuyerBody, costs: _Cos
     )
 
 
-def _job(where: str, job: JobBody, costs: _Costs) -> InterruptibleJob | RigidJob:
+def job_of(where: str, job: JobBody, costs: Costs) -> InterruptibleJob | RigidJob:
     """In whole half-hours that are all within its window."""
     first, end = 0, costs.half_hours
     if job.earliest is not None:

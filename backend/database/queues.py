@@ -145,6 +145,16 @@ QUEUES = (
         order="scheduled_at",
     ),
     Queue(
+        name="negotiations",
+        table="negotiations",
+        key="negotiation_id",
+        key_type="uuid",
+        functions=("sweep", "claim", "heartbeat", "fail", "next_due"),
+        channel="negotiations",
+        sender="tenant",
+        order="scheduled_at",
+    ),
+    Queue(
         name="runs",
         table="pipeline_runs",
         key="slot",

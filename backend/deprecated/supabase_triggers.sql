@@ -13,8 +13,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest is distinct from 14 then
-        raise exception 'this database has the tables of schema version %, but this file is of version 14: '
+    if newest is distinct from 15 then
+        raise exception 'this database has the tables of schema version %, but this file is of version 15: '
             'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
@@ -35,28 +35,32 @@ set local pylon.functions =
     'queue_orders_fail queue_orders_release queue_orders_next_due queue_bookings_sweep queue_bookings_claim '
     'queue_bookings_heartbeat queue_bookings_complete queue_bookings_fail queue_bookings_release '
     'queue_bookings_next_due queue_flexibility_sweep queue_flexibility_claim queue_flexibility_heartbeat '
-    'queue_flexibility_fail queue_flexibility_next_due queue_runs_sweep queue_runs_claim queue_runs_heartbeat '
-    'queue_runs_complete queue_runs_fail store_system_prices store_loss_of_load store_dfs_events '
-    'claim_pipeline_slot heartbeat_pipeline_slot store_signals store_world store_run log_pipeline_run '
-    'finish_pipeline_run prune_history sum_held_power capacity_kw most_held_kw free_kw free_to_move_kw '
-    'capacity_at carried_out_by take_power booking_of_output book_decisions capacity_timeline awaits_decision '
-    'has_place place_notification claim_notifications heartbeat_notifications release_notifications '
-    'give_back_notifications fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health '
-    'probe_write work_to_price store_capacity_prices places_that_run decision_contexts present_grid '
-    'decision_readiness decision_context note_context data_version present_grid_unless everybodys_events '
-    'newest_of_tenant chosen_topics event_summary log_event publish_decisions events_after outputs_history '
-    'task_output newest_unacknowledged_output acknowledge_output current_context mark_context_processed '
-    'number_agent_state register_agent record_agent_state let_waiting_ask_again lock_placed_workload '
-    'not_its_owners cancel_workload give_power_back place_of room_from move_workload is_expired expire_bookings '
-    'load_data_centre load_what_runs promised_runs claim_due_bookings heartbeat_bookings fail_booking '
-    'change_booking settle_unbooked_workloads bookings_health refuse_reading_change newest_readings '
-    'sum_data_centre_loads sample_loads record_readings open_account credit_run_now account_runs counted_words '
-    'revise_accounts savings beckn_register beckn_key_holds beckn_stay beckn_leave beckn_known_message '
-    'beckn_over_limit beckn_receive beckn_put_outbox beckn_relay beckn_claim_inbox beckn_finish_inbox '
-    'beckn_heartbeat_inbox beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox '
-    'beckn_prune register_runner runner_name take_runs held_run run_to_begin begin_run heartbeat_run '
-    'give_back_run finish_run end_run log_run give_run_back readings_so_far settle_silent_runs run_place '
-    'list_runners offered_templates workload_run beckn_operator beckn_seller beckn_store_quote beckn_held_kw '
+    'queue_flexibility_fail queue_flexibility_next_due queue_negotiations_sweep queue_negotiations_claim '
+    'queue_negotiations_heartbeat queue_negotiations_fail queue_negotiations_next_due queue_runs_sweep '
+    'queue_runs_claim queue_runs_heartbeat queue_runs_complete queue_runs_fail store_system_prices '
+    'store_loss_of_load store_dfs_events claim_pipeline_slot heartbeat_pipeline_slot store_signals store_world '
+    'store_run log_pipeline_run finish_pipeline_run prune_history sum_held_power capacity_kw most_held_kw '
+    'free_kw free_to_move_kw capacity_at carried_out_by take_power booking_of_output book_decisions '
+    'capacity_timeline awaits_decision has_place place_notification claim_notifications heartbeat_notifications '
+    'release_notifications give_back_notifications fail_notification requeue_dead waiting_prospects '
+    'reconsider_deferred queue_health probe_write work_to_price store_capacity_prices places_that_run '
+    'decision_contexts present_grid decision_readiness decision_context note_context data_version '
+    'present_grid_unless everybodys_events newest_of_tenant chosen_topics event_summary log_event '
+    'publish_decisions events_after outputs_history task_output newest_unacknowledged_output acknowledge_output '
+    'current_context mark_context_processed number_agent_state register_agent record_agent_state '
+    'let_waiting_ask_again lock_placed_workload not_its_owners cancel_workload give_power_back place_of '
+    'room_from move_workload is_expired expire_bookings load_data_centre load_what_runs promised_runs '
+    'claim_due_bookings heartbeat_bookings fail_booking change_booking settle_unbooked_workloads '
+    'bookings_health refuse_reading_change newest_readings sum_data_centre_loads sample_loads record_readings '
+    'open_account credit_run_now account_runs counted_words revise_accounts savings beckn_register '
+    'beckn_key_holds beckn_stay beckn_leave beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox '
+    'beckn_relay beckn_claim_inbox beckn_finish_inbox beckn_heartbeat_inbox beckn_give_back_inbox '
+    'beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox beckn_prune register_runner runner_name take_runs '
+    'held_run run_to_begin begin_run heartbeat_run give_back_run finish_run end_run log_run give_run_back '
+    'readings_so_far settle_silent_runs run_place list_runners offered_templates workload_run negotiation_row '
+    'open_negotiation claim_negotiations heartbeat_negotiation fail_negotiation release_negotiation '
+    'hold_for_negotiation step_negotiation say_in_negotiation cancel_negotiation negotiations_page '
+    'negotiation_life negotiation_parts beckn_operator beckn_seller beckn_store_quote beckn_held_kw '
     'beckn_free_kw beckn_share_left_kw log_order beckn_place_order beckn_change_order beckn_claim_orders '
     'beckn_heartbeat_orders beckn_fail_order beckn_overdue flexibility_decision_texts flexibility_decision_hash '
     'chain_flexibility_decision flexibility_chain_check flexibility_decision_chain flexibility_decision_heads '
@@ -129,6 +133,8 @@ create or replace trigger touch_updated_at before update on public.operators
 create or replace trigger touch_updated_at before update on public.capacity_bookings
     for each row when (old.* is distinct from new.*) execute function public.touch_updated_at();
 create or replace trigger touch_updated_at before update on public.flexibility_events
+    for each row when (old.* is distinct from new.*) execute function public.touch_updated_at();
+create or replace trigger touch_updated_at before update on public.negotiations
     for each row when (old.* is distinct from new.*) execute function public.touch_updated_at();
 
 do $touch$
@@ -2150,6 +2156,180 @@ begin
         (
             select min(q.leased_until)
             from public.flexibility_events q
+            where true and q.work_state = 'running' and q.leased_until > p_moment));
+end
+$$;
+
+-- negotiations: before a claim. What waits after a failure becomes available when its moment has come, and what has lost its lease
+-- too often is discarded, and answered.
+create or replace function public.queue_negotiations_sweep(p_scope text, p_moment timestamptz)
+returns setof public.negotiations
+language plpgsql
+rows 10 -- or what they are joined with would be read whole
+set search_path = ''
+as $$
+begin
+    update public.negotiations waiting
+    set work_state = 'available'
+    where waiting.negotiation_id in (
+        select q.negotiation_id
+        from public.negotiations q
+        where true and q.work_state = 'retryable' and public.has_come(q.scheduled_at, p_moment)
+        order by q.scheduled_at
+        limit 1000
+        for update skip locked);
+    return query
+    with lapsed as materialized (
+        select q.negotiation_id
+        from public.negotiations q
+        where true and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            and q.lost_leases + 1 >= public.most_lost_leases() and q.max_attempts is not null
+        for update skip locked
+    )
+    update public.negotiations q
+    set work_state = 'discarded',
+        lost_leases = q.lost_leases + 1,
+        lease_token = null,
+        leased_until = null,
+        finished_at = clock_timestamp(),
+        last_error = format('its lease ran out %s times, last held by %s', q.lost_leases + 1, q.leased_by)
+            || coalesce('; before that: ' || q.last_error, '')
+    from lapsed
+    where q.negotiation_id = lapsed.negotiation_id
+    returning q.*;
+end
+$$;
+
+-- negotiations: takes up to p_limit rows on a lease: of p_keys in their order, or (null) whichever come first. They are available,
+-- or their lease has run out; until then whoever lost it may still take it up again. Call it after the sweep.
+-- Answers them as they are now.
+create or replace function public.queue_negotiations_claim(
+    p_scope text, p_keys uuid[], p_worker text, p_limit integer, p_moment timestamptz,
+    p_lease_seconds double precision)
+returns setof public.negotiations
+language plpgsql
+rows 10 -- or what they are joined with would be read whole
+set search_path = ''
+as $$
+declare
+    lapsed uuid[];
+    due uuid[];
+begin
+    -- Locked in statements of their own: inside the update the planner may lock, and update, more rows than the limit.
+    if p_keys is not null then
+        select array_agg(first.negotiation_id) into due
+        from (
+            select q.negotiation_id
+            from unnest(p_keys) with ordinality as wanted (key, place)
+            join public.negotiations q on q.negotiation_id = wanted.key
+            where q.work_state = 'available'
+                or (q.work_state = 'running' and public.has_come(q.leased_until, p_moment))
+            order by wanted.place
+            limit p_limit
+            for update of q skip locked) as first;
+    else
+        select coalesce(array_agg(first.negotiation_id), '{}') into lapsed
+        from (
+            select q.negotiation_id
+            from public.negotiations q
+            where true and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            order by q.scheduled_at, q.negotiation_id
+            limit p_limit
+            for update skip locked) as first;
+        select lapsed || array_agg(first.negotiation_id) into due
+        from (
+            select q.negotiation_id
+            from public.negotiations q
+            where true and q.work_state = 'available' and public.has_come(q.scheduled_at, p_moment)
+            order by q.scheduled_at, q.negotiation_id
+            limit p_limit - cardinality(lapsed)
+            for update skip locked) as first;
+    end if;
+    return query
+    update public.negotiations q
+    set work_state = 'running',
+        attempt = q.attempt + 1,
+        lost_leases = q.lost_leases + case when q.work_state = 'running' then 1 else 0 end,
+        leased_by = p_worker,
+        lease_token = nextval('public.lease_tokens'),
+        leased_until = p_moment + make_interval(secs => p_lease_seconds)
+    where q.negotiation_id = any (due)
+    returning q.*;
+end
+$$;
+
+-- negotiations: holds leases until p_until. Answers the keys of those that are still held.
+create or replace function public.queue_negotiations_heartbeat(p_keys uuid[], p_tokens bigint[], p_until timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    held uuid[];
+begin
+    with locked as materialized (
+        select q.negotiation_id
+        from unnest(p_keys, p_tokens) as lease (key, token)
+        join public.negotiations q on q.negotiation_id = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        order by q.negotiation_id
+        for update of q
+    ),
+    extended as (
+        update public.negotiations q
+        set leased_until = p_until
+        from locked
+        where q.negotiation_id = locked.negotiation_id
+        returning q.negotiation_id
+    )
+    select coalesce(array_agg(extended.negotiation_id order by extended.negotiation_id), '{}') into held from extended;
+    return held;
+end
+$$;
+
+-- negotiations: an attempt that failed. It is tried again after a pause (retry_pause) but by p_latest, or discarded: when p_final
+-- says so, or after the last attempt; those that a lost lease ended do not count. Answers the row; null: the lease was lost.
+create or replace function public.queue_negotiations_fail(
+    p_key uuid, p_token bigint, p_error text, p_first_seconds double precision, p_longest_seconds double precision,
+    p_latest timestamptz default null, p_final boolean default false, p_moment timestamptz default clock_timestamp())
+returns public.negotiations
+language plpgsql
+set search_path = ''
+as $$
+declare
+    failed public.negotiations;
+begin
+    update public.negotiations q
+    set work_state = case
+            when p_final or q.attempt - q.lost_leases >= q.max_attempts then 'discarded'
+            else 'retryable' end,
+        scheduled_at = least(
+            p_latest,
+            p_moment + public.retry_pause(q.attempt - q.lost_leases, p_first_seconds, p_longest_seconds)),
+        finished_at = case when p_final or q.attempt - q.lost_leases >= q.max_attempts then clock_timestamp() end,
+        leased_until = null,
+        last_error = left(p_error, 2000)
+    where q.negotiation_id = p_key and q.lease_token = p_token and q.work_state = 'running'
+    returning * into failed;
+    return failed;
+end
+$$;
+
+-- negotiations: when to look again: the next moment at which a pause or a lease ends; null where none does.
+create or replace function public.queue_negotiations_next_due(p_scope text, p_moment timestamptz)
+returns timestamptz
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return least(
+        (
+            select min(q.scheduled_at)
+            from public.negotiations q
+            where true and q.work_state = 'retryable' and q.scheduled_at > p_moment),
+        (
+            select min(q.leased_until)
+            from public.negotiations q
             where true and q.work_state = 'running' and q.leased_until > p_moment));
 end
 $$;
@@ -6995,6 +7175,575 @@ as $$
 $$;
 
 
+
+-- Negotiations -----------------------------------------------------------------------------------------------------------
+--
+-- Locks: the negotiation first, then as everywhere: data centres, bookings, and last the publishing lock.
+
+do $once$
+declare
+    written text;
+begin
+    foreach written in array array['negotiation_messages', 'negotiation_awards', 'negotiation_payments'] loop
+        execute format(
+            'create or replace trigger refuse_row_change before update or delete on public.%I '
+            'for each row execute function public.refuse_audit_change()', written);
+        execute format(
+            'create or replace trigger refuse_truncate before truncate on public.%I '
+            'for each statement execute function public.refuse_audit_change()', written);
+        execute format('alter table public.%I enable always trigger refuse_row_change', written);
+        execute format('alter table public.%I enable always trigger refuse_truncate', written);
+    end loop;
+end
+$once$;
+
+-- A negotiation as programs read it.
+create or replace function public.negotiation_row(n public.negotiations)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'negotiation_id', n.negotiation_id, 'tenant', n.tenant, 'name', n.name, 'started_by', n.started_by,
+        'limit_key', n.limit_key, 'starts_at', n.starts_at, 'half_hours', n.half_hours, 'round_seconds', n.round_seconds,
+        'most_rounds', n.most_rounds, 'closes_at', n.closes_at, 'state', n.state, 'state_reason', n.state_reason,
+        'round', n.round, 'award_number', n.award_number, 'answer_by', n.answer_by, 'outcome', n.outcome,
+        'version', n.version, 'opened_at', n.opened_at, 'updated_at', n.updated_at)
+$$;
+
+-- Opens a negotiation. p_operator: who opens it, whatever p_negotiation says. p_negotiation: {tenant (null: the platform),
+-- name, started_by, limit_key, starts_at, half_hours, round_seconds, most_rounds, closes_at, document (what tells a repeat
+-- from a change), agents: [{agent, tenant (null: whoever opens it), kind, dc_id, endowment_mw, least_mw, most_mw,
+-- declared}…]}, checked by whoever calls. Answers {"state": "opened" | "already" (the same, again) | "different" (another of
+-- this name) | "limit_in_use" (another about this limit is open) | "unknown_operator" | "unknown_data_centre" (there is none,
+-- or it is not its agent's), "negotiation", "detail": the agent at fault}. Nothing is stored but where it is opened.
+create or replace function public.open_negotiation(p_negotiation jsonb, p_now timestamptz, p_operator text default null)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    given public.negotiations := jsonb_populate_record(null::public.negotiations, p_negotiation);
+    found public.negotiations;
+    at_fault text;
+begin
+    lock table public.negotiations in share row exclusive mode; -- one at a time, so that a limit is not opened twice unseen
+    given.tenant := coalesce(p_operator, given.tenant, 'platform');
+    select * into found from public.negotiations n where (n.tenant, n.name) = (given.tenant, given.name);
+    if found.negotiation_id is not null then
+        return json_build_object(
+            'state', case when found.document = coalesce(given.document, '{}') then 'already' else 'different' end,
+            'negotiation', public.negotiation_row(found));
+    end if;
+    select * into found
+    from public.negotiations n
+    where n.limit_key = given.limit_key and n.state in ('OPEN', 'ROUND', 'AWARDED');
+    if found.negotiation_id is not null then
+        return json_build_object('state', 'limit_in_use', 'negotiation', public.negotiation_row(found));
+    end if;
+    select a ->> 'agent' into at_fault
+    from jsonb_array_elements(p_negotiation -> 'agents') as a
+    where coalesce(a ->> 'tenant', given.tenant) not in (given.tenant, 'platform')
+        and not exists (select from public.operators o where o.operator_id = a ->> 'tenant')
+    limit 1;
+    if at_fault is not null then
+        return json_build_object('state', 'unknown_operator', 'negotiation', null, 'detail', at_fault);
+    end if;
+    select a ->> 'agent' into at_fault
+    from jsonb_array_elements(p_negotiation -> 'agents') as a
+    where a ->> 'dc_id' is not null
+        and not exists (
+            select
+            from public.data_centres d
+            where d.dc_id = a ->> 'dc_id'
+                and (given.tenant = 'platform' or d.tenant = coalesce(a ->> 'tenant', given.tenant)))
+    limit 1;
+    if at_fault is not null then
+        return json_build_object('state', 'unknown_data_centre', 'negotiation', null, 'detail', at_fault);
+    end if;
+    insert into public.negotiations (
+        tenant, name, started_by, limit_key, starts_at, half_hours, round_seconds, most_rounds, closes_at, document,
+        scheduled_at, opened_at)
+    values (
+        given.tenant, given.name, given.started_by, given.limit_key, given.starts_at, given.half_hours, given.round_seconds,
+        given.most_rounds, given.closes_at, coalesce(given.document, '{}'), p_now, p_now)
+    returning * into found;
+    insert into public.negotiation_agents (
+        negotiation_id, agent, tenant, opened_by, kind, dc_id, endowment_mw, least_mw, most_mw, declared)
+    select
+        found.negotiation_id, a.agent, coalesce(a.tenant, found.tenant), found.tenant, a.kind, a.dc_id, a.endowment_mw,
+        a.least_mw, a.most_mw, coalesce(a.declared, '{}')
+    from jsonb_to_recordset(p_negotiation -> 'agents') as a (
+        agent text, tenant text, kind text, dc_id text, endowment_mw double precision[], least_mw double precision[],
+        most_mw double precision[], declared jsonb);
+    perform pg_notify('negotiations', '');
+    return json_build_object('state', 'opened', 'negotiation', public.negotiation_row(found));
+end
+$$;
+
+-- Takes up to p_limit negotiations whose next step is due on a lease. Answers {"claimed": [negotiation with its lease_token,
+-- its agents and all that was said…], "next_due_at"}.
+create or replace function public.claim_negotiations(
+    p_worker text, p_now timestamptz, p_lease_seconds double precision, p_limit integer)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    due uuid[];
+    claimed json;
+begin
+    perform public.queue_negotiations_sweep(null, p_now);
+    -- Named one by one: a step may be due in hours and days, which to the engine would be a clock that was set back.
+    select coalesce(array_agg(ready.negotiation_id order by ready.scheduled_at, ready.negotiation_id), '{}') into due
+    from public.negotiations ready
+    where (ready.work_state = 'available' and ready.scheduled_at <= p_now)
+        or (ready.work_state = 'running' and public.has_come(ready.leased_until, p_now));
+    select coalesce(json_agg(
+        public.negotiation_row(n) || jsonb_build_object(
+            'lease_token', n.lease_token,
+            'agents', (
+                select jsonb_agg(jsonb_build_object(
+                    'agent', a.agent, 'operator', a.tenant, 'kind', a.kind, 'dc_id', a.dc_id, 'pue', d.pue,
+                    'endowment_mw', a.endowment_mw, 'least_mw', a.least_mw, 'most_mw', a.most_mw, 'declared', a.declared,
+                    'state', a.state) order by a.agent)
+                from public.negotiation_agents a
+                left join public.data_centres d on d.dc_id = a.dc_id
+                where a.negotiation_id = n.negotiation_id),
+            'messages', (
+                select coalesce(jsonb_agg(jsonb_build_object(
+                    'agent', m.agent, 'round', m.round, 'sender', m.sender, 'performative', m.performative,
+                    'body', m.body) order by m.message_number), '[]')
+                from public.negotiation_messages m
+                where m.negotiation_id = n.negotiation_id)) order by n.opened_at, n.negotiation_id), '[]')
+    into claimed
+    from public.queue_negotiations_claim(null, due, p_worker, p_limit, p_now, p_lease_seconds) as n;
+    return json_build_object(
+        'claimed', claimed,
+        'next_due_at', least(
+            public.queue_negotiations_next_due(null, p_now),
+            (
+                select min(n.scheduled_at) from public.negotiations n
+                where n.work_state = 'available' and n.scheduled_at > p_now)));
+end
+$$;
+
+-- Holds a lease until p_now + p_lease_seconds. Answers whether it was still held.
+create or replace function public.heartbeat_negotiation(
+    p_negotiation_id uuid, p_lease_token bigint, p_now timestamptz, p_lease_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    select to_json(cardinality(public.queue_negotiations_heartbeat(
+        array[p_negotiation_id], array[p_lease_token], p_now + make_interval(secs => p_lease_seconds))) = 1)
+$$;
+
+-- A step that failed is tried again after p_retry_seconds, give or take a quarter. Answers {"state": "retry" | "fenced"}.
+create or replace function public.fail_negotiation(
+    p_negotiation_id uuid, p_lease_token bigint, p_error text, p_now timestamptz, p_retry_seconds double precision)
+returns json
+language sql
+set search_path = ''
+as $$
+    select json_build_object('state', case failed.work_state when 'retryable' then 'retry' else 'fenced' end)
+    from public.queue_negotiations_fail(
+        p_negotiation_id, p_lease_token, p_error, p_retry_seconds, p_retry_seconds, p_moment => p_now) as failed
+$$;
+
+-- Gives back the power that a negotiation holds, for whoever has its lock.
+create or replace function public.release_negotiation(p_negotiation_id uuid, p_state text, p_reason text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform from public.data_centres d
+    where d.dc_id in (
+        select b.dc_id from public.capacity_bookings b where b.negotiation_id = p_negotiation_id and b.state = 'HELD')
+    order by d.dc_id
+    for no key update;
+    update public.capacity_bookings b
+    set state = p_state, reason = p_reason, ended_at = clock_timestamp()
+    where b.negotiation_id = p_negotiation_id and b.state = 'HELD';
+    if found then
+        perform public.let_waiting_ask_again();
+    end if;
+end
+$$;
+
+-- Holds the power of an award in place of what the negotiation held before. p_holds: [{tenant, dc_id, starts_at, ends_at,
+-- it_power_kw}…]. Answers a data centre that has not the power, and then nothing has changed; null where all is held.
+create or replace function public.hold_for_negotiation(p_negotiation_id uuid, p_holds jsonb)
+returns text
+language plpgsql
+set search_path = ''
+as $$
+declare
+    hold record;
+    short text;
+begin
+    perform from public.data_centres d
+    where d.dc_id in (
+        select h ->> 'dc_id' from jsonb_array_elements(p_holds) as h
+        union
+        select b.dc_id from public.capacity_bookings b where b.negotiation_id = p_negotiation_id and b.state = 'HELD')
+    order by d.dc_id
+    for no key update;
+    update public.capacity_bookings b
+    set state = 'RELEASED', reason = 'a newer award takes its place', ended_at = clock_timestamp()
+    where b.negotiation_id = p_negotiation_id and b.state = 'HELD';
+    for hold in
+        select *
+        from jsonb_to_recordset(p_holds) as h (
+            tenant text, dc_id text, starts_at timestamptz, ends_at timestamptz, it_power_kw numeric)
+        order by h.dc_id, h.starts_at
+    loop
+        select d.dc_id into short
+        from public.data_centres d
+        where d.dc_id = hold.dc_id
+            and (d.status <> 'ACTIVE' or hold.it_power_kw > greatest(
+                0, public.capacity_kw(d) - public.most_held_kw(d.dc_id, hold.starts_at, hold.ends_at)));
+        if short is not null then
+            raise exception '%', short using errcode = 'PYN01';
+        end if;
+        insert into public.capacity_bookings (
+            dc_id, tenant, job_id, source, starts_at, ends_at, it_power_kw, carried_out_by, work_state, scheduled_at,
+            negotiation_id)
+        values (
+            hold.dc_id, hold.tenant, null, 'negotiation', hold.starts_at, hold.ends_at, hold.it_power_kw, 'negotiation',
+            'completed', hold.starts_at, p_negotiation_id);
+    end loop;
+    return null;
+exception
+    when sqlstate 'PYN01' then
+        return sqlerrm; -- and nothing of the above has happened
+end
+$$;
+
+-- One step of a negotiation, under its lease, in one transaction: what is said, what becomes of its agents and, where it is
+-- awarded, the awards, the payments and the power that they hold. p_step: {negotiation_id, lease_token, version, state, reason,
+-- round, award_number, answer_by, outcome, due_at (of the next step; null: there is none), now, agents: [{agent, state}…],
+-- messages: [{agent, round, performative, sender, message_id, body}…], and where it is awarded: award: {award_id, awards:
+-- [{agent, draw_mw, cost_gbp, fallback_gbp, pays_gbp}…], payments: [{payer, payee, amount_gbp}…], holds: [{agent, starts_at,
+-- ends_at, it_power_kw}…]}}. Answers {"state": "changed" | "fenced" (the lease was lost) | "outdated" (something was said
+-- meanwhile: look again) | "no_room" (a data centre no longer has the power that the award would hold), "dc_id"}.
+create or replace function public.step_negotiation(p_step jsonb)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    negotiation public.negotiations;
+    moment constant timestamptz := (p_step ->> 'now')::timestamptz;
+    next_step_at constant timestamptz := (p_step ->> 'due_at')::timestamptz;
+    to_state constant text := p_step ->> 'state';
+    award constant jsonb := nullif(p_step -> 'award', 'null');
+    number constant integer := (p_step ->> 'award_number')::integer;
+    short text;
+begin
+    select * into negotiation
+    from public.negotiations n
+    where n.negotiation_id = (p_step ->> 'negotiation_id')::uuid
+    for update;
+    if negotiation.negotiation_id is null or negotiation.work_state <> 'running'
+        or negotiation.lease_token is distinct from (p_step ->> 'lease_token')::bigint
+    then
+        return json_build_object('state', 'fenced');
+    end if;
+    if negotiation.version is distinct from (p_step ->> 'version')::bigint then
+        return json_build_object('state', 'outdated');
+    end if;
+    if award is not null then
+        short := public.hold_for_negotiation(negotiation.negotiation_id, (
+            select coalesce(jsonb_agg(h || jsonb_build_object('tenant', a.tenant, 'dc_id', a.dc_id)), '[]')
+            from jsonb_array_elements(award -> 'holds') as h
+            join public.negotiation_agents a
+                on (a.negotiation_id, a.agent) = (negotiation.negotiation_id, h ->> 'agent')));
+        if short is not null then
+            return json_build_object('state', 'no_room', 'dc_id', short);
+        end if;
+        insert into public.negotiation_awards (
+            negotiation_id, award_number, agent, tenant, opened_by, award_id, draw_mw, cost_gbp, fallback_gbp, pays_gbp,
+            awarded_at)
+        select
+            negotiation.negotiation_id, number, a.agent, a.tenant, a.opened_by, (award ->> 'award_id')::uuid, w.draw_mw,
+            w.cost_gbp, w.fallback_gbp, w.pays_gbp, moment
+        from jsonb_to_recordset(award -> 'awards') as w (
+            agent text, draw_mw double precision[], cost_gbp double precision, fallback_gbp double precision,
+            pays_gbp numeric)
+        join public.negotiation_agents a on (a.negotiation_id, a.agent) = (negotiation.negotiation_id, w.agent);
+        insert into public.negotiation_payments (
+            negotiation_id, award_number, payer, payee, payer_tenant, payee_tenant, opened_by, amount_gbp)
+        select
+            negotiation.negotiation_id, number, p.payer, p.payee, payer.tenant, payee.tenant, negotiation.tenant, p.amount_gbp
+        from jsonb_to_recordset(award -> 'payments') as p (payer text, payee text, amount_gbp numeric)
+        join public.negotiation_agents payer
+            on (payer.negotiation_id, payer.agent) = (negotiation.negotiation_id, p.payer)
+        join public.negotiation_agents payee
+            on (payee.negotiation_id, payee.agent) = (negotiation.negotiation_id, p.payee);
+    end if;
+    update public.negotiation_agents a
+    set state = changed.state
+    from jsonb_to_recordset(nullif(p_step -> 'agents', 'null')) as changed (agent text, state text)
+    where (a.negotiation_id, a.agent) = (negotiation.negotiation_id, changed.agent);
+    insert into public.negotiation_messages (
+        negotiation_id, agent, tenant, round, sender, performative, message_id, body, received_at)
+    select negotiation.negotiation_id, a.agent, a.tenant, m.round, m.sender, m.performative, m.message_id, m.body, moment
+    from rows from (jsonb_to_recordset(nullif(p_step -> 'messages', 'null')) as (
+        agent text, round integer, sender text, performative text, message_id text, body jsonb)) with ordinality
+        as m (agent, round, sender, performative, message_id, body, place)
+    join public.negotiation_agents a on (a.negotiation_id, a.agent) = (negotiation.negotiation_id, m.agent)
+    order by m.place;
+    update public.negotiations n
+    set state = to_state,
+        state_reason = p_step ->> 'reason',
+        round = (p_step ->> 'round')::integer,
+        award_number = number,
+        answer_by = (p_step ->> 'answer_by')::timestamptz,
+        outcome = nullif(p_step -> 'outcome', 'null'),
+        version = n.version + 1,
+        work_state = case when next_step_at is null then 'completed' else 'available' end,
+        scheduled_at = coalesce(next_step_at, n.scheduled_at),
+        attempt = 0,
+        lost_leases = 0,
+        lease_token = null,
+        leased_until = null,
+        leased_by = null,
+        last_error = null,
+        finished_at = case when next_step_at is null then moment end
+    where n.negotiation_id = negotiation.negotiation_id;
+    if to_state in ('SETTLED', 'EXPIRED', 'FALLBACK') then
+        perform public.release_negotiation(
+            negotiation.negotiation_id, case to_state when 'SETTLED' then 'ENDED' else 'RELEASED' end, p_step ->> 'reason');
+    end if;
+    if next_step_at <= moment then
+        perform pg_notify('negotiations', '');
+    end if;
+    return json_build_object('state', 'changed');
+end
+$$;
+
+-- What an agent outside says. p_message: {message_id, performative: "propose" | "refuse" | "confirm", round, award_id, body:
+-- {plans: [{cost_gbp, draw_mw}…]} or {reason}}, of finite numbers. p_operator: whose agent it must be; null for the platform, which
+-- may speak for any. Answers {"state": "stored" | "repeated" (one of this message_id is known: nothing changes) | "unknown"
+-- | "not_open" | "wrong_round" (not the present one, or already answered) | "out_of_bounds" | "wrong_award", "detail"}.
+create or replace function public.say_in_negotiation(
+    p_negotiation_id uuid, p_agent text, p_message jsonb, p_now timestamptz, p_operator text default null)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    negotiation public.negotiations;
+    me public.negotiation_agents;
+    performative_said constant text := p_message ->> 'performative';
+    round_said constant integer := coalesce((p_message ->> 'round')::integer, -1);
+    asked jsonb;
+    at_fault text;
+begin
+    select * into negotiation from public.negotiations n where n.negotiation_id = p_negotiation_id for update;
+    select * into me
+    from public.negotiation_agents a
+    where a.negotiation_id = p_negotiation_id and a.agent = p_agent and a.kind = 'outside'
+        and (p_operator is null or a.tenant = p_operator);
+    if me.agent is null then
+        return json_build_object('state', 'unknown', 'detail', 'there is no such agent of yours in this negotiation');
+    end if;
+    if exists (
+        select from public.negotiation_messages m
+        where (m.negotiation_id, m.agent, m.sender, m.message_id)
+            = (p_negotiation_id, p_agent, 'agent', p_message ->> 'message_id'))
+    then
+        return json_build_object('state', 'repeated', 'detail', 'it was heard before');
+    end if;
+    if negotiation.state not in ('OPEN', 'ROUND', 'AWARDED') or me.state in ('LEFT', 'BREACHED')
+        or (performative_said = 'propose' and negotiation.state = 'AWARDED')
+        or (performative_said = 'confirm' and negotiation.state <> 'AWARDED')
+    then
+        return json_build_object(
+            'state', 'not_open',
+            'detail', format('the negotiation is %s and the agent %s', negotiation.state, me.state));
+    end if;
+    if performative_said = 'propose' then
+        select m.body into asked
+        from public.negotiation_messages m
+        where (m.negotiation_id, m.agent, m.round, m.performative) = (p_negotiation_id, p_agent, negotiation.round, 'cfp');
+        if asked is null or round_said <> negotiation.round then
+            return json_build_object(
+                'state', 'wrong_round', 'detail', format('the present round is %s, not %s', negotiation.round, round_said));
+        end if;
+        if exists (
+            select from public.negotiation_messages m
+            where (m.negotiation_id, m.agent, m.round, m.performative) = (p_negotiation_id, p_agent, round_said, 'propose'))
+        then
+            return json_build_object('state', 'wrong_round', 'detail', format('round %s is answered already', round_said));
+        end if;
+        if jsonb_array_length(p_message #> '{body,plans}') <> jsonb_array_length(asked -> 'prices_gbp_per_mwh') then
+            return json_build_object('state', 'out_of_bounds', 'detail', format(
+                'one plan is wanted for each of the %s vectors of prices', jsonb_array_length(asked -> 'prices_gbp_per_mwh')));
+        end if;
+        select format('plan %s draws %s MW in half-hour %s, where %s to %s is within its bounds', plan.place, draw.mw::text,
+            draw.place, me.least_mw[draw.place], case negotiation.round when 0
+                then least(me.most_mw[draw.place], me.endowment_mw[draw.place]) else me.most_mw[draw.place] end)
+        into at_fault
+        from jsonb_array_elements(p_message #> '{body,plans}') with ordinality as plan (of, place)
+        cross join lateral jsonb_array_elements(plan.of -> 'draw_mw') with ordinality as draw (mw, place)
+        where draw.place > negotiation.half_hours
+            or draw.mw::double precision < me.least_mw[draw.place] - 1e-9
+            or draw.mw::double precision > me.most_mw[draw.place] + 1e-9
+            -- Round 0 asks for what it would do alone.
+            or (negotiation.round = 0 and draw.mw::double precision > me.endowment_mw[draw.place] + 1e-9)
+        limit 1;
+        select coalesce(at_fault, format('plan %s has %s half-hours, not %s', plan.place,
+            jsonb_array_length(plan.of -> 'draw_mw'), negotiation.half_hours))
+        into at_fault
+        from jsonb_array_elements(p_message #> '{body,plans}') with ordinality as plan (of, place)
+        where at_fault is not null or jsonb_array_length(plan.of -> 'draw_mw') <> negotiation.half_hours
+        limit 1;
+        if at_fault is not null then
+            return json_build_object('state', 'out_of_bounds', 'detail', at_fault);
+        end if;
+    elsif performative_said = 'confirm' and not exists (
+        select from public.negotiation_awards w
+        where (w.negotiation_id, w.award_number, w.agent) = (p_negotiation_id, negotiation.award_number, p_agent)
+            and w.award_id::text = p_message ->> 'award_id')
+    then
+        return json_build_object('state', 'wrong_award', 'detail', 'that is not the newest award');
+    end if;
+    insert into public.negotiation_messages (
+        negotiation_id, agent, tenant, round, sender, performative, message_id, body, received_at)
+    values (
+        p_negotiation_id, p_agent, me.tenant, negotiation.round, 'agent', performative_said, p_message ->> 'message_id',
+        p_message -> 'body', p_now);
+    update public.negotiation_agents a
+    set state = case performative_said
+        when 'refuse' then 'LEFT'
+        when 'confirm' then 'CONFIRMED'
+        else case negotiation.round when 0 then 'JOINED' else 'PROPOSED' end end
+    where (a.negotiation_id, a.agent) = (p_negotiation_id, p_agent);
+    update public.negotiations n
+    set version = n.version + 1,
+        scheduled_at = case n.work_state when 'running' then n.scheduled_at else least(n.scheduled_at, p_now) end
+    where n.negotiation_id = p_negotiation_id;
+    perform pg_notify('negotiations', '');
+    return json_build_object('state', 'stored', 'detail', null);
+end
+$$;
+
+-- Takes a negotiation back that is not awarded yet. Answers {"state": "cancelled" | "unknown" | "ended" (it is awarded, or over),
+-- "negotiation"}. p_operator: who must have opened it; null for the platform, which may take back any.
+create or replace function public.cancel_negotiation(
+    p_negotiation_id uuid, p_reason text, p_now timestamptz, p_operator text default null)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    negotiation public.negotiations;
+begin
+    select * into negotiation
+    from public.negotiations n
+    where n.negotiation_id = p_negotiation_id and (p_operator is null or n.tenant = p_operator)
+    for update;
+    if negotiation.negotiation_id is null then
+        return json_build_object('state', 'unknown', 'negotiation', null);
+    end if;
+    if negotiation.state in ('OPEN', 'ROUND') then
+        update public.negotiations n
+        set state = 'CANCELLED', state_reason = p_reason, version = n.version + 1, work_state = 'completed',
+            lease_token = null, leased_until = null, leased_by = null, finished_at = p_now
+        where n.negotiation_id = p_negotiation_id
+        returning * into negotiation;
+    end if;
+    return json_build_object(
+        'state', case negotiation.state when 'CANCELLED' then 'cancelled' else 'ended' end,
+        'negotiation', public.negotiation_row(negotiation));
+end
+$$;
+
+-- Negotiations, those opened last first; go on after (p_before, p_before_id).
+create or replace function public.negotiations_page(p_before timestamptz, p_before_id uuid, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(public.negotiation_row(page) order by page.opened_at desc, page.negotiation_id desc), '[]')
+    from (
+        select *
+        from public.negotiations n
+        where p_before is null or (n.opened_at, n.negotiation_id) < (p_before, p_before_id)
+        order by n.opened_at desc, n.negotiation_id desc
+        limit p_limit) as page
+$$;
+
+-- A negotiation's whole life, as much of it as the caller may see: {"negotiation", "agents", "messages", "awards" and
+-- "payments" (of every award), "bookings"}; null where there is none. Payments are text, which keeps every digit.
+create or replace function public.negotiation_life(p_negotiation_id uuid)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'negotiation', public.negotiation_row(n),
+        'agents', (
+            select coalesce(json_agg(json_build_object(
+                'agent', a.agent, 'operator', a.tenant, 'kind', a.kind, 'dc_id', a.dc_id, 'endowment_mw', a.endowment_mw,
+                'least_mw', a.least_mw, 'most_mw', a.most_mw, 'state', a.state) order by a.agent), '[]')
+            from public.negotiation_agents a
+            where a.negotiation_id = n.negotiation_id),
+        'messages', (
+            select coalesce(json_agg(json_build_object(
+                'message_number', m.message_number, 'agent', m.agent, 'round', m.round, 'sender', m.sender,
+                'performative', m.performative, 'message_id', m.message_id, 'body', m.body, 'received_at', m.received_at)
+                order by m.message_number), '[]')
+            from public.negotiation_messages m
+            where m.negotiation_id = n.negotiation_id),
+        'awards', (
+            select coalesce(json_agg(json_build_object(
+                'award_number', w.award_number, 'award_id', w.award_id, 'agent', w.agent, 'draw_mw', w.draw_mw,
+                'cost_gbp', w.cost_gbp, 'fallback_gbp', w.fallback_gbp, 'pays_gbp', w.pays_gbp::text,
+                'awarded_at', w.awarded_at) order by w.award_number, w.agent), '[]')
+            from public.negotiation_awards w
+            where w.negotiation_id = n.negotiation_id),
+        'payments', (
+            select coalesce(json_agg(json_build_object(
+                'award_number', p.award_number, 'payer', p.payer, 'payee', p.payee, 'amount_gbp', p.amount_gbp::text)
+                order by p.award_number, p.payer, p.payee), '[]')
+            from public.negotiation_payments p
+            where p.negotiation_id = n.negotiation_id),
+        'bookings', (
+            select coalesce(json_agg(json_build_object(
+                'booking_key', b.booking_key, 'dc_id', b.dc_id, 'state', b.state, 'starts_at', b.starts_at,
+                'ends_at', b.ends_at, 'it_power_kw', b.it_power_kw::text) order by b.dc_id, b.starts_at, b.created_at), '[]')
+            from public.capacity_bookings b
+            where b.negotiation_id = n.negotiation_id))
+    from public.negotiations n
+    where n.negotiation_id = p_negotiation_id
+$$;
+
+-- The newest negotiations that agents outside take part in, as many as p_limit parts, with the agents' names: [{negotiation_id, agent}…]. Of
+-- p_operator's agents, or (null) of all.
+create or replace function public.negotiation_parts(p_limit integer, p_operator text default null)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_agg(json_build_object('negotiation_id', part.negotiation_id, 'agent', part.agent)
+        order by part.opened_at desc, part.negotiation_id, part.agent), '[]')
+    from (
+        select n.opened_at, a.negotiation_id, a.agent
+        from public.negotiation_agents a
+        join public.negotiations n on n.negotiation_id = a.negotiation_id
+        where a.kind = 'outside' and (p_operator is null or a.tenant = p_operator)
+        order by n.opened_at desc, a.negotiation_id, a.agent
+        limit p_limit) as part
+$$;
+
 -- The provider's platform: orders --------------------------------------------------------------------------------------
 
 -- The operator that a buyer's platform speaks for, by a subscription that holds; a stranger's purchases are the platform's.
@@ -7957,7 +8706,7 @@ begin
                         event.starts_at, event.ends_at - interval '1 second', interval '30 minutes') as slot (half_hour)
                     join public.data_centres d on d.dc_id = asked.dc_id
                     left join public.capacity_bookings b
-                        on b.dc_id = asked.dc_id and b.state in ('HELD', 'RUNNING') and b.source <> 'flexibility'
+                        on b.dc_id = asked.dc_id and b.state in ('HELD', 'RUNNING') and b.job_id is not null
                         and b.starts_at < slot.half_hour + interval '30 minutes' and b.ends_at > slot.half_hour
                     group by slot.half_hour) as expected))), '{}')
         from jsonb_array_elements_text(p_dc_ids) as asked (dc_id));
@@ -7984,7 +8733,7 @@ begin
             select
             from public.capacity_bookings b
             where b.dc_id in (select w.dc_id from public.flexibility_baselines w where w.event_id = p_event_id)
-                and b.source <> 'flexibility' and b.starts_at < event.ends_at and b.ends_at > event.starts_at
+                and b.job_id is not null and b.starts_at < event.ends_at and b.ends_at > event.starts_at
                 and (b.state in ('HELD', 'RUNNING') or (b.state = 'ENDED' and b.work_state <> 'completed'))),
         'run', coalesce(newest.run, 0),
         'inputs', newest.inputs,
@@ -9765,6 +10514,67 @@ set search_path = ''
 as $$
     select public.flexibility_units_of(tenancy.operator_id())
 $$;
+-- Tenants: negotiations --------------------------------------------------------------------------------------------------------
+--
+-- A negotiation is known to who opened it and to whose agents take part. What is said between the coordinator and an agent
+-- is known to the agent's own; what an agent is awarded, to it and to who opened the negotiation.
+
+create or replace function tenant.open_negotiation(p_negotiation jsonb, p_now timestamptz)
+returns json
+language sql
+security definer
+set search_path = ''
+as $$
+    select public.open_negotiation(p_negotiation, p_now, tenancy.must_write())
+$$;
+
+create or replace function tenant.say_in_negotiation(
+    p_negotiation_id uuid, p_agent text, p_message jsonb, p_now timestamptz)
+returns json
+language sql
+security definer
+set search_path = ''
+as $$
+    select public.say_in_negotiation(p_negotiation_id, p_agent, p_message, p_now, tenancy.must_write())
+$$;
+
+create or replace function tenant.cancel_negotiation(p_negotiation_id uuid, p_reason text, p_now timestamptz)
+returns json
+language sql
+security definer
+set search_path = ''
+as $$
+    select public.cancel_negotiation(p_negotiation_id, p_reason, p_now, tenancy.must_write())
+$$;
+
+-- Read with the caller's own rights, so that the policies say what is in them.
+create or replace function tenant.negotiations_page(p_before timestamptz, p_before_id uuid, p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.negotiations_page(p_before, p_before_id, p_limit)
+$$;
+
+create or replace function tenant.negotiation_life(p_negotiation_id uuid)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.negotiation_life(p_negotiation_id)
+$$;
+
+create or replace function tenant.negotiation_parts(p_limit integer)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.negotiation_parts(p_limit, tenancy.operator_id())
+$$;
+
 -- Tenants: their own objects -----------------------------------------------------------------------------------------------
 
 -- What bears numbers that count everybody's, with the tenant's own in their place.
@@ -9836,7 +10646,8 @@ begin
     listed := case p_table
         when 'capacity_bookings' then
             'booking_key, dc_id, job_id, source, order_id, state, starts_at, ends_at, it_power_kw, reason, run_now, '
-            'carried_out_by, started_at, ended_at, cancel_requested_at, flexibility_event_id, created_at, updated_at'
+            'carried_out_by, started_at, ended_at, cancel_requested_at, flexibility_event_id, negotiation_id, created_at, '
+            'updated_at'
         when 'run_accounts' then
             'booking_key, job_id, dc_id, started_at, ended_at, it_energy_wh, site_energy_wh, carbon_gco2, cost_gbp, '
             'run_now_dc_id, run_now_starts_at, run_now_pue, run_now_fits, run_now_site_energy_wh, run_now_carbon_gco2, '
@@ -10796,9 +11607,10 @@ begin
     'processed_contexts', 'system_price_revisions', 'system_prices', 'loss_of_load_forecasts', 'dfs_events',
     'dfs_periods', 'dfs_bids', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
-    'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
-    'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners',
-    'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
+    'beckn_inbox', 'beckn_outbox', 'negotiations', 'negotiation_agents', 'negotiation_messages',
+    'negotiation_awards', 'negotiation_payments', 'beckn_quotes', 'beckn_orders', 'capacity_bookings',
+    'held_power', 'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power',
+    'runners', 'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
     'flexibility_cashflows', 'beckn_flexibility_contracts', 'memberships', 'api_keys', 'service_accounts', 'audit_events')
         and to_regrole(outsider.name) is not null
@@ -10885,6 +11697,18 @@ as $$
         ('flexibility_notifications', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('flexibility_settlements', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('flexibility_cashflows', 'select', 'tenant = (select tenancy.operator_id())', null),
+        -- A negotiation is its opener's and everybody's who takes part; what an agent said is its own alone.
+        ('negotiations', 'select',
+            'tenant = (select tenancy.operator_id()) or negotiation_id in ('
+            'select a.negotiation_id from public.negotiation_agents a where a.tenant = (select tenancy.operator_id()))',
+            null),
+        ('negotiation_agents', 'select',
+            'tenant = (select tenancy.operator_id()) or opened_by = (select tenancy.operator_id())', null),
+        ('negotiation_messages', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('negotiation_awards', 'select',
+            'tenant = (select tenancy.operator_id()) or opened_by = (select tenancy.operator_id())', null),
+        ('negotiation_payments', 'select',
+            '(select tenancy.operator_id()) in (payer_tenant, payee_tenant, opened_by)', null),
         -- A purchase is both sides'.
         ('beckn_quotes', 'select',
             'buyer_operator = (select tenancy.operator_id()) or seller_operator = (select tenancy.operator_id())', null),
@@ -10930,9 +11754,10 @@ begin
     'processed_contexts', 'system_price_revisions', 'system_prices', 'loss_of_load_forecasts', 'dfs_events',
     'dfs_periods', 'dfs_bids', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
-    'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
-    'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners',
-    'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
+    'beckn_inbox', 'beckn_outbox', 'negotiations', 'negotiation_agents', 'negotiation_messages',
+    'negotiation_awards', 'negotiation_payments', 'beckn_quotes', 'beckn_orders', 'capacity_bookings',
+    'held_power', 'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power',
+    'runners', 'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
     'flexibility_cashflows', 'beckn_flexibility_contracts')
     loop
@@ -10951,9 +11776,10 @@ begin
     'processed_contexts', 'system_price_revisions', 'system_prices', 'loss_of_load_forecasts', 'dfs_events',
     'dfs_periods', 'dfs_bids', 'current_system_state', 'regional_carbon_ranking', 'recent_decisions',
     'audited_decisions', 'beckn_subscribers', 'beckn_presences', 'beckn_usage', 'beckn_circuits',
-    'beckn_inbox', 'beckn_outbox', 'beckn_quotes', 'beckn_orders', 'capacity_bookings', 'held_power',
-    'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power', 'runners',
-    'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
+    'beckn_inbox', 'beckn_outbox', 'negotiations', 'negotiation_agents', 'negotiation_messages',
+    'negotiation_awards', 'negotiation_payments', 'beckn_quotes', 'beckn_orders', 'capacity_bookings',
+    'held_power', 'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power',
+    'runners', 'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
     'flexibility_cashflows', 'beckn_flexibility_contracts')
         loop
@@ -10988,6 +11814,7 @@ begin
                 'event_summary', 'flexibility_event_row', 'flexibility_events_page', 'flexibility_event_life',
                 'flexibility_units_of', 'flexibility_baselines_page', 'flexibility_commitments_page',
                 'flexibility_settlements_page', 'system_prices_between', 'loss_of_load_between', 'dfs_event_document',
+                'negotiation_row', 'negotiations_page', 'negotiation_life', 'negotiation_parts',
                 'dfs_events_between', 'dfs_event', 'dfs_requirements_from'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
@@ -11038,8 +11865,8 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'e60aca052cfa5153'
-where version = 14;
+    fingerprint = 'e5ff4bf89d89ed75'
+where version = 15;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
 -- newer ones, it must not put its functions back.

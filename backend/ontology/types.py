@@ -263,7 +263,9 @@ class CapacityBooking(ObjectType):
 
     booking_key: UUID = prop("Identity of the booking", filterable=True)
     dc_id: str = prop("The data centre whose power it is", filterable=True)
-    job_id: str | None = prop("The workload it is for; null of what a flexibility event holds", filterable=True)
+    job_id: str | None = prop(
+        "The workload it is for; null of what a flexibility event or an award holds", filterable=True
+    )
     source: str = prop("Who promised: decision, beckn_order, flexibility or negotiation")
     order_id: UUID | None = prop("The order over Beckn that it was promised to", filterable=True)
     state: str = prop("HELD, RUNNING, ENDED or RELEASED")
@@ -272,11 +274,14 @@ class CapacityBooking(ObjectType):
     it_power_kw: float = prop("IT power it holds", "kW")
     reason: str | None = prop("Why it was given back")
     run_now: Document = prop("What it would have been without a decision: the run at once that it is compared with")
-    carried_out_by: str = prop("Who runs it: simulation, runner or order; flexibility: nobody, it is kept free")
+    carried_out_by: str = prop(
+        "Who runs it: simulation, runner or order; flexibility, negotiation: nobody, it is kept"
+    )
     started_at: Moment | None = prop("When its run began", "UTC")
     ended_at: Moment | None = prop("When its run ended, or it was given back", "UTC")
     cancel_requested_at: Moment | None = prop("When its owner asked its runner to stop it", "UTC")
     flexibility_event_id: UUID | None = prop("The flexibility event that keeps the power free", filterable=True)
+    negotiation_id: UUID | None = prop("The negotiation whose award holds the power", filterable=True)
     created_at: Moment = prop("When it was made")
     updated_at: Moment = prop("When it last changed")
 

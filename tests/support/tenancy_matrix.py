@@ -338,6 +338,23 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
             _body({"agents": NEGOTIATORS, "half_hours": 2}),
             harmless=OPTIONS | {"agents", "half_hours", "most_rounds", "time_limit_s"},
         ),
+        "GET /api/v1/negotiations": Row(harmless=OPTIONS | {"after"}),
+        "POST /api/v1/negotiations": Row(
+            _body({"name": "x", "starts_at": "2020-01-01T00:00:00Z", "half_hours": 2, "agents": NEGOTIATORS}),
+            harmless=frozenset({"name", "starts_at", "half_hours", "agents", "round_seconds", "most_rounds"}),
+        ),
+        "GET /api/v1/negotiations/{negotiation_id}": Row(names=at(PATH, "negotiation_id", "decision")),
+        "POST /api/v1/negotiations/{negotiation_id}/cancel": Row(
+            _body({"reason": "x"}), at(PATH, "negotiation_id", "decision"), frozenset({"reason"})
+        ),
+        "GET /api/v1/negotiations/{negotiation_id}/agents/{agent}": Row(
+            {(PATH, "agent"): "outside"}, at(PATH, "negotiation_id", "decision"), frozenset({"agent"})
+        ),
+        "POST /api/v1/negotiations/{negotiation_id}/agents/{agent}/messages": Row(
+            {(PATH, "agent"): "outside", **_body({"message_id": "x", "performative": "refuse", "reason": "x"})},
+            at(PATH, "negotiation_id", "decision"),
+            frozenset({"agent", "message_id", "performative", "round", "plans", "award_id", "reason"}),
+        ),
         "GET /dashboard/": Row(described=False),
         "GET /dashboard/regions/{int:region_id}": Row({(PATH, "int:region_id"): 13}, described=False),
         "GET /dashboard/data-centres": Row(described=False),

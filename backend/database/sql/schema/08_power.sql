@@ -10,7 +10,8 @@ create table if not exists public.capacity_bookings (
     -- What readers know it by: the number would tell every tenant how much the others book.
     booking_key uuid not null default gen_random_uuid(),
     dc_id text not null references public.data_centres,
-    -- Whose workload it is for. What an event of flexibility holds is for none: it keeps power free.
+    -- Whose workload it is for. What an event of flexibility holds is for none, as it keeps power free, and what an award of
+    -- a negotiation holds is for whatever its agent runs there.
     tenant text not null,
     job_id text,
     source text not null check (source in ('decision', 'beckn_order', 'flexibility', 'negotiation')),
@@ -25,7 +26,8 @@ create table if not exists public.capacity_bookings (
     -- What the workload would have had without a decision, fixed when it was decided: {dc_id, starts_at, ends_at, it_power_kw,
     -- basis: "home" | "first_come"}. Null where no decision chose the place: an order, or what its owner moved.
     run_now jsonb,
-    carried_out_by text not null check (carried_out_by in ('simulation', 'runner', 'order', 'flexibility')),
+    carried_out_by text not null
+        check (carried_out_by in ('simulation', 'runner', 'order', 'flexibility', 'negotiation')),
     started_at timestamptz,
     ended_at timestamptz,
     -- The owner no longer wants what a runner runs: its runner stops it.
@@ -44,8 +46,9 @@ create table if not exists public.capacity_bookings (
     created_at timestamptz not null default clock_timestamp(),
     updated_at timestamptz not null default clock_timestamp(),
     flexibility_event_id uuid, -- no foreign key: events are made further down, and none is ever deleted
+    negotiation_id uuid, -- likewise
     check (starts_at < ends_at),
-    constraint capacity_bookings_job check (job_id is not null or source = 'flexibility'),
+    constraint capacity_bookings_job check (job_id is not null or source in ('flexibility', 'negotiation')),
     foreign key (tenant, job_id) references public.compute_workloads (tenant, job_id) on delete cascade
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 -- A workload has one place at a time.
@@ -54,6 +57,8 @@ create unique index if not exists capacity_bookings_open on public.capacity_book
 create unique index if not exists capacity_bookings_order on public.capacity_bookings (order_id) where order_id is not null;
 create index if not exists capacity_bookings_flexibility on public.capacity_bookings (flexibility_event_id)
     where flexibility_event_id is not null;
+create index if not exists capacity_bookings_negotiation on public.capacity_bookings (negotiation_id)
+    where negotiation_id is not null;
 create unique index if not exists capacity_bookings_key on public.capacity_bookings (booking_key);
 create index if not exists capacity_bookings_job on public.capacity_bookings (job_id, tenant, created_at desc);
 create index if not exists capacity_bookings_data_centre on public.capacity_bookings (dc_id);

@@ -33,6 +33,8 @@ create or replace trigger touch_updated_at before update on public.capacity_book
     for each row when (old.* is distinct from new.*) execute function public.touch_updated_at();
 create or replace trigger touch_updated_at before update on public.flexibility_events
     for each row when (old.* is distinct from new.*) execute function public.touch_updated_at();
+create or replace trigger touch_updated_at before update on public.negotiations
+    for each row when (old.* is distinct from new.*) execute function public.touch_updated_at();
 
 do $touch$
 declare

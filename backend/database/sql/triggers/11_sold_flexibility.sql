@@ -460,7 +460,7 @@ begin
                         event.starts_at, event.ends_at - interval '1 second', interval '30 minutes') as slot (half_hour)
                     join public.data_centres d on d.dc_id = asked.dc_id
                     left join public.capacity_bookings b
-                        on b.dc_id = asked.dc_id and b.state in ('HELD', 'RUNNING') and b.source <> 'flexibility'
+                        on b.dc_id = asked.dc_id and b.state in ('HELD', 'RUNNING') and b.job_id is not null
                         and b.starts_at < slot.half_hour + interval '30 minutes' and b.ends_at > slot.half_hour
                     group by slot.half_hour) as expected))), '{}')
         from jsonb_array_elements_text(p_dc_ids) as asked (dc_id));
@@ -487,7 +487,7 @@ begin
             select
             from public.capacity_bookings b
             where b.dc_id in (select w.dc_id from public.flexibility_baselines w where w.event_id = p_event_id)
-                and b.source <> 'flexibility' and b.starts_at < event.ends_at and b.ends_at > event.starts_at
+                and b.job_id is not null and b.starts_at < event.ends_at and b.ends_at > event.starts_at
                 and (b.state in ('HELD', 'RUNNING') or (b.state = 'ENDED' and b.work_state <> 'completed'))),
         'run', coalesce(newest.run, 0),
         'inputs', newest.inputs,

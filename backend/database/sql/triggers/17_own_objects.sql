@@ -69,7 +69,8 @@ begin
     listed := case p_table
         when 'capacity_bookings' then
             'booking_key, dc_id, job_id, source, order_id, state, starts_at, ends_at, it_power_kw, reason, run_now, '
-            'carried_out_by, started_at, ended_at, cancel_requested_at, flexibility_event_id, created_at, updated_at'
+            'carried_out_by, started_at, ended_at, cancel_requested_at, flexibility_event_id, negotiation_id, created_at, '
+            'updated_at'
         when 'run_accounts' then
             'booking_key, job_id, dc_id, started_at, ended_at, it_energy_wh, site_energy_wh, carbon_gco2, cost_gbp, '
             'run_now_dc_id, run_now_starts_at, run_now_pue, run_now_fits, run_now_site_energy_wh, run_now_carbon_gco2, '

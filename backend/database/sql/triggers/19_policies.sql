@@ -72,6 +72,18 @@ as $$
         ('flexibility_notifications', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('flexibility_settlements', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('flexibility_cashflows', 'select', 'tenant = (select tenancy.operator_id())', null),
+        -- A negotiation is its opener's and everybody's who takes part; what an agent said is its own alone.
+        ('negotiations', 'select',
+            'tenant = (select tenancy.operator_id()) or negotiation_id in ('
+            'select a.negotiation_id from public.negotiation_agents a where a.tenant = (select tenancy.operator_id()))',
+            null),
+        ('negotiation_agents', 'select',
+            'tenant = (select tenancy.operator_id()) or opened_by = (select tenancy.operator_id())', null),
+        ('negotiation_messages', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('negotiation_awards', 'select',
+            'tenant = (select tenancy.operator_id()) or opened_by = (select tenancy.operator_id())', null),
+        ('negotiation_payments', 'select',
+            '(select tenancy.operator_id()) in (payer_tenant, payee_tenant, opened_by)', null),
         -- A purchase is both sides'.
         ('beckn_quotes', 'select',
             'buyer_operator = (select tenancy.operator_id()) or seller_operator = (select tenancy.operator_id())', null),
@@ -151,6 +163,7 @@ begin
                 'event_summary', 'flexibility_event_row', 'flexibility_events_page', 'flexibility_event_life',
                 'flexibility_units_of', 'flexibility_baselines_page', 'flexibility_commitments_page',
                 'flexibility_settlements_page', 'system_prices_between', 'loss_of_load_between', 'dfs_event_document',
+                'negotiation_row', 'negotiations_page', 'negotiation_life', 'negotiation_parts',
                 'dfs_events_between', 'dfs_event', 'dfs_requirements_from'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);

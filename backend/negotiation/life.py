@@ -1,0 +1,123 @@
+"""Carries negotiations on: a thread that takes what is due and makes one step of each, under a lease.
+
+Any number of processes may have one. A step is one transaction under a fencing token: whatever dies when, none is
+lost or made twice, and an award is made once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from database.errors import DatabaseError
+from database.interface import Database
+from negotiation.book import ClaimedNegotiation, NegotiationBook, NegotiationLease, Step, Stepped
+from negotiation.steps import next_step
+from queueing.consumer import Consumer, Round
+from queueing.failing import Failing
+from queueing.heartbeat import Heartbeat
+
+_log = logging.getLogger(__name__)
+
+CHANNEL = "negotiations"
+LEASE_SECONDS = 30.0
+LONGEST_HOLD_S = 300.0
+BATCH = 4
+AGAIN_AFTER_S = 15.0
+POLL_SECONDS = 5.0
+
+
+class CoordinatorThread(Consumer):
+    """The coordinator of this process."""
+
+    def __init__(
+        self, database: Database, *, worker: str, clock: Callable[[], datetime], poll_seconds: float = POLL_SECONDS
+    ) -> None:
+        """Nothing runs before `start`."""
+        super().__init__("negotiations", self.work_once, database, CHANNEL, threads=1, poll_seconds=poll_seconds)
+        self._book = NegotiationBook(database)
+        self._worker = worker
+        self._clock = clock
+        self._failing = Failing(AGAIN_AFTER_S)
+        self._heartbeat: Heartbeat[NegotiationLease] = Heartbeat(
+            "the heartbeat of negotiations",
+            lambda leases: self._book.extend(leases, clock(), lease_seconds=LEASE_SECONDS),
+            lease_seconds=LEASE_SECONDS,
+            longest_hold_s=LONGEST_HOLD_S,
+        )
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._heartbeat.start()
+        super().start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Finish what is in hand, and end."""
+        super().stop(timeout_s)
+        self._heartbeat.stop()
+
+    def work_once(self) -> Round:
+        """Make a step of everything that is due now."""
+        return self.run_due(self._clock())
+
+    def run_due(self, now: datetime) -> Round:
+        """Make a step of everything that is due at `now`, in this thread.
+
+        Raises:
+            DatabaseError: the work cannot be had.
+        """
+        claimed, next_due_at = self._book.claim_due(self._worker, now, lease_seconds=LEASE_SECONDS, limit=BATCH)
+        if claimed:
+            self.found(more_likely=False)
+        with self._heartbeat.holding([_lease(one) for one in claimed]):
+            for negotiation in claimed:
+                self._try_step(negotiation, now)
+        return Round(len(claimed), (next_due_at - now).total_seconds() if next_due_at else None)
+
+    def troubles(self) -> list[str]:
+        """What is wrong with the thread, and that there are negotiations it cannot carry on, in words."""
+        failing = len(self._failing)
+        told = f"{failing} negotiations cannot be carried on: the log says why"
+        return [*super().troubles(), *([told] if failing else [])]
+
+    def _try_step(self, negotiation: ClaimedNegotiation, now: datetime) -> None:
+        """One step of one negotiation; a fault in it does not hold up the others."""
+        name = str(negotiation.negotiation_id)
+        try:
+            step, stepped = self._step(negotiation, now)
+        except DatabaseError as error:
+            # Its lease is given back; what the database could not do now it may do later.
+            self._fail(negotiation, now, error)
+        except Exception as error:  # noqa: BLE001 - told, and tried again after a while
+            _log.exception("negotiation %s: this step failed", name)
+            self._fail(negotiation, now, error)
+        else:
+            self._failing.worked(name)
+            if stepped is Stepped.OUTDATED:
+                self._book.fail(negotiation, "something was said meanwhile", now, again_after_s=0.0)
+            told = (
+                f"{negotiation.state} to {step.state}"
+                if stepped is Stepped.CHANGED
+                else f"not {step.state}: {stepped}"
+            )
+            _log.info("negotiation %s: %s: %s", name, told, step.reason)
+
+    def _step(self, negotiation: ClaimedNegotiation, now: datetime) -> tuple[Step, Stepped]:
+        """Where power has gone, the agents there stand at their fallbacks, and nothing is held."""
+        without_room: set[str] = set()
+        while True:
+            step = next_step(negotiation, now, without_room=without_room)
+            stored = self._book.store(negotiation, step, now)
+            if stored.dc_id is None or stored.dc_id in without_room:
+                return step, stored.state
+            without_room.add(stored.dc_id)
+
+    def _fail(self, negotiation: ClaimedNegotiation, now: datetime, error: Exception) -> None:
+        _log.warning("negotiation %s: tried again later: %s", negotiation.negotiation_id, error)
+        self._failing.failed(str(negotiation.negotiation_id))
+        self._book.fail(negotiation, f"{type(error).__name__}: {error}", now, again_after_s=AGAIN_AFTER_S)
+
+
+def _lease(negotiation: ClaimedNegotiation) -> NegotiationLease:
+    return NegotiationLease(negotiation.negotiation_id, negotiation.lease_token)

@@ -1,0 +1,388 @@
+"""A stored negotiation's way through its states on the real database: one transaction a step, whoever dies when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from itertools import permutations
+
+import pytest
+
+from capacity_oracle import check_capacity
+from database.errors import DatabaseError
+from database.interface import OrderBy, Row, Where
+from database.postgres import PostgresDatabase
+from grid_world import NOW, data_centre, store_data_centres, store_world
+from negotiation.book import NegotiationBook, Stepped
+from negotiation.model import (
+    AgentState,
+    Confirmation,
+    Fallback,
+    Leaving,
+    NegotiationLife,
+    NegotiationState,
+    OfferedPlan,
+    Proposal,
+    StoredNegotiation,
+)
+from negotiation.steps import next_step
+from negotiation.talk import Opening, Saying, cancel_negotiation, open_negotiation, parts_of, read_part, say
+from stored_negotiations import (
+    ENDS_AT,
+    ROUND_SECONDS,
+    STARTS_AT,
+    OutsideAgent,
+    carry_on,
+    coordinator,
+    life_of,
+    negotiate_with,
+    new_agent,
+    new_negotiation,
+    opened,
+)
+
+LATER = timedelta(seconds=ROUND_SECONDS + 1)
+
+
+@pytest.fixture
+def world(postgres: PostgresDatabase) -> PostgresDatabase:
+    store_world(postgres, data_centres=2)
+    return postgres
+
+
+def held(database: PostgresDatabase, state: str = "HELD") -> list[Row]:
+    where = [Where("source", "negotiation"), Where("state", state)]
+    return database.select("capacity_bookings", where=where, order=OrderBy(("booking_id",)))
+
+
+def newest(life: NegotiationLife) -> dict[str, tuple[float, float, float]]:
+    """What each pays, its cost, and what it had alone, by the newest award."""
+    number = life.negotiation.award_number
+    return {
+        one.agent: (round(float(one.pays_gbp), 6), round(one.cost_gbp, 6), round(one.fallback_gbp, 6))
+        for one in life.awards
+        if one.award_number == number
+    }
+
+
+def check_award(database: PostgresDatabase, negotiation: StoredNegotiation) -> NegotiationLife:
+    """Payments sum to 0, nobody is worse off than alone, and power is held once and within what there is."""
+    life = life_of(database, negotiation)
+    awards = [one for one in life.awards if one.award_number == life.negotiation.award_number]
+    assert sum(Decimal(one.pays_gbp) for one in awards) == 0
+    for one in awards:
+        assert one.cost_gbp + float(one.pays_gbp) <= one.fallback_gbp + 1e-6, one
+    outcome = life.negotiation.outcome
+    assert outcome is not None
+    drawn = [sum(one.draw_mw[place] for one in awards) for place in range(life.negotiation.half_hours)]
+    assert all(mw <= limit + 1e-6 for mw, limit in zip(drawn, outcome["limit_mw"], strict=True))
+    paid = {one.agent: Decimal(0) for one in awards}
+    for payment in life.payments:
+        if payment.award_number == life.negotiation.award_number:
+            paid[payment.payer] += Decimal(payment.amount_gbp)
+            paid[payment.payee] -= Decimal(payment.amount_gbp)
+    assert paid == {one.agent: Decimal(one.pays_gbp) for one in awards}
+    check_capacity(database)
+    return life
+
+
+def is_the_vector(life: NegotiationLife) -> None:
+    outcome = life.negotiation.outcome
+    assert outcome is not None
+    assert (round(outcome["cost_gbp"], 6), round(outcome["bound_gbp"], 6)) == (175.2, 175.2)
+    assert [round(price, 6) for price in outcome["price_gbp_per_mwh"]] == [40, 0]
+    assert newest(life) == {"A": (6, 84, 90), "B": (10, 80, 92.5), "S": (-16, 11.2, 0)}
+
+
+def test_three_agents_share_a_limit_and_their_power_is_held_until_it_is_over(world: PostgresDatabase) -> None:
+    negotiation = opened(world)
+    carry_on(world)
+    life = check_award(world, negotiation)
+    assert life.negotiation.state is NegotiationState.CONFIRMED, life.negotiation.state_reason
+    is_the_vector(life)
+    assert {agent.state for agent in life.agents} == {AgentState.CONFIRMED}
+    assert [(one.payer, one.payee, one.amount_gbp) for one in life.payments] == [("A", "S", "6"), ("B", "S", "10")]
+    rows = [(row["dc_id"], row["starts_at"], float(row["it_power_kw"])) for row in held(world)]
+    first, second = STARTS_AT, STARTS_AT + timedelta(minutes=30)
+    assert [(dc_id, str(at)[11:16]) for dc_id, at, _ in rows] == [
+        ("DC-001", str(first)[11:16]),
+        ("DC-001", str(second)[11:16]),
+        ("DC-002", str(first)[11:16]),
+    ]
+    assert [kw for *_, kw in rows] == pytest.approx([1800 / 1.2, 200 / 1.2, 2000 / 1.2], abs=1e-3)
+    said = [message.performative for message in life.messages if message.agent == "A"]
+    assert said[:2] == ["cfp", "propose"]
+    assert said[-2:] == ["accept-proposal", "confirm"]
+
+    carry_on(world, ENDS_AT)
+    assert life_of(world, negotiation).negotiation.state is NegotiationState.SETTLED
+    assert not held(world)
+    assert len(held(world, "ENDED")) == 3
+
+
+def test_agents_outside_answer_round_by_round_and_come_to_the_same_award(world: PostgresDatabase) -> None:
+    negotiation = opened(world, outside=["A", "S"])
+    agents = [OutsideAgent(world, negotiation.negotiation_id, name) for name in ("A", "S")]
+    carry_on(world)
+    assert life_of(world, negotiation).negotiation.state is NegotiationState.OPEN
+    assert {part.agent for part in parts_of(world)} == {"A", "S"}
+    negotiate_with(world, agents)
+    life = check_award(world, negotiation)
+    assert life.negotiation.state is NegotiationState.CONFIRMED, life.negotiation.state_reason
+    is_the_vector(life)
+
+
+@pytest.mark.parametrize("order", list(permutations("ABS")), ids="".join)
+def test_the_order_of_the_agents_changes_no_award(world: PostgresDatabase, order: Sequence[str]) -> None:
+    negotiation = opened(world, agents=[new_agent(name) for name in order])
+    carry_on(world)
+    is_the_vector(check_award(world, negotiation))
+    assert not held(world), "whoever draws at no data centre holds nothing"
+
+
+def test_an_agent_that_falls_silent_stands_at_its_fallback_in_the_end(world: PostgresDatabase) -> None:
+    negotiation = opened(world, outside=["B"])
+    silent = OutsideAgent(world, negotiation.negotiation_id, "B")
+    carry_on(world)
+    silent.answer()
+    now = NOW
+    while life_of(world, negotiation).negotiation.state in {NegotiationState.OPEN, NegotiationState.ROUND}:
+        carry_on(world, now)
+        now += LATER
+    life = check_award(world, negotiation)
+    assert life.negotiation.state is NegotiationState.CONFIRMED
+    pays, cost, alone = newest(life)["B"]
+    assert (cost, alone) == (92.5, 92.5)
+    assert pays <= 0
+    assert next(agent.state for agent in life.agents if agent.agent == "B") is AgentState.SILENT
+
+
+def test_who_never_joins_is_left_out_with_its_share(world: PostgresDatabase) -> None:
+    negotiation = opened(world, outside=["B"])
+    carry_on(world)
+    carry_on(world, NOW + LATER)
+    life = check_award(world, negotiation)
+    assert set(newest(life)) == {"A", "S"}
+    assert life.negotiation.outcome is not None
+    assert life.negotiation.outcome["limit_mw"] == [1.5, 1.5]
+    late = OutsideAgent(world, negotiation.negotiation_id, "B")
+    assert late.answer() is None
+
+
+def test_a_repeated_a_late_and_a_second_answer_change_nothing(world: PostgresDatabase) -> None:
+    negotiation = opened(world, outside=["A"])
+    agent = OutsideAgent(world, negotiation.negotiation_id, "A")
+    carry_on(world)
+    part = read_part(world, negotiation.negotiation_id, "A")
+    assert part is not None
+    first = agent.reply_to(part.call)
+    for expected in (Saying.STORED, Saying.REPEATED):
+        assert say(world, negotiation.negotiation_id, "A", first, NOW).state is expected
+    another = first.model_copy(update={"message_id": "another"})
+    assert say(world, negotiation.negotiation_id, "A", another, NOW).state is Saying.WRONG_ROUND
+    carry_on(world)
+    assert say(world, negotiation.negotiation_id, "A", another, NOW).state is Saying.WRONG_ROUND, "it is late"
+    early = Proposal(message_id="early", round=9, plans=[OfferedPlan(cost_gbp=1, draw_mw=[0, 0])])
+    assert say(world, negotiation.negotiation_id, "A", early, NOW).state is Saying.WRONG_ROUND
+    assert say(world, negotiation.negotiation_id, "B", first, NOW).state is Saying.UNKNOWN, "it is the program's"
+    messages = life_of(world, negotiation).messages
+    assert sum(one.agent == "A" and one.sender == "agent" for one in messages) == 1
+    negotiate_with(world, [agent])
+    is_the_vector(check_award(world, negotiation))
+
+
+@pytest.mark.parametrize(
+    "draw_mw",
+    [[1.6, 0.5], [-0.1, 1.5], [1.5], [1.5, 0.5, 0]],
+    ids=["above its endowment", "below its least", "too few", "too many"],
+)
+def test_a_fallback_outside_an_agents_own_bounds_is_refused(world: PostgresDatabase, draw_mw: list[float]) -> None:
+    negotiation = opened(world, outside=["A"])
+    carry_on(world)
+    message = Fallback(message_id="m", plan=OfferedPlan(cost_gbp=1, draw_mw=draw_mw))
+    said = say(world, negotiation.negotiation_id, "A", message, NOW)
+    assert said.state is Saying.OUT_OF_BOUNDS, said
+    assert said.detail
+    assert said.part is not None
+    assert not said.part.answered
+
+
+def test_a_proposal_above_what_the_agent_registered_is_refused(world: PostgresDatabase) -> None:
+    negotiation = opened(world, outside=["A"])
+    agent = OutsideAgent(world, negotiation.negotiation_id, "A")
+    carry_on(world)
+    agent.answer()
+    carry_on(world)
+    part = read_part(world, negotiation.negotiation_id, "A")
+    assert part is not None
+    assert part.call is not None
+    many = len(part.call.prices_gbp_per_mwh)
+    plans = [OfferedPlan(cost_gbp=-1e6, draw_mw=[2.5, 0])] * many
+    for offered in (plans, [OfferedPlan(cost_gbp=1, draw_mw=[1, 1])] * (many + 1)):
+        message = Proposal(message_id="m", round=1, plans=offered)
+        assert say(world, negotiation.negotiation_id, "A", message, NOW).state is Saying.OUT_OF_BOUNDS
+    negotiate_with(world, [agent])
+    is_the_vector(check_award(world, negotiation))
+
+
+@pytest.mark.parametrize("cost_factor", [0.0, 0.5, 3.0, -10.0])
+def test_an_agent_that_lies_makes_nobody_pay_more_than_its_fallback(
+    world: PostgresDatabase, cost_factor: float
+) -> None:
+    negotiation = opened(world, outside=["B"])
+    negotiate_with(world, [OutsideAgent(world, negotiation.negotiation_id, "B", cost_factor)])
+    life = life_of(world, negotiation)
+    if life.negotiation.state is not NegotiationState.FALLBACK:
+        check_award(world, negotiation)
+
+
+def test_who_leaves_stands_at_its_fallback(world: PostgresDatabase) -> None:
+    negotiation = opened(world, outside=["B"])
+    agent = OutsideAgent(world, negotiation.negotiation_id, "B")
+    carry_on(world)
+    agent.answer()
+    carry_on(world)
+    leaving = Leaving(message_id="bye", reason="no longer")
+    assert say(world, negotiation.negotiation_id, "B", leaving, NOW).state is Saying.STORED
+    carry_on(world)
+    life = check_award(world, negotiation)
+    assert life.negotiation.state is NegotiationState.CONFIRMED
+    assert newest(life)["B"][1] == 92.5
+    assert say(world, negotiation.negotiation_id, "B", Leaving(message_id="again"), NOW).state is Saying.NOT_OPEN
+
+
+def test_an_award_that_is_not_confirmed_is_made_again_without_whoever_did_not(world: PostgresDatabase) -> None:
+    negotiation = opened(world, outside=["A", "B"])
+    agents = [OutsideAgent(world, negotiation.negotiation_id, name) for name in ("A", "B")]
+    while life_of(world, negotiation).negotiation.state is not NegotiationState.AWARDED:
+        carry_on(world)
+        for agent in agents:
+            if life_of(world, negotiation).negotiation.state is not NegotiationState.AWARDED:
+                agent.answer()
+    is_the_vector(check_award(world, negotiation))
+    assert len(held(world)) == 3, "what is awarded is held from the first moment"
+    first = life_of(world, negotiation).awards[0]
+    agents[0].answer()
+    carry_on(world, NOW + LATER)
+    life = check_award(world, negotiation)
+    assert (life.negotiation.state, life.negotiation.award_number) == (NegotiationState.AWARDED, 2)
+    assert newest(life)["B"][1] == 92.5
+    stale = Confirmation(message_id="stale", award_id=first.award_id)
+    assert say(world, negotiation.negotiation_id, "A", stale, NOW + LATER).state is Saying.WRONG_AWARD
+    negotiate_with(world, agents[:1], NOW + LATER)
+    life = check_award(world, negotiation)
+    assert life.negotiation.state is NegotiationState.CONFIRMED
+    assert next(agent.state for agent in life.agents if agent.agent == "B") is AgentState.BREACHED
+
+
+def test_a_coordinator_that_lost_its_lease_changes_nothing(world: PostgresDatabase) -> None:
+    negotiation = opened(world)
+    book = NegotiationBook(world)
+    (old,), _ = book.claim_due("killed", NOW, lease_seconds=30, limit=1)
+    step = next_step(old, NOW)
+    (new,), _ = book.claim_due("another", NOW + timedelta(seconds=31), lease_seconds=30, limit=1)
+    assert book.store(old, step, NOW).state is Stepped.FENCED
+    assert not life_of(world, negotiation).messages
+    assert book.store(new, next_step(new, NOW), NOW).state is Stepped.CHANGED
+    assert book.store(old, step, NOW).state is Stepped.FENCED
+    assert book.store(new, step, NOW).state is Stepped.FENCED, "a lease is for one step"
+    carry_on(world)
+    is_the_vector(check_award(world, negotiation))
+    assert len(held(world)) == 3
+
+
+def test_a_step_that_does_not_know_what_was_said_meanwhile_is_not_made(world: PostgresDatabase) -> None:
+    negotiation = opened(world, outside=["B"])
+    agent = OutsideAgent(world, negotiation.negotiation_id, "B")
+    carry_on(world)
+    book = NegotiationBook(world)
+    (claimed,), _ = book.claim_due("slow", NOW + LATER, lease_seconds=30, limit=1)
+    agent.answer()
+    assert book.store(claimed, next_step(claimed, NOW + LATER), NOW + LATER).state is Stepped.OUTDATED
+    book.fail(claimed, "said meanwhile", NOW + LATER, again_after_s=0)
+    negotiate_with(world, [agent], NOW + LATER)
+    is_the_vector(check_award(world, negotiation))
+
+
+def test_power_that_has_gone_meanwhile_is_not_held_twice(postgres: PostgresDatabase) -> None:
+    store_world(postgres, data_centres=1)
+    store_data_centres(postgres, [data_centre(2, total_capacity_mw=1)])
+    negotiation = opened(postgres)
+    carry_on(postgres)
+    life = check_award(postgres, negotiation)
+    assert life.negotiation.state is NegotiationState.CONFIRMED
+    assert newest(life)["B"][1] == 92.5, "it stands at its fallback"
+    assert {row["dc_id"] for row in held(postgres)} == {"DC-001"}
+
+
+def test_where_nobody_gains_all_stand_at_their_fallback(world: PostgresDatabase) -> None:
+    alone = [new_agent(name, endowment_mw=[2, 2]) for name in ("A", "B")]
+    negotiation = opened(world, agents=alone)
+    carry_on(world)
+    life = life_of(world, negotiation)
+    assert life.negotiation.state is NegotiationState.FALLBACK
+    assert not life.awards
+    assert not held(world)
+
+
+def test_what_cannot_end_before_its_first_half_hour_expires(world: PostgresDatabase) -> None:
+    negotiation = opened(world, outside=["B"], closes_at=STARTS_AT + timedelta(hours=1))
+    OutsideAgent(world, negotiation.negotiation_id, "B")
+    carry_on(world)
+    OutsideAgent(world, negotiation.negotiation_id, "B").answer()
+    carry_on(world, STARTS_AT)
+    carry_on(world, STARTS_AT + LATER)
+    carry_on(world, STARTS_AT + 2 * LATER)
+    assert life_of(world, negotiation).negotiation.state in {NegotiationState.EXPIRED, NegotiationState.ROUND}
+    carry_on(world, STARTS_AT + timedelta(hours=2))
+    assert life_of(world, negotiation).negotiation.state is NegotiationState.EXPIRED
+    assert not held(world)
+
+
+def test_the_same_again_is_the_same_and_one_negotiation_at_a_time_is_about_a_limit(world: PostgresDatabase) -> None:
+    first = open_negotiation(world, new_negotiation(limit_key="region-13", document={"a": 1}), NOW)
+    again = open_negotiation(world, new_negotiation(limit_key="region-13", document={"a": 1}), NOW)
+    assert (first.state, again.state) == (Opening.OPENED, Opening.ALREADY)
+    assert open_negotiation(world, new_negotiation(document={"a": 2}), NOW).state is Opening.DIFFERENT
+    other = new_negotiation(name="other", limit_key="region-13")
+    assert open_negotiation(world, other, NOW).state is Opening.LIMIT_IN_USE
+    stranger = new_negotiation(name="x", agents=[new_agent("A", tenant="nobody")])
+    assert open_negotiation(world, stranger, NOW).state is Opening.UNKNOWN_OPERATOR
+    nowhere = new_negotiation(name="x", agents=[new_agent("A", dc_id="DC-999")])
+    assert open_negotiation(world, nowhere, NOW).state is Opening.UNKNOWN_DATA_CENTRE
+    carry_on(world)
+    assert open_negotiation(world, other, NOW).state is Opening.OPENED, "the first is awarded"
+
+
+def test_a_negotiation_is_taken_back_until_it_is_awarded(world: PostgresDatabase) -> None:
+    negotiation = opened(world, outside=["B"])
+    carry_on(world)
+    assert cancel_negotiation(world, negotiation.negotiation_id, "no longer", NOW).state == "cancelled"
+    assert say(world, negotiation.negotiation_id, "B", Leaving(message_id="m"), NOW).state is Saying.NOT_OPEN
+    carry_on(world, NOW + LATER)
+    assert life_of(world, negotiation).negotiation.state is NegotiationState.CANCELLED
+    done = opened(world, name="done")
+    carry_on(world)
+    assert cancel_negotiation(world, done.negotiation_id, "too late", NOW).state == "ended"
+
+
+@pytest.mark.parametrize("table", ["negotiation_messages", "negotiation_awards", "negotiation_payments"])
+def test_what_was_said_awarded_and_paid_is_written_once(world: PostgresDatabase, table: str) -> None:
+    negotiation = opened(world)
+    carry_on(world)
+    with pytest.raises(DatabaseError, match="audit log"):
+        world.delete(table, where=[Where("negotiation_id", str(negotiation.negotiation_id))])
+
+
+def test_another_thread_carries_on_what_a_coordinator_left(world: PostgresDatabase) -> None:
+    """At every step another worker: all that it needs is in what was said."""
+    negotiation = opened(world, outside=["A"])
+    agent = OutsideAgent(world, negotiation.negotiation_id, "A")
+    for number in range(100):
+        taken = coordinator(world, f"worker-{number}").run_due(NOW).taken
+        if not taken and agent.answer() is None:
+            break
+    is_the_vector(check_award(world, negotiation))
+    assert json.dumps(life_of(world, negotiation).model_dump(mode="json"))
