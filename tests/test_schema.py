@@ -447,7 +447,7 @@ def test_pruning_takes_what_is_old_and_leaves_what_still_counts(
     )
     connection.execute(
         "insert into broadcast_log (sequence, event_type, event, created_at) "
-        "select n, 'decision', '{}', %s from generate_series(1, 3) as n",
+        "select n, 'decision', '{}', %s from generate_series(101, 103) as n",
         (old,),
     )
     connection.execute("insert into agent_states (agent_id, state, observed_at) values (%s, 'OLD', %s)", (AGENT, old))
@@ -457,6 +457,7 @@ def test_pruning_takes_what_is_old_and_leaves_what_still_counts(
         (half_hour_of(old), half_hour_of(old) + HALF_HOUR),
     )
     decided = postgres.select("orchestration_decisions", order=OrderBy(("decision_id",)))
+    new_events = [row["sequence"] for row in postgres.select("broadcast_log", order=OrderBy(("sequence",)))][:-3]
 
     pruned = postgres.call("prune_history", {"p_before": before})
     assert pruned == {"grid_signals": 96, "regional_grid_signals": 192, "notifications": 2, "events": 2}
@@ -467,7 +468,7 @@ def test_pruning_takes_what_is_old_and_leaves_what_still_counts(
     assert min(row["timestamp"] for row in left("grid_signals", "timestamp")) >= "2026-11-22"
     assert min(row["timestamp"] for row in left("generation_mix", "mix_id")) >= "2026-11-22"
     assert [row["work_state"] for row in left("workload_notifications", "notification_id")] == ["discarded"]
-    assert [row["sequence"] for row in left("broadcast_log", "sequence")] == [3]
+    assert [row["sequence"] for row in left("broadcast_log", "sequence")] == [*new_events, 103]
     assert [row["state"] for row in left("agent_states", "state_id")] == ["STARTED"]
     assert [row["state"] for row in left("pipeline_runs", "slot")] == ["running"]
     assert left("orchestration_decisions", "decision_id") == decided
