@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import lru_cache
 
 from markupsafe import Markup, escape
 
@@ -271,7 +272,7 @@ def _picture(chart: Chart, scale: Scale, inner: Callable[[Scale], Markup], unkno
         inner(scale),
         *_tick_labels(scale, chart.unit),
         *(_threshold(threshold, scale) for threshold in chart.thresholds),
-        *_hours(axis, scale),
+        _hours(axis.start, axis.half_hours, TOP + scale.plot_height),
         _upright("now", axis.fraction(axis.now), scale),
         _upright("cursor", axis.number_of(axis.now) / axis.half_hours + 0.5 / axis.half_hours, scale),
         Markup("</svg>"),
@@ -308,29 +309,39 @@ def _threshold(threshold: Threshold, scale: Scale) -> Markup:
     ).format(y, y, round(y - 3, 1), threshold.label)
 
 
-def _hours(axis: TimeAxis, scale: Scale) -> Iterator[Markup]:
-    """Days, which begin at British midnight, and between them hours of UTC."""
-    y = TOP + scale.plot_height
+# The same below every chart of one height, in all pages of a half-hour.
+@lru_cache(maxsize=32)
+def _hours(start: datetime, half_hours: int, y: int) -> Markup:
+    """Days, which begin at British midnight, and between them hours of UTC; `y` is the bottom of the plot."""
+    axis = TimeAxis(start, half_hours, start)
+    drawn = []
     midnights = list(axis.british_midnights())
     for midnight in midnights:
         x = axis.fraction(midnight)
         if x > 0:
-            yield Markup('<line class="midnight" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(
-                _per_cent(x), TOP, y + 4
+            drawn.append(
+                Markup('<line class="midnight" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(
+                    _per_cent(x), TOP, y + 4
+                )
             )
     first = [] if midnights and midnights[0] - axis.start < _ROOM_FOR_DAY else [axis.start]
-    for day in [*first, *midnights]:
-        if axis.end - day >= _ROOM_FOR_DAY:
-            yield Markup('<text class="day" x="{}" dx="2" y="{}">{}</text>').format(
-                _per_cent(axis.fraction(day)), y + 15, london_day(day)
-            )
+    drawn += [
+        Markup('<text class="day" x="{}" dx="2" y="{}">{}</text>').format(
+            _per_cent(axis.fraction(day)), y + 15, london_day(day)
+        )
+        for day in [*first, *midnights]
+        if axis.end - day >= _ROOM_FOR_DAY
+    ]
     for moment in axis.every(_WIDE_STEP_HOURS):
         if any(abs(moment - day) < _ROOM_FOR_DAY for day in [axis.start, *midnights, axis.end]):
             continue
         css_class = "hour" if moment.hour % _NARROW_STEP_HOURS == 0 else "hour wide-only"
-        yield Markup('<text class="{}" x="{}" y="{}">{}</text>').format(
-            css_class, _per_cent(axis.fraction(moment)), y + 15, f"{moment:%H:%M}"
+        drawn.append(
+            Markup('<text class="{}" x="{}" y="{}">{}</text>').format(
+                css_class, _per_cent(axis.fraction(moment)), y + 15, f"{moment:%H:%M}"
+            )
         )
+    return Markup("").join(drawn)
 
 
 def _upright(css_class: str, x: float, scale: Scale) -> Markup:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from grid.half_hours import HALF_HOUR, LONDON, as_utc, half_hour_of
 
@@ -59,18 +60,27 @@ class TimeAxis:
             if slot.minute == 0 and slot.hour % hours == 0:
                 yield slot
 
-    def nights(self) -> Iterator[tuple[datetime, datetime]]:
+    def nights(self) -> tuple[tuple[datetime, datetime], ...]:
         """Stretches without sun, as runs of half-hours."""
-        begun: datetime | None = None
-        for slot in self.slots():
-            dark = is_night(slot + HALF_HOUR / 2)
-            if dark and begun is None:
-                begun = slot
-            elif not dark and begun is not None:
-                yield begun, slot
-                begun = None
-        if begun is not None:
-            yield begun, self.end
+        return _nights(self.start, self.half_hours)
+
+
+# Every chart of a page has the same, and so have all pages of a half-hour.
+@lru_cache(maxsize=32)
+def _nights(start: datetime, half_hours: int) -> tuple[tuple[datetime, datetime], ...]:
+    found = []
+    begun: datetime | None = None
+    for number in range(half_hours):
+        slot = start + number * HALF_HOUR
+        dark = is_night(slot + HALF_HOUR / 2)
+        if dark and begun is None:
+            begun = slot
+        elif not dark and begun is not None:
+            found.append((begun, slot))
+            begun = None
+    if begun is not None:
+        found.append((begun, start + half_hours * HALF_HOUR))
+    return tuple(found)
 
 
 def is_night(moment: datetime) -> bool:
