@@ -2951,12 +2951,9 @@ begin
             'decided_at', page.decided_at,
             'operator', published.task -> 'operator',
             'workload_type', published.task -> 'workload_type',
-            'considered', case when json_typeof(published.data_centre_options) = 'array'
-                then json_array_length(published.data_centre_options) end,
-            'score', case when page.chosen_dc_id is not null
-                then published.data_centre_options -> 0 -> 'suitability_score' end,
-            'estimates', case when page.chosen_dc_id is not null
-                then published.data_centre_options -> 0 -> 'estimates' end,
+            'considered', considered.amount,
+            'score', case when page.chosen_dc_id is not null then considered.first -> 'suitability_score' end,
+            'estimates', case when page.chosen_dc_id is not null then considered.first -> 'estimates' end,
             'objective_gbp', published.decision -> 'objective_gbp',
             'runner_up', published.decision -> 'runner_up',
             'waiting', published.decision -> 'waiting')
@@ -2973,7 +2970,14 @@ begin
             limit p_limit) as page
         cross join lateral json_to_record(
             case when json_typeof(page.output) = 'object' then page.output else '{}' end)
-            as published (data_centre_options json, decision json, task json));
+            as published (data_centre_options json, decision json, task json)
+        -- The options are most of an output: read once, and not for each thing that is asked of them.
+        left join lateral (
+            select count(*) as amount, (array_agg(option.value order by option.place))[1] as first
+            from json_array_elements(
+                case when json_typeof(published.data_centre_options) = 'array' then published.data_centre_options else '[]' end)
+                with ordinality as option (value, place)
+            ) as considered on json_typeof(published.data_centre_options) = 'array');
 end
 $$;
 

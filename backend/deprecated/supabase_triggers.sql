@@ -11865,7 +11865,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'e5ff4bf89d89ed75'
+    fingerprint = '74a84ef2dd5a8290'
 where version = 15;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
