@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 
-from database.interface import Calls, Database
+from capacity_oracle import check_capacity
+from database.interface import Calls, Database, OrderBy, Row, Where
+from database.postgres import PostgresDatabase
 from grid_world import NOW
 from negotiation.agents import Agent
 from negotiation.declared import Declared, DeclaredCompute, DeclaredJob, DeclaredStorage, made_agent
@@ -146,3 +149,47 @@ def negotiate_with(database: Database, agents: Sequence[OutsideAgent], now: date
         if not any(said):
             return
         assert all(one is None or one.state is Saying.STORED for one in said), said
+
+
+def held(database: PostgresDatabase, state: str = "HELD") -> list[Row]:
+    where = [Where("source", "negotiation"), Where("state", state)]
+    return database.select("capacity_bookings", where=where, order=OrderBy(("booking_id",)))
+
+
+def newest(life: NegotiationLife) -> dict[str, tuple[float, float, float]]:
+    """What each pays, its cost, and what it had alone, by the newest award."""
+    number = life.negotiation.award_number
+    return {
+        one.agent: (round(float(one.pays_gbp), 6), round(one.cost_gbp, 6), round(one.fallback_gbp, 6))
+        for one in life.awards
+        if one.award_number == number
+    }
+
+
+def check_award(database: PostgresDatabase, negotiation: StoredNegotiation) -> NegotiationLife:
+    """Payments sum to 0, nobody is worse off than alone, and power is held once and within what there is."""
+    life = life_of(database, negotiation)
+    awards = [one for one in life.awards if one.award_number == life.negotiation.award_number]
+    assert sum(Decimal(one.pays_gbp) for one in awards) == 0
+    for one in awards:
+        assert one.cost_gbp + float(one.pays_gbp) <= one.fallback_gbp + 1e-6, one
+    outcome = life.negotiation.outcome
+    assert outcome is not None
+    drawn = [sum(one.draw_mw[place] for one in awards) for place in range(life.negotiation.half_hours)]
+    assert all(mw <= limit + 1e-6 for mw, limit in zip(drawn, outcome["limit_mw"], strict=True))
+    paid = {one.agent: Decimal(0) for one in awards}
+    for payment in life.payments:
+        if payment.award_number == life.negotiation.award_number:
+            paid[payment.payer] += Decimal(payment.amount_gbp)
+            paid[payment.payee] -= Decimal(payment.amount_gbp)
+    assert paid == {one.agent: Decimal(one.pays_gbp) for one in awards}
+    check_capacity(database)
+    return life
+
+
+def is_the_vector(life: NegotiationLife) -> None:
+    outcome = life.negotiation.outcome
+    assert outcome is not None
+    assert (round(outcome["cost_gbp"], 6), round(outcome["bound_gbp"], 6)) == (175.2, 175.2)
+    assert [round(price, 6) for price in outcome["price_gbp_per_mwh"]] == [40, 0]
+    assert newest(life) == {"A": (6, 84, 90), "B": (10, 80, 92.5), "S": (-16, 11.2, 0)}
