@@ -216,6 +216,16 @@ class EventBaseline(BaseModel):
     metered_mwh: str | None
 
 
+class EventBattery(BaseModel):
+    """What a battery does in a half-hour: it gives in the event's, and takes its energy back in others."""
+
+    asset_id: str
+    unit_id: str
+    half_hour: Moment
+    charge_mw: str
+    discharge_mw: str
+
+
 class EventNotification(BaseModel):
     """What would be told before gate closure. Simulated: nobody receives it."""
 
@@ -254,6 +264,7 @@ class EventLife(BaseModel):
     moves: list[EventMove]
     commitments: list[EventCommitment]
     baselines: list[EventBaseline]
+    storage: list[EventBattery]
     notifications: list[EventNotification]
     settlements: list[EventSettlement]
 

@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 15 then
-        raise exception 'this database has schema version %, but these files are of version 15 and would put older '
+    if newest > 16 then
+        raise exception 'this database has schema version %, but these files are of version 16 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -1512,8 +1512,31 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 15 then
+        execute $statements$
+-- What batteries were sold to do for an event, half-hour by half-hour, until they have back what they gave.
+create table public.flexibility_storage (
+    event_id uuid not null references public.flexibility_events,
+    asset_id text not null references public.storage_assets,
+    half_hour timestamptz not null check (half_hour = date_bin('30 minutes', half_hour, '2000-01-01 00:00:00+00')),
+    tenant text not null,
+    unit_id text not null references public.flexibility_units,
+    charge_mw numeric not null check (charge_mw >= 0),
+    discharge_mw numeric not null check (discharge_mw >= 0),
+    primary key (event_id, asset_id, half_hour)
+);
+create index flexibility_storage_asset on public.flexibility_storage (asset_id, half_hour);
+create index flexibility_storage_unit on public.flexibility_storage (unit_id);
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (16, 1);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 15, 1
+select 16, 1
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
@@ -4214,6 +4237,20 @@ create table if not exists public.flexibility_baselines (
 create index if not exists flexibility_baselines_data_centre on public.flexibility_baselines (dc_id, half_hour);
 create index if not exists flexibility_baselines_unit on public.flexibility_baselines (unit_id);
 
+-- What batteries do for an event, half-hour by half-hour, until they have back what they gave: so long nobody else has them.
+create table if not exists public.flexibility_storage (
+    event_id uuid not null references public.flexibility_events,
+    asset_id text not null references public.storage_assets,
+    half_hour timestamptz not null check (half_hour = date_bin('30 minutes', half_hour, '2000-01-01 00:00:00+00')),
+    tenant text not null,
+    unit_id text not null references public.flexibility_units,
+    charge_mw numeric not null check (charge_mw >= 0),
+    discharge_mw numeric not null check (discharge_mw >= 0),
+    primary key (event_id, asset_id, half_hour)
+);
+create index if not exists flexibility_storage_asset on public.flexibility_storage (asset_id, half_hour);
+create index if not exists flexibility_storage_unit on public.flexibility_storage (unit_id);
+
 -- What was told before gate closure, by unit and half-hour: that the unit trades (WMAN), the contracted volume (ECVN) and,
 -- for a submitted expected volume, that (SEV, negative: import). Simulated: nobody receives it.
 create table if not exists public.flexibility_notifications (
@@ -4315,8 +4352,8 @@ begin
     'negotiation_awards', 'negotiation_payments', 'beckn_quotes', 'beckn_orders', 'capacity_bookings',
     'held_power', 'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power',
     'runners', 'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
-    'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
-    'flexibility_cashflows', 'beckn_flexibility_contracts') and c.table_name <> 'schema_version'
+    'flexibility_commitments', 'flexibility_baselines', 'flexibility_storage', 'flexibility_notifications',
+    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts') and c.table_name <> 'schema_version'
         ),
         figures (relation, property, lowest, highest) as (
             values
@@ -4578,8 +4615,8 @@ begin
     'negotiation_awards', 'negotiation_payments', 'beckn_quotes', 'beckn_orders', 'capacity_bookings',
     'held_power', 'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power',
     'runners', 'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
-    'flexibility_commitments', 'flexibility_baselines', 'flexibility_notifications', 'flexibility_settlements',
-    'flexibility_cashflows', 'beckn_flexibility_contracts')
+    'flexibility_commitments', 'flexibility_baselines', 'flexibility_storage', 'flexibility_notifications',
+    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts')
     loop
         if object.relkind = 'r' then
             execute format('alter table public.%I enable row level security', object.relname);

@@ -15,6 +15,7 @@ from decisions.work.known_grid import KnownGrid
 from decisions.work.notifications import ContextBatch, OwnedJob
 from flexibility.choosing.moves import Booked
 from flexibility.event_model import ClaimedEvent, EventState, StoredEvent
+from flexibility.rules.exact import HOURS
 from grid.half_hours import from_rfc3339
 from printable import LONGEST_REASON, printable
 from vocabulary import StrEnum
@@ -45,6 +46,18 @@ class BookedWork(_Row):
         return Booked(self.dc_id, self.starts_at, self.ends_at, self.it_power_kw, self.operator)
 
 
+class BatteryRow(_Row):
+    """A battery that may be sold."""
+
+    asset_id: str
+    unit_id: str
+    region_id: int
+    power_mw: float
+    capacity_mwh: float
+    state_of_charge_percentage: float
+    round_trip_efficiency: float
+
+
 @dataclass(frozen=True)
 class Situation:
     """All that an offer is made from, read at one moment."""
@@ -53,6 +66,7 @@ class Situation:
     """The unit of each data centre that may give way."""
     booked: tuple[BookedWork, ...]
     contexts: ContextBatch
+    batteries: tuple[BatteryRow, ...] = ()
 
     @property
     def known(self) -> list[tuple[BookedWork, DecisionContext]]:
@@ -68,6 +82,7 @@ def read_situation(answer: Any) -> Situation:
         {site["dc_id"]: site["unit_id"] for site in answer["sites"]},
         tuple(BookedWork.model_validate(row) for row in answer["booked"]),
         ContextBatch(grid, contexts["tasks"], contexts["capacity"]),
+        tuple(BatteryRow.model_validate(row) for row in answer["batteries"]),
     )
 
 
@@ -85,6 +100,19 @@ class MeteredHalfHour(_Row):
     half_hour: UtcDatetime
     baseline_mwh: Decimal
     metered_mwh: Decimal
+
+
+class BatteryHalfHour(_Row):
+    """What a battery does in a half-hour of the event; without the event it would rest."""
+
+    asset_id: str
+    unit_id: str
+    half_hour: UtcDatetime
+    discharge_mw: Decimal
+
+    @property
+    def freed_mwh(self) -> Decimal:
+        return self.discharge_mw * HOURS
 
 
 class CommittedHalfHour(_Row):
@@ -107,6 +135,7 @@ class Outcome(_Row):
     """The newest settlement; 0 without any."""
     inputs: dict[str, Any] | None
     baselines: tuple[MeteredHalfHour, ...]
+    batteries: tuple[BatteryHalfHour, ...]
     commitments: tuple[CommittedHalfHour, ...]
     system_prices: tuple[SystemPrice, ...]
 

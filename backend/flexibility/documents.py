@@ -7,9 +7,8 @@ from decimal import Decimal
 
 from database.interface import Row
 from decimal_text import decimal_text as text
-from flexibility.choosing.choice import Choice, committed_mwh
-from flexibility.choosing.offer import Offer
-from flexibility.event_model import StoredEvent
+from flexibility.choosing.battery_sale import BatterySale
+from flexibility.offering import WholeOffer
 from flexibility.rules.cashflows import Cashflow
 from grid.half_hours import rfc3339
 
@@ -18,12 +17,18 @@ def texts(values: Iterable[Decimal]) -> list[str]:
     return [text(value) for value in values]
 
 
-def offer_document(event: StoredEvent, offer: Offer) -> Row:
+def offer_document(offer: WholeOffer) -> Row:
     """What is offered, or why nothing is: kept with the decision."""
     return {
-        **_choice(event, offer.choice),
+        "method": str(offer.choice.method),
+        "revenue_gbp": text(offer.revenue_gbp),
+        "cost_gbp": text(offer.cost_gbp),
+        "gain_gbp": text(offer.gain_gbp),
+        "gap_gbp": text(offer.choice.gap_gbp),
+        "freed_mwh": texts(offer.choice.freed_mwh),
+        "committed_mwh": texts(offer.committed_mwh),
         "considered": offer.considered,
-        "gain_alone_gbp": {name: text(gain) for name, gain in offer.gains_alone},
+        "gain_alone_gbp": {name: text(gain) for name, gain in offer.workloads.gains_alone},
         "moves": [
             {
                 "operator": move.booked.operator,
@@ -36,18 +41,16 @@ def offer_document(event: StoredEvent, offer: Offer) -> Row:
             }
             for move in offer.moves
         ],
+        "batteries": [_battery(sale) for sale in offer.batteries],
     }
 
 
-def _choice(event: StoredEvent, choice: Choice) -> Row:
+def _battery(sale: BatterySale) -> Row:
     return {
-        "method": str(choice.method),
-        "revenue_gbp": text(choice.revenue_gbp),
-        "cost_gbp": text(choice.cost_gbp),
-        "gain_gbp": text(choice.gain_gbp),
-        "gap_gbp": text(choice.gap_gbp),
-        "freed_mwh": texts(choice.freed_mwh),
-        "committed_mwh": texts(committed_mwh(event.wanted, choice.freed_mwh)),
+        "asset_id": sale.asset_id,
+        "freed_mwh": texts(sale.freed_mwh),
+        "revenue_gbp": text(sale.revenue_gbp),
+        "cost_gbp": text(sale.cost_gbp),
     }
 
 

@@ -62,6 +62,8 @@ class SoldUnit:
     supplier_price: Decimal | None
     has_wman: bool
     sites: tuple[SiteVolumes, ...]
+    battery_mwh: Decimal = Decimal(0)
+    """What batteries freed, which are among the sites: each by its own name, with a baseline of nothing."""
 
     @classmethod
     def read(cls, row: Row) -> SoldUnit:
@@ -83,6 +85,7 @@ class SoldUnit:
                 SiteVolumes(site["dc_id"], Decimal(site["baseline_mwh"]), Decimal(site["metered_mwh"]))
                 for site in row["sites"]
             ),
+            battery_mwh=Decimal(row.get("battery_mwh", 0)),
         )
 
     def to_row(self) -> Row:
@@ -99,6 +102,7 @@ class SoldUnit:
                 for site in self.sites
             ],
             **{name: None if value is None else text(value) for name, value in optional.items()},
+            **({"battery_mwh": text(self.battery_mwh)} if self.battery_mwh else {}),
         }
 
 
@@ -140,6 +144,11 @@ def _units(event: StoredEvent, outcome: Outcome, supplier_prices: SupplierPrices
     units = []
     for sold in outcome.commitments:
         place = event.half_hours.index(sold.half_hour)
+        batteries = [
+            one
+            for one in outcome.batteries
+            if (one.unit_id, one.half_hour) == (sold.unit_id, sold.half_hour) and one.freed_mwh
+        ]
         units.append(
             SoldUnit(
                 half_hour=sold.half_hour,
@@ -154,7 +163,9 @@ def _units(event: StoredEvent, outcome: Outcome, supplier_prices: SupplierPrices
                     SiteVolumes(one.dc_id, one.baseline_mwh, one.metered_mwh)
                     for one in outcome.baselines
                     if (one.unit_id, one.half_hour) == (sold.unit_id, sold.half_hour)
-                ),
+                )
+                + tuple(SiteVolumes(one.asset_id, Decimal(0), -one.freed_mwh) for one in batteries),
+                battery_mwh=sum((one.freed_mwh for one in batteries), Decimal(0)),
             )
         )
     return units

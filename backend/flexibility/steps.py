@@ -14,18 +14,16 @@ from decisions.publishing.schema import Scorer
 from decisions.work.notifications import Lease, OwnedJob
 from decisions.work.record import DecidedWith, record_of
 from flexibility.book import BookedWork, EventBook, Outcome, SiteHistory, Situation, Step
-from flexibility.choosing.choice import committed_mwh
 from flexibility.choosing.moves import Move
-from flexibility.choosing.offer import Offer
 from flexibility.documents import offer_document, texts
 from flexibility.event_model import ClaimedEvent, EventState, StoredEvent
-from flexibility.offering import offer_in
+from flexibility.offering import WholeOffer, offer_in
 from flexibility.rules.baseline import METHOD, VERSION, InDay, NoBaseline, baseline_of, wanted_days
 from flexibility.rules.exact import mean
 from flexibility.rules.gate_closure import gate_closure, is_open
 from flexibility.rules.supplier_prices import SupplierPrices
 from flexibility.settling import PricesMissing, settle
-from grid.half_hours import rfc3339, settlement_date
+from grid.half_hours import HALF_HOUR, rfc3339, settlement_date
 from vocabulary import Policy
 
 LOOK_AGAIN = timedelta(minutes=15)
@@ -69,13 +67,14 @@ class Steps:
             return self._offered(event, offer, now)
         return self._committed(event, situation, offer, now)
 
-    def _offered(self, event: StoredEvent, offer: Offer, now: datetime) -> Step:
-        if offer.moves:
+    def _offered(self, event: StoredEvent, offer: WholeOffer, now: datetime) -> Step:
+        if offer.sells:
+            batteries = f" and {len(offer.batteries)} batteries" if offer.batteries else ""
             reason = (
-                f"{len(offer.moves)} of {offer.considered} workloads give way: "
-                f"£{offer.choice.revenue_gbp:.2f} for £{offer.choice.cost_gbp:.2f} of J."
+                f"{len(offer.moves)} of {offer.considered} workloads{batteries} give way: "
+                f"£{offer.revenue_gbp:.2f} for £{offer.cost_gbp:.2f} of J."
             )
-            return Step(EventState.OFFERED, reason, now, content=offer_document(event, offer))
+            return Step(EventState.OFFERED, reason, now, content=offer_document(offer))
         why = (
             f"None of {offer.considered} workloads gains by giving way."
             if offer.considered
@@ -84,12 +83,12 @@ class Steps:
         last_look = event.gate_closes_at - LAST_LOOK
         if now < last_look:
             return Step(EventState.ANNOUNCED, why, min(now + LOOK_AGAIN, last_look))
-        return Step(EventState.DECLINED, why, None, content=offer_document(event, offer))
+        return Step(EventState.DECLINED, why, None, content=offer_document(offer))
 
-    def _committed(self, event: StoredEvent, situation: Situation, offer: Offer, now: datetime) -> Step:
-        if not offer.moves:
+    def _committed(self, event: StoredEvent, situation: Situation, offer: WholeOffer, now: datetime) -> Step:
+        if not offer.sells:
             reason = "What was offered can no longer give way, or no longer gains by it."
-            return Step(EventState.DECLINED, reason, None, content=offer_document(event, offer))
+            return Step(EventState.DECLINED, reason, None, content=offer_document(offer))
         work = {one.job: one for one in reversed(situation.booked)}
         dc_ids = sorted({move.booked.dc_id for move in offer.moves})
         history = self.book.history(event, dc_ids)
@@ -99,7 +98,7 @@ class Steps:
             EventState.COMMITTED,
             f"{text(total_mwh)} MWh are sold, accepted as offered.",
             now,
-            content=offer_document(event, offer),
+            content=offer_document(offer),
             with_it={
                 "agent_id": None,
                 "grid": situation.contexts.grid,
@@ -112,6 +111,17 @@ class Steps:
                     {"unit_id": unit_id, "half_hour": rfc3339(half_hour), "committed_mwh": text(mwh)}
                     for unit_id, volumes in sold.items()
                     for half_hour, mwh in zip(event.half_hours, volumes, strict=True)
+                ],
+                "storage": [
+                    {
+                        "asset_id": sale.asset_id,
+                        "unit_id": sale.unit_id,
+                        "half_hour": rfc3339(sale.start + place * HALF_HOUR),
+                        "charge_mw": text(charge),
+                        "discharge_mw": text(discharge),
+                    }
+                    for sale in offer.batteries
+                    for place, (charge, discharge) in enumerate(zip(sale.charge_mw, sale.discharge_mw, strict=True))
                 ],
                 "baselines": [
                     row
@@ -193,6 +203,7 @@ class Steps:
                 (one.baseline_mwh - one.metered_mwh for one in outcome.baselines if one.half_hour == half_hour),
                 Decimal(0),
             )
+            + sum((one.freed_mwh for one in outcome.batteries if one.half_hour == half_hour), Decimal(0))
             for half_hour in event.half_hours
         }
         total = text(sum(delivered.values(), Decimal(0)))
@@ -223,18 +234,21 @@ class Steps:
         )
 
 
-def _sold_by_unit(event: StoredEvent, offer: Offer, situation: Situation) -> dict[str, list[Decimal]]:
+def _sold_by_unit(event: StoredEvent, offer: WholeOffer, situation: Situation) -> dict[str, list[Decimal]]:
     """What each unit sells in each half-hour: what is freed in it, as long as the need lasts, in the units' order."""
     freed: dict[str, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * len(event.need_mw))
     for move in offer.moves:
         unit = freed[situation.unit_of[move.booked.dc_id]]
         for place, mwh in enumerate(move.candidate.freed_mwh):
             unit[place] += mwh
-    left = list(committed_mwh(event.wanted, offer.choice.freed_mwh))
+    left = list(offer.moved_mwh)
     sold: dict[str, list[Decimal]] = {}
     for unit_id in sorted(freed):
         sold[unit_id] = [min(mwh, left[place]) for place, mwh in enumerate(freed[unit_id])]
         left = [rest - mwh for rest, mwh in zip(left, sold[unit_id], strict=True)]
+    for sale in offer.batteries:
+        unit_mwh = sold.setdefault(sale.unit_id, [Decimal(0)] * len(event.need_mw))
+        sold[sale.unit_id] = [mwh + freed for mwh, freed in zip(unit_mwh, sale.freed_mwh, strict=True)]
     return sold
 
 

@@ -3,7 +3,7 @@
 What a unit received in a half-hour is shared among its workloads that gave way then, in proportion to the energy that
 each freed; of a contract of the Digital Energy Grid, which knows no units, what all received together. Shares are
 rounded down to millionths of a pound, and the last has the rest, so that they come to what was received to the last
-digit. What came where no workload freed anything is nobody's, and told as that.
+digit. What came where no workload freed anything is nobody's, and told as that; so is what batteries brought.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _MILLIONTH = Decimal("0.000001")
 
 @dataclass(frozen=True)
 class Freed:
-    """What one workload freed in a half-hour of an event. `workload` names it to the caller."""
+    """What one workload freed in a half-hour of an event. `workload` names it to the caller; None for batteries."""
 
-    workload: int
+    workload: int | None
     unit_id: str
     half_hour: datetime
     mwh: Decimal
@@ -57,10 +57,12 @@ def shares_of(inputs: Row, freed: Iterable[Freed]) -> list[Share]:
         return None if programme is Programme.DEG else unit_id, half_hour
 
     units: dict[tuple[str | None, datetime], list[SoldUnit]] = defaultdict(list)
-    for unit in map(SoldUnit.read, inputs["half_hours"]):
+    sold = [SoldUnit.read(row) for row in inputs["half_hours"]]
+    for unit in sold:
         units[settled_with(unit.unit_id, unit.half_hour)].append(unit)
     gave_way: dict[tuple[str | None, datetime], list[Freed]] = defaultdict(list)
-    for one in freed:
+    by_batteries = [Freed(None, unit.unit_id, unit.half_hour, unit.battery_mwh) for unit in sold]
+    for one in (*freed, *by_batteries):
         if one.mwh > 0:
             gave_way[settled_with(one.unit_id, one.half_hour)].append(one)
     shares: list[Share] = []

@@ -33,7 +33,6 @@ from beckn.protocol.context import OrderContext, callback_context, read_message
 from beckn.protocol.objects import Action, BecknObject, Context, Subscriber
 from beckn.protocol.values import Omittable
 from database.interface import Database
-from flexibility.choosing.choice import committed_mwh
 from flexibility.events import Cancelling, cancel
 from flexibility.offering import offer_in
 from printable import printable
@@ -130,7 +129,7 @@ class FlexibilityCounter:
         event = need.to_event(str(self._book.contract_id(context)))
         situation = self._book.prospect(context.bap_id, event, now)
         offer = offer_in(situation, event.wanted, self._carbon_price)
-        return [kw_of(mwh) for mwh in committed_mwh(event.wanted, offer.choice.freed_mwh)]
+        return [kw_of(mwh) for mwh in offer.committed_mwh]
 
     def _confirmed(self, context: OrderContext, need: DemandNeed, now: datetime) -> Contract:
         contract_id = self._book.contract_id(context)

@@ -15,6 +15,9 @@ from flexibility.event_model import EventState, StoredEvent
 from flexibility.rules.exact import HOURS
 from workloads.model import UtcDatetime
 
+RESTING = "RESTING"
+"""The baseline of a battery."""
+
 
 class _Read(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -35,6 +38,15 @@ class SiteBaseline(_Read):
     metered_mwh: Decimal | None
 
 
+class BatteryHalfHour(_Read):
+    """What a battery does, in the event's half-hours and in those in which it takes its energy back."""
+
+    asset_id: str
+    half_hour: UtcDatetime
+    charge_mw: Decimal
+    discharge_mw: Decimal
+
+
 class SettlementRun(_Read):
     run: int
     received_gbp: Decimal
@@ -44,6 +56,7 @@ class EventLife(_Read):
     event: StoredEvent
     commitments: tuple[CommittedVolume, ...]
     baselines: tuple[SiteBaseline, ...]
+    storage: tuple[BatteryHalfHour, ...]
     settlements: tuple[SettlementRun, ...]
 
 
@@ -76,6 +89,25 @@ class Contract(_Read):
         for one in self.life.commitments:
             sold[one.half_hour] += one.committed_mwh
         return tuple(kw_of(sold[half_hour]) for half_hour in self.event.half_hours)
+
+    @property
+    def meters(self) -> dict[str, list[SiteBaseline]]:
+        """By meter, one for each half-hour of the event: data centres, and batteries, which else would rest."""
+        batteries = (
+            SiteBaseline(
+                dc_id=one.asset_id,
+                half_hour=one.half_hour,
+                method=RESTING,
+                baseline_mwh=Decimal(0),
+                metered_mwh=-one.discharge_mw * HOURS,
+            )
+            for one in self.life.storage
+            if one.half_hour in self.event.half_hours
+        )
+        found: dict[str, list[SiteBaseline]] = defaultdict(list)
+        for site in (*self.life.baselines, *batteries):
+            found[site.dc_id].append(site)
+        return dict(sorted(found.items()))
 
     @property
     def is_metered(self) -> bool:

@@ -69,7 +69,7 @@ def contract_document(contract: Contract, seller: str) -> Json:
     )
     document = {"id": str(contract.contract_id), **document}
     document["status"]["name"] = f"{state}: {life.event.state_reason or 'it was announced'}"
-    if life.baselines and state in _PERFORMANCE_STATUS:
+    if contract.meters and state in _PERFORMANCE_STATUS:
         document["performance"] = [_performance(contract)]
     if life.settlements and state is EventState.SETTLED:
         received = life.settlements[-1].received_gbp
@@ -186,7 +186,7 @@ def _series(need: DemandNeed, values: Mapping[PayloadType, Sequence[Decimal]], i
 
 
 def _performance(contract: Contract) -> Json:
-    baselines = contract.life.baselines
+    meters = contract.meters
     return {
         "id": f"performance-{contract.contract_id}",
         "status": {"code": _PERFORMANCE_STATUS[contract.state]},
@@ -195,11 +195,8 @@ def _performance(contract: Contract) -> Json:
             "@context": f"{SCHEMAS}/DemandFlexPerformance/v2.0/context.jsonld",
             "@type": "DemandFlexPerformance",
             "eventId": str(contract.event.event_id),
-            "methodology": baselines[0].method,
-            "meters": [
-                _meter(contract, dc_id, [one for one in baselines if one.dc_id == dc_id])
-                for dc_id in sorted({one.dc_id for one in baselines})
-            ],
+            "methodology": next(iter(meters.values()))[0].method,
+            "meters": [_meter(contract, name, site) for name, site in meters.items()],
         },
     }
 

@@ -63,10 +63,19 @@ class StoragePlan:
         return self.charge_mw - self.discharge_mw
 
 
-def plan_storage(battery: Battery, price_gbp_per_mwh: Sequence[float], *, exclusive: bool = True) -> StoragePlan:
+def plan_storage(
+    battery: Battery,
+    price_gbp_per_mwh: Sequence[float],
+    *,
+    most_charge_mw: Sequence[float] | None = None,
+    most_discharge_mw: Sequence[float] | None = None,
+    exclusive: bool = True,
+) -> StoragePlan:
     """The plan that costs least; it ends with no less in it than it began with.
 
     Args:
+        most_charge_mw: by half-hour, where it may take less than its power.
+        most_discharge_mw: by half-hour, where it may give less than its power.
         exclusive: whether charging and discharging at once is forbidden where the price is below zero.
 
     Raises:
@@ -92,7 +101,12 @@ def plan_storage(battery: Battery, price_gbp_per_mwh: Sequence[float], *, exclus
     result = milp(
         HALF_HOUR_H * np.concatenate((prices + wear, wear - prices, np.zeros(many))),
         integrality=np.concatenate((np.zeros(2 * many), either.astype(np.float64))),
-        bounds=Bounds(0.0, np.concatenate((np.full(2 * many, battery.power_mw), np.ones(many)))),
+        bounds=Bounds(
+            0.0,
+            np.concatenate(
+                (_limited(most_charge_mw, battery, many), _limited(most_discharge_mw, battery, many), np.ones(many))
+            ),
+        ),
         constraints=[
             LinearConstraint(stored, least, most),
             *([LinearConstraint(one_at_a_time, -np.inf, limits)] if either.any() else []),
@@ -101,3 +115,7 @@ def plan_storage(battery: Battery, price_gbp_per_mwh: Sequence[float], *, exclus
     if result.status != OPTIMAL or result.x is None:
         raise RuntimeError(f"the solver found no plan for a battery: {result.message}")
     return StoragePlan(result.x[:many], result.x[many : 2 * many], float(result.fun))
+
+
+def _limited(most_mw: Sequence[float] | None, battery: Battery, many: int) -> Floats:
+    return np.full(many, battery.power_mw) if most_mw is None else np.minimum(most_mw, battery.power_mw)

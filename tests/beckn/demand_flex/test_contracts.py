@@ -122,6 +122,26 @@ def test_a_need_is_offered_for_sold_measured_and_paid(shop: Market, utility: Fle
     assert asked == paid
 
 
+def test_a_battery_is_a_meter_of_its_own(shop: Market, utility: FlexibilityBuyer) -> None:
+    battery = {"asset_id": "SA-1", "name": "A battery", "region_id": 1, "capacity_mwh": 4, "power_mw": 1}
+    known = {"state_of_charge_percentage": 60, "round_trip_efficiency": 0.9}
+    shop.database.insert("storage_assets", [battery | known])
+    need = wanted_contract(start_of_need(), CAPACITY_REQUESTED=[2500] * 4)
+    contract = the_contract(utility.ask(Action.CONFIRM, need))
+    carry_on(shop.database, utc_now())
+    shop.clock.ahead = AHEAD + LASTS
+    carry_on(shop.database, start_of_need() + LASTS)
+    paid = the_contract(utility.ask(Action.STATUS, {"id": contract["id"]}))
+    while paid["contractAttributes"].get("revenueFlows") is None:
+        paid = the_contract(utility.next_told())
+    meters = {one["meterId"]: one["telemetry"] for one in paid["performance"][0]["performanceAttributes"]["meters"]}
+    assert list(meters) == ["DC-001", "SA-1"]
+    assert values(meters["SA-1"], "BASELINE") == [0] * 4
+    assert values(meters["SA-1"], "USAGE") == [-1000] * 4
+    (_, seller) = paid["contractAttributes"]["revenueFlows"]
+    assert seller_receives({"message": {"contract": paid}}) == pytest.approx(seller["value"])
+
+
 def test_less_may_be_taken_than_is_offered(shop: Market, utility: FlexibilityBuyer) -> None:
     need = wanted_contract(start_of_need(), offered=[600, 600, 0, 2000])
     the_contract(utility.ask(Action.CONFIRM, need))

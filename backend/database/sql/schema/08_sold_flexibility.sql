@@ -138,6 +138,20 @@ create table if not exists public.flexibility_baselines (
 create index if not exists flexibility_baselines_data_centre on public.flexibility_baselines (dc_id, half_hour);
 create index if not exists flexibility_baselines_unit on public.flexibility_baselines (unit_id);
 
+-- What batteries do for an event, half-hour by half-hour, until they have back what they gave: so long nobody else has them.
+create table if not exists public.flexibility_storage (
+    event_id uuid not null references public.flexibility_events,
+    asset_id text not null references public.storage_assets,
+    half_hour timestamptz not null check (half_hour = date_bin('30 minutes', half_hour, '2000-01-01 00:00:00+00')),
+    tenant text not null,
+    unit_id text not null references public.flexibility_units,
+    charge_mw numeric not null check (charge_mw >= 0),
+    discharge_mw numeric not null check (discharge_mw >= 0),
+    primary key (event_id, asset_id, half_hour)
+);
+create index if not exists flexibility_storage_asset on public.flexibility_storage (asset_id, half_hour);
+create index if not exists flexibility_storage_unit on public.flexibility_storage (unit_id);
+
 -- What was told before gate closure, by unit and half-hour: that the unit trades (WMAN), the contracted volume (ECVN) and,
 -- for a submitted expected volume, that (SEV, negative: import). Simulated: nobody receives it.
 create table if not exists public.flexibility_notifications (

@@ -7,7 +7,7 @@ declare
 begin
     foreach written in array array[
         'flexibility_decisions', 'flexibility_moves', 'flexibility_commitments', 'flexibility_baselines',
-        'flexibility_notifications', 'flexibility_settlements', 'flexibility_cashflows']
+        'flexibility_storage', 'flexibility_notifications', 'flexibility_settlements', 'flexibility_cashflows']
     loop
         execute format(
             'create or replace trigger refuse_row_change before update or delete on public.%I '
@@ -178,7 +178,7 @@ $$;
 
 -- Flexibility: units and events ----------------------------------------------------------------------------------------------
 --
--- Locks: the event first, then as everywhere: data centres, notifications, workloads, bookings, and last the publishing lock.
+-- Locks: the event first, then batteries, then as everywhere: data centres, notifications, workloads, bookings, and last the publishing lock.
 
 -- The GSP group of a region; null for an aggregate.
 create or replace function public.gsp_group(p_region_id integer)
@@ -190,7 +190,7 @@ as $$
     select (array['_P', '_N', '_G', '_F', '_M', '_D', '_K', '_E', '_B', '_A', '_L', '_H', '_C', '_J'])[p_region_id]
 $$;
 
--- Makes the units that an owner's data centres are in, where there are none yet. 'platform' owns what everybody has.
+-- Makes the units that an owner's data centres and batteries are in, where there are none yet. 'platform' owns what everybody has.
 create or replace function public.ensure_flexibility_units(p_tenant text)
 returns void
 language sql
@@ -201,7 +201,10 @@ as $$
         'V__' || case p_tenant when 'platform' then 'PYLON' else upper(left(md5(p_tenant), 7)) end
             || substr(public.gsp_group(d.region_id), 2),
         p_tenant, public.gsp_group(d.region_id), d.region_id
-    from public.data_centres d
+    from (
+        select c.region_id, c.tenant from public.data_centres c
+        union
+        select s.region_id, s.tenant from public.storage_assets s) as d
     where (p_tenant = 'platform' or d.tenant = p_tenant) and public.gsp_group(d.region_id) is not null
     on conflict do nothing
 $$;
@@ -366,9 +369,35 @@ as $$
                 and b.half_hour >= (p_event).starts_at and b.half_hour < (p_event).ends_at)
 $$;
 
+-- The batteries that may discharge for an event: those of its owner that run, whose charge and efficiency are known, and that
+-- no event has until they have back what they gave.
+create or replace function public.flexibility_batteries(p_event public.flexibility_events, p_now timestamptz)
+returns table (
+    asset_id text, unit_id text, region_id integer, power_mw double precision, capacity_mwh double precision,
+    state_of_charge_percentage double precision, round_trip_efficiency double precision)
+language sql
+stable
+set search_path = ''
+as $$
+    select
+        s.asset_id, u.unit_id, s.region_id, s.power_mw, s.capacity_mwh, s.state_of_charge_percentage, s.round_trip_efficiency
+    from public.storage_assets s
+    join public.flexibility_units u on (u.tenant, u.gsp_group) = ((p_event).tenant, public.gsp_group(s.region_id))
+    where ((p_event).tenant = 'platform' or s.tenant = (p_event).tenant)
+        and s.status = 'ACTIVE' and s.asset_type = 'BATTERY' and s.power_mw > 0
+        and s.state_of_charge_percentage is not null and s.round_trip_efficiency > 0
+        and not exists (
+            select
+            from public.flexibility_storage sold
+            join public.flexibility_events other on other.event_id = sold.event_id
+            where sold.asset_id = s.asset_id and sold.event_id is distinct from (p_event).event_id
+                and other.state in ('COMMITTED', 'NOTIFIED', 'DELIVERED', 'SETTLED')
+                and sold.half_hour > p_now - interval '30 minutes')
+$$;
+
 -- All that an offer is made from: {"sites": [{dc_id, unit_id}…], "booked": [{booking_id, operator, job_id, dc_id, starts_at,
 -- ends_at, it_power_kw}…] (what a decision has placed at them in the event's half-hours and has not begun; of the event's
--- owner, or of everybody where that is the platform), "contexts": decision_contexts of those workloads}.
+-- owner, or of everybody where that is the platform), "batteries", "contexts": decision_contexts of those workloads}.
 create or replace function public.flexibility_situation_of(p_event public.flexibility_events, p_now timestamptz)
 returns json
 language plpgsql
@@ -395,6 +424,8 @@ begin
     return json_build_object(
         'sites', sites,
         'booked', booked,
+        'batteries', (
+            select coalesce(json_agg(b order by b.asset_id), '[]') from public.flexibility_batteries(p_event, p_now) b),
         'contexts', public.decision_contexts(
             coalesce((
                 select jsonb_agg(jsonb_build_object('operator', one ->> 'operator', 'job_id', one ->> 'job_id'))
@@ -469,7 +500,8 @@ $$;
 
 -- What an event is settled from: {"is_metered" (nothing that ran at its data centres in its half-hours is yet to be metered),
 -- "run": the newest, 0 without any, "inputs": the newest run's, "baselines": [{dc_id, unit_id, half_hour, baseline_mwh,
--- metered_mwh}…], "commitments": [{unit_id, half_hour, committed_mwh, has_wman}…], "system_prices"}.
+-- metered_mwh}…], "batteries": [{asset_id, unit_id, half_hour, discharge_mw}…], "commitments": [{unit_id, half_hour, committed_mwh,
+-- has_wman}…], "system_prices"}.
 create or replace function public.flexibility_outcome(p_event_id uuid)
 returns json
 language plpgsql
@@ -498,6 +530,13 @@ begin
             from public.flexibility_baselines w
             left join public.data_centre_loads l on (l.dc_id, l.half_hour) = (w.dc_id, w.half_hour)
             where w.event_id = p_event_id),
+        -- A battery rests but for the event, and does what it was sold to do: nothing meters it.
+        'batteries', (
+            select coalesce(json_agg(json_build_object(
+                'asset_id', s.asset_id, 'unit_id', s.unit_id, 'half_hour', s.half_hour,
+                'discharge_mw', s.discharge_mw::text) order by s.half_hour, s.asset_id), '[]')
+            from public.flexibility_storage s
+            where s.event_id = p_event_id and s.half_hour >= event.starts_at and s.half_hour < event.ends_at),
         'commitments', (
             select coalesce(json_agg(json_build_object(
                 'unit_id', c.unit_id, 'half_hour', c.half_hour, 'committed_mwh', c.committed_mwh::text,
@@ -625,9 +664,26 @@ exception
 end
 $$;
 
+-- Whether the batteries of a commitment are still there to be sold; they are locked, so that no other event takes them.
+create or replace function public.storage_may_be_sold(p_event public.flexibility_events, p_step jsonb)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    wanted constant text[] := array(
+        select distinct one ->> 'asset_id' from jsonb_array_elements(p_step -> 'storage') as one);
+begin
+    perform from public.storage_assets s where s.asset_id = any (wanted) order by s.asset_id for no key update;
+    return cardinality(wanted) = (
+        select count(*) from public.flexibility_batteries(p_event, (p_step ->> 'now')::timestamptz) b
+        where b.asset_id = any (wanted));
+end
+$$;
+
 -- One step of an event, under its lease, in one transaction. p_step: {event_id, lease_token, from_state, state, reason, content,
 -- due_at (of the next step; null: there is none), now, and as the step wants them: moves, grid, grid_version, agent_id (see
--- move_for_flexibility), baselines, commitments, notifications, settlement: {run, received_gbp, inputs, cashflows}}. A step that
+-- move_for_flexibility), storage, baselines, commitments, notifications, settlement: {run, received_gbp, inputs, cashflows}}. A step that
 -- stays in its state and decides nothing (content null) only says when to look again. Answers {"state": "changed" | "fenced"
 -- (the lease was lost) | "wrong_state" | "outdated" (what was to move has changed: look again)}.
 create or replace function public.step_flexibility_event(p_step jsonb)
@@ -652,6 +708,9 @@ begin
     if event.state is distinct from p_step ->> 'from_state' then
         return json_build_object('state', 'wrong_state');
     end if;
+    if jsonb_array_length(nullif(p_step -> 'storage', 'null')) > 0 and not public.storage_may_be_sold(event, p_step) then
+        return json_build_object('state', 'outdated');
+    end if;
     if jsonb_array_length(nullif(p_step -> 'moves', 'null')) > 0 and not public.move_for_flexibility(event, p_step) then
         return json_build_object('state', 'outdated');
     end if;
@@ -668,6 +727,10 @@ begin
     from jsonb_to_recordset(nullif(p_step -> 'baselines', 'null')) as b (
         dc_id text, half_hour timestamptz, unit_id text, method text, version text, days date[], wanted_days integer,
         unadjusted_mwh numeric, adjustment_mwh numeric, baseline_mwh numeric, in_day text);
+    insert into public.flexibility_storage (event_id, asset_id, half_hour, tenant, unit_id, charge_mw, discharge_mw)
+    select event.event_id, s.asset_id, s.half_hour, event.tenant, s.unit_id, s.charge_mw, s.discharge_mw
+    from jsonb_to_recordset(nullif(p_step -> 'storage', 'null')) as s (
+        asset_id text, half_hour timestamptz, unit_id text, charge_mw numeric, discharge_mw numeric);
     insert into public.flexibility_notifications (event_id, unit_id, half_hour, kind, tenant, volume_mwh, sent_at)
     select event.event_id, n.unit_id, n.half_hour, n.kind, event.tenant, n.volume_mwh, moment
     from jsonb_to_recordset(nullif(p_step -> 'notifications', 'null')) as n (
@@ -772,7 +835,7 @@ as $$
         limit p_limit) as page
 $$;
 
--- An event's whole life: {"event", "decisions", "moves", "commitments", "baselines", "notifications", "settlements"}; null
+-- An event's whole life: {"event", "decisions", "moves", "commitments", "baselines", "storage", "notifications", "settlements"}; null
 -- where there is none.
 create or replace function public.flexibility_event_life(p_event_id uuid)
 returns json
@@ -814,6 +877,12 @@ as $$
             from public.flexibility_baselines b
             left join public.data_centre_loads l on (l.dc_id, l.half_hour) = (b.dc_id, b.half_hour)
             where b.event_id = e.event_id),
+        'storage', (
+            select coalesce(json_agg(json_build_object(
+                'asset_id', s.asset_id, 'unit_id', s.unit_id, 'half_hour', s.half_hour, 'charge_mw', s.charge_mw::text,
+                'discharge_mw', s.discharge_mw::text) order by s.half_hour, s.asset_id), '[]')
+            from public.flexibility_storage s
+            where s.event_id = e.event_id),
         'notifications', (
             select coalesce(json_agg(json_build_object(
                 'unit_id', n.unit_id, 'half_hour', n.half_hour, 'kind', n.kind, 'volume_mwh', n.volume_mwh::text,

@@ -69,6 +69,7 @@ as $$
         ('flexibility_moves', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('flexibility_commitments', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('flexibility_baselines', 'select', 'tenant = (select tenancy.operator_id())', null),
+        ('flexibility_storage', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('flexibility_notifications', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('flexibility_settlements', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('flexibility_cashflows', 'select', 'tenant = (select tenancy.operator_id())', null),
