@@ -1542,12 +1542,12 @@ where not exists (select from public.schema_version);
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
 set local pylon.functions =
     'half_hour_of source_rank stored_is_newer counted national_forecast_series regional_forecast_series '
-    'current_mix grid_context grid_version numbered_output system_prices_between loss_of_load_between '
-    'dfs_event_document dfs_events_between dfs_event dfs_requirements_from known_dfs_events regional_overview '
-    'workload_with_decision workload_detail workloads_page workload_list decision_list system_health '
-    'figure_origins known_signals signal_history changes regional_forecasts grid_history pipeline_runs_page '
-    'beckn_same_place beckn_key_id beckn_leads_inside beckn_status_at beckn_lookup beckn_health '
-    'beckn_dead_letters beckn_order live_state';
+    'current_mix margin_series grid_context grid_version numbered_output system_prices_between '
+    'loss_of_load_between dfs_event_document dfs_events_between dfs_event dfs_requirements_from '
+    'known_dfs_events regional_overview workload_with_decision workload_detail workloads_page workload_list '
+    'decision_list system_health figure_origins known_signals signal_history changes regional_forecasts '
+    'grid_history pipeline_runs_page beckn_same_place beckn_key_id beckn_leads_inside beckn_status_at '
+    'beckn_lookup beckn_health beckn_dead_letters beckn_order live_state';
 
 -- A replaced function cannot change its parameters' names or its answer's type, and one with other parameters would
 -- stand beside the new one: so each is dropped before it is made again. Those that something depends on stay.
@@ -2340,6 +2340,29 @@ begin
 end
 $$;
 
+-- What is forecast of the margin in the 48 hours from a half-hour on, up to the last that is known: {"start", "source",
+-- "published_at" (of the oldest of it), "derated_margin_mw", "loss_of_load_probability"}. Null where nothing is.
+create or replace function public.margin_series(p_slot timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select case when count(l.half_hour) > 0 then json_build_object(
+        'start', p_slot,
+        'source', 'elexon',
+        'published_at', min(l.published_at),
+        'derated_margin_mw', json_agg(l.derated_margin_mw order by s.slot),
+        'loss_of_load_probability', json_agg(l.probability order by s.slot)) end
+    from generate_series(
+        p_slot,
+        (
+            select max(known.half_hour) from public.loss_of_load_forecasts known
+            where known.half_hour >= p_slot and known.half_hour < p_slot + interval '48 hours'),
+        interval '30 minutes') as s (slot)
+    left join public.loss_of_load_forecasts l on l.half_hour = s.slot
+$$;
+
 create or replace function public.grid_context(p_now timestamptz)
 returns json
 language sql
@@ -2365,7 +2388,8 @@ as $$
         'as_of', p_now,
         'national', json_build_object(
             'current', (select to_json(p) from present p),
-            'forecast', (select public.national_forecast_series(slot) from moment)),
+            'forecast', (select public.national_forecast_series(slot) from moment),
+            'margin', (select public.margin_series(slot) from moment)),
         'regional', coalesce((
             select json_agg(json_build_object(
                 'region_id', s.region_id,

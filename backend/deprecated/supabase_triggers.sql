@@ -428,7 +428,7 @@ do $grid$
 declare
     part text;
 begin
-    foreach part in array array['grid_signals', 'regional_grid_signals', 'generation_mix'] loop
+    foreach part in array array['grid_signals', 'regional_grid_signals', 'generation_mix', 'loss_of_load_forecasts'] loop
         execute format(
             'create or replace trigger note_grid_change after insert or update or delete or truncate on public.%I '
             'for each statement execute function public.note_grid_change()', part);
@@ -11879,7 +11879,7 @@ begin
             or (p.pronamespace = 'tenancy'::regnamespace and p.proname = any (asked))
             or (p.pronamespace = 'public'::regnamespace and p.proname in (
                 'half_hour_of', 'source_rank', 'counted', 'numbered_output', 'national_forecast_series', 'regional_forecast_series',
-                'current_mix', 'grid_context', 'grid_version', 'present_grid', 'capacity_at', 'capacity_kw', 'regional_overview',
+                'current_mix', 'grid_context', 'margin_series', 'grid_version', 'present_grid', 'capacity_at', 'capacity_kw', 'regional_overview',
                 'live_state', 'signal_history', 'decision_readiness', 'savings', 'changes', 'regional_forecasts',
                 'grid_history', 'pipeline_runs_page', 'data_version', 'present_grid_unless', 'chosen_topics',
                 'event_summary', 'flexibility_event_row', 'flexibility_events_page', 'flexibility_event_life',
@@ -11936,7 +11936,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'b397740eaa89fffd'
+    fingerprint = 'cbeaeef27134fd0f'
 where version = 16;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

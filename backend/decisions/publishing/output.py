@@ -20,6 +20,7 @@ from decisions.scoring.decide import SCORER_VERSION, Assessment, Decision, RunEs
 from decisions.scoring.energy import EnergyBasis
 from decisions.scoring.explanation import BindingConstraint, CarbonPriceSwitch, CarbonPriceSwitches
 from decisions.scoring.feasibility import Violation
+from decisions.scoring.signals import StressOpinion, read_signals
 from grid.half_hours import rfc3339
 
 # A model's score further than this from the deterministic one is flagged.
@@ -260,6 +261,7 @@ def _summary(
         "carbon_price_switches": _switches(decision.carbon_price_switches) if ours else None,
         "waiting": {"status": str(waiting.status), "reason": waiting.reason} if waiting else None,
         "capacity_prices": _capacity_prices(decision.context.capacity),
+        "grid_stress_opinion": _stress_opinion(read_signals(decision.context).stress_opinion),
         "signals": words.rows,
     }
 
@@ -275,6 +277,18 @@ def _capacity_prices(capacity: Capacity | None) -> Row | None:
         "workloads": prices.workloads,
         "left_out": prices.left_out,
         "method": prices.method,
+    }
+
+
+def _stress_opinion(opinion: StressOpinion | None) -> Row | None:
+    """The second opinion on grid stress, and how often it is the one that counts."""
+    if opinion is None:
+        return None
+    return {
+        "source": opinion.source,
+        "published_at": _moment(opinion.published_at),
+        "known_half_hours": opinion.known_half_hours,
+        "higher_half_hours": opinion.higher_half_hours,
     }
 
 

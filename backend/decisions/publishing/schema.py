@@ -312,6 +312,17 @@ class CapacityPricesSource(_Published):
     )
 
 
+class StressOpinion(_Published):
+    """The second opinion on grid stress, from what is to spare: where it is above the one from demand, it counts."""
+
+    source: str = Field(description="`elexon`.", examples=["elexon"])
+    published_at: datetime | None = Field(
+        description="When the oldest of its figures was published.", examples=["2026-11-22T08:00:00Z"]
+    )
+    known_half_hours: int = Field(description="Half-hours in which both are known.", examples=[24])
+    higher_half_hours: int = Field(description="Half-hours in which it is the higher one.", examples=[3])
+
+
 class SignalProvenance(_Published):
     """A signal the decision was made from."""
 
@@ -362,6 +373,9 @@ class DecisionSummary(_Published):
     waiting: Waiting | None = Field(default=None, description="Null when the workload is placed.")
     capacity_prices: CapacityPricesSource | None = Field(
         default=None, description="Where the options' `displaced_gbp` come from; null where no price is known."
+    )
+    grid_stress_opinion: StressOpinion | None = Field(
+        default=None, description="The second opinion on grid stress; null where no source gives the margin."
     )
     signals: list[SignalProvenance]
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from grid.columns import ACTUAL_CARBON_INTENSITY_COLUMN, CARBON_INTENSITY_COLUMN
 from grid.half_hours import half_hour_of, is_half_hour
+from grid.model import margin_stress_score
 from vocabulary import CarbonIndex, DataCentreStatus, WorkloadStatus
 from workloads.model import Amount, UtcDatetime, Workload
 
@@ -83,9 +84,31 @@ class NationalForecast(_Fact):
     oldest_fetched_at: UtcDatetime | None = None
 
 
+class MarginForecast(_Fact):
+    """What is forecast to be to spare, by half-hour from `start` on: a second opinion on grid stress."""
+
+    start: HalfHourStart
+    source: str
+    published_at: UtcDatetime | None = None
+    """The oldest of it."""
+    derated_margin_mw: tuple[float | None, ...] = ()
+    loss_of_load_probability: tuple[StressScore | None, ...] = ()
+
+    @property
+    def stress_scores(self) -> tuple[float | None, ...]:
+        """By half-hour: 0 to 1, None where it is not known."""
+        return tuple(
+            None if margin is None or probability is None else margin_stress_score(margin, probability)
+            for margin, probability in zip(self.derated_margin_mw, self.loss_of_load_probability, strict=False)
+        )
+
+
 class NationalSignals(_Fact):
+    """`margin` is None where no source gives it, and in contexts of before scorer 1.4.0."""
+
     current: NationalSignal | None = None
     forecast: NationalForecast
+    margin: MarginForecast | None = None
 
     def current_at(self, moment: datetime) -> NationalSignal | None:
         """The current signal, if its half-hour really contains `moment`."""

@@ -31,7 +31,7 @@ from decisions.scoring.suitability import suitability_score
 from vocabulary import Policy
 
 # Stored with every decision. Raise it with any change that alters an output; see docs/scoring.md.
-SCORER_VERSION = "1.3.0"
+SCORER_VERSION = "1.4.0"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from decisions.scoring.context import DecisionContext, NationalSignals, RegionalSignals
+from decisions.scoring.context import DecisionContext, MarginForecast, NationalSignals, RegionalSignals
 from decisions.scoring.runs import Booleans, Flags, Floats
 from decisions.scoring.shared import Shared
 from grid.half_hours import HALF_HOUR, half_hour_of
@@ -28,6 +28,17 @@ class Extent:
         return cls(len(known), int(known[-1]) + 1 if len(known) else 0)
 
 
+@dataclass(frozen=True)
+class StressOpinion:
+    """A second opinion on grid stress, from the margin: in how many half-hours it is known beside the one from
+    demand, and in how many it is the higher one and so the one that counts."""
+
+    source: str
+    published_at: datetime | None
+    known_half_hours: int
+    higher_half_hours: int
+
+
 @dataclass(frozen=True, eq=False)
 class GridSignals:
     """Price, stress and regional carbon intensity by half-hour; NaN is unknown.
@@ -39,10 +50,13 @@ class GridSignals:
     origin: datetime
     price_gbp_per_mwh: Floats
     grid_stress_score: Floats
+    """From demand, or from the margin where that is known and says more."""
     carbon_intensity_gco2_per_kwh: Floats
     """Shape (regions + 1, half-hours)."""
     rows: dict[int, int]
     """Row of each region_id in the regional array."""
+    stress_opinion: StressOpinion | None = None
+    """None where no source gives the margin."""
 
     @property
     def half_hours(self) -> int:
@@ -107,6 +121,7 @@ def line_up(as_of: datetime, national: NationalSignals, regional: Sequence[Regio
     stress = _aligned(origin, half_hours, forecast.start, forecast.grid_stress_score)
     _fill_present(price, now.wholesale_price_gbp_mwh if now else None)
     _fill_present(stress, now.grid_stress_score if now else None)
+    stress, opinion = _with_margin(origin, stress, national.margin)
 
     carbon = np.full((len(regions) + 1, half_hours), np.nan)
     for row, region in enumerate(regions):
@@ -115,7 +130,21 @@ def line_up(as_of: datetime, national: NationalSignals, regional: Sequence[Regio
         present = region.current_at(as_of)
         _fill_present(carbon[row], present.carbon_intensity_gco2_per_kwh if present else None)
     rows = {region.region_id: row for row, region in enumerate(regions)}
-    return GridSignals(origin, price, stress, carbon, rows)
+    return GridSignals(origin, price, stress, carbon, rows, opinion)
+
+
+def _with_margin(
+    origin: datetime, stress: Floats, margin: MarginForecast | None
+) -> tuple[Floats, StressOpinion | None]:
+    """The higher of the two opinions on stress where both are known; where demand is not, stress is unknown."""
+    if margin is None:
+        return stress, None
+    second = _aligned(origin, len(stress), margin.start, margin.stress_scores)
+    known, higher = ~np.isnan(stress) & ~np.isnan(second), second > stress
+    opinion = StressOpinion(
+        margin.source, margin.published_at, int(np.count_nonzero(known)), int(np.count_nonzero(higher))
+    )
+    return np.where(higher, second, stress), opinion
 
 
 def _reach(origin: datetime, start: datetime, series: Sequence[float | None]) -> int:

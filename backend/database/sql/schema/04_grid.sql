@@ -95,6 +95,29 @@ begin
 end
 $$;
 
+-- What is forecast of the margin in the 48 hours from a half-hour on, up to the last that is known: {"start", "source",
+-- "published_at" (of the oldest of it), "derated_margin_mw", "loss_of_load_probability"}. Null where nothing is.
+create or replace function public.margin_series(p_slot timestamptz)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select case when count(l.half_hour) > 0 then json_build_object(
+        'start', p_slot,
+        'source', 'elexon',
+        'published_at', min(l.published_at),
+        'derated_margin_mw', json_agg(l.derated_margin_mw order by s.slot),
+        'loss_of_load_probability', json_agg(l.probability order by s.slot)) end
+    from generate_series(
+        p_slot,
+        (
+            select max(known.half_hour) from public.loss_of_load_forecasts known
+            where known.half_hour >= p_slot and known.half_hour < p_slot + interval '48 hours'),
+        interval '30 minutes') as s (slot)
+    left join public.loss_of_load_forecasts l on l.half_hour = s.slot
+$$;
+
 create or replace function public.grid_context(p_now timestamptz)
 returns json
 language sql
@@ -120,7 +143,8 @@ as $$
         'as_of', p_now,
         'national', json_build_object(
             'current', (select to_json(p) from present p),
-            'forecast', (select public.national_forecast_series(slot) from moment)),
+            'forecast', (select public.national_forecast_series(slot) from moment),
+            'margin', (select public.margin_series(slot) from moment)),
         'regional', coalesce((
             select json_agg(json_build_object(
                 'region_id', s.region_id,

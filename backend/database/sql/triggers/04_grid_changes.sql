@@ -18,7 +18,7 @@ do $grid$
 declare
     part text;
 begin
-    foreach part in array array['grid_signals', 'regional_grid_signals', 'generation_mix'] loop
+    foreach part in array array['grid_signals', 'regional_grid_signals', 'generation_mix', 'loss_of_load_forecasts'] loop
         execute format(
             'create or replace trigger note_grid_change after insert or update or delete or truncate on public.%I '
             'for each statement execute function public.note_grid_change()', part);

@@ -158,7 +158,7 @@ begin
             or (p.pronamespace = 'tenancy'::regnamespace and p.proname = any (asked))
             or (p.pronamespace = 'public'::regnamespace and p.proname in (
                 'half_hour_of', 'source_rank', 'counted', 'numbered_output', 'national_forecast_series', 'regional_forecast_series',
-                'current_mix', 'grid_context', 'grid_version', 'present_grid', 'capacity_at', 'capacity_kw', 'regional_overview',
+                'current_mix', 'grid_context', 'margin_series', 'grid_version', 'present_grid', 'capacity_at', 'capacity_kw', 'regional_overview',
                 'live_state', 'signal_history', 'decision_readiness', 'savings', 'changes', 'regional_forecasts',
                 'grid_history', 'pipeline_runs_page', 'data_version', 'present_grid_unless', 'chosen_topics',
                 'event_summary', 'flexibility_event_row', 'flexibility_events_page', 'flexibility_event_life',
