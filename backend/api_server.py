@@ -63,6 +63,8 @@ from ingest.run import run_once
 from ingest.schedule import PipelineSchedule
 from ingest.sources import Upstreams
 from negotiation.life import CoordinatorThread
+from openadr.endpoints.authorization import FORM_ENDPOINTS as TOKEN_ENDPOINTS
+from openadr.vtn import vtn_endpoints
 from queueing.process_name import process_name
 from settings import Settings, SettingsError, load_settings
 from tenancy.access import Access
@@ -119,7 +121,7 @@ def create_app(
         asks_for=access.asks_for(),
         own_names=[settings.api_host],
         allowed_origins=settings.allowed_origins,
-        form_endpoints=FORM_ENDPOINTS,
+        form_endpoints=(*FORM_ENDPOINTS, *TOKEN_ENDPOINTS),
     )
     interval = timedelta(minutes=settings.pipeline_interval_minutes)
     app.register_api(
@@ -157,6 +159,8 @@ def create_app(
     app.register_api(hosted_workload_endpoints(requests))
     app.register_api(flexibility_endpoints(requests, clock))
     app.register_api(sold_flexibility_endpoints(requests))
+    for endpoints in vtn_endpoints(requests, access, clock):
+        app.register_api(endpoints)
     app.register_api(market_endpoints(requests, clock))
     app.register_api(purchase_endpoints(requests))
     turns = ConcurrencyLimit(LONG_COMPUTATIONS_AT_ONCE, TURN_PATIENCE_S)

@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 16 then
-        raise exception 'this database has schema version %, but these files are of version 16 and would put older '
+    if newest > 17 then
+        raise exception 'this database has schema version %, but these files are of version 17 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -1535,8 +1535,69 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 16 then
+        execute $statements$
+-- OpenADR 3.1: what a virtual top node keeps.
+create table public.openadr_objects (
+    object_id text primary key check (object_id ~ '^[A-Za-z0-9_-]{1,128}$'),
+    tenant text not null,
+    object_type text not null check (object_type in ('PROGRAM', 'EVENT', 'REPORT', 'VEN', 'RESOURCE', 'SUBSCRIPTION')),
+    program_id text references public.openadr_objects on delete cascade,
+    event_id text references public.openadr_objects on delete cascade,
+    ven_id text references public.openadr_objects on delete cascade,
+    -- What is its own in its kind: a program's, a VEN's, and a resource's among those of its VEN.
+    name text,
+    -- The service account ("svc:…") that a VEN is, and whose its resources, reports and subscriptions are.
+    client text,
+    targets text[] not null default '{}',
+    flexibility_event_id uuid references public.flexibility_events,
+    -- As OpenADR writes it, without what the columns below say.
+    content jsonb not null check (jsonb_typeof(content) = 'object'),
+    created_at timestamptz not null,
+    modified_at timestamptz not null,
+    place bigint generated always as identity
+);
+create unique index openadr_objects_name on public.openadr_objects (tenant, object_type, coalesce(ven_id, ''), name);
+create unique index openadr_objects_ven_client on public.openadr_objects (client) where object_type = 'VEN';
+create index openadr_objects_newest on public.openadr_objects (tenant, object_type, place desc);
+create index openadr_objects_program on public.openadr_objects (program_id, place desc);
+create index openadr_objects_event on public.openadr_objects (event_id, place desc);
+create index openadr_objects_ven on public.openadr_objects (ven_id);
+create index openadr_objects_client on public.openadr_objects (client, object_type);
+create index openadr_objects_flexibility on public.openadr_objects (flexibility_event_id);
+
+-- A key that had all of a member's rights had them because nothing less was asked for (see 0010): it gains OpenADR.
+do $keys$
+begin
+    if to_regclass('tenancy.api_keys') is null then
+        return; -- a database from before keys
+    end if;
+    with whole as (
+        update tenancy.api_keys k
+        set scopes = array(select distinct named from unnest(k.scopes || array['openadr:use']) as named order by named)
+        where k.revoked_at is null and k.expires_at > clock_timestamp()
+            and k.scopes @> array['grid:read', 'world:read', 'workloads:read', 'workloads:write', 'plans:run', 'decisions:read',
+                'decisions:acknowledge', 'runners:run']
+            and not k.scopes @> array['openadr:use']
+            and k.created_at < coalesce((
+                select min(v.applied_at) from public.schema_version v where v.version >= 17), 'infinity')
+        returning k.operator_id, k.key_id
+    )
+    insert into tenancy.audit_events (operator_id, principal, action, object, outcome, detail)
+    select w.operator_id, 'upgrade', 'key.extend', w.key_id, 'allowed', '{"gained": ["openadr:use"]}'
+    from whole as w;
+end
+$keys$;
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (17, 1);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 16, 1
+select 17, 1
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
@@ -4335,6 +4396,39 @@ create table if not exists public.beckn_flexibility_contracts (
     created_at timestamptz not null default clock_timestamp(),
     unique (bpp_id, bap_id, transaction_id)
 );
+
+-- OpenADR 3.1 --------------------------------------------------------------------------------------------------------------
+
+-- What a virtual top node keeps: programs, events, reports, virtual end nodes (VENs), their resources, subscriptions. tenant is
+-- whose it is; 'platform' of whoever sees everything, whose programs and events all may read. Whatever hangs on something goes
+-- with it.
+create table if not exists public.openadr_objects (
+    object_id text primary key check (object_id ~ '^[A-Za-z0-9_-]{1,128}$'),
+    tenant text not null,
+    object_type text not null check (object_type in ('PROGRAM', 'EVENT', 'REPORT', 'VEN', 'RESOURCE', 'SUBSCRIPTION')),
+    program_id text references public.openadr_objects on delete cascade,
+    event_id text references public.openadr_objects on delete cascade,
+    ven_id text references public.openadr_objects on delete cascade,
+    -- What is its own in its kind: a program's, a VEN's, and a resource's among those of its VEN.
+    name text,
+    -- The service account ("svc:…") that a VEN is, and whose its resources, reports and subscriptions are.
+    client text,
+    targets text[] not null default '{}',
+    flexibility_event_id uuid references public.flexibility_events,
+    -- As OpenADR writes it, without what the columns below say.
+    content jsonb not null check (jsonb_typeof(content) = 'object'),
+    created_at timestamptz not null,
+    modified_at timestamptz not null,
+    place bigint generated always as identity
+);
+create unique index if not exists openadr_objects_name on public.openadr_objects (tenant, object_type, coalesce(ven_id, ''), name);
+create unique index if not exists openadr_objects_ven_client on public.openadr_objects (client) where object_type = 'VEN';
+create index if not exists openadr_objects_newest on public.openadr_objects (tenant, object_type, place desc);
+create index if not exists openadr_objects_program on public.openadr_objects (program_id, place desc);
+create index if not exists openadr_objects_event on public.openadr_objects (event_id, place desc);
+create index if not exists openadr_objects_ven on public.openadr_objects (ven_id);
+create index if not exists openadr_objects_client on public.openadr_objects (client, object_type);
+create index if not exists openadr_objects_flexibility on public.openadr_objects (flexibility_event_id);
 -- What every table refuses --------------------------------------------------------------------------------------------
 
 -- PostgreSQL holds values that no program here can read or reckon with: the time "infinity", the years 0 and 20000, a
@@ -4377,7 +4471,7 @@ begin
     'held_power', 'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power',
     'runners', 'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_storage', 'flexibility_notifications',
-    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts') and c.table_name <> 'schema_version'
+    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts', 'openadr_objects') and c.table_name <> 'schema_version'
         ),
         figures (relation, property, lowest, highest) as (
             values
@@ -4640,7 +4734,7 @@ begin
     'held_power', 'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power',
     'runners', 'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_storage', 'flexibility_notifications',
-    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts')
+    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts', 'openadr_objects')
     loop
         if object.relkind = 'r' then
             execute format('alter table public.%I enable row level security', object.relname);
@@ -4685,6 +4779,16 @@ begin
     end loop;
 end
 $access$;
+-- Access tokens: what /auth/token gives for a key, good for an hour at most. Only their digests, and not worth a write to the
+-- log: after a crash everybody asks for another.
+create unlogged table if not exists tenancy.access_tokens (
+    digest text primary key check (digest ~ '^[0-9a-f]{64}$'),
+    credential_id text not null,
+    good_until timestamptz not null check (isfinite(good_until))
+);
+create index if not exists access_tokens_good_until on tenancy.access_tokens (good_until);
+revoke all on tenancy.access_tokens from public;
+alter table tenancy.access_tokens enable row level security;
 -- Tenants: who may act for which operator ------------------------------------------------------------------------------
 
 -- user_id: the "sub" of a user's token, or svc:<uuid> of a service account.

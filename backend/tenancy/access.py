@@ -16,6 +16,7 @@ from outgoing.calls import KeptCaller
 from queueing.notices import Notices
 from queueing.supervised import Rest, SupervisedLoop
 from settings import Issuer, Settings
+from tenancy.access_tokens import AccessTokens
 from tenancy.audit import AuditTrail
 from tenancy.guard import Guard, Needs, answer_ended_access, caller_of, refusal_of
 from tenancy.identification import Identification, NoMember, NotIdentified, PlatformKey
@@ -82,6 +83,7 @@ class Access:
             tokens=None if issuer is None else _tokens(issuer, self._signing_keys),
             used=self.audit.used,
             takes_keys=settings.is_multi_tenant,
+            access_tokens=AccessTokens(calls),
         )
         self.standing = Standing(AccessRecords(calls), clock)
         self.tickets = Tickets(calls, self.standing)

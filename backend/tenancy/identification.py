@@ -1,22 +1,25 @@
 """From the header `Authorization` to who is calling.
 
-A credential is our own key (`pyl_…`), the platform's PYLON_API_KEY, or an issuer's token; nothing else, and nowhere
-else than in that header. The operator comes from the key's row, or is chosen among the memberships that the database
-has of a user: a header or a claim only chooses.
+A credential is our own key (`pyl_…`), an access token for it (`pylt_…`), the platform's PYLON_API_KEY, or an issuer's
+token; nothing else, and nowhere else than in that header. The operator comes from the key's row, or is chosen among
+the memberships that the database has of a user: a header or a claim only chooses.
 """
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
+from tenancy.access_tokens import BY_PLATFORM_KEY, AccessTokens, Held, digest_of
+from tenancy.access_tokens import PREFIX as TOKEN_PREFIX
 from tenancy.keys import PREFIX, Key, NotAKey, read_key
-from tenancy.principals import PLATFORM_OPERATOR, Principal, platform_administrator
+from tenancy.principals import PLATFORM_CREDENTIAL, PLATFORM_OPERATOR, Principal, platform_administrator
 from tenancy.records import AccessRecords, Membership, StoredKey
 from tenancy.remembered import Remembered
 from tenancy.scopes import ROLE_SCOPES, Role
-from tenancy.tokens import TokenRefused, Tokens
+from tenancy.tokens import SERVICE_ACCOUNT_PREFIX, TokenRefused, Tokens
 
 MOST_OPERATORS_TOLD = 20
 
@@ -42,6 +45,8 @@ class PlatformKey:
 
     def __init__(self, text: str) -> None:
         self._bytes = text.encode()
+        self.token_holder = BY_PLATFORM_KEY + digest_of(text)
+        """What its access tokens stand for."""
 
     def is_what_they_have(self, credential: str) -> bool:
         """Whether it is, in a time that tells nothing. WSGI hands over a header's bytes as Latin-1."""
@@ -59,6 +64,7 @@ class Identification:
         platform_key: PlatformKey | None,
         tokens: Tokens | None,
         takes_keys: bool,
+        access_tokens: AccessTokens | None = None,
         used: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`used` is told the id of each key that was good."""
@@ -67,13 +73,16 @@ class Identification:
         self._platform_key = platform_key
         self._tokens = tokens
         self._takes_keys = takes_keys
+        self._access_tokens = access_tokens
         self._used = used
         self._keys: Remembered[bytes, Principal] = Remembered()
+        self._held: Remembered[str, Principal] = Remembered()
         self._memberships: Remembered[str, tuple[Membership, ...]] = Remembered()
 
     def forget(self) -> None:
         """Read keys and memberships anew: something about them has changed."""
         self._keys.forget()
+        self._held.forget()
         self._memberships.forget()
 
     def principal(self, credential: str, operator: str | None) -> Principal:
@@ -92,6 +101,8 @@ class Identification:
             return platform_administrator(operator or PLATFORM_OPERATOR)
         if self._takes_keys and credential.startswith(PREFIX):
             return self._of_key(credential, operator)
+        if self._access_tokens is not None and credential.startswith(TOKEN_PREFIX):
+            return self._of_access_token(self._access_tokens, credential, operator)
         if self._tokens is None:
             raise NotIdentified("this kind of credential is not accepted here")
         return self._of_token(self._tokens, credential, operator)
@@ -105,6 +116,44 @@ class Identification:
         if found.expires_at is not None and found.expires_at <= self._clock():
             raise NotIdentified("the key has expired", key.key_id)
         self._used(key.key_id)
+        return self._acting(found, operator)
+
+    def _of_access_token(self, tokens: AccessTokens, credential: str, operator: str | None) -> Principal:
+        found = self._held.answer(digest_of(credential), lambda: self._holder(tokens.held(credential)))
+        if found.expires_at is not None and found.expires_at <= self._clock():
+            raise NotIdentified("the access token has run out: ask for another", found.credential_id)
+        return self._acting(found, operator)
+
+    def _holder(self, held: Held | None) -> Principal:
+        if held is None:
+            raise NotIdentified("the access token has run out, or is none: ask for another")
+        if held.credential_id.startswith(BY_PLATFORM_KEY):
+            if self._platform_key is None or held.credential_id != self._platform_key.token_holder:
+                raise NotIdentified("the access token is for another PYLON_API_KEY: ask for another")
+            return replace(platform_administrator(), expires_at=held.good_until)
+        stored = self._records.key(held.credential_id) if self._takes_keys else None
+        if stored is None or not stored.usable or stored.role is None:
+            raise NotIdentified("the key of this access token has expired or was revoked", held.credential_id)
+        found = _principal_of(stored, stored.role)
+        return replace(found, expires_at=min(held.good_until, stored.expires_at))
+
+    def access_token(self, principal: Principal) -> str:
+        """A token for whoever has shown a key, good for an hour at most.
+
+        Raises:
+            NotIdentified: it has shown none that tokens are given for.
+            DatabaseError: the database does not answer.
+        """
+        credential_id = principal.credential_id
+        if self._platform_key is not None and credential_id == PLATFORM_CREDENTIAL:
+            credential_id = self._platform_key.token_holder
+        elif not principal.subject.startswith(SERVICE_ACCOUNT_PREFIX):
+            credential_id = None
+        if credential_id is None or self._access_tokens is None:
+            raise NotIdentified("access tokens are given for keys alone")
+        return self._access_tokens.issue(credential_id)
+
+    def _acting(self, found: Principal, operator: str | None) -> Principal:
         if operator is not None and operator != found.operator:
             return _acting_for(found, operator)
         return found

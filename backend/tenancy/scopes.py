@@ -30,6 +30,8 @@ class Scope(StrEnum):
     DECISIONS_READ = "decisions:read"
     DECISIONS_ACKNOWLEDGE = "decisions:acknowledge"
     RUNNERS_RUN = "runners:run"
+    OPENADR_USE = "openadr:use"
+    """OpenADR: alone it makes a VEN; with `workloads:write`, business logic."""
     KEYS_MANAGE = "keys:manage"
     MEMBERS_MANAGE = "members:manage"
     OPERATOR_MANAGE = "operator:manage"
@@ -44,7 +46,7 @@ class Without(StrEnum):
 
     PUBLIC = "public"
     SIGNED = "signed"
-    """A Beckn message proves itself who it is from."""
+    """A message proves itself who it is from: Beckn's by a signature, OAuth's by the secret in it."""
 
 
 class Role(StrEnum):
@@ -59,7 +61,13 @@ class Role(StrEnum):
 Need = Scope | Without
 
 _READER = frozenset({Scope.GRID_READ, Scope.WORLD_READ, Scope.WORKLOADS_READ, Scope.DECISIONS_READ})
-_MEMBER = _READER | {Scope.WORKLOADS_WRITE, Scope.PLANS_RUN, Scope.DECISIONS_ACKNOWLEDGE, Scope.RUNNERS_RUN}
+_MEMBER = _READER | {
+    Scope.WORKLOADS_WRITE,
+    Scope.PLANS_RUN,
+    Scope.DECISIONS_ACKNOWLEDGE,
+    Scope.RUNNERS_RUN,
+    Scope.OPENADR_USE,
+}
 _ADMIN = _MEMBER | {Scope.KEYS_MANAGE, Scope.MEMBERS_MANAGE, Scope.OPERATOR_MANAGE, Scope.AUDIT_READ}
 
 ROLE_SCOPES: Mapping[Role, frozenset[Scope]] = MappingProxyType(
@@ -121,6 +129,33 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "GET /api/v1/flexibility/baselines": Scope.WORKLOADS_READ,
             "GET /api/v1/flexibility/commitments": Scope.WORKLOADS_READ,
             "GET /api/v1/flexibility/settlements": Scope.WORKLOADS_READ,
+            "GET /openadr3/3.1.0/auth/server": Without.PUBLIC,
+            "POST /openadr3/3.1.0/auth/token": Without.SIGNED,
+            "GET /openadr3/3.1.0/programs": Scope.OPENADR_USE,
+            "POST /openadr3/3.1.0/programs": Scope.WORKLOADS_WRITE,
+            "GET /openadr3/3.1.0/programs/<object_id>": Scope.OPENADR_USE,
+            "PUT /openadr3/3.1.0/programs/<object_id>": Scope.WORKLOADS_WRITE,
+            "DELETE /openadr3/3.1.0/programs/<object_id>": Scope.WORKLOADS_WRITE,
+            "GET /openadr3/3.1.0/events": Scope.OPENADR_USE,
+            "POST /openadr3/3.1.0/events": Scope.WORKLOADS_WRITE,
+            "GET /openadr3/3.1.0/events/<object_id>": Scope.OPENADR_USE,
+            "PUT /openadr3/3.1.0/events/<object_id>": Scope.WORKLOADS_WRITE,
+            "DELETE /openadr3/3.1.0/events/<object_id>": Scope.WORKLOADS_WRITE,
+            "GET /openadr3/3.1.0/reports": Scope.OPENADR_USE,
+            "POST /openadr3/3.1.0/reports": Scope.OPENADR_USE,
+            "GET /openadr3/3.1.0/reports/<object_id>": Scope.OPENADR_USE,
+            "PUT /openadr3/3.1.0/reports/<object_id>": Scope.OPENADR_USE,
+            "DELETE /openadr3/3.1.0/reports/<object_id>": Scope.OPENADR_USE,
+            "GET /openadr3/3.1.0/vens": Scope.OPENADR_USE,
+            "POST /openadr3/3.1.0/vens": Scope.OPENADR_USE,
+            "GET /openadr3/3.1.0/vens/<object_id>": Scope.OPENADR_USE,
+            "PUT /openadr3/3.1.0/vens/<object_id>": Scope.OPENADR_USE,
+            "DELETE /openadr3/3.1.0/vens/<object_id>": Scope.OPENADR_USE,
+            "GET /openadr3/3.1.0/resources": Scope.OPENADR_USE,
+            "POST /openadr3/3.1.0/resources": Scope.OPENADR_USE,
+            "GET /openadr3/3.1.0/resources/<object_id>": Scope.OPENADR_USE,
+            "PUT /openadr3/3.1.0/resources/<object_id>": Scope.OPENADR_USE,
+            "DELETE /openadr3/3.1.0/resources/<object_id>": Scope.OPENADR_USE,
             "GET /api/v1/runners": Scope.RUNNERS_RUN,
             "POST /api/v1/runners": Scope.RUNNERS_RUN,
             "POST /api/v1/runners/<runner_id>/take": Scope.RUNNERS_RUN,

@@ -167,6 +167,8 @@ def _take_json_only(app: OpenAPI, open_endpoints: frozenset[str], form_endpoints
     def _check_content_type() -> None:
         if request.method in _SAFE_METHODS or request.url_rule is None or is_json(request.mimetype):
             return
+        if request.method == "DELETE" and not request.mimetype:
+            return  # has no body, and a browser asks first before it sends one to another site
         if request.endpoint in open_endpoints and not request.mimetype and "Origin" not in request.headers:
             return  # from no page, and about to prove where it is from
         if request.endpoint in form_endpoints and request.mimetype == "application/x-www-form-urlencoded":
@@ -207,7 +209,7 @@ def _finished(document: dict[str, Any], asks_for: AsksFor) -> dict[str, Any]:
                 parameter["schema"] = _without_null(parameter["schema"])
             if any(parameter["in"] == "path" for parameter in operation.get("parameters", ())):
                 answers["404"] = problem_answer("There is no such thing; the answer lists what there is")
-            if method != "get":
+            if method not in {"get", "delete"}:
                 answers.setdefault("400", problem_answer("The body is not JSON"))
                 answers.setdefault("413", problem_answer("The body is larger than 1 MiB"))
                 answers["415"] = problem_answer("The body is not application/json")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dashboard.static_files import StaticFiles
+from openadr.objects import EventRequest, ProgramRequest, ReportRequest, ResourceRequest, VenRequest
 from openapi_description import Described, operations
 from planted import DATA_CENTRES, NEVER_PLACED, SHARED_JOB, Ids
 from tenancy.scopes import ENDPOINTS, Server
@@ -229,6 +230,42 @@ FLEXIBILITY = {"name": "x", "starts_at": "2020-01-01T00:00:00Z", "need_mw": [1],
 """Long over: it is refused, whoever asks."""
 
 SOLD = Row(names=at(QUERY, "event_id", "decision"), harmless=OPTIONS | {"after", "unit_id"})
+OPENADR_BODIES: dict[str, tuple[dict[str, Any], frozenset[str]]] = {
+    # Of what is not there: who may write is refused, whoever it is.
+    "programs": ({"programName": ""}, frozenset(ProgramRequest.model_json_schema()["properties"])),
+    "events": ({"programID": "x"}, frozenset(EventRequest.model_json_schema()["properties"])),
+    "reports": (
+        {"eventID": "x", "clientName": "x", "resources": []},
+        frozenset(ReportRequest.model_json_schema()["properties"]),
+    ),
+    "vens": ({"venName": ""}, frozenset(VenRequest.model_json_schema()["properties"])),
+    "resources": (
+        {"venID": "x", "resourceName": "x"},
+        frozenset(ResourceRequest.model_json_schema()["properties"]),
+    ),
+}
+OPENADR_FILTERS = frozenset(
+    {"skip", "limit", "targets", "programID", "eventID", "clientName", "venName", "venID", "resourceName"}
+)
+
+
+def _openadr() -> dict[str, Row]:
+    """Of each kind: whose is whose stands in tests/openadr/test_tenants.py."""
+    rows: dict[str, Row] = {}
+    for kind, (body, fields) in OPENADR_BODIES.items():
+        path = f"/openadr3/3.1.0/{kind}"
+        named = at(PATH, "object_id", "decision")
+        rows |= {
+            f"GET {path}": Row(harmless=OPENADR_FILTERS),
+            f"POST {path}": Row(_body(body), harmless=fields),
+            f"GET {path}/{{object_id}}": Row(names=named),
+            f"PUT {path}/{{object_id}}": Row(_body(body), named, fields),
+            f"DELETE {path}/{{object_id}}": Row(names=named),
+        }
+    return rows
+
+
+OPENADR = _openadr()
 
 SIGNED = Row(harmless=frozenset({"context", "message", "error"}))
 """Here without a signature; with one, test_matrix.py asks them with `tenant_purchases.requests_about`."""
@@ -303,6 +340,9 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "GET /api/v1/flexibility/baselines": SOLD,
         "GET /api/v1/flexibility/commitments": SOLD,
         "GET /api/v1/flexibility/settlements": SOLD,
+        "GET /openadr3/3.1.0/auth/server": Row(),
+        "POST /openadr3/3.1.0/auth/token": Row(described=False),  # tests/openadr/test_tenants.py
+        **OPENADR,
         "GET /api/v1/runners": Row(),
         "POST /api/v1/runners": Row(_body(RUNNER), lambda _: [{}], frozenset({"take_over"})),
         "POST /api/v1/runners/{runner_id}/take": Row(

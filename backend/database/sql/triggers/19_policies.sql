@@ -73,6 +73,10 @@ as $$
         ('flexibility_notifications', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('flexibility_settlements', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('flexibility_cashflows', 'select', 'tenant = (select tenancy.operator_id())', null),
+        -- The platform's programs and events of OpenADR are known to all.
+        ('openadr_objects', 'select',
+            'tenant = (select tenancy.operator_id()) or (tenant = ''platform'' and object_type in (''PROGRAM'', ''EVENT'') '
+            'and (select tenancy.operator_id()) is not null)', null),
         -- A negotiation is its opener's and everybody's who takes part; what an agent said is its own alone.
         ('negotiations', 'select',
             'tenant = (select tenancy.operator_id()) or negotiation_id in ('
@@ -165,7 +169,8 @@ begin
                 'flexibility_units_of', 'flexibility_baselines_page', 'flexibility_commitments_page',
                 'flexibility_settlements_page', 'system_prices_between', 'loss_of_load_between', 'dfs_event_document',
                 'negotiation_row', 'negotiations_page', 'negotiation_life', 'negotiation_parts',
-                'dfs_events_between', 'dfs_event', 'dfs_requirements_from'))
+                'dfs_events_between', 'dfs_event', 'dfs_requirements_from',
+                'openadr_object_row', 'openadr_targets_of', 'openadr_is_seen', 'openadr_page', 'openadr_one'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;
@@ -180,7 +185,8 @@ begin
         where p.pronamespace = 'public'::regnamespace
             and p.proname in (
                 'call_as', 'tenancy_api_key', 'tenancy_key_used', 'tenancy_principal', 'tenancy_audit', 'tenancy_take',
-                'tenancy_hold', 'tenancy_let_go', 'tenancy_issue_ticket', 'tenancy_redeem_ticket', 'tenancy_check')
+                'tenancy_hold', 'tenancy_let_go', 'tenancy_issue_ticket', 'tenancy_redeem_ticket',
+                'tenancy_issue_access_token', 'tenancy_access_token', 'tenancy_check')
     loop
         execute format('grant execute on function %s to pylon_gate', routine.signature);
     end loop;

@@ -1,0 +1,33 @@
+
+-- OpenADR 3.1 --------------------------------------------------------------------------------------------------------------
+
+-- What a virtual top node keeps: programs, events, reports, virtual end nodes (VENs), their resources, subscriptions. tenant is
+-- whose it is; 'platform' of whoever sees everything, whose programs and events all may read. Whatever hangs on something goes
+-- with it.
+create table if not exists public.openadr_objects (
+    object_id text primary key check (object_id ~ '^[A-Za-z0-9_-]{1,128}$'),
+    tenant text not null,
+    object_type text not null check (object_type in ('PROGRAM', 'EVENT', 'REPORT', 'VEN', 'RESOURCE', 'SUBSCRIPTION')),
+    program_id text references public.openadr_objects on delete cascade,
+    event_id text references public.openadr_objects on delete cascade,
+    ven_id text references public.openadr_objects on delete cascade,
+    -- What is its own in its kind: a program's, a VEN's, and a resource's among those of its VEN.
+    name text,
+    -- The service account ("svc:…") that a VEN is, and whose its resources, reports and subscriptions are.
+    client text,
+    targets text[] not null default '{}',
+    flexibility_event_id uuid references public.flexibility_events,
+    -- As OpenADR writes it, without what the columns below say.
+    content jsonb not null check (jsonb_typeof(content) = 'object'),
+    created_at timestamptz not null,
+    modified_at timestamptz not null,
+    place bigint generated always as identity
+);
+create unique index if not exists openadr_objects_name on public.openadr_objects (tenant, object_type, coalesce(ven_id, ''), name);
+create unique index if not exists openadr_objects_ven_client on public.openadr_objects (client) where object_type = 'VEN';
+create index if not exists openadr_objects_newest on public.openadr_objects (tenant, object_type, place desc);
+create index if not exists openadr_objects_program on public.openadr_objects (program_id, place desc);
+create index if not exists openadr_objects_event on public.openadr_objects (event_id, place desc);
+create index if not exists openadr_objects_ven on public.openadr_objects (ven_id);
+create index if not exists openadr_objects_client on public.openadr_objects (client, object_type);
+create index if not exists openadr_objects_flexibility on public.openadr_objects (flexibility_event_id);

@@ -1,0 +1,1 @@
+"""The endpoints under /openadr3/3.1.0, one file a kind of object."""

@@ -1,0 +1,36 @@
+"""The virtual top node: all of its endpoints, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from flask_openapi3.blueprint import APIBlueprint
+
+from database.interface import Calls
+from openadr.book import ObjectBook, client_of
+from openadr.endpoints.authorization import authorization_endpoints
+from openadr.endpoints.events import event_endpoints
+from openadr.endpoints.programs import program_endpoints
+from openadr.endpoints.reports import report_endpoints
+from openadr.endpoints.resources import resource_endpoints
+from openadr.endpoints.vens import ven_endpoints
+from openadr.objects import ObjectType
+from tenancy.access import Access
+from tenancy.guard import calling
+
+
+def vtn_endpoints(database: Calls, access: Access, clock: Callable[[], datetime]) -> list[APIBlueprint]:
+    """`/openadr3/3.1.0/…`; `database` is as the caller of a request has it."""
+
+    def book(object_type: ObjectType) -> ObjectBook:
+        return ObjectBook(database, object_type, lambda: client_of(calling()), clock)
+
+    return [
+        authorization_endpoints(access),
+        program_endpoints(book(ObjectType.PROGRAM)),
+        event_endpoints(book(ObjectType.EVENT), clock),
+        report_endpoints(book(ObjectType.REPORT)),
+        ven_endpoints(book(ObjectType.VEN)),
+        resource_endpoints(book(ObjectType.RESOURCE)),
+    ]

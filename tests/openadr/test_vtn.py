@@ -1,0 +1,177 @@
+"""Pylon as a VTN over HTTP, with nothing configured: everybody is business logic and may act for any VEN."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from api_server import create_app
+from database.interface import OrderBy
+from database.postgres import PostgresDatabase
+from flexibility_world import STARTS_AT
+from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339
+from grid_world import NOW, store_world
+from openadr.endpoints.parameters import ROOT
+from served import Client, served
+from settings import load_settings
+from tenant_settings import is_problem
+
+
+@pytest.fixture
+def vtn(postgres: PostgresDatabase) -> Iterator[Client]:
+    store_world(postgres)
+    with served(create_app(postgres, load_settings({}), clock=lambda: NOW)) as client:
+        yield client
+
+
+def post(vtn: Client, kind: str, document: dict[str, Any]) -> dict[str, Any]:
+    answer = vtn.post(f"{ROOT}/{kind}", document)
+    assert answer.status_code == 201, answer.text
+    stored: dict[str, Any] = answer.json()
+    return stored
+
+
+def program(vtn: Client, name: str = "reduce", **more: Any) -> str:
+    return str(post(vtn, "programs", {"programName": name, "targets": None, **more})["id"])
+
+
+def reduction(program_id: str, kw: list[float], **more: Any) -> dict[str, Any]:
+    return {
+        "programID": program_id,
+        "eventName": "evening",
+        "intervalPeriod": {"start": rfc3339(STARTS_AT), "duration": "PT30M", "randomizeStart": None},
+        "payloadDescriptors": [
+            {"payloadType": "PRICE", "units": "MWH", "currency": "GBP"},
+            {"payloadType": "DISPATCH_SETPOINT_RELATIVE", "units": "KW"},
+        ],
+        "intervals": [
+            {
+                "id": number,
+                "payloads": [
+                    {"type": "DISPATCH_SETPOINT_RELATIVE", "values": [value]},
+                    {"type": "PRICE", "values": [200.5]},
+                ],
+            }
+            for number, value in enumerate(kw)
+        ],
+        **more,
+    }
+
+
+def report(event_id: str, **more: Any) -> dict[str, Any]:
+    usage = [{"id": 0, "payloads": [{"type": "USAGE", "values": [1.5]}]}]
+    return {
+        "eventID": event_id,
+        "clientName": "site-1",
+        "resources": [{"resourceName": "meter-1", "intervals": usage}],
+        **more,
+    }
+
+
+def stored(database: PostgresDatabase) -> tuple[int, int]:
+    objects = database.select("openadr_objects", order=OrderBy(("object_id",)))
+    return len(objects), len(database.select("flexibility_events", order=OrderBy(("event_id",))))
+
+
+def test_a_program_its_event_and_a_report_are_kept_and_found_again(vtn: Client) -> None:
+    program_id = program(vtn)
+    event = post(vtn, "events", reduction(program_id, [-2000, -1500]))
+    assert (event["objectType"], event["programID"], event["createdDateTime"]) == ("EVENT", program_id, rfc3339(NOW))
+    assert vtn.get(f"{ROOT}/events?programID={program_id}").json() == [event]
+    assert vtn.get(f"{ROOT}/events/{event['id']}").json() == event
+
+    ven = post(vtn, "vens", {"venName": "site-1", "clientID": "c-1"})
+    resource = post(
+        vtn, "resources", {"resourceName": "meter-1", "venID": ven["id"], "objectType": "BL_RESOURCE_REQUEST"}
+    )
+    assert (ven["clientID"], resource["clientID"]) == ("c-1", "c-1")
+    told = post(vtn, "reports", report(event["id"]))
+    assert vtn.get(f"{ROOT}/reports?eventID={event['id']}&clientName=site-1").json() == [told]
+
+    changed = vtn.request("PUT", f"{ROOT}/vens/{ven['id']}", json={**ven, "targets": ["south"]})
+    assert (changed.status_code, changed.json()["targets"]) == (200, ["south"]), changed.text
+    assert vtn.get(f"{ROOT}/vens?targets=south").json() == [changed.json()]
+    assert vtn.get(f"{ROOT}/vens?targets=south&targets=north").json() == []
+
+    assert vtn.request("DELETE", f"{ROOT}/programs/{program_id}").status_code == 200
+    assert vtn.get(f"{ROOT}/events").json() == vtn.get(f"{ROOT}/reports").json() == []
+    is_problem(vtn.get(f"{ROOT}/events/{event['id']}"), 404)
+
+
+def test_lists_go_on_by_skip_and_limit(vtn: Client) -> None:
+    names = [f"p{number}" for number in range(5)]
+    for name in names:
+        program(vtn, name)
+    pages = [vtn.get(f"{ROOT}/programs?skip={skip}&limit=2").json() for skip in (0, 2, 4, 6)]
+    assert [one["programName"] for page in pages for one in page] == names[::-1]
+    is_problem(vtn.get(f"{ROOT}/programs?limit=51"), 422)
+    is_problem(vtn.post(f"{ROOT}/programs", {"programName": "p0"}), 409)
+
+
+def test_a_reduction_is_an_event_of_flexibility_until_it_is_deleted(vtn: Client) -> None:
+    program_id = program(vtn)
+    event = post(vtn, "events", reduction(program_id, [-2000, -1500]))
+    (asked,) = vtn.get("/api/v1/flexibility/events").json()["events"]
+    assert (asked["door"], asked["source_id"], asked["programme"]) == ("openadr", event["id"], "P415")
+    assert (asked["need_mw"], asked["price_gbp_per_mwh"]) == (["2", "1.5"], ["200.5", "200.5"])
+    assert asked["starts_at"] == rfc3339(STARTS_AT)
+
+    renamed = vtn.request("PUT", f"{ROOT}/events/{event['id']}", json={**event, "eventName": "night"})
+    assert (renamed.status_code, renamed.json()["eventName"]) == (200, "night")
+    is_problem(vtn.request("PUT", f"{ROOT}/events/{event['id']}", json=reduction(program_id, [-1, -1])), 409)
+    is_problem(vtn.request("PUT", f"{ROOT}/events/{event['id']}", json={"programID": program_id}), 409)
+
+    assert vtn.request("DELETE", f"{ROOT}/events/{event['id']}").json() == renamed.json()
+    (asked,) = vtn.get("/api/v1/flexibility/events").json()["events"]
+    assert asked["state"] == "CANCELLED"
+
+
+def test_what_cannot_be_asked_is_refused_and_nothing_of_it_stored(vtn: Client, postgres: PostgresDatabase) -> None:
+    program_id = program(vtn)
+    post(vtn, "events", reduction(program_id, [-1]))
+    before = stored(postgres)
+    apart = {"start": rfc3339(STARTS_AT + timedelta(days=1)), "duration": "PT30M"}
+    past = {"start": rfc3339(NOW - timedelta(days=1)), "duration": "PT30M"}
+    soon = {"start": rfc3339(half_hour_of(NOW) + HALF_HOUR), "duration": "PT30M"}
+    odd = {"start": rfc3339(STARTS_AT + timedelta(days=1)), "duration": "PT20M"}
+    dollars = [{"payloadType": "PRICE", "currency": "USD"}]
+    price_alone = [{"id": 0, "payloads": [{"type": "PRICE", "values": [1]}]}]
+    for status, document in [
+        (409, reduction(program_id, [-1])),  # overlapping
+        (422, reduction(program_id, [-1], intervalPeriod=past)),
+        (422, {"programID": program_id, "intervalPeriod": past, "intervals": price_alone}),
+        (409, reduction(program_id, [-1], intervalPeriod=soon)),  # its gate has closed
+        (422, reduction(program_id, [-1], intervalPeriod=odd)),
+        (422, reduction(program_id, [-1], intervalPeriod=None)),
+        (422, reduction(program_id, [-1], intervalPeriod=apart, payloadDescriptors=dollars)),
+        (422, reduction(program_id, [-1] * 97, intervalPeriod=apart)),
+        (422, reduction(program_id, [-1] * 2017, intervalPeriod=apart)),
+        (422, reduction(program_id, [2000], intervalPeriod=apart)),
+        (422, reduction(program_id, [float("nan")], intervalPeriod=apart)),
+        (422, reduction(program_id, [-1e300], intervalPeriod=apart)),
+        (422, reduction("unknown", [-1], intervalPeriod=apart)),
+        (422, reduction(program_id, [-1], intervalPeriod=apart, unheard_of=1)),
+    ]:
+        answer = vtn.request(
+            "POST", f"{ROOT}/events", data=json.dumps(document), headers={"Content-Type": "application/json"}
+        )
+        is_problem(answer, status)
+    million = json.dumps(reduction(program_id, [-1])).replace('"values": [-1]', f'"values": [{"1," * 10**6}1]')
+    is_problem(vtn.request("POST", f"{ROOT}/events", data=million, headers={"Content-Type": "application/json"}), 413)
+    is_problem(vtn.post(f"{ROOT}/reports", report("unknown")), 422)
+    is_problem(vtn.post(f"{ROOT}/resources", {"resourceName": "x", "venID": "unknown"}), 422)
+    assert stored(postgres) == before
+
+
+def test_a_token_is_given_to_whoever_asks_where_nobody_is_asked_for_one(vtn: Client) -> None:
+    server = vtn.get(f"{ROOT}/auth/server").json()
+    assert server == {"tokenURL": f"{vtn.url}{ROOT}/auth/token"}
+    form = {"grant_type": "client_credentials", "client_id": "x", "client_secret": "y"}
+    answer = vtn.request("POST", f"{ROOT}/auth/token", data=form)
+    assert (answer.status_code, answer.json()["token_type"]) == (200, "Bearer")
+    refused = vtn.request("POST", f"{ROOT}/auth/token", data={"grant_type": "password"})
+    assert (refused.status_code, refused.json()["error"]) == (400, "unsupported_grant_type")
