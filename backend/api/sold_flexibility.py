@@ -111,7 +111,7 @@ class Settlement(BaseModel):
     received_gbp: str = Field(description="By whoever sold")
     cashflows: list[EventCashflow] = Field(description="All of them: together all parties come to nothing")
     workloads: list[WorkloadBrought] = Field(description="Together with unassigned_gbp what was received")
-    unassigned_gbp: str = Field(description="Received where nothing that moved freed anything")
+    unassigned_gbp: str = Field(description="What batteries brought, and what came where nothing freed anything")
 
 
 class SettlementPage(BaseModel):
