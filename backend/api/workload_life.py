@@ -168,7 +168,11 @@ def read_told(database: Database, job_id: str) -> Told:
         columns=tuple(DecisionStep.model_fields),
     )
     bookings = database.select(
-        CapacityBooking.table, where=of_it, order=OrderBy(("created_at", "booking_id")), limit=MOST_OF_EACH
+        CapacityBooking.table,
+        where=of_it,
+        order=OrderBy(("created_at", "booking_id")),
+        limit=MOST_OF_EACH,
+        columns=_with_number(CapacityBooking),
     )
     runs = database.select(
         WorkloadRun.table, where=of_it, order=OrderBy(("started_at", "booking_key")), limit=MOST_OF_EACH
@@ -344,9 +348,15 @@ def _newest_readings(database: Database, bookings: Sequence[int]) -> list[MeterR
         where=[Where("booking_id", bookings, "in")],
         order=OrderBy(("half_hour", "booking_id", "revision")),
         limit=MOST_READINGS,
+        columns=_with_number(MeterReading),
     )
     newest = {(row["booking_id"], row["half_hour"]): row for row in rows}
     return _objects(MeterReading, list(newest.values()))
+
+
+def _with_number(kind: type[Kind]) -> tuple[str, ...]:
+    """The columns of an object, and the number of its booking, not for showing: it counts other tenants' too."""
+    return (*kind.model_fields, "booking_id")
 
 
 def _objects(kind: type[Kind], rows: list[Row]) -> list[Kind]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from api.workload_life import read_life, read_told
+from api.workloads import read_workload
 from api_server import create_app
 from booked_work import book
+from database.interface import Database, OrderBy
 from database.postgres import PostgresDatabase
 from grid_world import NOW, store_world, submit, workload
 from linked_world import decision
@@ -17,6 +21,7 @@ from running_gateway import workers_on
 from served import Client, served
 from settings import load_settings
 from tenant_settings import is_problem
+from two_operators import A, B, as_tenant, claims, door_of, make_operators
 
 
 @pytest.fixture
@@ -110,3 +115,20 @@ def test_every_decision_is_told_and_not_the_newest_alone(api: Client, postgres: 
 def test_there_is_no_life_of_what_there_is_not(api: Client) -> None:
     is_problem(api.get("/api/v1/workloads/nothing/life"), 404)
     is_problem(api.get("/api/v1/workloads/nothing/life?x=1"), 422)
+
+
+def test_an_operator_reads_the_life_of_its_own_run_and_nothing_of_anothers_of_that_name(
+    database: Database, conninfo: str
+) -> None:
+    make_operators(database)
+    store_world(database)
+    for operator in (A, B):
+        metered_run(database, "ran-1", run_now=run_now(), operator=operator)
+    with door_of(database, conninfo) as door:
+        of_a = as_tenant(door, claims(A))
+        told = read_told(of_a, "ran-1")
+        steps_of_a = read_life(of_a, read_workload(of_a, "ran-1")).steps
+    own = [row for row in database.select("meter_readings", order=OrderBy(("reading_id",))) if row["tenant"] == A]
+    assert {reading.reading_id for reading in told.readings} == {UUID(row["reading_id"]) for row in own}
+    assert {"held", "metered", "accounted"} <= {step.step for step in steps_of_a if step.is_done}
+    assert "booking_id" not in str(steps_of_a)
