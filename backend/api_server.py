@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from flask_openapi3.openapi import OpenAPI
 
+from api.a2a import a2a_endpoints
 from api.administration import Administration
 from api.backtest import backtest_endpoints
 from api.balancing import balancing_endpoints
@@ -170,6 +171,7 @@ def create_app(
     app.register_api(operations_endpoints(requests, clock))
     app.register_api(negotiation_endpoints(requests, clock, time.monotonic, turns, carbon_price))
     app.register_api(stored_negotiation_endpoints(requests, clock, carbon_price))
+    app.register_api(a2a_endpoints(requests, clock, asks_for_credentials=access.asks_for() is not None))
     app.register_api(savings_endpoints(requests, clock, carbon_price))
     administration = Administration(database, access.door, access.audit.refused, has_tenants=settings.is_multi_tenant)
     app.register_api(key_endpoints(administration, clock))

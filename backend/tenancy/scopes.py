@@ -177,6 +177,8 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "POST /api/v1/negotiations/<negotiation_id>/cancel": Scope.WORKLOADS_WRITE,
             "GET /api/v1/negotiations/<negotiation_id>/agents/<agent>": Scope.WORKLOADS_READ,
             "POST /api/v1/negotiations/<negotiation_id>/agents/<agent>/messages": Scope.WORKLOADS_WRITE,
+            "GET /.well-known/agent-card.json": Without.PUBLIC,
+            "POST /a2a": Scope.WORKLOADS_WRITE,
             "GET /dashboard/": Scope.GRID_READ,
             "GET /dashboard/regions/<int:region_id>": Scope.GRID_READ,
             "GET /dashboard/data-centres": Scope.GRID_READ,

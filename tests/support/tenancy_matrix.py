@@ -395,6 +395,11 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
             at(PATH, "negotiation_id", "decision"),
             frozenset({"agent", "message_id", "performative", "round", "plans", "award_id", "reason"}),
         ),
+        "GET /.well-known/agent-card.json": Row(),
+        "POST /a2a": Row(
+            _body({"jsonrpc": "2.0", "id": "1", "method": "ListTasks", "params": {}}),
+            harmless=frozenset({"jsonrpc", "id", "method", "params"}),
+        ),
         "GET /dashboard/": Row(described=False),
         "GET /dashboard/regions/{int:region_id}": Row({(PATH, "int:region_id"): 13}, described=False),
         "GET /dashboard/data-centres": Row(described=False),
