@@ -17,11 +17,12 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -74,10 +75,12 @@ def main() -> None:
         _serve_world(options.serve)
         return
     trees = {"earlier": options.before, "this": HERE.parent}
-    versions = [Version(name, tree.resolve()) for name, tree in trees.items() if tree is not None]
+    versions: list[Version] = []
     try:
-        for version in versions:
-            version.wait_until_ready()
+        for name, tree in trees.items():
+            if tree is not None:
+                versions.append(Version(name, tree.resolve()))
+                versions[-1].wait_until_ready()  # one after the other: a start takes a processor to itself
         for number in range(options.rounds):
             for version in versions if number % 2 else versions[::-1]:
                 version.take_turn(options.requests)
@@ -101,12 +104,13 @@ class Version:
         self.port = free_port()
         # Its own modules, and this benchmark's.
         modules = os.pathsep.join([str(self.tree / "backend"), str(HERE)])
+        self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 - for as long as the process runs
         self._process = subprocess.Popen(
             [sys.executable, __file__, "--serve", str(self.port)],
             env=os.environ | {"PYTHONPATH": modules, "API_PORT": str(self.port)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._complaints,
             text=True,
         )
 
@@ -122,14 +126,24 @@ class Version:
         """Tell the process that holds its world something, and wait until it is done."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        if not self._process.stdout.readline():
-            raise RuntimeError(f"the {self.name} version's process has ended")
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+            done = self._process.stdout.readline()
+        except BrokenPipeError:
+            done = ""
+        if not done:
+            raise RuntimeError(f"the {self.name} version's process has ended: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        self._process.wait(timeout=30)
+        self._complaints.seek(0)
+        return "".join(self._complaints.readlines()[-5:]).strip()
 
     def stop(self) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # it has ended already, and that was told
+            self._process.stdin.close()
         self._process.wait(timeout=30)
 
     def take_turn(self, requests: int) -> None:
