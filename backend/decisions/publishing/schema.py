@@ -19,7 +19,7 @@ Score = Annotated[float, Field(ge=0, le=100)]
 
 def tidy(value: float) -> float:
     """A computed figure to twelve significant digits, which is its accuracy, without a negative zero."""
-    return float(f"{value:.12g}") + 0.0
+    return float("%.12g" % value) + 0.0  # noqa: UP031 - takes half the time of an f-string, a dozen times an option
 
 
 Figure = Annotated[float, AfterValidator(tidy)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,8 +35,7 @@ from vocabulary import Policy
 SCORER_VERSION = "1.4.0"
 
 
-@dataclass(frozen=True)
-class RunEstimate:
+class RunEstimate(NamedTuple):
     """What one run at one data centre is predicted to use, cost and emit."""
 
     start: datetime
@@ -172,6 +172,8 @@ def _assess(
     evaluated, now = _estimates(evaluation, evaluated_runs, now_runs)
     has_room, has_room_now = feasibility.has_room().tolist(), feasibility.has_room_now().tolist()
     ranks = evaluation.ranks(evaluated_runs)
+    shown_runs = [NOW if run == NO_RUN else run for run in evaluated_runs]
+    free_kw_of = {run: sites.all_free_kw_during(runs.covered(run)) for run in set(shown_runs)}
 
     def assessment(site: int, centre: DataCentre) -> Assessment:
         run = evaluated_runs[site]
@@ -181,13 +183,13 @@ def _assess(
             feasible=feasible,
             has_room=has_room[site],
             has_room_now=has_room_now[site],
-            free_it_power_kw=sites.free_kw_during(site, runs.covered(NOW if run == NO_RUN else run)),
+            free_it_power_kw=free_kw_of[shown_runs[site]][site],
             score=suitability_score(ranks[site][0]) if feasible else 0.0,
             site_energy_kwh=evaluation.load.it_energy_kwh * centre.pue,
             run_now=now[site],
             evaluated=evaluated[site],
             displaced_gbp=_displaced_gbp(capacity, centre, evaluated[site], evaluation.load),
-            violations=() if feasible else feasibility.violations(site, NOW if run == NO_RUN else run),
+            violations=() if feasible else feasibility.violations(site, shown_runs[site]),
             binding=binding_at(evaluation, site, run, wished_runs[site]) if feasible else None,
             rank=ranks[site],
         )

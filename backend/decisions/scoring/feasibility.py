@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 
 import numpy as np
 
@@ -179,10 +180,30 @@ class Feasibility:
         known = self.candidates.priced.known[self.candidates.sites.rows[site], run]
         if not known:
             found += self._of_the_forecast(site, run)
-        found += self._of_the_clock(run)
+        if run not in self._by_the_clock:
+            self._by_the_clock[run] = tuple(self._of_the_clock(run))
+        found += self._by_the_clock[run]
         if known:
             found += self._of_the_run(site, run)
         return tuple(found)
+
+    @cached_property
+    def _by_the_clock(self) -> dict[int, tuple[Violation, ...]]:
+        """By run: they are the same everywhere."""
+        return {}
+
+    @cached_property
+    def _peaks_gco2_per_kwh(self) -> dict[tuple[int, int], float]:
+        """By region's row and run: many data centres share a region."""
+        return {}
+
+    def _peak_gco2_per_kwh(self, row: int, run: int) -> float:
+        found = self._peaks_gco2_per_kwh.get((row, run))
+        if found is None:
+            covered = self.candidates.runs.covered(run)
+            found = float(self.signals.carbon_intensity_gco2_per_kwh[row, covered].max())
+            self._peaks_gco2_per_kwh[row, run] = found
+        return found
 
     def _of_the_place(self, site: int, run: int) -> Iterator[Violation]:
         sites = self.candidates.sites
@@ -259,7 +280,7 @@ class Feasibility:
             yield Violation(Constraint.GRID_STRESS, stress, NO_RUN_STRESS, "0-1", message, start)
         if self.over_cap[site, run]:
             cap = task.carbon_cap_gco2
-            peak = float(self.signals.carbon_intensity_gco2_per_kwh[candidates.sites.rows[site], covered].max())
+            peak = self._peak_gco2_per_kwh(int(candidates.sites.rows[site]), run)
             message = f"carbon intensity reaches {peak:.4g} gCO2/kWh, above its cap of {cap:.4g}"
             yield Violation(Constraint.CARBON_CAP, peak, cap, "gCO2/kWh", message, start)
         if self.over_price[site, run]:

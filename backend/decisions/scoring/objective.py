@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import isfinite
+from typing import NamedTuple
 
 import numpy as np
 
@@ -95,8 +96,7 @@ def _terms(policy: Policy, carbon_price_gbp_per_t: float) -> Terms:
     return Terms(carbon_price_gbp_per_t, STRESS_GBP_PER_MWH, DELAY_GBP_PER_H, POLICY_WEIGHTS[policy])
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """The weighted parts of J in pounds; J is their sum."""
 
     energy_gbp: float
@@ -109,8 +109,7 @@ class Parts:
         return self.energy_gbp + self.carbon_gbp + self.grid_stress_gbp + self.delay_gbp
 
 
-@dataclass(frozen=True)
-class PricedRun:
+class PricedRun(NamedTuple):
     """What one run costs and emits."""
 
     cost_gbp: float
@@ -178,6 +177,13 @@ class Sites:
         """The least that is free of one data centre in any of some half-hours, kW."""
         free_kw = self.free_kw[site]
         return float(free_kw[half_hours].min() if len(free_kw) > 1 else free_kw[0])
+
+    def all_free_kw_during(self, half_hours: slice) -> list[float]:
+        """The same of each data centre."""
+        least: list[float] = (
+            self.free_kw[:, half_hours].min(axis=1) if self.free_kw.shape[1] > 1 else self.free_kw[:, 0]
+        ).tolist()
+        return least
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,8 +97,15 @@ class Runs:
     def __len__(self) -> int:
         return len(self.starts_us)
 
+    @cached_property
+    def _starts(self) -> dict[int, datetime]:
+        return {}
+
     def start(self, run: int) -> datetime:
-        return self.origin + int(self.starts_us[run]) * MICROSECOND
+        found = self._starts.get(run)
+        if found is None:
+            found = self._starts[run] = self.origin + int(self.starts_us[run]) * MICROSECOND
+        return found
 
     def overlap_h(self, run: int) -> Floats:
         """Hours one run spends in each half-hour, shape (half_hours,); times site power it is e_t [kWh]."""
@@ -133,9 +140,16 @@ class Runs:
         touched: Booleans = up_to.take(self._after_last, axis=-1) > up_to.take(self.first, axis=-1)
         return touched
 
+    @cached_property
+    def _covered(self) -> dict[int, slice]:
+        return {}
+
     def covered(self, run: int) -> slice:
         """The half-hours that one run spends time in."""
-        return slice(int(self.first[run]), int(self.last[run]) + 1)
+        found = self._covered.get(run)
+        if found is None:
+            found = self._covered[run] = slice(int(self.first[run]), int(self.last[run]) + 1)
+        return found
 
 
 @lru_cache(64)
