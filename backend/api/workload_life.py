@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -28,6 +28,7 @@ MOST_OF_EACH = 50
 MOST_READINGS = 1000
 TOPICS = ("workloads", "orders")
 _WH_PER_KWH = 1000
+_WRITTEN_WITHIN = timedelta(seconds=30)
 _STARTED = "workload.started"
 _ENDS = frozenset({"workload.completed", "workload.failed", "workload.cancelled", "workload.expired"})
 
@@ -197,8 +198,19 @@ def life_of(row: WorkloadRow, told: Told) -> list[LifeStep]:
         *_metered(told.readings),
         *map(_accounted, told.runs),
     ]
-    done.sort(key=lambda step: (step.at or row.updated_at, _ORDER.index(step.step)))
+    done.sort(key=lambda step: (*_place(step, row, told), _ORDER.index(step.step)))
     return done + list(_to_come(row, told, {step.step for step in done}))
+
+
+def _place(step: LifeStep, row: WorkloadRow, told: Told) -> tuple[bool, datetime]:
+    """Where a step that is done comes among the others: by its time, but what leads to another comes before it."""
+    at = step.at or row.updated_at
+    if step.step is StepKind.HELD:
+        # A decision is written down in the transaction that held its power before, and what ran was held by then.
+        written = [one.decided_at for one in told.decisions if at <= one.decided_at <= at + _WRITTEN_WITHIN]
+        began = [one.started_at for one in told.bookings if one.booking_key == step.booking_key and one.started_at]
+        at = min([max([at, *written[:1]]), *began])
+    return step.step is not StepKind.SUBMITTED, at
 
 
 def _decided(decision: DecisionStep) -> LifeStep:

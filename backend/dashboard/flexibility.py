@@ -25,7 +25,7 @@ from decimal_text import decimal_text as text
 from web.problems import Problem
 
 ROWS_A_PAGE = 50
-BASELINE, METERED = "price", "demand"
+BASELINE, METERED = "line-1", "line-2"
 """What colours the two curves."""
 KEY = (KeyEntry("baseline", BASELINE, is_layer=False), KeyEntry("metered", METERED, is_layer=False))
 

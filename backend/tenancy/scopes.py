@@ -83,6 +83,7 @@ _EVERY_SERVER: Mapping[str, Need] = {
     "GET /health": Without.PUBLIC,
     "GET /docs": Without.PUBLIC,
     "GET /docs/page.js": Without.PUBLIC,
+    "GET /docs/page.css": Without.PUBLIC,
     "GET /docs/<path:file>": Without.PUBLIC,
     "GET /openapi.json": Without.PUBLIC,
     "GET /metrics": Scope.METRICS_READ,

@@ -37,15 +37,38 @@ _DOCS_PAGE = """<!doctype html>
 <title>{{ title }}</title>
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="docs/css/swagger-ui.css">
+<link rel="stylesheet" href="docs/page.css">
 </head>
 <body>
-<div id="swagger"></div>
+<main id="swagger"></main>
 <script src="docs/js/swagger-ui-bundle.js"></script>
 <script src="docs/page.js"></script>
 </body>
 </html>"""
 
-_DOCS_SCRIPT = """SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger", deepLinking: true, validatorUrl: null})
+# With deep links each operation's button would hold a link, which no keyboard reaches.
+_DOCS_SCRIPT = """SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger", deepLinking: false, validatorUrl: null})
+"""
+
+# The library's greys and badges are too pale to be read by everybody: ink on white, and white on dark.
+_DOCS_STYLE = """:root { color-scheme: light; }
+body { margin: 0; background: #fff; }
+.swagger-ui, .swagger-ui :is(*, .info *, .opblock *, table *, .markdown *) { color: #1b1b1b; opacity: 1; }
+.swagger-ui :is(a, a.link, .info a, .markdown a, .info .link, .info .link .url) { color: #0a4b8f; }
+.swagger-ui .info .title small, .swagger-ui .info .title small pre,
+.swagger-ui .opblock .opblock-summary-method, .swagger-ui .highlight-code *, .swagger-ui .microlight *,
+.swagger-ui .btn.execute { color: #fff; }
+.swagger-ui .info .title small, .swagger-ui .info .title small.version-stamp { background: #333; }
+.swagger-ui .opblock .opblock-summary-method, .swagger-ui .opblock.opblock-get .opblock-summary-method
+{ background: #1f4e79; text-shadow: none; }
+.swagger-ui .opblock.opblock-post .opblock-summary-method { background: #1d6b34; }
+.swagger-ui .opblock.opblock-delete .opblock-summary-method { background: #8f1d1d; }
+.swagger-ui .btn.execute { background: #1f4e79; }
+.swagger-ui .opblock { overflow-x: auto; }
+.swagger-ui :is(.highlight-code, .microlight), .swagger-ui :is(.highlight-code, .microlight) *
+{ background: #1b1b1b !important; }
+.swagger-ui .markdown code, .swagger-ui .renderedMarkdown code { color: #1b1b1b; background: #f2f2f2; }
+.swagger-ui :is(button, a, input, select):focus-visible { outline: 3px solid #0a4b8f; outline-offset: 2px; }
 """
 
 
@@ -192,6 +215,10 @@ def _describe(app: OpenAPI, title: str, asks_for: AsksFor | None) -> None:
     @app.route("/docs/page.js")
     def _docs_script() -> Response:
         return Response(_DOCS_SCRIPT, mimetype="text/javascript")
+
+    @app.route("/docs/page.css")
+    def _docs_style() -> Response:
+        return Response(_DOCS_STYLE, mimetype="text/css")
 
     @app.route("/docs/<path:file>")
     def _docs_file(file: str) -> Response:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, ViewportSize, expect
@@ -12,6 +14,8 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 from api_server import create_app
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
+from execution.bookings import executor_of_bookings
+from flexibility_world import ENDS_AT, announced, book_movable, carry_on
 from grid_world import NOW, store_world, submit, workload
 from metered_runs import metered_run, run_now
 from new_database import new_database
@@ -39,6 +43,8 @@ PAGES = (
     "/dashboard/operations",
     "/dashboard/keys",
     "/dashboard/audit",
+    "/dashboard/flexibility",
+    "/dashboard/flexibility/{event}",
     "/dashboard/savings?to=2026-11-23T08:00",
     "/dashboard/sign-in",
     "/dashboard/nowhere",
@@ -49,8 +55,8 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 
 
 @pytest.fixture(scope="module")
-def site(postgres_server: EmbeddedPostgres) -> Iterator[Client]:
-    """A world with three data centres, a workload of a hostile reason and one that ran. No gateway is there."""
+def site_database(postgres_server: EmbeddedPostgres) -> Iterator[PostgresDatabase]:
+    """A world with three data centres, a workload of a hostile reason and one that ran."""
     with new_database(postgres_server) as conninfo:
         database = PostgresDatabase(conninfo)
         store_world(database)
@@ -60,15 +66,48 @@ def site(postgres_server: EmbeddedPostgres) -> Iterator[Client]:
         store_order(database, terms={"lines": HOSTILE})
         submit(database, workload("decided-1", deferral_window_mins=600))
         workers_on(database).work_once()
-        with served(create_app(database, load_settings({"BG_PORT": "9"}), clock=lambda: NOW)) as client:
-            yield client
+        store_flexibility_event(database)
+        store_hostile_names(database)
+        yield database
         database.close()
 
 
+@pytest.fixture(scope="module")
+def site(site_database: PostgresDatabase) -> Iterator[Client]:
+    """The pages of that world. No gateway is there."""
+    with served(create_app(site_database, load_settings({"BG_PORT": "9"}), clock=lambda: NOW)) as client:
+        yield client
+
+
+def store_flexibility_event(database: PostgresDatabase) -> None:
+    """One that a booked workload gave way for, settled."""
+    book_movable(database, "gives-way")
+    announced(database, source_id=HOSTILE[:40])
+    carry_on(database, NOW)
+    carry_on(database, ENDS_AT)
+
+
+def store_hostile_names(database: PostgresDatabase) -> None:
+    """In every field that somebody else writes and a page shows."""
+    database.insert("operators", [{"operator_id": "OP-X", "name": HOSTILE, "operator_type": "OTHER"}])
+    submit(database, workload("given-up", operator="OP-X"))
+    agent = {"p_agent_id": "gateway:host:1", "p_name": HOSTILE, "p_agent_type": "GATEWAY", "p_version": HOSTILE[:40]}
+    database.call("register_agent", {**agent, "p_detail": HOSTILE})
+    with psycopg.connect(database.conninfo) as session:
+        session.execute("update data_centres set name = %s where dc_id = 'DC-003'", [HOSTILE])
+        session.execute(
+            "update workload_notifications set work_state = 'discarded', attempt = 5, last_error = %s,"
+            " finished_at = now() where job_id = 'given-up'",
+            [HOSTILE],
+        )
+
+
 def address(site: Client, path: str) -> str:
-    """Where a page is: `{decision}` is the newest one's."""
+    """Where a page is: `{decision}` is the newest one's, `{event}` the event of flexibility's."""
     if "{decision}" in path:
         path = path.format(decision=site.get("/api/v1/decisions?limit=1").json()["decisions"][0]["decision_id"])
+    if "{event}" in path:
+        path = path.format(event=site.get("/api/v1/flexibility/events").json()["events"][0]["event_id"])
     return site.url + path
 
 
@@ -147,10 +186,12 @@ def test_without_a_script_every_page_is_readable(browser: Browser, site: Client)
 
 
 def test_hostile_texts_run_nothing(page: Page, site: Client) -> None:
+    for path in PAGES:
+        page.goto(address(site, path))
+        assert page.title().endswith("Pylon DEG"), path
+        assert page.locator("img").count() == 0, path
     page.goto(site.url + "/dashboard/workloads/job-1")
-    assert page.title() == "job-1 · Pylon DEG"
     expect(page.get_by_text(HOSTILE).first).to_be_visible()
-    assert page.locator("img").count() == 0
 
 
 def test_a_job_is_submitted_by_keyboard_and_cancelled(page: Page, site: Client) -> None:
@@ -172,3 +213,91 @@ def test_a_fault_is_told_at_its_field(page: Page, site: Client) -> None:
     page.get_by_role("button", name="Submit").press("Enter")
     expect(page.locator("#deadline-fault")).to_contain_text("is not in the future")
     expect(page.get_by_label("Deadline, UTC")).to_be_focused()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_documentation_is_as_readable_as_the_pages(browser: Browser, site: Client, theme: str) -> None:
+    context = browser.new_context(viewport=WIDE, color_scheme="dark" if theme == "dark" else "light")
+    page = context.new_page()
+    page.goto(site.url + "/docs")
+    operation = page.locator(".opblock-summary-control").first
+    operation.wait_for()
+    found = Axe().run(page, options=RULES)
+    assert found.violations_count == 0, found.generate_report()
+    operation.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".opblock.is-open")).to_have_count(1)
+    page.set_viewport_size(NARROW)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    context.close()
+
+
+def test_a_job_goes_by_keyboard_alone_from_its_submission_to_its_account(
+    page: Page, site: Client, site_database: PostgresDatabase
+) -> None:
+    page.goto(site.url + "/dashboard/workloads/new")
+    tab_to(page, "#job_id")
+    page.keyboard.type("by-keys")
+    tab_to(page, "#required_gpu_mins")
+    page.keyboard.type("60")
+    tab_to(page, "button:has-text('Submit')")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/dashboard/workloads/by-keys")
+    expect(page.locator(".life .done")).to_have_count(1)
+    workers_on(site_database).work_once()
+    page.reload()
+    expect(page.locator(".life")).to_contain_text("Power held")
+    expect(page.get_by_role("heading", name="Considered and chosen")).to_be_visible()
+    runs = executor_of_bookings(site_database, worker="test", carbon_price_gbp_per_t=100, clock=lambda: NOW)
+    for moment in (NOW, NOW + timedelta(hours=12)):
+        while runs.run_due(moment).taken:
+            pass
+    page.reload()
+    for step in ("Submitted", "Decided", "Power held", "Started", "Completed", "Metered", "Accounted"):
+        expect(page.locator(".life .done .step", has_text=step)).to_have_count(1)
+    expect(page.locator(".life .to-come")).to_have_count(0)
+    tab_to(page, "a:has-text('what was considered')")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/dashboard/decisions/*")
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until it has the focus."""
+    wanted = page.locator(selector).first
+    for _ in range(120):
+        if wanted.evaluate("element => element === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"no Tab leads to {selector}")
+
+
+LISTS = [path for path in PAGES if not any(named in path for named in ("job-1", "{", "DC-001", str(ORDER)))]
+
+
+def test_every_page_is_whole_without_a_workload_and_with_ten_thousand(page: Page, postgres: PostgresDatabase) -> None:
+    page.set_viewport_size(NARROW)
+    with served(create_app(postgres, load_settings({"BG_PORT": "9"}), clock=lambda: NOW)) as client:
+        # Before anything is there, once there is a grid, and with very many workloads.
+        check_whole(page, client, LISTS)
+        store_world(postgres)
+        with psycopg.connect(postgres.conninfo) as session:
+            session.execute("set session_replication_role = replica")  # no notification for each
+            session.execute(
+                "insert into compute_workloads (job_id, workload_type, urgency, status, is_synthetic, host_dc_id)"
+                " select 'many-' || number, 'OTHER', 'LOW', 'COMPLETED', false, 'DC-001'"
+                " from generate_series(1, 10000) as number"
+            )
+        check_whole(page, client, [*LISTS, "/dashboard/data-centres/DC-001", "/dashboard/workloads/many-1"])
+        page.goto(client.url + "/dashboard/workloads")
+        expect(page.locator("tbody tr")).to_have_count(50)
+        expect(page.locator("main")).to_contain_text("10\u202f000")
+
+
+def check_whole(page: Page, client: Client, paths: list[str]) -> None:
+    """Each page answers, has its heading, and scrolls nowhere sideways."""
+    for path in paths:
+        answer = page.goto(client.url + path)
+        assert answer is not None
+        assert answer.status == (404 if path.endswith("/nowhere") else 200), path
+        expect(page.locator("h1")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320, path

@@ -222,6 +222,7 @@ SERVICE = {
     "GET /health": Row(),
     "GET /docs": Row(described=False),
     "GET /docs/page.js": Row(described=False),
+    "GET /docs/page.css": Row(described=False),
     "GET /docs/{path:file}": Row({(PATH, "path:file"): "css/swagger-ui.css"}, described=False),
     "GET /openapi.json": Row(described=False),
     "GET /metrics": Row(described=False),

@@ -20,7 +20,14 @@ from settings import load_settings
 from tenancy.scopes import ENDPOINTS, ROLE_SCOPES, Role, Scope, Server, Without, role_within
 
 # What is in no description: the description itself, and what programs read.
-UNDESCRIBED = {"GET /docs", "GET /docs/page.js", "GET /docs/<path:file>", "GET /openapi.json", "GET /metrics"}
+UNDESCRIBED = {
+    "GET /docs",
+    "GET /docs/page.js",
+    "GET /docs/page.css",
+    "GET /docs/<path:file>",
+    "GET /openapi.json",
+    "GET /metrics",
+}
 # A form, with errors of OAuth's own.
 BY_OAUTH = {"POST /openadr3/3.1.0/auth/token"}
 # The WebSocket has a description of its own.
