@@ -16,6 +16,7 @@ from dashboard.decisions import decision_pages
 from dashboard.error_pages import ErrorPages, wants_page
 from dashboard.flexibility import flexibility_pages
 from dashboard.gateway_address import GatewayAddress
+from dashboard.negotiations import negotiation_pages
 from dashboard.now import now_pages
 from dashboard.operations import operation_pages
 from dashboard.orders import order_pages
@@ -63,6 +64,7 @@ def add_dashboard(
     decision_pages(dashboard, pages, database, clock)
     order_pages(dashboard, pages, database)
     plan_pages(dashboard, pages, database, clock, turns, settings.carbon_price_gbp_per_t)
+    negotiation_pages(dashboard, pages, database, clock)
     operation_pages(dashboard, pages, database, clock, health)
     access_pages(dashboard, pages, administration)
     flexibility_pages(dashboard, pages, database, clock)

@@ -186,6 +186,8 @@ ENDPOINTS: Mapping[Server, Mapping[str, Need]] = MappingProxyType(
             "GET /dashboard/data-centres/<dc_id>": Scope.WORKLOADS_READ,
             "GET /dashboard/workloads": Scope.WORKLOADS_READ,
             "GET /dashboard/workloads/new": Scope.PLANS_RUN,
+            "GET /dashboard/negotiations": Scope.WORKLOADS_READ,
+            "GET /dashboard/negotiations/<negotiation_id>": Scope.WORKLOADS_READ,
             "GET /dashboard/workloads/<job_id>": Scope.WORKLOADS_READ,
             "GET /dashboard/decisions": Scope.DECISIONS_READ,
             "GET /dashboard/decisions/<decision_id>": Scope.DECISIONS_READ,

@@ -22,6 +22,8 @@ from new_database import new_database
 from running_gateway import workers_on
 from served import Client, served
 from settings import load_settings
+from stored_negotiations import carry_on as carry_negotiations_on
+from stored_negotiations import opened
 from stored_order import ORDER, store_order
 
 HOSTILE = '"><img src=x onerror="document.title=1"><script>document.title=1</script>'
@@ -45,6 +47,8 @@ PAGES = (
     "/dashboard/audit",
     "/dashboard/flexibility",
     "/dashboard/flexibility/{event}",
+    "/dashboard/negotiations",
+    "/dashboard/negotiations/{negotiation}",
     "/dashboard/savings?to=2026-11-23T08:00",
     "/dashboard/sign-in",
     "/dashboard/nowhere",
@@ -68,6 +72,8 @@ def site_database(postgres_server: EmbeddedPostgres) -> Iterator[PostgresDatabas
         workers_on(database).work_once()
         store_flexibility_event(database)
         store_hostile_names(database)
+        opened(database)
+        carry_negotiations_on(database)
         yield database
         database.close()
 
@@ -108,6 +114,9 @@ def address(site: Client, path: str) -> str:
         path = path.format(decision=site.get("/api/v1/decisions?limit=1").json()["decisions"][0]["decision_id"])
     if "{event}" in path:
         path = path.format(event=site.get("/api/v1/flexibility/events").json()["events"][0]["event_id"])
+    if "{negotiation}" in path:
+        listed = site.get("/api/v1/negotiations").json()["negotiations"]
+        path = path.format(negotiation=listed[0]["negotiation_id"])
     return site.url + path
 
 

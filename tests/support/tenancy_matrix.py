@@ -429,6 +429,10 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         # Of the caller's own operator: no address can name another.
         "GET /dashboard/keys": Row(shows_own=True, shows_platform=False, described=False),
         "GET /dashboard/audit": Row(shows_own=True, shows_platform=False, described=False),
+        "GET /dashboard/negotiations": Row(harmless=OPTIONS | {"after"}, described=False),
+        "GET /dashboard/negotiations/{negotiation_id}": Row(
+            names=at(PATH, "negotiation_id", "decision"), harmless=frozenset({"round"}), described=False
+        ),
         "GET /dashboard/flexibility": Row(harmless=OPTIONS | {"after"}, described=False),
         "GET /dashboard/flexibility/{event_id}": Row(names=at(PATH, "event_id", "decision"), described=False),
         "GET /dashboard/savings": Row(described=False),
