@@ -18,7 +18,7 @@ MCP_CONFORMANCE := node_modules/@modelcontextprotocol/conformance
 # What was compiled once is kept: the tests start programs by the hundred.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run agents test coverage chaos soak check format docs bench clean
+.PHONY: run agents test coverage chaos soak check format docs bench bench-negmas clean
 
 # The three processes, their logs side by side, each started again if it is killed; Ctrl-C stops them.
 run: $(VENV)/installed
@@ -96,5 +96,13 @@ docs: $(VENV)/installed
 bench: $(VENV)/installed
 	PYTHONPATH="$(CURDIR)/backend:$(CURDIR)/benchmarks" $(VENV)/bin/python benchmarks/$(NAME).py $(ARGS)
 
+# NegMAS beside our negotiation, in an environment of its own: it is AGPL, and nothing of it is part of this program.
+NEGMAS_VERSION := 0.16.0
+NEGMAS := .venv-negmas
+bench-negmas:
+	@test -x $(NEGMAS)/bin/python || $(PYTHON) -m venv $(NEGMAS)
+	@$(NEGMAS)/bin/python -m pip install --quiet --disable-pip-version-check negmas==$(NEGMAS_VERSION)
+	@PYTHONPATH="$(CURDIR)/backend:$(CURDIR)/benchmarks" $(NEGMAS)/bin/python benchmarks/negmas_peer.py
+
 clean:
-	rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(NEGMAS) node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
