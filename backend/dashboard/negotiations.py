@@ -29,7 +29,7 @@ MOST_DRAWN = 12
 """So many agents have a picture of what they draw; the table has them all."""
 
 PRICE_KEY = (KeyEntry("called first", "line-2 dashed"), KeyEntry("after the round", "line-1 solid"))
-DRAW_KEY = (KeyEntry("its own share of the limit", "line-3"), KeyEntry("drawn", "line-1"))
+DRAW_KEY = (KeyEntry("its own share of the limit", "line-3 dashed"), KeyEntry("drawn", "line-1 solid"))
 
 
 @dataclass(frozen=True)
