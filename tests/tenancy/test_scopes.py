@@ -38,6 +38,7 @@ PAGES = {endpoint for endpoint in ENDPOINTS[Server.API] if " /dashboard/" in end
 # These change nothing but the browser's own cookie.
 OWN_COOKIE = {"POST /dashboard/sign-in", "POST /dashboard/sign-out"}
 PUBLIC_PAGES = {"GET /dashboard/static/<digest>/<name>", "GET /dashboard/sign-in"} | OWN_COOKIE
+AGENT_CARD = {"GET /.well-known/agent-card.json"}
 PUBLIC_OPENADR = {"GET /openadr3/3.1.0/auth/server"}
 
 
@@ -105,6 +106,10 @@ def test_the_role_of_a_credential_is_never_more_than_its_holder_s_nor_less_than_
 def test_what_others_may_read_without_asking_tells_nothing_of_anybody(server: Server) -> None:
     public = {endpoint for endpoint, need in ENDPOINTS[server].items() if need is Without.PUBLIC}
     more = (
-        PUBLIC_PAGES | PUBLIC_OPENADR if server is Server.API else BY_WEBSOCKET if server is Server.GATEWAY else set()
+        PUBLIC_PAGES | PUBLIC_OPENADR | AGENT_CARD
+        if server is Server.API
+        else BY_WEBSOCKET
+        if server is Server.GATEWAY
+        else set()
     )
     assert public == (UNDESCRIBED - {"GET /metrics"}) | {"GET /", "GET /health"} | more
