@@ -66,6 +66,7 @@ from ingest.sources import Upstreams
 from negotiation.life import CoordinatorThread
 from openadr.endpoints.authorization import FORM_ENDPOINTS as TOKEN_ENDPOINTS
 from openadr.vtn import vtn_endpoints
+from openadr.webhooks import WebhookSender
 from queueing.process_name import process_name
 from settings import Settings, SettingsError, load_settings
 from tenancy.access import Access
@@ -105,6 +106,7 @@ def create_app(
     flexibility: FlexibilityLife | None = None,
     pricing: PlacePricing | None = None,
     coordinator: CoordinatorThread | None = None,
+    webhooks: WebhookSender | None = None,
     access: Access | None = None,
 ) -> OpenAPI:
     """The API over an open database. Starts nothing; the schedule, executor and watch are only reported on.
@@ -138,6 +140,7 @@ def create_app(
                 *([] if flexibility is None else flexibility.troubles()),
                 *([] if pricing is None else pricing.troubles()),
                 *([] if coordinator is None else coordinator.troubles()),
+                *([] if webhooks is None else webhooks.troubles()),
                 *access.troubles(),
             ],
         )
@@ -251,6 +254,7 @@ def application() -> Iterator[OpenAPI]:
         )
         pricing = PlacePricing(database, carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t, clock=utc_now)
         coordinator = CoordinatorThread(database, worker=process_name(), clock=utc_now)
+        webhooks = WebhookSender(database, worker=process_name(), private_hosts=settings.openadr_private_callbacks)
         app = create_app(
             database,
             settings,
@@ -260,6 +264,7 @@ def application() -> Iterator[OpenAPI]:
             flexibility=flexibility,
             pricing=pricing,
             coordinator=coordinator,
+            webhooks=webhooks,
             access=access,
         )
         access.start()
@@ -276,6 +281,8 @@ def application() -> Iterator[OpenAPI]:
         at_the_end.callback(pricing.stop)
         coordinator.start()
         at_the_end.callback(coordinator.stop)
+        webhooks.start()
+        at_the_end.callback(webhooks.stop)
         log.info("listening on http://%s:%d (a dashboard, and /docs)", settings.api_host, settings.api_port)
         yield app
 

@@ -84,7 +84,20 @@ def _origins(value: Any) -> Any:
 
 _ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
+
+def _hosts(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    hosts = [each.strip().lower() for each in value.split(",") if each.strip()]
+    if not all(_HOST.fullmatch(each) for each in hosts):
+        raise refused("takes names or addresses of hosts such as ven.example.org, with commas between them")
+    return tuple(hosts)
+
+
+_HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:.]{2,45}")
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Hosts = Annotated[tuple[str, ...], BeforeValidator(_hosts)]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_origins)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
 Key = Annotated[SecretStr, AfterValidator(_header_text)]
@@ -136,6 +149,7 @@ class Settings(BaseModel):
     bg_poll_seconds: float = Field(2.0, gt=0, le=3600, allow_inf_nan=False)
     bg_workers: int = Field(4, ge=1, le=64)
     log_format: Literal["text", "json"] = "text"
+    openadr_private_callbacks: Hosts = ()
     runner_lost_after_seconds: float = Field(600.0, ge=5, le=86_400, allow_inf_nan=False)
     pylon_retention_days: int = Field(90, ge=3, le=36500)
 

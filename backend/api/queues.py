@@ -32,6 +32,7 @@ class QueueName(StrEnum):
     DECISIONS = "decisions"
     INBOX = "beckn_inbox"
     OUTBOX = "beckn_outbox"
+    WEBHOOKS = "openadr_webhooks"
 
 
 class QueueDepth(BaseModel):
@@ -105,6 +106,7 @@ def read_queues(database: Database) -> Queues:
     """
     decisions = _queue(database).health()
     network = database.call("beckn_health", repeatable=True)
+    webhooks = database.call("openadr_webhooks_health", repeatable=True)
     dead = database.select(
         "workload_notifications",
         where=[Where("work_state", "discarded")],
@@ -123,6 +125,7 @@ def read_queues(database: Database) -> Queues:
             ),
             QueueDepth.model_validate({**network["inbox"], "name": QueueName.INBOX}),
             QueueDepth.model_validate({**network["outbox"], "name": QueueName.OUTBOX}),
+            QueueDepth.model_validate({**webhooks, "name": QueueName.WEBHOOKS}),
         ],
         dead=[DeadWork.model_validate({**row, "attempts": row["attempt"]}) for row in dead],
     )

@@ -25,6 +25,7 @@ QUEUE_WORDS = {
     QueueName.DECISIONS: "workloads to be decided",
     QueueName.INBOX: "Beckn messages that came in",
     QueueName.OUTBOX: "Beckn messages to be sent",
+    QueueName.WEBHOOKS: "OpenADR webhooks to be sent",
 }
 DECIDERS = {
     "MODEL": "a model decides",

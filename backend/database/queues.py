@@ -155,6 +155,14 @@ QUEUES = (
         order="scheduled_at",
     ),
     Queue(
+        name="webhooks",
+        table="openadr_webhooks",
+        key="webhook_id",
+        functions=("sweep", "shed", "claim", "complete", "fail", "next_due"),
+        channel="openadr_webhooks",
+        order="webhook_id",
+    ),
+    Queue(
         name="runs",
         table="pipeline_runs",
         key="slot",

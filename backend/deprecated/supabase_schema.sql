@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 17 then
-        raise exception 'this database has schema version %, but these files are of version 17 and would put older '
+    if newest > 18 then
+        raise exception 'this database has schema version %, but these files are of version 18 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -1596,8 +1596,44 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 17 then
+        execute $statements$
+-- What subscriptions are told of: one row for each change, subscription and callback. A queue of work, with the columns of all of
+-- them (see workload_notifications). A subscription's rows are delivered in their order, one at a time.
+create table public.openadr_webhooks (
+    webhook_id bigint generated always as identity primary key,
+    subscription_id text not null,
+    callback_url text not null check (length(callback_url) between 1 and 1000),
+    -- What is sent: {token, operation, object, targets}. Gone a minute after the end of the work.
+    body jsonb,
+    work_state text not null default 'available'
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    scheduled_at timestamptz not null default clock_timestamp(),
+    attempt integer not null default 0,
+    max_attempts integer default 10,
+    lost_leases integer not null default 0,
+    lease_token bigint,
+    leased_until timestamptz,
+    leased_by text,
+    last_error text,
+    finished_at timestamptz,
+    created_at timestamptz not null default clock_timestamp()
+) with (fillfactor = 70);
+create index openadr_webhooks_unfinished on public.openadr_webhooks (subscription_id, webhook_id)
+    where work_state in ('available', 'running', 'retryable');
+create index openadr_webhooks_finished on public.openadr_webhooks (finished_at)
+    where work_state in ('completed', 'discarded');
+create index openadr_objects_subscriptions on public.openadr_objects (tenant, place) where object_type = 'SUBSCRIPTION';
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (18, 1);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 17, 1
+select 18, 1
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
@@ -4429,6 +4465,33 @@ create index if not exists openadr_objects_event on public.openadr_objects (even
 create index if not exists openadr_objects_ven on public.openadr_objects (ven_id);
 create index if not exists openadr_objects_client on public.openadr_objects (client, object_type);
 create index if not exists openadr_objects_flexibility on public.openadr_objects (flexibility_event_id);
+
+-- What subscriptions are told of: one row for each change, subscription and callback. A queue of work, with the columns of all of
+-- them (see workload_notifications). A subscription's rows are delivered in their order, one at a time.
+create table if not exists public.openadr_webhooks (
+    webhook_id bigint generated always as identity primary key,
+    subscription_id text not null,
+    callback_url text not null check (length(callback_url) between 1 and 1000),
+    -- What is sent: {token, operation, object, targets}. Gone a minute after the end of the work.
+    body jsonb,
+    work_state text not null default 'available'
+        check (work_state in ('available', 'running', 'completed', 'retryable', 'discarded')),
+    scheduled_at timestamptz not null default clock_timestamp(),
+    attempt integer not null default 0,
+    max_attempts integer default 10,
+    lost_leases integer not null default 0,
+    lease_token bigint,
+    leased_until timestamptz,
+    leased_by text,
+    last_error text,
+    finished_at timestamptz,
+    created_at timestamptz not null default clock_timestamp()
+) with (fillfactor = 70);
+create index if not exists openadr_webhooks_unfinished on public.openadr_webhooks (subscription_id, webhook_id)
+    where work_state in ('available', 'running', 'retryable');
+create index if not exists openadr_webhooks_finished on public.openadr_webhooks (finished_at)
+    where work_state in ('completed', 'discarded');
+create index if not exists openadr_objects_subscriptions on public.openadr_objects (tenant, place) where object_type = 'SUBSCRIPTION';
 -- What every table refuses --------------------------------------------------------------------------------------------
 
 -- PostgreSQL holds values that no program here can read or reckon with: the time "infinity", the years 0 and 20000, a
@@ -4471,7 +4534,8 @@ begin
     'held_power', 'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power',
     'runners', 'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_storage', 'flexibility_notifications',
-    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts', 'openadr_objects') and c.table_name <> 'schema_version'
+    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts', 'openadr_objects',
+    'openadr_webhooks') and c.table_name <> 'schema_version'
         ),
         figures (relation, property, lowest, highest) as (
             values
@@ -4734,7 +4798,8 @@ begin
     'held_power', 'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power',
     'runners', 'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_storage', 'flexibility_notifications',
-    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts', 'openadr_objects')
+    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts', 'openadr_objects',
+    'openadr_webhooks')
     loop
         if object.relkind = 'r' then
             execute format('alter table public.%I enable row level security', object.relname);

@@ -13,8 +13,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest is distinct from 17 then
-        raise exception 'this database has the tables of schema version %, but this file is of version 17: '
+    if newest is distinct from 18 then
+        raise exception 'this database has the tables of schema version %, but this file is of version 18: '
             'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
@@ -36,32 +36,35 @@ set local pylon.functions =
     'queue_bookings_heartbeat queue_bookings_complete queue_bookings_fail queue_bookings_release '
     'queue_bookings_next_due queue_flexibility_sweep queue_flexibility_claim queue_flexibility_heartbeat '
     'queue_flexibility_fail queue_flexibility_next_due queue_negotiations_sweep queue_negotiations_claim '
-    'queue_negotiations_heartbeat queue_negotiations_fail queue_negotiations_next_due queue_runs_sweep '
-    'queue_runs_claim queue_runs_heartbeat queue_runs_complete queue_runs_fail store_system_prices '
-    'store_loss_of_load store_dfs_events claim_pipeline_slot heartbeat_pipeline_slot store_signals store_world '
-    'store_run log_pipeline_run finish_pipeline_run prune_history sum_held_power capacity_kw most_held_kw '
-    'free_kw free_to_move_kw capacity_at carried_out_by take_power booking_of_output book_decisions '
-    'capacity_timeline awaits_decision has_place place_notification claim_notifications heartbeat_notifications '
-    'release_notifications give_back_notifications fail_notification requeue_dead waiting_prospects '
-    'reconsider_deferred queue_health probe_write work_to_price store_capacity_prices places_that_run '
-    'decision_contexts present_grid decision_readiness decision_context note_context data_version '
-    'present_grid_unless everybodys_events newest_of_tenant chosen_topics event_summary log_event '
-    'publish_decisions events_after outputs_history task_output newest_unacknowledged_output acknowledge_output '
-    'current_context mark_context_processed number_agent_state register_agent record_agent_state '
-    'let_waiting_ask_again lock_placed_workload not_its_owners cancel_workload give_power_back place_of '
-    'room_from move_workload is_expired expire_bookings load_data_centre load_what_runs promised_runs '
-    'claim_due_bookings heartbeat_bookings fail_booking change_booking settle_unbooked_workloads '
-    'bookings_health refuse_reading_change newest_readings sum_data_centre_loads sample_loads record_readings '
-    'open_account credit_run_now account_runs counted_words revise_accounts savings beckn_register '
-    'beckn_key_holds beckn_stay beckn_leave beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox '
-    'beckn_relay beckn_claim_inbox beckn_finish_inbox beckn_heartbeat_inbox beckn_give_back_inbox '
-    'beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox beckn_prune register_runner runner_name take_runs '
-    'held_run run_to_begin begin_run heartbeat_run give_back_run finish_run end_run log_run give_run_back '
-    'readings_so_far settle_silent_runs run_place list_runners offered_templates workload_run negotiation_row '
-    'open_negotiation claim_negotiations heartbeat_negotiation fail_negotiation release_negotiation '
-    'hold_for_negotiation step_negotiation say_in_negotiation cancel_negotiation negotiations_page '
-    'negotiation_life negotiation_parts openadr_object_row openadr_targets_of openadr_is_seen openadr_page '
-    'openadr_one openadr_missing openadr_client openadr_content openadr_create openadr_replace openadr_delete '
+    'queue_negotiations_heartbeat queue_negotiations_fail queue_negotiations_next_due queue_webhooks_sweep '
+    'queue_webhooks_shed queue_webhooks_claim queue_webhooks_complete queue_webhooks_fail '
+    'queue_webhooks_next_due queue_runs_sweep queue_runs_claim queue_runs_heartbeat queue_runs_complete '
+    'queue_runs_fail store_system_prices store_loss_of_load store_dfs_events claim_pipeline_slot '
+    'heartbeat_pipeline_slot store_signals store_world store_run log_pipeline_run finish_pipeline_run '
+    'prune_history sum_held_power capacity_kw most_held_kw free_kw free_to_move_kw capacity_at carried_out_by '
+    'take_power booking_of_output book_decisions capacity_timeline awaits_decision has_place place_notification '
+    'claim_notifications heartbeat_notifications release_notifications give_back_notifications '
+    'fail_notification requeue_dead waiting_prospects reconsider_deferred queue_health probe_write '
+    'work_to_price store_capacity_prices places_that_run decision_contexts present_grid decision_readiness '
+    'decision_context note_context data_version present_grid_unless everybodys_events newest_of_tenant '
+    'chosen_topics event_summary log_event publish_decisions events_after outputs_history task_output '
+    'newest_unacknowledged_output acknowledge_output current_context mark_context_processed number_agent_state '
+    'register_agent record_agent_state let_waiting_ask_again lock_placed_workload not_its_owners '
+    'cancel_workload give_power_back place_of room_from move_workload is_expired expire_bookings '
+    'load_data_centre load_what_runs promised_runs claim_due_bookings heartbeat_bookings fail_booking '
+    'change_booking settle_unbooked_workloads bookings_health refuse_reading_change newest_readings '
+    'sum_data_centre_loads sample_loads record_readings open_account credit_run_now account_runs counted_words '
+    'revise_accounts savings beckn_register beckn_key_holds beckn_stay beckn_leave beckn_known_message '
+    'beckn_over_limit beckn_receive beckn_put_outbox beckn_relay beckn_claim_inbox beckn_finish_inbox '
+    'beckn_heartbeat_inbox beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox '
+    'beckn_prune register_runner runner_name take_runs held_run run_to_begin begin_run heartbeat_run '
+    'give_back_run finish_run end_run log_run give_run_back readings_so_far settle_silent_runs run_place '
+    'list_runners offered_templates workload_run negotiation_row open_negotiation claim_negotiations '
+    'heartbeat_negotiation fail_negotiation release_negotiation hold_for_negotiation step_negotiation '
+    'say_in_negotiation cancel_negotiation negotiations_page negotiation_life negotiation_parts '
+    'openadr_object_row openadr_targets_of openadr_is_seen openadr_page openadr_one openadr_missing '
+    'openadr_client openadr_content openadr_is_served openadr_tell openadr_claim_webhooks '
+    'openadr_settle_webhook openadr_webhooks_health openadr_create openadr_replace openadr_delete '
     'beckn_operator beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw log_order '
     'beckn_place_order beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order '
     'beckn_overdue flexibility_decision_texts flexibility_decision_hash chain_flexibility_decision '
@@ -2333,6 +2336,197 @@ begin
         (
             select min(q.leased_until)
             from public.negotiations q
+            where true and q.work_state = 'running' and q.leased_until > p_moment));
+end
+$$;
+
+-- webhooks: before a claim. What waits after a failure becomes available when its moment has come, and what has lost its lease
+-- too often is discarded, and answered.
+create or replace function public.queue_webhooks_sweep(p_scope text, p_moment timestamptz)
+returns setof public.openadr_webhooks
+language plpgsql
+rows 10 -- or what they are joined with would be read whole
+set search_path = ''
+as $$
+begin
+    update public.openadr_webhooks waiting
+    set work_state = 'available'
+    where waiting.webhook_id in (
+        select q.webhook_id
+        from public.openadr_webhooks q
+        where true and q.work_state = 'retryable' and public.has_come(q.scheduled_at, p_moment)
+        order by q.scheduled_at
+        limit 1000
+        for update skip locked);
+    return query
+    with lapsed as materialized (
+        select q.webhook_id
+        from public.openadr_webhooks q
+        where true and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            and q.lost_leases + 1 >= public.most_lost_leases() and q.max_attempts is not null
+        for update skip locked
+    )
+    update public.openadr_webhooks q
+    set work_state = 'discarded',
+        lost_leases = q.lost_leases + 1,
+        lease_token = null,
+        leased_until = null,
+        finished_at = clock_timestamp(),
+        last_error = format('its lease ran out %s times, last held by %s', q.lost_leases + 1, q.leased_by)
+            || coalesce('; before that: ' || q.last_error, '')
+    from lapsed
+    where q.webhook_id = lapsed.webhook_id
+    returning q.*;
+end
+$$;
+
+-- webhooks: bodies of messages go a minute after the end of the work, some at a time and never waited for.
+create or replace function public.queue_webhooks_shed(p_scope text, p_moment timestamptz)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.openadr_webhooks finished
+    set body = null
+    where finished.webhook_id in (
+        select q.webhook_id
+        from public.openadr_webhooks q
+        where true and q.work_state in ('completed', 'discarded') and q.body is not null
+            and q.finished_at < p_moment - interval '1 minute'
+        order by q.finished_at
+        limit 100
+        for update skip locked);
+end
+$$;
+
+-- webhooks: takes up to p_limit rows on a lease: of p_keys in their order, or (null) whichever come first. They are available,
+-- or their lease has run out; until then whoever lost it may still take it up again. Call it after the sweep.
+-- Answers them as they are now.
+create or replace function public.queue_webhooks_claim(
+    p_scope text, p_keys bigint[], p_worker text, p_limit integer, p_moment timestamptz,
+    p_lease_seconds double precision)
+returns setof public.openadr_webhooks
+language plpgsql
+rows 10 -- or what they are joined with would be read whole
+set search_path = ''
+as $$
+declare
+    lapsed bigint[];
+    due bigint[];
+begin
+    -- Locked in statements of their own: inside the update the planner may lock, and update, more rows than the limit.
+    if p_keys is not null then
+        select array_agg(first.webhook_id) into due
+        from (
+            select q.webhook_id
+            from unnest(p_keys) with ordinality as wanted (key, place)
+            join public.openadr_webhooks q on q.webhook_id = wanted.key
+            where q.work_state = 'available'
+                or (q.work_state = 'running' and public.has_come(q.leased_until, p_moment))
+            order by wanted.place
+            limit p_limit
+            for update of q skip locked) as first;
+    else
+        select coalesce(array_agg(first.webhook_id), '{}') into lapsed
+        from (
+            select q.webhook_id
+            from public.openadr_webhooks q
+            where true and q.work_state = 'running' and public.has_come(q.leased_until, p_moment)
+            order by q.webhook_id, q.webhook_id
+            limit p_limit
+            for update skip locked) as first;
+        select lapsed || array_agg(first.webhook_id) into due
+        from (
+            select q.webhook_id
+            from public.openadr_webhooks q
+            where true and q.work_state = 'available' and public.has_come(q.scheduled_at, p_moment)
+            order by q.webhook_id, q.webhook_id
+            limit p_limit - cardinality(lapsed)
+            for update skip locked) as first;
+    end if;
+    return query
+    update public.openadr_webhooks q
+    set work_state = 'running',
+        attempt = q.attempt + 1,
+        lost_leases = q.lost_leases + case when q.work_state = 'running' then 1 else 0 end,
+        leased_by = p_worker,
+        lease_token = nextval('public.lease_tokens'),
+        leased_until = p_moment + make_interval(secs => p_lease_seconds)
+    where q.webhook_id = any (due)
+    returning q.*;
+end
+$$;
+
+-- webhooks: ends work that is done, with a note on each or (null) as it stands. The tokens stay, so that whoever tells it
+-- again is known. Answers the keys of those whose lease was held.
+create or replace function public.queue_webhooks_complete(p_keys bigint[], p_tokens bigint[], p_notes text[] default null)
+returns bigint[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    done bigint[];
+begin
+    with completed as (
+        update public.openadr_webhooks q
+        set work_state = 'completed',
+            leased_until = null,
+            finished_at = clock_timestamp(),
+            last_error = coalesce(lease.note, q.last_error)
+        from unnest(p_keys, p_tokens, p_notes) as lease (key, token, note)
+        where q.webhook_id = lease.key and q.lease_token = lease.token and q.work_state = 'running'
+        returning q.webhook_id
+    )
+    select coalesce(array_agg(completed.webhook_id), '{}') into done from completed;
+    return done;
+end
+$$;
+
+-- webhooks: an attempt that failed. It is tried again after a pause (retry_pause) but by p_latest, or discarded: when p_final
+-- says so, or after the last attempt; those that a lost lease ended do not count. Answers the row; null: the lease was lost.
+create or replace function public.queue_webhooks_fail(
+    p_key bigint, p_token bigint, p_error text, p_first_seconds double precision, p_longest_seconds double precision,
+    p_latest timestamptz default null, p_final boolean default false, p_moment timestamptz default clock_timestamp())
+returns public.openadr_webhooks
+language plpgsql
+set search_path = ''
+as $$
+declare
+    failed public.openadr_webhooks;
+begin
+    update public.openadr_webhooks q
+    set work_state = case
+            when p_final or q.attempt - q.lost_leases >= q.max_attempts then 'discarded'
+            else 'retryable' end,
+        scheduled_at = least(
+            p_latest,
+            p_moment + public.retry_pause(q.attempt - q.lost_leases, p_first_seconds, p_longest_seconds)),
+        finished_at = case when p_final or q.attempt - q.lost_leases >= q.max_attempts then clock_timestamp() end,
+        leased_until = null,
+        last_error = left(p_error, 2000)
+    where q.webhook_id = p_key and q.lease_token = p_token and q.work_state = 'running'
+    returning * into failed;
+    return failed;
+end
+$$;
+
+-- webhooks: when to look again: the next moment at which a pause or a lease ends; null where none does.
+create or replace function public.queue_webhooks_next_due(p_scope text, p_moment timestamptz)
+returns timestamptz
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return least(
+        (
+            select min(q.scheduled_at)
+            from public.openadr_webhooks q
+            where true and q.work_state = 'retryable' and q.scheduled_at > p_moment),
+        (
+            select min(q.leased_until)
+            from public.openadr_webhooks q
             where true and q.work_state = 'running' and q.leased_until > p_moment));
 end
 $$;
@@ -7898,10 +8092,177 @@ as $$
         else p_client_id end))
 $$;
 
+-- Whether a subscription's client may still be told: business logic (null), or a VEN that has a key which is good.
+create or replace function public.openadr_is_served(p_client text)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_client is null or exists (
+        select
+        from tenancy.api_keys k
+        where 'svc:' || k.service_account_id = p_client and k.revoked_at is null and k.expires_at > clock_timestamp()
+            and 'openadr:use' = any (k.scopes))
+$$;
+
+-- Puts into the queue of webhooks what subscriptions are to hear of a change of o: "CREATE", "UPDATE" or "DELETE". Each hears it
+-- in the word that it used itself, once at each of its callbacks, and only of what its client sees at this moment. Of one
+-- with too much waiting nothing more is kept: that is a row which is discarded at once. Bearer tokens of others are in none.
+create or replace function public.openadr_tell(o public.openadr_objects, p_operation text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    most_waiting constant integer := 1000; -- of a subscription
+    words constant text[] := case p_operation
+        when 'CREATE' then '{CREATE,POST}' when 'UPDATE' then '{UPDATE,PUT}' else '{DELETE}' end;
+    program constant text := case
+        when o.object_type = 'PROGRAM' then o.object_id
+        else coalesce(
+            o.program_id, (select e.program_id from public.openadr_objects e where e.object_id = o.event_id)) end;
+    told jsonb := public.openadr_object_row(o);
+begin
+    if o.object_type = 'SUBSCRIPTION' then
+        told := jsonb_set(told, '{content,objectOperations}', (
+            select jsonb_agg(one - 'bearerToken') from jsonb_array_elements(o.content -> 'objectOperations') as one));
+    end if;
+    insert into public.openadr_webhooks (subscription_id, callback_url, body, work_state, finished_at, last_error)
+    select
+        s.object_id,
+        wanted.callback_url,
+        case when not crowded.too_much then jsonb_build_object(
+            'token', wanted.token, 'operation', wanted.word, 'object', told, 'targets', to_jsonb(o.targets)) end,
+        case when crowded.too_much then 'discarded' else 'available' end,
+        case when crowded.too_much then clock_timestamp() end,
+        case when crowded.too_much then format('%s webhooks of its subscription were waiting already', most_waiting) end
+    from public.openadr_objects s
+    cross join lateral (
+        select distinct on (one ->> 'callbackUrl')
+            one ->> 'callbackUrl' as callback_url, one ->> 'bearerToken' as token, named.word
+        from jsonb_array_elements(s.content -> 'objectOperations') as one
+        cross join lateral jsonb_array_elements_text(one -> 'operations') as named (word)
+        where one -> 'objects' ? o.object_type and named.word = any (words)
+        order by one ->> 'callbackUrl') as wanted
+    cross join lateral (
+        select count(*) >= most_waiting as too_much
+        from public.openadr_webhooks w
+        where w.subscription_id = s.object_id and w.work_state in ('available', 'running', 'retryable')) as crowded
+    where s.object_type = 'SUBSCRIPTION' and s.object_id <> o.object_id
+        and (
+            s.tenant = o.tenant
+            or (o.tenant = 'platform' and o.object_type in ('PROGRAM', 'EVENT'))
+            or (s.tenant = 'platform' and s.client is null)) -- whoever sees everything
+        and (s.program_id is null or s.program_id = program)
+        and (s.targets = '{}' or s.targets && o.targets)
+        and public.openadr_is_seen(o, s.client, public.openadr_targets_of(s.client))
+        and public.openadr_is_served(s.client)
+    order by s.place;
+    if found then
+        perform pg_notify('openadr_webhooks', '');
+    end if;
+end
+$$;
+
+-- Takes up to p_limit webhooks on a lease: of each subscription the first that is not finished, so that none overtakes another.
+-- Answers {"claimed": [{webhook_id, subscription_id, callback_url, body, attempt, lease_token}…], "next_due_seconds"}. What was
+-- delivered goes after an hour, what was given up after a week.
+create or replace function public.openadr_claim_webhooks(
+    p_worker text, p_limit integer, p_lease_seconds double precision)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    moment timestamptz := clock_timestamp();
+    due bigint[];
+    claimed json;
+begin
+    perform public.queue_webhooks_shed(null, moment);
+    delete from public.openadr_webhooks w
+    where w.webhook_id in (
+        select old.webhook_id
+        from public.openadr_webhooks old
+        where (old.work_state = 'completed' and old.finished_at < moment - interval '1 hour')
+            or (old.work_state = 'discarded' and old.finished_at < moment - interval '7 days')
+        limit 1000
+        for update skip locked);
+    perform public.queue_webhooks_sweep(null, moment);
+    select coalesce(array_agg(first.webhook_id order by first.webhook_id), '{}') into due
+    from (
+        select distinct on (w.subscription_id) w.*
+        from public.openadr_webhooks w
+        where w.work_state in ('available', 'running', 'retryable')
+        order by w.subscription_id, w.webhook_id) as first
+    where first.work_state = 'available'
+        or (first.work_state = 'running' and public.has_come(first.leased_until, moment));
+    select coalesce(json_agg(json_build_object(
+        'webhook_id', w.webhook_id, 'subscription_id', w.subscription_id, 'callback_url', w.callback_url, 'body', w.body,
+        'attempt', w.attempt, 'lease_token', w.lease_token) order by w.webhook_id), '[]')
+    into claimed
+    from public.queue_webhooks_claim(null, due, p_worker, p_limit, moment, p_lease_seconds) as w;
+    return json_build_object(
+        'claimed', claimed,
+        'next_due_seconds', extract(epoch from public.queue_webhooks_next_due(null, moment) - moment));
+end
+$$;
+
+-- How an attempt ended: "delivered", "retry" or "dead". Answers {"state": "delivered" | "retry" | "dead" | "fenced"}.
+create or replace function public.openadr_settle_webhook(
+    p_webhook_id bigint, p_lease_token bigint, p_outcome text, p_error text)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    failed public.openadr_webhooks;
+    state text;
+begin
+    if p_outcome = 'delivered' then
+        if public.queue_webhooks_complete(array[p_webhook_id], array[p_lease_token]) <> '{}' then
+            return json_build_object('state', 'delivered');
+        end if;
+    else
+        failed := public.queue_webhooks_fail(p_webhook_id, p_lease_token, p_error, 1, 300, null, p_outcome = 'dead');
+        if failed.webhook_id is not null then
+            return json_build_object('state', case failed.work_state when 'retryable' then 'retry' else 'dead' end);
+        end if;
+    end if;
+    -- Told already, and the answer lost: whoever asks again hears the same.
+    select w.work_state into state
+    from public.openadr_webhooks w
+    where w.webhook_id = p_webhook_id and w.lease_token = p_lease_token;
+    return json_build_object('state', case state
+        when 'completed' then 'delivered' when 'retryable' then 'retry' when 'discarded' then 'dead' else 'fenced' end);
+end
+$$;
+
+-- How the queue of webhooks is, as beckn_health tells of a queue.
+create or replace function public.openadr_webhooks_health()
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with open as (
+        select work_state = 'running' and leased_until >= clock_timestamp() as in_hand, created_at
+        from public.openadr_webhooks
+        where work_state in ('available', 'running', 'retryable')
+    )
+    select json_build_object(
+        'waiting', count(*) filter (where not in_hand),
+        'in_flight', count(*) filter (where in_hand),
+        'dead', (select count(*) from public.openadr_webhooks where work_state = 'discarded'),
+        'oldest_waiting_seconds', extract(epoch from clock_timestamp() - min(created_at)))
+    from open
+$$;
+
 -- Stores something new. p_object: {object_id, object_type, program_id, event_id, ven_id, name, targets, content}. p_client_id is
 -- what a business logic says a VEN's client is. p_flexibility is what an event asks of flexibility (announce_flexibility_event).
 -- Answers {"state": "created" | "taken" (its name, or its client's VEN) | "full" | "no_program" | "no_event" | "no_ven" |
--- "no_client" | "closed" | "overlapping", "object"}; nothing is stored but where it is created.
+-- "no_client" | "closed" | "overlapping" | "subscribed" (its client has as many subscriptions as there may be), "object"};
+-- nothing is stored but where it is created. Subscriptions are told of it in the same transaction.
 create or replace function public.openadr_create(
     p_object jsonb, p_client text, p_client_id text, p_flexibility jsonb, p_now timestamptz, p_operator text default null)
 returns json
@@ -7910,6 +8271,7 @@ set search_path = ''
 as $$
 declare
     most constant integer := 10000; -- of a kind, of a tenant
+    most_subscriptions constant integer := 100; -- of a VEN, or of business logic
     given public.openadr_objects := jsonb_populate_record(null::public.openadr_objects, p_object);
     missing text;
     announced jsonb;
@@ -7939,6 +8301,13 @@ begin
     then
         return json_build_object('state', 'full', 'object', null);
     end if;
+    if given.object_type = 'SUBSCRIPTION' and (
+        select count(*)
+        from public.openadr_objects o
+        where o.tenant = given.tenant and o.object_type = 'SUBSCRIPTION' and o.client is not distinct from given.client
+    ) >= most_subscriptions then
+        return json_build_object('state', 'subscribed', 'object', null);
+    end if;
     if p_flexibility is not null then
         announced := public.announce_flexibility_event(p_flexibility, p_now, p_operator);
         if announced ->> 'state' <> 'announced' then
@@ -7956,6 +8325,7 @@ begin
     if not found then
         return json_build_object('state', 'taken', 'object', null);
     end if;
+    perform public.openadr_tell(given, 'CREATE');
     return json_build_object('state', 'created', 'object', public.openadr_object_row(given));
 end
 $$;
@@ -8032,6 +8402,7 @@ begin
     if given.object_type = 'VEN' and given.client is distinct from old.client then
         update public.openadr_objects o set client = given.client where o.ven_id = given.object_id;
     end if;
+    perform public.openadr_tell(given, 'UPDATE');
     return json_build_object('state', 'replaced', 'object', public.openadr_object_row(given));
 end
 $$;
@@ -8047,6 +8418,7 @@ as $$
 declare
     old public.openadr_objects;
     asked public.openadr_objects;
+    gone public.openadr_objects;
 begin
     select * into old
     from public.openadr_objects o
@@ -8075,7 +8447,20 @@ begin
         perform public.cancel_flexibility_event(
             asked.flexibility_event_id, 'its OpenADR event was deleted', p_now, p_operator);
     end loop;
+    -- Told of while it is still there to be seen; what hangs on it before what it hangs on.
+    for gone in
+        select o.*
+        from public.openadr_objects o
+        where p_id in (o.object_id, o.program_id, o.event_id, o.ven_id)
+            or o.event_id in (select e.object_id from public.openadr_objects e where e.program_id = p_id)
+        order by o.place desc
+    loop
+        perform public.openadr_tell(gone, 'DELETE');
+    end loop;
     delete from public.openadr_objects o where o.object_id = p_id;
+    -- Whoever ends a subscription wants to hear nothing more.
+    delete from public.openadr_webhooks w
+    where w.subscription_id = p_id and w.work_state in ('available', 'retryable');
     return json_build_object('state', 'deleted', 'object', public.openadr_object_row(old));
 end
 $$;
@@ -12086,7 +12471,8 @@ begin
     'held_power', 'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power',
     'runners', 'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_storage', 'flexibility_notifications',
-    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts', 'openadr_objects', 'memberships', 'api_keys', 'service_accounts', 'audit_events')
+    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts', 'openadr_objects',
+    'openadr_webhooks', 'memberships', 'api_keys', 'service_accounts', 'audit_events')
         and to_regrole(outsider.name) is not null
         and has_table_privilege(outsider.name, c.oid, 'select, insert, update, delete');
     if found is not null then
@@ -12238,7 +12624,8 @@ begin
     'held_power', 'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power',
     'runners', 'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_storage', 'flexibility_notifications',
-    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts', 'openadr_objects')
+    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts', 'openadr_objects',
+    'openadr_webhooks')
     loop
         execute format('drop policy %I on public.%I', rule.policyname, rule.tablename);
     end loop;
@@ -12260,7 +12647,8 @@ begin
     'held_power', 'capacity_prices', 'meter_readings', 'data_centre_loads', 'run_accounts', 'run_now_power',
     'runners', 'runs', 'flexibility_units', 'flexibility_events', 'flexibility_decisions', 'flexibility_moves',
     'flexibility_commitments', 'flexibility_baselines', 'flexibility_storage', 'flexibility_notifications',
-    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts', 'openadr_objects')
+    'flexibility_settlements', 'flexibility_cashflows', 'beckn_flexibility_contracts', 'openadr_objects',
+    'openadr_webhooks')
         loop
             execute format(
                 'create policy service_all on public.%I for all to service_role using (true) with check (true)', named);
@@ -12346,8 +12734,8 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '15a0364a3d0b5e1c'
-where version = 17;
+    fingerprint = '24cc44b9ce9ad3bc'
+where version = 18;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
 -- newer ones, it must not put its functions back.

@@ -18,6 +18,7 @@ from web.problems import Problem
 _REFUSALS = {
     "taken": (409, "there is one of this name already, or its client is another VEN"),
     "full": (409, "there are 10,000 of them, and no more are kept: delete some"),
+    "subscribed": (409, "there are 100 subscriptions of this client, and no more are kept: delete some"),
     "no_program": (422, "programID: there is no such program"),
     "no_event": (422, "eventID: there is no such event"),
     "no_ven": (422, "venID: there is no such VEN"),

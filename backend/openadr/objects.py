@@ -8,8 +8,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, RootModel
 
 from database.interface import Row
 from openadr.values import (
+    MOST_CALLBACKS,
     MOST_LISTED,
     Attributes,
+    BearerToken,
+    CallbackUrl,
     Duration,
     IntervalPeriod,
     Intervals,
@@ -35,6 +38,7 @@ class ObjectType(StrEnum):
     REPORT = "REPORT"
     VEN = "VEN"
     RESOURCE = "RESOURCE"
+    SUBSCRIPTION = "SUBSCRIPTION"
 
 
 class Sent(Wire):
@@ -177,6 +181,59 @@ class ResourceObject(Kept, ResourceFields):
     object_type: Literal["RESOURCE"]
 
 
+class Operation(StrEnum):
+    """What may happen to an object. OpenADR's documents have two words for most; each is told in the one it uses."""
+
+    CREATE = "CREATE"
+    READ = "READ"
+    UPDATE = "UPDATE"
+    DELETE = "DELETE"
+    POST = "POST"
+    GET = "GET"
+    PUT = "PUT"
+
+
+class ObjectOperation(Wire):
+    """What is to be told of, and where."""
+
+    objects: Annotated[list[ObjectType], Field(min_length=1, max_length=len(ObjectType))]
+    operations: Annotated[list[Operation], Field(min_length=1, max_length=len(Operation))] = Field(
+        description="READ and GET are taken, and never told of"
+    )
+    callback_url: CallbackUrl = Field(description="Where each change is posted to")
+    bearer_token: BearerToken | None = Field(None, description="Sent along in the header Authorization")
+
+
+class SubscriptionFields(Wire):
+    client_name: Name
+    program_id: ObjectId | None = Field(None, alias="programID", description="Only of what is in this program")
+    object_operations: Annotated[list[ObjectOperation], Field(min_length=1, max_length=MOST_CALLBACKS)]
+    targets: Targets | None = Field(None, description="Only of what has one of these targets")
+
+
+class SubscriptionRequest(Sent, SubscriptionFields):
+    """A wish to be told of changes by webhooks."""
+
+    client_id: Name | None = Field(None, alias="clientID", exclude=True, description=SERVER_SAYS)
+
+
+class SubscriptionObject(Kept, SubscriptionFields):
+    """A subscription as it is kept."""
+
+    client_id: Name = Field(alias="clientID")
+    object_type: Literal["SUBSCRIPTION"]
+
+
+class Notifiers(BaseModel):
+    """How this server tells of changes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    webhook: Literal[True] = Field(
+        True, alias="WEBHOOK", description="By webhooks, for which there are subscriptions"
+    )
+
+
 class ProgramList(RootModel[list[ProgramObject]]):
     """A page of programs, the newest first."""
 
@@ -195,6 +252,10 @@ class VenList(RootModel[list[VenObject]]):
 
 class ResourceList(RootModel[list[ResourceObject]]):
     """A page of resources, the newest first."""
+
+
+class SubscriptionList(RootModel[list[SubscriptionObject]]):
+    """A page of subscriptions, the newest first."""
 
 
 class StoredObject(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +28,8 @@ MOST_INTERVALS = 2016
 """A week of five minutes."""
 MOST_VALUES = 1000
 MOST_LISTED = 100
+MOST_CALLBACKS = 10
+"""Of a subscription."""
 LARGEST_WHOLE = 2**53
 """Beyond it JSON's numbers are not exact everywhere."""
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
@@ -57,6 +60,18 @@ def _is_written_out(value: object) -> object:
     return value
 
 
+def _is_callable(url: str) -> str:
+    wrong = ValueError("write the whole URL of the callback, without a user name and a fragment")
+    try:
+        parts = urlsplit(url)
+        whole = parts.hostname and parts.port != 0 and parts.username is None and not parts.fragment
+    except ValueError:
+        raise wrong from None
+    if not whole:
+        raise wrong
+    return url
+
+
 def _is_within_reach(moment: datetime) -> datetime:
     if not EARLIEST <= moment < LATEST:
         raise ValueError(f"write a time from {EARLIEST.year} to {LATEST.year - 1}")
@@ -69,6 +84,10 @@ Duration = Annotated[
     AfterValidator(_is_duration),
     WithJsonSchema({"type": "string", "pattern": _DURATION.pattern, "maxLength": 60}),
 ]
+CallbackUrl = Annotated[
+    str, StringConstraints(pattern=r"^https?://[!-~]+$", max_length=1000), AfterValidator(_is_callable)
+]
+BearerToken = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~+/=-]+$", max_length=1000)]
 When = Annotated[
     AwareDatetime, BeforeValidator(_is_written_out), AfterValidator(as_utc), AfterValidator(_is_within_reach)
 ]

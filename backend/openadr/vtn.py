@@ -14,6 +14,7 @@ from openadr.endpoints.events import event_endpoints
 from openadr.endpoints.programs import program_endpoints
 from openadr.endpoints.reports import report_endpoints
 from openadr.endpoints.resources import resource_endpoints
+from openadr.endpoints.subscriptions import notifier_endpoints, subscription_endpoints
 from openadr.endpoints.vens import ven_endpoints
 from openadr.objects import ObjectType
 from tenancy.access import Access
@@ -33,4 +34,6 @@ def vtn_endpoints(database: Calls, access: Access, clock: Callable[[], datetime]
         report_endpoints(book(ObjectType.REPORT)),
         ven_endpoints(book(ObjectType.VEN)),
         resource_endpoints(book(ObjectType.RESOURCE)),
+        subscription_endpoints(book(ObjectType.SUBSCRIPTION)),
+        notifier_endpoints(),
     ]

@@ -72,6 +72,7 @@ def test_what_was_given_up_is_shown_with_its_error_and_put_back(api: Client, pos
         ("decisions", 1),
         ("beckn_inbox", 0),
         ("beckn_outbox", 0),
+        ("openadr_webhooks", 0),
     ]
     (dead,) = found["dead"]
     assert (dead["job_id"], dead["attempts"], dead["last_error"]) == ("dead-1", 5, HOSTILE)

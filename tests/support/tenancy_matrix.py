@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dashboard.static_files import StaticFiles
-from openadr.objects import EventRequest, ProgramRequest, ReportRequest, ResourceRequest, VenRequest
+from openadr.objects import (
+    EventRequest,
+    ProgramRequest,
+    ReportRequest,
+    ResourceRequest,
+    SubscriptionRequest,
+    VenRequest,
+)
 from openapi_description import Described, operations
 from planted import DATA_CENTRES, NEVER_PLACED, SHARED_JOB, Ids
 from tenancy.scopes import ENDPOINTS, Server
@@ -244,9 +251,13 @@ OPENADR_BODIES: dict[str, tuple[dict[str, Any], frozenset[str]]] = {
         {"venID": "x", "resourceName": "x"},
         frozenset(ResourceRequest.model_json_schema()["properties"]),
     ),
+    "subscriptions": (
+        {"clientName": "x", "programID": "x", "objectOperations": []},
+        frozenset(SubscriptionRequest.model_json_schema()["properties"]),
+    ),
 }
 OPENADR_FILTERS = frozenset(
-    {"skip", "limit", "targets", "programID", "eventID", "clientName", "venName", "venID", "resourceName"}
+    {"skip", "limit", "targets", "programID", "eventID", "clientName", "venName", "venID", "resourceName", "objects"}
 )
 
 
@@ -344,6 +355,7 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         "GET /openadr3/3.1.0/auth/server": Row(),
         "POST /openadr3/3.1.0/auth/token": Row(described=False),  # tests/openadr/test_tenants.py
         **OPENADR,
+        "GET /openadr3/3.1.0/notifiers": Row(),
         "GET /api/v1/runners": Row(),
         "POST /api/v1/runners": Row(_body(RUNNER), lambda _: [{}], frozenset({"take_over"})),
         "POST /api/v1/runners/{runner_id}/take": Row(

@@ -149,10 +149,177 @@ as $$
         else p_client_id end))
 $$;
 
+-- Whether a subscription's client may still be told: business logic (null), or a VEN that has a key which is good.
+create or replace function public.openadr_is_served(p_client text)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_client is null or exists (
+        select
+        from tenancy.api_keys k
+        where 'svc:' || k.service_account_id = p_client and k.revoked_at is null and k.expires_at > clock_timestamp()
+            and 'openadr:use' = any (k.scopes))
+$$;
+
+-- Puts into the queue of webhooks what subscriptions are to hear of a change of o: "CREATE", "UPDATE" or "DELETE". Each hears it
+-- in the word that it used itself, once at each of its callbacks, and only of what its client sees at this moment. Of one
+-- with too much waiting nothing more is kept: that is a row which is discarded at once. Bearer tokens of others are in none.
+create or replace function public.openadr_tell(o public.openadr_objects, p_operation text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    most_waiting constant integer := 1000; -- of a subscription
+    words constant text[] := case p_operation
+        when 'CREATE' then '{CREATE,POST}' when 'UPDATE' then '{UPDATE,PUT}' else '{DELETE}' end;
+    program constant text := case
+        when o.object_type = 'PROGRAM' then o.object_id
+        else coalesce(
+            o.program_id, (select e.program_id from public.openadr_objects e where e.object_id = o.event_id)) end;
+    told jsonb := public.openadr_object_row(o);
+begin
+    if o.object_type = 'SUBSCRIPTION' then
+        told := jsonb_set(told, '{content,objectOperations}', (
+            select jsonb_agg(one - 'bearerToken') from jsonb_array_elements(o.content -> 'objectOperations') as one));
+    end if;
+    insert into public.openadr_webhooks (subscription_id, callback_url, body, work_state, finished_at, last_error)
+    select
+        s.object_id,
+        wanted.callback_url,
+        case when not crowded.too_much then jsonb_build_object(
+            'token', wanted.token, 'operation', wanted.word, 'object', told, 'targets', to_jsonb(o.targets)) end,
+        case when crowded.too_much then 'discarded' else 'available' end,
+        case when crowded.too_much then clock_timestamp() end,
+        case when crowded.too_much then format('%s webhooks of its subscription were waiting already', most_waiting) end
+    from public.openadr_objects s
+    cross join lateral (
+        select distinct on (one ->> 'callbackUrl')
+            one ->> 'callbackUrl' as callback_url, one ->> 'bearerToken' as token, named.word
+        from jsonb_array_elements(s.content -> 'objectOperations') as one
+        cross join lateral jsonb_array_elements_text(one -> 'operations') as named (word)
+        where one -> 'objects' ? o.object_type and named.word = any (words)
+        order by one ->> 'callbackUrl') as wanted
+    cross join lateral (
+        select count(*) >= most_waiting as too_much
+        from public.openadr_webhooks w
+        where w.subscription_id = s.object_id and w.work_state in ('available', 'running', 'retryable')) as crowded
+    where s.object_type = 'SUBSCRIPTION' and s.object_id <> o.object_id
+        and (
+            s.tenant = o.tenant
+            or (o.tenant = 'platform' and o.object_type in ('PROGRAM', 'EVENT'))
+            or (s.tenant = 'platform' and s.client is null)) -- whoever sees everything
+        and (s.program_id is null or s.program_id = program)
+        and (s.targets = '{}' or s.targets && o.targets)
+        and public.openadr_is_seen(o, s.client, public.openadr_targets_of(s.client))
+        and public.openadr_is_served(s.client)
+    order by s.place;
+    if found then
+        perform pg_notify('openadr_webhooks', '');
+    end if;
+end
+$$;
+
+-- Takes up to p_limit webhooks on a lease: of each subscription the first that is not finished, so that none overtakes another.
+-- Answers {"claimed": [{webhook_id, subscription_id, callback_url, body, attempt, lease_token}…], "next_due_seconds"}. What was
+-- delivered goes after an hour, what was given up after a week.
+create or replace function public.openadr_claim_webhooks(
+    p_worker text, p_limit integer, p_lease_seconds double precision)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    moment timestamptz := clock_timestamp();
+    due bigint[];
+    claimed json;
+begin
+    perform public.queue_webhooks_shed(null, moment);
+    delete from public.openadr_webhooks w
+    where w.webhook_id in (
+        select old.webhook_id
+        from public.openadr_webhooks old
+        where (old.work_state = 'completed' and old.finished_at < moment - interval '1 hour')
+            or (old.work_state = 'discarded' and old.finished_at < moment - interval '7 days')
+        limit 1000
+        for update skip locked);
+    perform public.queue_webhooks_sweep(null, moment);
+    select coalesce(array_agg(first.webhook_id order by first.webhook_id), '{}') into due
+    from (
+        select distinct on (w.subscription_id) w.*
+        from public.openadr_webhooks w
+        where w.work_state in ('available', 'running', 'retryable')
+        order by w.subscription_id, w.webhook_id) as first
+    where first.work_state = 'available'
+        or (first.work_state = 'running' and public.has_come(first.leased_until, moment));
+    select coalesce(json_agg(json_build_object(
+        'webhook_id', w.webhook_id, 'subscription_id', w.subscription_id, 'callback_url', w.callback_url, 'body', w.body,
+        'attempt', w.attempt, 'lease_token', w.lease_token) order by w.webhook_id), '[]')
+    into claimed
+    from public.queue_webhooks_claim(null, due, p_worker, p_limit, moment, p_lease_seconds) as w;
+    return json_build_object(
+        'claimed', claimed,
+        'next_due_seconds', extract(epoch from public.queue_webhooks_next_due(null, moment) - moment));
+end
+$$;
+
+-- How an attempt ended: "delivered", "retry" or "dead". Answers {"state": "delivered" | "retry" | "dead" | "fenced"}.
+create or replace function public.openadr_settle_webhook(
+    p_webhook_id bigint, p_lease_token bigint, p_outcome text, p_error text)
+returns json
+language plpgsql
+set search_path = ''
+as $$
+declare
+    failed public.openadr_webhooks;
+    state text;
+begin
+    if p_outcome = 'delivered' then
+        if public.queue_webhooks_complete(array[p_webhook_id], array[p_lease_token]) <> '{}' then
+            return json_build_object('state', 'delivered');
+        end if;
+    else
+        failed := public.queue_webhooks_fail(p_webhook_id, p_lease_token, p_error, 1, 300, null, p_outcome = 'dead');
+        if failed.webhook_id is not null then
+            return json_build_object('state', case failed.work_state when 'retryable' then 'retry' else 'dead' end);
+        end if;
+    end if;
+    -- Told already, and the answer lost: whoever asks again hears the same.
+    select w.work_state into state
+    from public.openadr_webhooks w
+    where w.webhook_id = p_webhook_id and w.lease_token = p_lease_token;
+    return json_build_object('state', case state
+        when 'completed' then 'delivered' when 'retryable' then 'retry' when 'discarded' then 'dead' else 'fenced' end);
+end
+$$;
+
+-- How the queue of webhooks is, as beckn_health tells of a queue.
+create or replace function public.openadr_webhooks_health()
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    with open as (
+        select work_state = 'running' and leased_until >= clock_timestamp() as in_hand, created_at
+        from public.openadr_webhooks
+        where work_state in ('available', 'running', 'retryable')
+    )
+    select json_build_object(
+        'waiting', count(*) filter (where not in_hand),
+        'in_flight', count(*) filter (where in_hand),
+        'dead', (select count(*) from public.openadr_webhooks where work_state = 'discarded'),
+        'oldest_waiting_seconds', extract(epoch from clock_timestamp() - min(created_at)))
+    from open
+$$;
+
 -- Stores something new. p_object: {object_id, object_type, program_id, event_id, ven_id, name, targets, content}. p_client_id is
 -- what a business logic says a VEN's client is. p_flexibility is what an event asks of flexibility (announce_flexibility_event).
 -- Answers {"state": "created" | "taken" (its name, or its client's VEN) | "full" | "no_program" | "no_event" | "no_ven" |
--- "no_client" | "closed" | "overlapping", "object"}; nothing is stored but where it is created.
+-- "no_client" | "closed" | "overlapping" | "subscribed" (its client has as many subscriptions as there may be), "object"};
+-- nothing is stored but where it is created. Subscriptions are told of it in the same transaction.
 create or replace function public.openadr_create(
     p_object jsonb, p_client text, p_client_id text, p_flexibility jsonb, p_now timestamptz, p_operator text default null)
 returns json
@@ -161,6 +328,7 @@ set search_path = ''
 as $$
 declare
     most constant integer := 10000; -- of a kind, of a tenant
+    most_subscriptions constant integer := 100; -- of a VEN, or of business logic
     given public.openadr_objects := jsonb_populate_record(null::public.openadr_objects, p_object);
     missing text;
     announced jsonb;
@@ -190,6 +358,13 @@ begin
     then
         return json_build_object('state', 'full', 'object', null);
     end if;
+    if given.object_type = 'SUBSCRIPTION' and (
+        select count(*)
+        from public.openadr_objects o
+        where o.tenant = given.tenant and o.object_type = 'SUBSCRIPTION' and o.client is not distinct from given.client
+    ) >= most_subscriptions then
+        return json_build_object('state', 'subscribed', 'object', null);
+    end if;
     if p_flexibility is not null then
         announced := public.announce_flexibility_event(p_flexibility, p_now, p_operator);
         if announced ->> 'state' <> 'announced' then
@@ -207,6 +382,7 @@ begin
     if not found then
         return json_build_object('state', 'taken', 'object', null);
     end if;
+    perform public.openadr_tell(given, 'CREATE');
     return json_build_object('state', 'created', 'object', public.openadr_object_row(given));
 end
 $$;
@@ -283,6 +459,7 @@ begin
     if given.object_type = 'VEN' and given.client is distinct from old.client then
         update public.openadr_objects o set client = given.client where o.ven_id = given.object_id;
     end if;
+    perform public.openadr_tell(given, 'UPDATE');
     return json_build_object('state', 'replaced', 'object', public.openadr_object_row(given));
 end
 $$;
@@ -298,6 +475,7 @@ as $$
 declare
     old public.openadr_objects;
     asked public.openadr_objects;
+    gone public.openadr_objects;
 begin
     select * into old
     from public.openadr_objects o
@@ -326,7 +504,20 @@ begin
         perform public.cancel_flexibility_event(
             asked.flexibility_event_id, 'its OpenADR event was deleted', p_now, p_operator);
     end loop;
+    -- Told of while it is still there to be seen; what hangs on it before what it hangs on.
+    for gone in
+        select o.*
+        from public.openadr_objects o
+        where p_id in (o.object_id, o.program_id, o.event_id, o.ven_id)
+            or o.event_id in (select e.object_id from public.openadr_objects e where e.program_id = p_id)
+        order by o.place desc
+    loop
+        perform public.openadr_tell(gone, 'DELETE');
+    end loop;
     delete from public.openadr_objects o where o.object_id = p_id;
+    -- Whoever ends a subscription wants to hear nothing more.
+    delete from public.openadr_webhooks w
+    where w.subscription_id = p_id and w.work_state in ('available', 'retryable');
     return json_build_object('state', 'deleted', 'object', public.openadr_object_row(old));
 end
 $$;
