@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 CHANNEL = "openadr_webhooks"
 SENDERS = 4
-POLL_SECONDS = 2.0
+POLL_SECONDS = 5.0
 AT_ONCE = 4
 CALL = Limits(connect_s=2.0, whole_s=5.0, answer_bytes=64 * 1024)
 LEASE_SECONDS = 2 * AT_ONCE * CALL.whole_s

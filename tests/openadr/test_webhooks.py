@@ -274,7 +274,7 @@ def test_a_lost_lease_is_another_s_and_a_silent_receiver_costs_its_deadline(
 def test_bad_subscriptions_are_refused_and_nothing_stored(vtn: Client, postgres: PostgresDatabase) -> None:
     good = subscription("http://ven.example/", "EVENT")
     (operation,) = good["objectOperations"]
-    for change in [
+    bad: list[dict[str, Any]] = [
         {"callbackUrl": "ftp://ven.example/"},
         {"callbackUrl": "http://user:secret@ven.example/"},
         {"callbackUrl": "http://ven.example/a b"},
@@ -285,7 +285,8 @@ def test_bad_subscriptions_are_refused_and_nothing_stored(vtn: Client, postgres:
         {"objects": []},
         {"objects": ["UNHEARD_OF"]},
         {"operations": []},
-    ]:
+    ]
+    for change in bad:
         is_problem(vtn.post(f"{ROOT}/subscriptions", {**good, "objectOperations": [{**operation, **change}]}), 422)
     is_problem(vtn.post(f"{ROOT}/subscriptions", {**good, "objectOperations": []}), 422)
     is_problem(vtn.post(f"{ROOT}/subscriptions", {**good, "objectOperations": [operation] * 11}), 422)
