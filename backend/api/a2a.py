@@ -20,7 +20,7 @@ from database.interface import Database
 from negotiation.model import AgentPart, Leaving
 from negotiation.talk import Said, Saying, parts_of, read_part, say
 from version import VERSION
-from web.application import answer
+from web.application import answer, json_of
 
 TAG = Tag(name="A2A", description="Agents of others negotiate by the Agent2Agent protocol 1.0")
 PROTOCOL = "1.0"
@@ -29,6 +29,7 @@ MOST_TASKS = 100
 INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32600, -32601, -32602
 TASK_NOT_FOUND, TASK_NOT_CANCELABLE, NO_PUSH, UNSUPPORTED = -32001, -32002, -32003, -32004
 WRONG_CONTENT, NO_EXTENDED_CARD, WRONG_VERSION = -32005, -32007, -32009
+_WRONG_ID = "an id is a text, or a whole number of 64 bits"
 _REASONS = {
     TASK_NOT_FOUND: "TASK_NOT_FOUND",
     TASK_NOT_CANCELABLE: "TASK_NOT_CANCELABLE",
@@ -156,8 +157,9 @@ def a2a_endpoints(database: Database, clock: Callable[[], datetime], *, asks_for
         responses={200: RpcAnswer},
     )
     def rpc(body: RpcBody) -> Response:
-        name = body.id if isinstance(body.id, (str, int)) and not isinstance(body.id, bool) else None
+        name = None
         try:
+            name = _borne_id(body.id)
             result = _called(database, body, clock)
         except _Fault as fault:
             return answer({"jsonrpc": "2.0", "id": name, "error": _error(fault)})
@@ -191,6 +193,21 @@ def agent_card(url: str, *, asks_for_credentials: bool) -> AgentCard:
         else None,
         securityRequirements=[{"schemes": {"bearer": {"list": []}}}] if asks_for_credentials else None,
     )
+
+
+def _borne_id(given: Any) -> str | int | None:
+    """The id that the answer bears too; None where none is given.
+
+    Raises:
+        _Fault: it is none, or JSON cannot be made of it here: half a surrogate pair, or more than 64 bits.
+    """
+    try:
+        json_of(given)
+    except TypeError:
+        raise _Fault(INVALID_REQUEST, _WRONG_ID) from None
+    if given is None or (isinstance(given, (str, int)) and not isinstance(given, bool)):
+        return given
+    raise _Fault(INVALID_REQUEST, _WRONG_ID)
 
 
 def _called(database: Database, body: RpcBody, clock: Callable[[], datetime]) -> dict[str, Any]:

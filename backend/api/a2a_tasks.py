@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 from negotiation.coordination import MOST_ROUNDS
 from negotiation.model import (
     LONGEST_REASON,
+    AgentName,
     AgentPart,
     AgentState,
     Confirmation,
@@ -63,6 +64,7 @@ class SaidRefuse(_Said):
     reason: Annotated[str, StringConstraints(max_length=LONGEST_REASON)] = ""
 
 
+_AGENT: TypeAdapter[str] = TypeAdapter(AgentName)
 _SAID: TypeAdapter[SaidPropose | SaidConfirm | SaidRefuse] = TypeAdapter(
     Annotated[SaidPropose | SaidConfirm | SaidRefuse, Field(discriminator="performative")]
 )
@@ -76,7 +78,7 @@ def read_task_id(task_id: str) -> tuple[UUID, str] | None:
     """The negotiation and the agent; None where it is no id of ours."""
     negotiation, _, agent = task_id.partition(":")
     try:
-        return UUID(negotiation), agent
+        return UUID(negotiation), _AGENT.validate_python(agent)
     except ValueError:
         return None
 

@@ -260,7 +260,7 @@ class Leaving(_Frozen):
     """The agent goes: it stands at its fallback, where it has said one."""
 
     message_id: MessageId
-    reason: Annotated[str, StringConstraints(max_length=LONGEST_REASON)] = ""
+    reason: Annotated[str, StringConstraints(max_length=LONGEST_REASON, pattern=r"^[^\x00]*$")] = ""
 
 
 class Call(_Frozen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from typing import Any
 from uuid import uuid4
@@ -112,6 +113,18 @@ def test_the_card_says_where_and_how_it_is_spoken(world: Client) -> None:
         ("SendMessage", {"message": {"messageId": "m", "parts": [{"data": {}}]}}, -32602),
         ("SendMessage", {"message": {"messageId": "m", "taskId": "x", "parts": [{"text": "hello"}]}}, -32001),
         ("SendMessage", {"message": {"messageId": "m", "taskId": f"{uuid4()}:B", "parts": [{"text": "x"}]}}, -32005),
+        ("CancelTask", {"id": f"{uuid4()}:B\x00"}, -32001),
+        (
+            "SendMessage",
+            {
+                "message": {
+                    "messageId": "m",
+                    "taskId": f"{uuid4()}:B",
+                    "parts": [{"data": {"performative": "refuse", "reason": "\x00"}}],
+                }
+            },
+            -32602,
+        ),
         ("ListTasks", {"status": "done"}, -32602),
         ("ListTasks", {"pageToken": "2"}, -32602),
         ("SendStreamingMessage", {}, -32004),
@@ -131,6 +144,15 @@ def test_another_version_and_what_is_no_call_are_refused(world: Client) -> None:
     assert call(world, "ListTasks", headers={"A2A-Version": "0.3"})["error"]["code"] == -32009
     assert world.post("/a2a", {"method": "ListTasks", "id": [1]}, headers=VERSION).json()["error"]["code"] == -32600
     assert world.post("/a2a", [1], headers=VERSION).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "given", [2**64, "\ud800", True, 1.5, {}], ids=["too large", "half a pair", "a truth", "a part", "an object"]
+)
+def test_an_id_that_no_answer_can_bear_is_refused(world: Client, given: Any) -> None:
+    body = json.dumps({"jsonrpc": "2.0", "id": given, "method": "ListTasks"}).encode()
+    found = world.post("/a2a", data=body, headers={**VERSION, "Content-Type": "application/json"})
+    assert (found.status_code, found.json()["id"], found.json()["error"]["code"]) == (200, None, -32600)
 
 
 def test_an_agent_says_a_thing_once_and_in_its_turn_and_may_leave(api: Client, postgres: PostgresDatabase) -> None:
