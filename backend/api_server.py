@@ -173,7 +173,7 @@ def create_app(
     app.register_api(queue_endpoints(requests))
     app.register_api(operations_endpoints(requests, clock))
     app.register_api(negotiation_endpoints(requests, clock, time.monotonic, turns, carbon_price))
-    app.register_api(stored_negotiation_endpoints(requests, clock, carbon_price))
+    app.register_api(stored_negotiation_endpoints(requests, clock, turns, carbon_price))
     app.register_api(a2a_endpoints(requests, clock, asks_for_credentials=access.asks_for() is not None))
     app.register_api(savings_endpoints(requests, clock, carbon_price))
     administration = Administration(database, access.door, access.audit.refused, has_tenants=settings.is_multi_tenant)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 from uuid import UUID
@@ -24,7 +25,7 @@ from api.negotiations import (
     job_of,
 )
 from api.places import Place, place_of, read_place
-from api.what_if import refuse
+from api.what_if import BUSY, ConcurrencyLimit, refuse
 from api.workloads import Key, WrittenTime
 from database.interface import Calls, Database
 from grid.half_hours import HALF_HOUR, half_hour_of, is_half_hour, rfc3339
@@ -201,9 +202,13 @@ class AgentPath(NegotiationPath):
 
 
 def stored_negotiation_endpoints(
-    database: Database, clock: Callable[[], datetime], carbon_price_gbp_per_t: float
+    database: Database, clock: Callable[[], datetime], turns: ConcurrencyLimit, carbon_price_gbp_per_t: float
 ) -> APIBlueprint:
-    """`/api/v1/negotiations`, and what is below it of each."""
+    """`/api/v1/negotiations`, and what is below it of each.
+
+    To open one that declares agents waits for its turn: whether they can do without the others may take a processor
+    seconds to say.
+    """
     endpoints = APIBlueprint("stored_negotiations", __name__, url_prefix="/api/v1/negotiations", abp_tags=[TAG])
     no_negotiation = problem_answer("There is no such negotiation")
 
@@ -220,11 +225,15 @@ def stored_negotiation_endpoints(
             201: NegotiationSummary,
             200: NegotiationSummary,
             409: problem_answer("Its first half-hour has begun, or another negotiation has its name"),
+            503: BUSY,
         },
     )
     def open_by_hand(body: OpenBody) -> Response:
         now = clock()
-        outcome = open_negotiation(database, _new(body, now, database, carbon_price_gbp_per_t), now)
+        declares = any(not isinstance(each, OutsideBody) for each in body.agents)
+        with turns.take() if declares else nullcontext():
+            negotiation = _new(body, now, database, carbon_price_gbp_per_t)
+        outcome = open_negotiation(database, negotiation, now)
         if outcome.state is Opening.UNKNOWN_OPERATOR:
             raise refuse(f"agents.{_place(body, outcome.detail)}.operator", "is no operator that is known here")
         if outcome.state is Opening.UNKNOWN_DATA_CENTRE:

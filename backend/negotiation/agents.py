@@ -26,6 +26,8 @@ NEAR_ENOUGH = 1e-6
 """Of a plan's cost: how far from the least a plan with whole decisions in it may be."""
 MOST_NODES = 20_000
 """Of a search over whole decisions, which then ends with the best plan it found: a count, so that it ends alike."""
+LONGEST_SEARCH_S = 5.0
+"""Of such a search: what one agent's work can take of everybody's processor, where its nodes are slow ones."""
 
 
 class NoFallback(Exception):
@@ -112,7 +114,7 @@ class ComputeAgent(Agent):
         cost_gbp_per_mwh: what a MWh costs in each half-hour: price, carbon and stress as its objective has them.
     """
 
-    _why_no_fallback = "its work does not fit within its own share of the limit"
+    _why_no_fallback = "its work does not fit within its own share of the limit, or no way was found in time"
 
     def __init__(
         self,
@@ -306,7 +308,7 @@ def _least(
         integrality=whole.astype(int),
         bounds=Bounds(0, most),
         constraints=LinearConstraint(np.vstack([matrix for matrix, *_ in rows]), low, high),
-        options={"mip_rel_gap": NEAR_ENOUGH, "node_limit": MOST_NODES},
+        options={"mip_rel_gap": NEAR_ENOUGH, "node_limit": MOST_NODES, "time_limit": LONGEST_SEARCH_S},
     )
     if found.x is None:
         return None

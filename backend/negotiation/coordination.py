@@ -143,7 +143,8 @@ class Coordinator:
             self.mixture.price_gbp_per_mwh,
             self.cannot_split,
             agents or {},
-            lambda cost_gbp: is_over() or cost_gbp - self._best_bound <= tolerance * abs(cost_gbp),
+            lambda cost_gbp: cost_gbp - self._best_bound <= tolerance * abs(cost_gbp),
+            is_over,
         )
 
     def _bound(self, price: Figures, plans: Sequence[Plan]) -> None:

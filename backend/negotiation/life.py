@@ -7,6 +7,7 @@ lost or made twice, and an award is made once.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -23,6 +24,8 @@ _log = logging.getLogger(__name__)
 CHANNEL = "negotiations"
 LEASE_SECONDS = 30.0
 LONGEST_HOLD_S = 300.0
+LONGEST_PLANNING_S = 60.0
+"""After it agents plan no more to make an award better: others wait for this thread, and a lease has an end."""
 BATCH = 4
 AGAIN_AFTER_S = 15.0
 POLL_SECONDS = 5.0
@@ -106,8 +109,9 @@ class CoordinatorThread(Consumer):
     def _step(self, negotiation: ClaimedNegotiation, now: datetime) -> tuple[Step, Stepped]:
         """Where power has gone, the agents there stand at their fallbacks, and nothing is held."""
         without_room: set[str] = set()
+        until = time.monotonic() + LONGEST_PLANNING_S
         while True:
-            step = next_step(negotiation, now, without_room=without_room)
+            step = next_step(negotiation, now, without_room=without_room, is_over=lambda: time.monotonic() >= until)
             stored = self._book.store(negotiation, step, now)
             if stored.dc_id is None or stored.dc_id in without_room:
                 return step, stored.state

@@ -13,7 +13,7 @@ from random import Random
 
 import numpy as np
 
-from negotiation.agents import HOURS, MOST_NODES, Agent, Figures, Plan
+from negotiation.agents import HOURS, LONGEST_SEARCH_S, MOST_NODES, Agent, Figures, Plan
 
 ORDERS = 3
 """In how many orders the agents plan again, until what they come to is near enough to the bound."""
@@ -69,12 +69,14 @@ def settle(
     cannot_split: Collection[str],
     agents: Mapping[str, Agent],
     is_enough: Callable[[float], bool],
+    is_over: Callable[[], bool],
 ) -> Outcome:
     """The awards for these proposals, of which `weights` are the cheapest mixture, at its prices.
 
     Args:
         agents: those who can be asked to plan again.
         is_enough: whether plans of this cost (£) need not be made better.
+        is_over: whether the time for making them better is over.
     """
     if not cannot_split:
         plans: Mapping[str, Plan] = {name: _mixed(proposals[name], weights[name]) for name in proposals}
@@ -85,7 +87,7 @@ def settle(
     else:
         limit = np.sum(list(endowment_mw.values()), axis=0)
         chosen = _chosen(proposals, fallbacks, limit, price_gbp_per_mwh, cannot_split)
-        plans = _replanned(agents, [chosen, fallbacks], limit, price_gbp_per_mwh, is_enough)
+        plans = _replanned(agents, [chosen, fallbacks], limit, price_gbp_per_mwh, is_enough, is_over)
         pays = _shares(plans, fallbacks, endowment_mw, price_gbp_per_mwh)
     awards = [
         Award(name, plan.draw_mw, endowment_mw[name], plan.cost_gbp, pays[name], fallbacks[name].cost_gbp)
@@ -125,7 +127,7 @@ def _chosen(
             LinearConstraint(np.column_stack([plan.draw_mw for *_, plan in columns]), -np.inf, limit),
             LinearConstraint(one, 1, 1),
         ],
-        options={"node_limit": MOST_NODES},
+        options={"node_limit": MOST_NODES, "time_limit": LONGEST_SEARCH_S},
     )
     if found.x is None:
         return fallbacks
@@ -151,6 +153,7 @@ def _replanned(
     limit: Figures,
     price: Figures,
     is_enough: Callable[[float], bool],
+    is_over: Callable[[], bool],
 ) -> Mapping[str, Plan]:
     """The best that the agents come to from these plans, planning again in turn in the room that the others leave.
 
@@ -161,9 +164,9 @@ def _replanned(
         (first, order, start) for order in _orders(sorted(agents)) for start in starts for first in (0 * price, price)
     ]
     for first, order, start in ways:
-        if is_enough(_total(best)):
+        if is_over() or is_enough(_total(best)):
             break
-        found = _in_turn(order, agents, start, limit, first)
+        found = _in_turn(order, agents, start, limit, first, is_over)
         if _total(found) < _total(best) - 1e-9:
             best = found
     return best
@@ -177,7 +180,12 @@ def _orders(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _in_turn(
-    order: Sequence[str], agents: Mapping[str, Agent], start: Mapping[str, Plan], limit: Figures, first: Figures
+    order: Sequence[str],
+    agents: Mapping[str, Agent],
+    start: Mapping[str, Plan],
+    limit: Figures,
+    first: Figures,
+    is_over: Callable[[], bool],
 ) -> Mapping[str, Plan]:
     plans = dict(start)
     drawn = np.sum([plan.draw_mw for plan in plans.values()], axis=0)
@@ -185,6 +193,8 @@ def _in_turn(
         price = first if number == 0 else np.zeros(len(limit))
         before = _total(plans)
         for name in order:
+            if is_over():
+                return plans
             room = limit - drawn + plans[name].draw_mw
             found = agents[name].within(room, price)
             if found is None or (not price.any() and found.cost_gbp >= plans[name].cost_gbp - 1e-9):

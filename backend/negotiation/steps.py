@@ -5,7 +5,7 @@ All that a step follows from is what was said before: whoever takes a negotiatio
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -29,14 +29,21 @@ FALLBACK_ROUND = 0
 GONE = {AgentState.LEFT, AgentState.BREACHED}
 
 
-def next_step(negotiation: ClaimedNegotiation, now: datetime, *, without_room: Collection[str] = ()) -> Step:
+def next_step(
+    negotiation: ClaimedNegotiation,
+    now: datetime,
+    *,
+    without_room: Collection[str] = (),
+    is_over: Callable[[], bool] = lambda: False,
+) -> Step:
     """What is to be done about a negotiation now.
 
     Args:
         without_room: data centres that turned out not to have the power: their agents stand at their fallbacks, and
             nothing is held there.
+        is_over: whether the time is over in which agents may plan again to make an award better.
     """
-    table = _Table(negotiation, now, without_room)
+    table = _Table(negotiation, now, without_room, is_over)
     if negotiation.state is NegotiationState.OPEN:
         return table.open()
     if negotiation.state is NegotiationState.ROUND:
@@ -51,10 +58,17 @@ def next_step(negotiation: ClaimedNegotiation, now: datetime, *, without_room: C
 class _Table:
     """What was said so far, and what is said in this step."""
 
-    def __init__(self, negotiation: ClaimedNegotiation, now: datetime, without_room: Collection[str]) -> None:
+    def __init__(
+        self,
+        negotiation: ClaimedNegotiation,
+        now: datetime,
+        without_room: Collection[str],
+        is_over: Callable[[], bool],
+    ) -> None:
         self._it = negotiation
         self._now = now
         self._without_room = without_room
+        self._is_over = is_over
         self._agents = {agent.agent: agent for agent in negotiation.agents}
         self._states = {name: agent.state for name, agent in self._agents.items()}
         self._round = negotiation.round
@@ -295,7 +309,7 @@ class _Table:
             for name in coordinator.fallbacks
             if name not in fallen and not self._agents[name].is_outside
         }
-        settled = coordinator.settle(own)
+        settled = coordinator.settle(own, is_over=self._is_over)
         alone = sum(award.fallback_gbp for award in settled.awards)
         self._outcome = _outcome(coordinator, settled, stop, alone, fallen)
         if alone - settled.cost_gbp <= LEAST_GAIN_GBP:

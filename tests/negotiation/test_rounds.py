@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from negotiation.agents import (
     HOURS,
     ComputeAgent,
+    Figures,
     InterruptibleJob,
     NoFallback,
+    Plan,
     ReductionBuyer,
     RigidJob,
     StorageAgent,
@@ -188,6 +190,32 @@ def test_work_that_may_not_pause_takes_its_cheapest_run_and_only_where_there_is_
     assert hall.answer(np.zeros(4)).draw_mw == pytest.approx([0, 0, 2, 2])
     assert hall.fallback().draw_mw == pytest.approx([2, 2, 0, 0])
     assert hall.within(np.array([2.0, 1, 2, 1]), np.zeros(4)) is None
+
+
+def test_work_that_takes_too_long_to_place_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("negotiation.agents.LONGEST_SEARCH_S", 1e-3)
+    chance = Random(1)
+    jobs = [RigidJob(str(number), chance.uniform(1, 9), chance.randint(3, 17), 0, 96) for number in range(50)]
+    room_mw = sum(job.power_mw * job.half_hours for job in jobs) / 96 * 1.06
+    hall = ComputeAgent("hall", np.full(96, room_mw), np.linspace(50, 150, 96), jobs)
+    with pytest.raises(NoFallback, match="found in time"):
+        hall.fallback()
+
+
+def test_once_the_time_is_over_nobody_plans_again() -> None:
+    class PlansAgain(ComputeAgent):
+        def within(self, room_mw: Figures, price_gbp_per_mwh: Figures) -> None:  # noqa: ARG002
+            raise PlannedAgain
+
+    class PlannedAgain(Exception):
+        pass
+
+    facts = (np.array([2.0, 2]), np.array([1.0, 3]), [RigidJob("a", 2, 1, 0, 2)])
+    coordinator = Coordinator({"hall": facts[0]}, {"hall": Plan(3.0, np.array([0.0, 2]))}, cannot_split=["hall"])
+    agents = {"hall": PlansAgain("hall", *facts)}
+    assert coordinator.settle(agents, is_over=lambda: True).cost_gbp == 3.0
+    with pytest.raises(PlannedAgain):
+        coordinator.settle(agents)
 
 
 def test_a_silent_agent_keeps_its_proposals_and_one_that_is_gone_only_its_fallback() -> None:
