@@ -221,6 +221,10 @@ def test_an_award_that_is_not_confirmed_is_made_again_without_whoever_did_not(wo
     assert len(held(world)) == 3, "what is awarded is held from the first moment"
     first = life_of(world, negotiation).awards[0]
     agents[0].answer()
+    before = life_of(world, negotiation)
+    again = Confirmation(message_id="again", award_id=first.award_id)
+    assert say(world, negotiation.negotiation_id, "A", again, NOW).state is Saying.REPEATED
+    assert life_of(world, negotiation) == before, "to confirm twice keeps nothing, and outdates no step"
     carry_on(world, NOW + LATER)
     life = check_award(world, negotiation)
     assert (life.negotiation.state, life.negotiation.award_number) == (NegotiationState.AWARDED, 2)

@@ -350,8 +350,9 @@ $$;
 
 -- What an agent outside says. p_message: {message_id, performative: "propose" | "refuse" | "confirm", round, award_id, body:
 -- {plans: [{cost_gbp, draw_mw}…]} or {reason}}, of finite numbers. p_operator: whose agent it must be; null for the platform, which
--- may speak for any. Answers {"state": "stored" | "repeated" (one of this message_id is known: nothing changes) | "unknown"
--- | "not_open" | "wrong_round" (not the present one, or already answered) | "out_of_bounds" | "wrong_award", "detail"}.
+-- may speak for any. Answers {"state": "stored" | "repeated" (one of this message_id is known, or the award is confirmed: nothing
+-- changes) | "unknown" | "not_open" | "wrong_round" (not the present one, or already answered) | "out_of_bounds" |
+-- "wrong_award", "detail"}.
 create or replace function public.say_in_negotiation(
     p_negotiation_id uuid, p_agent text, p_message jsonb, p_now timestamptz, p_operator text default null)
 returns json
@@ -434,6 +435,9 @@ begin
             and w.award_id::text = p_message ->> 'award_id')
     then
         return json_build_object('state', 'wrong_award', 'detail', 'that is not the newest award');
+    elsif performative_said = 'confirm' and me.state = 'CONFIRMED' then
+        -- By another message_id: kept, any number of them would be, and each would outdate the step in hand.
+        return json_build_object('state', 'repeated', 'detail', 'it has confirmed this award');
     end if;
     insert into public.negotiation_messages (
         negotiation_id, agent, tenant, round, sender, performative, message_id, body, received_at)
