@@ -133,7 +133,9 @@ class NegotiationDetail(BaseModel):
     stop: Literal["gap", "rounds", "time"] | None = Field(description="Why the rounds ended")
     award_number: int = Field(description="How often it was awarded: again where somebody did not confirm")
     award_id: UUID | None
-    awards: list[GivenAward] = Field(description="The newest, by name; all payments sum to 0")
+    awards: list[GivenAward] = Field(
+        description="The newest, by name; all payments sum to 0. None where it came to nothing after all"
+    )
     payments: list[PaymentAnswer]
     bookings: list[HeldAnswer]
     rounds: list[HeardRound]
@@ -150,8 +152,9 @@ def detail(life: NegotiationLife) -> NegotiationDetail:
     negotiation = life.negotiation
     outcome = negotiation.outcome or {}
     endowment = {agent.agent: agent.endowment_mw for agent in life.agents}
-    awards = [one for one in life.awards if one.award_number == negotiation.award_number]
-    payments = [one for one in life.payments if one.award_number == negotiation.award_number]
+    standing = negotiation.award_number if negotiation.state.keeps_awards else None
+    awards = [one for one in life.awards if one.award_number == standing]
+    payments = [one for one in life.payments if one.award_number == standing]
     given = [_given(one, endowment.get(one.agent, [])) for one in awards]
     return NegotiationDetail(
         negotiation=summary(negotiation),

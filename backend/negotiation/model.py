@@ -45,6 +45,11 @@ class NegotiationState(StrEnum):
     EXPIRED = "EXPIRED"
     CANCELLED = "CANCELLED"
 
+    @property
+    def keeps_awards(self) -> bool:
+        """Whether what was awarded stands: not where all do what they would do alone after all."""
+        return self not in {NegotiationState.FALLBACK, NegotiationState.EXPIRED}
+
 
 class AgentState(StrEnum):
     INVITED = "INVITED"

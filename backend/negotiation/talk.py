@@ -180,6 +180,8 @@ def _open_call(negotiation: StoredNegotiation, state: AgentState, said: list[Any
 
 def _award(life: NegotiationLife, agent: str) -> AgentAward | None:
     negotiation = life.negotiation
+    if not negotiation.state.keeps_awards:
+        return None
     for one in life.awards:
         if one.agent == agent and one.award_number == negotiation.award_number and negotiation.outcome:
             is_open = negotiation.state is NegotiationState.AWARDED

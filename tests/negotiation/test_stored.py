@@ -9,6 +9,7 @@ from itertools import permutations
 
 import pytest
 
+from api.negotiation_answers import detail
 from database.errors import DatabaseError
 from database.interface import Where
 from database.postgres import PostgresDatabase
@@ -235,6 +236,33 @@ def test_an_award_that_is_not_confirmed_is_made_again_without_whoever_did_not(wo
     life = check_award(world, negotiation)
     assert life.negotiation.state is NegotiationState.CONFIRMED
     assert next(agent.state for agent in life.agents if agent.agent == "B") is AgentState.BREACHED
+
+
+def test_an_award_that_comes_to_nothing_is_told_to_nobody(world: PostgresDatabase) -> None:
+    agents = [new_agent(name, outside=True) for name in ("A", "B")]
+    negotiation = opened(world, agents=agents, starts_at=STARTS_AT, closes_at=NOW + timedelta(minutes=10))
+    halls = [
+        OutsideAgent(world, negotiation.negotiation_id, "A"),
+        OutsideAgent(world, negotiation.negotiation_id, "B"),
+    ]
+    while life_of(world, negotiation).negotiation.state is not NegotiationState.AWARDED:
+        carry_on(world)
+        for hall in halls:
+            if life_of(world, negotiation).negotiation.state is not NegotiationState.AWARDED:
+                hall.answer()
+    assert len(detail(life_of(world, negotiation)).awards) == 2
+    for name in ("A", "B"):
+        assert say(world, negotiation.negotiation_id, name, Leaving(message_id="bye"), NOW).state is Saying.STORED
+    carry_on(world)
+    life = life_of(world, negotiation)
+    assert life.negotiation.state is NegotiationState.FALLBACK
+    assert life.awards, "they are kept"
+    told = detail(life)
+    assert (told.awards, told.payments, told.award_id) == ([], [], None)
+    assert told.explanation == [life.negotiation.state_reason]
+    part = read_part(world, negotiation.negotiation_id, "A")
+    assert part is not None
+    assert part.award is None
 
 
 def test_a_coordinator_that_lost_its_lease_changes_nothing(world: PostgresDatabase) -> None:
