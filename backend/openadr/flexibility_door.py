@@ -66,7 +66,7 @@ def ends_at(event: EventRequest) -> datetime | None:
     try:
         *_, (start, lasts) = _spans(event.interval_period, event.intervals or [])
         return start + lasts if lasts else None
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
 
 
@@ -91,7 +91,10 @@ def _spans(whole: IntervalPeriod | None, intervals: list[Interval]) -> Iterator[
         if start is None or duration is None:
             raise NotToBeAsked("say when each interval begins and how long it lasts: intervalPeriod")
         lasts = length_of(duration)
-        at = start + lasts
+        try:
+            at = start + lasts
+        except OverflowError:
+            raise NotToBeAsked(f"interval {interval.id} ends after the last day there is") from None
         yield start, lasts
 
 

@@ -137,6 +137,7 @@ def test_what_cannot_be_asked_is_refused_and_nothing_of_it_stored(vtn: Client, p
     apart = {"start": rfc3339(STARTS_AT + timedelta(days=1)), "duration": "PT30M"}
     past = {"start": rfc3339(NOW - timedelta(days=1)), "duration": "PT30M"}
     soon = {"start": rfc3339(half_hour_of(NOW) + HALF_HOUR), "duration": "PT30M"}
+    endless = {"start": rfc3339(STARTS_AT + timedelta(days=1)), "duration": "P9999Y"}
     odd = {"start": rfc3339(STARTS_AT + timedelta(days=1)), "duration": "PT20M"}
     dollars = [{"payloadType": "PRICE", "currency": "USD"}]
     price_alone = [{"id": 0, "payloads": [{"type": "PRICE", "values": [1]}]}]
@@ -146,6 +147,7 @@ def test_what_cannot_be_asked_is_refused_and_nothing_of_it_stored(vtn: Client, p
         (422, {"programID": program_id, "intervalPeriod": past, "intervals": price_alone}),
         (409, reduction(program_id, [-1], intervalPeriod=soon)),  # its gate has closed
         (422, reduction(program_id, [-1], intervalPeriod=odd)),
+        (422, reduction(program_id, [-1], intervalPeriod=endless)),
         (422, reduction(program_id, [-1], intervalPeriod=None)),
         (422, reduction(program_id, [-1], intervalPeriod=apart, payloadDescriptors=dollars)),
         (422, reduction(program_id, [-1] * 97, intervalPeriod=apart)),
