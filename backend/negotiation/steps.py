@@ -141,6 +141,8 @@ class _Table:
             )
         for name in waits_for:
             self._states[name] = AgentState.SILENT
+        if self._has_begun:
+            return self._expired()
         coordinator = self._coordinator()
         for number in range(1, self._round + 1):
             self._hear(coordinator, number)
@@ -160,10 +162,21 @@ class _Table:
         if self._now >= answer_by:
             for name in pending:
                 self._states[name] = AgentState.BREACHED
+        if self._has_begun:
+            return self._expired()
         coordinator = self._coordinator()
         for number in range(1, self._round + 1):
             self._hear(coordinator, number)
         return self._award(coordinator, (self._outcome or {}).get("stop", "time"))
+
+    @property
+    def _has_begun(self) -> bool:
+        return self._now >= self._it.starts_at
+
+    def _expired(self) -> Step:
+        """What ends every negotiation in time: also one of whose proposals nothing can be worked out."""
+        began = f"Its first half-hour began at {rfc3339(self._it.starts_at)}."
+        return self.step(NegotiationState.EXPIRED, began, None)
 
     def _answer_by(self) -> datetime:
         return min(self._now + timedelta(seconds=self._it.round_seconds), self._it.closes_at)
@@ -297,10 +310,8 @@ class _Table:
         return self._after_round(coordinator, more - 1)
 
     def _award(self, coordinator: Coordinator, stop: str) -> Step:
-        if self._now >= self._it.starts_at:
-            return self.step(
-                NegotiationState.EXPIRED, f"Its first half-hour began at {rfc3339(self._it.starts_at)}.", None
-            )
+        if self._has_begun:
+            return self._expired()
         fallen = self._fallen()
         for name in fallen:
             coordinator.dismiss(name)

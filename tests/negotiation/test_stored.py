@@ -329,6 +329,27 @@ def test_what_cannot_end_before_its_first_half_hour_expires(world: PostgresDatab
     assert not held(world)
 
 
+def test_one_of_which_nothing_can_be_worked_out_expires_too(
+    world: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    negotiation = opened(world, outside=["B"])
+    carry_on(world)
+    OutsideAgent(world, negotiation.negotiation_id, "B").answer()
+    carry_on(world)
+    assert life_of(world, negotiation).negotiation.state is NegotiationState.ROUND
+
+    def none(*_: object) -> None:
+        raise RuntimeError("the coordinator's program has no answer")
+
+    monkeypatch.setattr("negotiation.coordination.cheapest_mixture", none)
+    failing = coordinator(world)
+    failing.run_due(NOW + LATER)
+    assert failing.troubles()
+    assert life_of(world, negotiation).negotiation.state is NegotiationState.ROUND
+    carry_on(world, STARTS_AT)
+    assert life_of(world, negotiation).negotiation.state is NegotiationState.EXPIRED
+
+
 def test_the_same_again_is_the_same_and_one_negotiation_at_a_time_is_about_a_limit(world: PostgresDatabase) -> None:
     first = open_negotiation(world, new_negotiation(limit_key="region-13", document={"a": 1}), NOW)
     again = open_negotiation(world, new_negotiation(limit_key="region-13", document={"a": 1}), NOW)
