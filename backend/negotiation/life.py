@@ -75,7 +75,8 @@ class CoordinatorThread(Consumer):
             self.found(more_likely=False)
         with self._heartbeat.holding([_lease(one) for one in claimed]):
             for negotiation in claimed:
-                self._try_step(negotiation, now)
+                # Those before it may have taken a minute, and agents have as long to answer as they were promised.
+                self._try_step(negotiation, max(now, self._clock()))
         return Round(len(claimed), (next_due_at - now).total_seconds() if next_due_at else None)
 
     def troubles(self) -> list[str]:

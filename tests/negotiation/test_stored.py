@@ -15,6 +15,7 @@ from database.interface import Where
 from database.postgres import PostgresDatabase
 from grid_world import NOW, data_centre, store_data_centres, store_world
 from negotiation.book import NegotiationBook, Stepped
+from negotiation.life import CoordinatorThread
 from negotiation.model import (
     AgentState,
     Confirmation,
@@ -263,6 +264,16 @@ def test_an_award_that_comes_to_nothing_is_told_to_nobody(world: PostgresDatabas
     part = read_part(world, negotiation.negotiation_id, "A")
     assert part is not None
     assert part.award is None
+
+
+def test_an_agents_time_to_answer_begins_with_its_own_step(world: PostgresDatabase) -> None:
+    negotiation = opened(world, outside=["B"])
+    busy = CoordinatorThread(world, worker="busy", clock=lambda: NOW + LATER)
+    busy.run_due(NOW)
+    part = read_part(world, negotiation.negotiation_id, "B")
+    assert part is not None
+    assert part.call is not None
+    assert part.call.answer_by == NOW + LATER + timedelta(seconds=ROUND_SECONDS)
 
 
 def test_a_coordinator_that_lost_its_lease_changes_nothing(world: PostgresDatabase) -> None:
