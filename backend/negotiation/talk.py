@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Literal, cast
 from uuid import UUID
 
@@ -105,16 +107,12 @@ def read_part(database: Calls, negotiation_id: UUID, agent: str) -> AgentPart | 
 def parts_of(database: Calls, limit: int = 100) -> list[AgentPart]:
     """Where each agent outside of the caller's stands, those of the newest negotiation first."""
     rows = cast(list[Row], database.call("negotiation_parts", {"p_limit": limit}, repeatable=True))
-    lives: dict[str, NegotiationLife | None] = {}
-    parts = []
-    for row in rows:
-        name = row["negotiation_id"]
-        if name not in lives:
-            lives[name] = read_negotiation(database, UUID(name))
-        life = lives[name]
-        part = None if life is None else part_of(life, row["agent"])
-        if part is not None:
-            parts.append(part)
+    parts: list[AgentPart] = []
+    # One life at a time: all that was said in one may be megabytes.
+    for name, named in groupby(rows, key=itemgetter("negotiation_id")):
+        life = read_negotiation(database, UUID(name))
+        if life is not None:
+            parts += filter(None, (part_of(life, row["agent"]) for row in named))
     return parts
 
 
