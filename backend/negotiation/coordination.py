@@ -163,7 +163,11 @@ class Coordinator:
 
 
 def cheapest_mixture(proposals: Mapping[str, Sequence[Plan]], limit_mw: Figures) -> Mixture:
-    """Mix each agent's proposals at the least cost within the limit, whose price is the program's dual."""
+    """Mix each agent's proposals at the least cost within the limit, whose price is the program's dual.
+
+    The first proposal of each is its fallback. Where figures are so far apart that the solver gives up, as those of a
+    stranger may be, the fallbacks are the mixture, at no price.
+    """
     from scipy.optimize import linprog
 
     columns = [(number, plan) for number, plans in enumerate(proposals.values()) for plan in plans]
@@ -178,8 +182,10 @@ def cheapest_mixture(proposals: Mapping[str, Sequence[Plan]], limit_mw: Figures)
         bounds=(0, None),
         method="highs-ds",
     )
-    if found.x is None or found.fun is None:  # the fallbacks are a mixture, so there is one
-        raise RuntimeError(f"the coordinator's program has no answer: {found.message}")
+    if found.x is None or found.fun is None:
+        alone = sum(plans[0].cost_gbp for plans in proposals.values())
+        firsts = {name: np.eye(1, len(plans))[0] for name, plans in proposals.items()}
+        return Mixture(alone, np.zeros(len(limit_mw)), firsts)
     weights, start = {}, 0
     for name, plans in proposals.items():
         weights[name] = np.maximum(found.x[start : start + len(plans)], 0.0)

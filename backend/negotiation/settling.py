@@ -22,6 +22,10 @@ PASSES = 4
 MOST_CHOICES = 60
 """Of each agent's proposals: those that could be in the best choice soonest."""
 
+LARGEST_LOSS_GBP = 0.005
+"""Where somebody would lose more than this, all stay alone: among figures that are far enough apart, as a stranger's
+may be, what a solver lets through comes to money."""
+
 
 @dataclass(frozen=True)
 class Award:
@@ -93,6 +97,12 @@ def settle(
         Award(name, plan.draw_mw, endowment_mw[name], plan.cost_gbp, pays[name], fallbacks[name].cost_gbp)
         for name, plan in plans.items()
     ]
+    if any(award.net_gbp > award.fallback_gbp + LARGEST_LOSS_GBP for award in awards):
+        alone = [
+            Award(name, plan.draw_mw, endowment_mw[name], plan.cost_gbp, 0.0, plan.cost_gbp)
+            for name, plan in fallbacks.items()
+        ]
+        return Outcome(tuple(alone), np.zeros(len(price_gbp_per_mwh)), bool(cannot_split))
     return Outcome(_balanced(awards), price_gbp_per_mwh, bool(cannot_split))
 
 

@@ -218,6 +218,29 @@ def test_once_the_time_is_over_nobody_plans_again() -> None:
         coordinator.settle(agents)
 
 
+@pytest.mark.parametrize("seed", [4, 9, 32, 56, 220, 264])
+def test_figures_that_are_too_far_apart_to_be_worked_out_cost_nobody_anything(seed: int) -> None:
+    chance = Random(seed)
+    half_hours, names = chance.choice([2, 4, 8]), ["a", "b", "c"][: chance.choice([2, 3])]
+    small = [0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-3, 1.0, 1e4]
+
+    def mw() -> float:
+        return chance.choice([*small, chance.random(), chance.random() * 1e4])
+
+    def gbp() -> float:
+        return chance.choice([1e9, -1e9, 0.0, 1e-9, chance.uniform(-1e9, 1e9), chance.uniform(-100, 100)])
+
+    own = {name: np.array([mw() for _ in range(half_hours)]) for name in names}
+    coordinator = Coordinator(own, {name: Plan(gbp(), np.minimum(mw(), own[name])) for name in names})
+    for _ in range(3):
+        vectors = coordinator.call()
+        plans = {name: [Plan(gbp(), np.array([mw() for _ in range(half_hours)])) for _ in vectors] for name in names}
+        coordinator.hear(vectors, plans)
+    found = coordinator.settle()
+    assert abs(sum(award.pays_gbp for award in found.awards)) <= 1e-6
+    assert all(award.net_gbp <= award.fallback_gbp + 0.01 for award in found.awards)
+
+
 def test_a_silent_agent_keeps_its_proposals_and_one_that_is_gone_only_its_fallback() -> None:
     agents = {agent.name: agent for agent in three_agents()}
     coordinator = Coordinator(

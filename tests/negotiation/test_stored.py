@@ -350,7 +350,7 @@ def test_one_of_which_nothing_can_be_worked_out_expires_too(
     assert life_of(world, negotiation).negotiation.state is NegotiationState.ROUND
 
     def none(*_: object) -> None:
-        raise RuntimeError("the coordinator's program has no answer")
+        raise RuntimeError("it cannot be worked out")
 
     monkeypatch.setattr("negotiation.coordination.cheapest_mixture", none)
     failing = coordinator(world)
