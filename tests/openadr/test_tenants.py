@@ -152,6 +152,10 @@ def test_a_token_is_given_for_a_key_and_ends_with_it(api: Client, postgres: Post
 
     ven = signed_in(api, key)
     assert ven.get("/events").status_code == 200
+    # Nor does it make another of itself, or it would be good for longer than its hour.
+    for client_id, other in ((key.key_id, ven), ("anybody", Vtn(api, bearer(by_platform.json()["access_token"])))):
+        again = token(api, client_id, other.headers["Authorization"].removeprefix("Bearer "))
+        assert (again.status_code, again.json()["error"]) == (401, "invalid_client")
     # A token does what its key may do, and is no key.
     is_problem(api.get("/api/v1/workloads", headers=ven.headers), 403)
     keys_of(postgres, A).revoke(key.key_id)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from openadr.endpoints.parameters import ROOT, TAG
 from tenancy.access import Access
-from tenancy.access_tokens import GOOD_FOR_S
+from tenancy.access_tokens import GOOD_FOR_S, PREFIX
 from tenancy.identification import NotIdentified
 from tenancy.principals import PLATFORM_CREDENTIAL, Principal
 from tenancy.scopes import Scope
@@ -70,6 +70,9 @@ def _token(access: Access) -> str:
     if request.form.get("grant_type") != "client_credentials":
         raise Refused(400, "unsupported_grant_type", "ask with grant_type=client_credentials")
     client_id, secret = _credentials()
+    if secret.startswith(PREFIX):
+        # Or whoever came by a token would have another every hour, for as long as the key lives.
+        raise Refused(401, "invalid_client", "an access token is no client_secret: send the key itself")
     if access.rules.everyone is not None:
         return secrets.token_urlsafe()  # nobody is asked for one here
     try:
