@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from clock import utc_now
 from database.interface import OrderBy
 from database.postgres import PostgresDatabase
+from grid.half_hours import half_hour_of, rfc3339
 from openadr.endpoints.parameters import ROOT
 from served import Client
 from tenancy.keys import Key
@@ -130,6 +133,22 @@ def test_nothing_is_another_tenant_s(api: Client, postgres: PostgresDatabase) ->
     shared = platform.made("/programs", {"programName": "of the platform"})
     assert [one["id"] for one in a.get("/programs").json()] == [shared["id"], program["id"]]
     is_problem(a.send("DELETE", f"/programs/{shared['id']}"), 404)
+
+
+def test_what_the_platform_writes_anew_stays_its_tenant_s(api: Client, postgres: PostgresDatabase) -> None:
+    a, platform = signed_in(api, made_key(postgres, A)[0]), Vtn(api, bearer(PLATFORM_KEY))
+    program = a.made("/programs", {"programName": "p"})
+    starts_at = rfc3339(half_hour_of(utc_now()) + timedelta(days=1))
+    reduction = {"id": 0, "payloads": [{"type": "DISPATCH_SETPOINT_RELATIVE", "values": [-1000]}]}
+    period = {"start": starts_at, "duration": "PT30M"}
+    event = a.made("/events", {"programID": program["id"], "intervalPeriod": period, "intervals": [reduction]})
+    ven = a.made("/vens", {"venName": "v", "clientID": made_key(postgres, A, Role.MEMBER, VEN)[0].key_id})
+
+    renamed = platform.send("PUT", f"/events/{event['id']}", {**event, "eventName": "evening"})
+    assert (renamed.status_code, a.get(f"/events/{event['id']}").json()["eventName"]) == (200, "evening")
+    (asked,) = postgres.select("flexibility_events", order=OrderBy(("event_id",)))
+    assert asked["tenant"] == A
+    is_problem(platform.send("PUT", f"/vens/{ven['id']}", {"venName": "v", "clientID": "nobody"}), 422)
 
 
 def test_a_token_is_given_for_a_key_and_ends_with_it(api: Client, postgres: PostgresDatabase) -> None:

@@ -421,7 +421,7 @@ begin
             || jsonb_strip_nulls(jsonb_build_object('targets', old.content -> 'targets'));
     elsif given.object_type = 'VEN' then
         given.client := public.openadr_client(given.tenant, p_client_id);
-        if given.client is null and p_operator is not null then
+        if given.client is null and given.tenant <> 'platform' then
             return json_build_object('state', 'no_client', 'object', null);
         end if;
     elsif given.object_type = 'RESOURCE' then
@@ -434,7 +434,7 @@ begin
         return json_build_object('state', 'different', 'object', null);
     end if;
     if p_flexibility is not null then
-        announced := public.announce_flexibility_event(p_flexibility, p_now, p_operator);
+        announced := public.announce_flexibility_event(p_flexibility, p_now, old.tenant);
         if announced ->> 'state' not in ('announced', 'already') then
             return json_build_object('state', announced ->> 'state', 'object', null);
         end if;
