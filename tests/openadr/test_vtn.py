@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from api_server import create_app
+from beckn_network import eventually
 from database.interface import OrderBy
 from database.postgres import PostgresDatabase
 from flexibility_world import STARTS_AT
@@ -167,6 +170,27 @@ def test_what_cannot_be_asked_is_refused_and_nothing_of_it_stored(vtn: Client, p
     is_problem(vtn.post(f"{ROOT}/reports", report("unknown")), 422)
     is_problem(vtn.post(f"{ROOT}/resources", {"resourceName": "x", "venID": "unknown"}), 422)
     assert stored(postgres) == before
+
+
+def test_an_event_waits_for_its_program_s_deletion_and_never_the_other_way_round(
+    vtn: Client, postgres: PostgresDatabase, conninfo: str
+) -> None:
+    program_id = program(vtn)
+    post(vtn, "events", reduction(program_id, [-1]))
+    next_day = {"start": rfc3339(STARTS_AT + timedelta(days=1)), "duration": "PT30M"}
+    late = reduction(program_id, [-1], intervalPeriod=next_day)
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(conninfo) as deleting:
+        # As openadr_delete begins.
+        deleting.execute("select from openadr_objects where object_id = %s for update", [program_id])
+        answer = pool.submit(vtn.post, f"{ROOT}/events", late)
+        waiting = (
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        )
+        eventually(lambda: postgres.scalar(waiting) == 1)
+        deleting.execute("select openadr_delete('PROGRAM', %s, null, %s)", [program_id, NOW])
+        deleting.commit()
+        is_problem(answer.result(), 422)
+    assert stored(postgres) == (0, 1)
 
 
 def test_a_token_is_given_to_whoever_asks_where_nobody_is_asked_for_one(vtn: Client) -> None:

@@ -117,6 +117,28 @@ as $$
     limit 1
 $$;
 
+-- Locks what an object hangs on, and what it hung on before: first, as whoever deletes that does, and before flexibility's
+-- events. Then nobody deletes it meanwhile, nor waits for an event here that waits for it.
+create or replace function public.openadr_hold_parents(given public.openadr_objects)
+returns void
+language sql
+volatile
+set search_path = ''
+as $$
+    with above as (
+        select unnest(array[given.program_id, given.event_id, given.ven_id]) as id
+        union
+        select unnest(array[o.program_id, o.event_id, o.ven_id])
+        from public.openadr_objects o
+        where o.object_id = given.object_id
+    )
+    select
+    from public.openadr_objects o
+    where o.object_id in (select above.id from above)
+    order by o.place
+    for key share
+$$;
+
 -- The service account ("svc:…") of an operator that a clientID names: by its own id, or by one of its keys'.
 create or replace function public.openadr_client(p_operator text, p_client_id text)
 returns text
@@ -334,6 +356,7 @@ declare
     announced jsonb;
 begin
     given.tenant := coalesce(p_operator, 'platform');
+    perform public.openadr_hold_parents(given);
     missing := public.openadr_missing(given, p_client);
     if missing is not null then
         return json_build_object('state', 'no_' || missing, 'object', null);
@@ -401,6 +424,7 @@ declare
     missing text;
     announced jsonb;
 begin
+    perform public.openadr_hold_parents(given);
     select * into old
     from public.openadr_objects o
     where o.object_id = given.object_id and o.object_type = given.object_type
