@@ -63,7 +63,7 @@ set local pylon.functions =
     'heartbeat_negotiation fail_negotiation release_negotiation hold_for_negotiation step_negotiation '
     'say_in_negotiation cancel_negotiation negotiations_page negotiation_life negotiation_parts '
     'openadr_object_row openadr_targets_of openadr_is_seen openadr_page openadr_one openadr_missing '
-    'openadr_client openadr_content openadr_is_served openadr_tell openadr_claim_webhooks '
+    'openadr_hold_parents openadr_client openadr_content openadr_is_served openadr_tell openadr_claim_webhooks '
     'openadr_settle_webhook openadr_webhooks_health openadr_create openadr_replace openadr_delete '
     'beckn_operator beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw log_order '
     'beckn_place_order beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order '
@@ -7724,8 +7724,9 @@ $$;
 
 -- What an agent outside says. p_message: {message_id, performative: "propose" | "refuse" | "confirm", round, award_id, body:
 -- {plans: [{cost_gbp, draw_mw}…]} or {reason}}, of finite numbers. p_operator: whose agent it must be; null for the platform, which
--- may speak for any. Answers {"state": "stored" | "repeated" (one of this message_id is known: nothing changes) | "unknown"
--- | "not_open" | "wrong_round" (not the present one, or already answered) | "out_of_bounds" | "wrong_award", "detail"}.
+-- may speak for any. Answers {"state": "stored" | "repeated" (one of this message_id is known, or the award is confirmed: nothing
+-- changes) | "unknown" | "not_open" | "wrong_round" (not the present one, or already answered) | "out_of_bounds" |
+-- "wrong_award", "detail"}.
 create or replace function public.say_in_negotiation(
     p_negotiation_id uuid, p_agent text, p_message jsonb, p_now timestamptz, p_operator text default null)
 returns json
@@ -7808,6 +7809,9 @@ begin
             and w.award_id::text = p_message ->> 'award_id')
     then
         return json_build_object('state', 'wrong_award', 'detail', 'that is not the newest award');
+    elsif performative_said = 'confirm' and me.state = 'CONFIRMED' then
+        -- By another message_id: kept, any number of them would be, and each would outdate the step in hand.
+        return json_build_object('state', 'repeated', 'detail', 'it has confirmed this award');
     end if;
     insert into public.negotiation_messages (
         negotiation_id, agent, tenant, round, sender, performative, message_id, body, received_at)
@@ -8060,6 +8064,28 @@ as $$
     limit 1
 $$;
 
+-- Locks what an object hangs on, and what it hung on before: first, as whoever deletes that does, and before flexibility's
+-- events. Then nobody deletes it meanwhile, nor waits for an event here that waits for it.
+create or replace function public.openadr_hold_parents(given public.openadr_objects)
+returns void
+language sql
+volatile
+set search_path = ''
+as $$
+    with above as (
+        select unnest(array[given.program_id, given.event_id, given.ven_id]) as id
+        union
+        select unnest(array[o.program_id, o.event_id, o.ven_id])
+        from public.openadr_objects o
+        where o.object_id = given.object_id
+    )
+    select
+    from public.openadr_objects o
+    where o.object_id in (select above.id from above)
+    order by o.place
+    for key share
+$$;
+
 -- The service account ("svc:…") of an operator that a clientID names: by its own id, or by one of its keys'.
 create or replace function public.openadr_client(p_operator text, p_client_id text)
 returns text
@@ -8277,6 +8303,7 @@ declare
     announced jsonb;
 begin
     given.tenant := coalesce(p_operator, 'platform');
+    perform public.openadr_hold_parents(given);
     missing := public.openadr_missing(given, p_client);
     if missing is not null then
         return json_build_object('state', 'no_' || missing, 'object', null);
@@ -8344,6 +8371,7 @@ declare
     missing text;
     announced jsonb;
 begin
+    perform public.openadr_hold_parents(given);
     select * into old
     from public.openadr_objects o
     where o.object_id = given.object_id and o.object_type = given.object_type
@@ -8364,7 +8392,7 @@ begin
             || jsonb_strip_nulls(jsonb_build_object('targets', old.content -> 'targets'));
     elsif given.object_type = 'VEN' then
         given.client := public.openadr_client(given.tenant, p_client_id);
-        if given.client is null and p_operator is not null then
+        if given.client is null and given.tenant <> 'platform' then
             return json_build_object('state', 'no_client', 'object', null);
         end if;
     elsif given.object_type = 'RESOURCE' then
@@ -8377,7 +8405,7 @@ begin
         return json_build_object('state', 'different', 'object', null);
     end if;
     if p_flexibility is not null then
-        announced := public.announce_flexibility_event(p_flexibility, p_now, p_operator);
+        announced := public.announce_flexibility_event(p_flexibility, p_now, old.tenant);
         if announced ->> 'state' not in ('announced', 'already') then
             return json_build_object('state', announced ->> 'state', 'object', null);
         end if;
@@ -9391,7 +9419,10 @@ begin
         'sites', sites,
         'booked', booked,
         'batteries', (
-            select coalesce(json_agg(b order by b.asset_id), '[]') from public.flexibility_batteries(p_event, p_now) b),
+            select coalesce(json_agg(b order by b.asset_id), '[]')
+            from (
+                select * from public.flexibility_batteries(p_event, p_now) most order by most.power_mw desc, most.asset_id
+                limit 100) as b), -- each is planned, and whoever buys over Beckn may ask as often as it likes
         'contexts', public.decision_contexts(
             coalesce((
                 select jsonb_agg(jsonb_build_object('operator', one ->> 'operator', 'job_id', one ->> 'job_id'))
@@ -12734,7 +12765,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '24cc44b9ce9ad3bc'
+    fingerprint = '08aae4011549b764'
 where version = 18;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

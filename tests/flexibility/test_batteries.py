@@ -78,11 +78,18 @@ def test_an_empty_battery_takes_first_where_that_is_cheap() -> None:
     ("event", "battery"),
     [
         (an_event(price="0"), a_battery(efficiency=0.81)),
+        (an_event(price="0"), a_battery(prices=(50, 50, 90, 90, 50, 50, 50, 50))),
         (an_event(need_mw="0"), a_battery()),
         (an_event(), a_battery(prices=FIFTY[:3])),
         (an_event(), a_battery(charge=0, prices=(300.0, 300.0, 50.0, 50.0))),
     ],
-    ids=["nothing is paid", "nothing is needed", "energy has no price", "it is dearer than it brings"],
+    ids=[
+        "nothing is paid",
+        "nothing is paid, but energy is dear",
+        "nothing is needed",
+        "energy has no price",
+        "it is dearer than it brings",
+    ],
 )
 def test_where_nothing_is_gained_it_rests(event: Event, battery: BatteryForSale) -> None:
     assert sell_battery(event, event.need_mwh, battery) is None

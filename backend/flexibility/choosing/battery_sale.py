@@ -56,6 +56,8 @@ def sell_batteries(
     """One after the other, each for what those before it leave of the need."""
     left, sales = list(need_mwh), []
     for one in batteries:
+        if not any(left):
+            break
         sale = sell_battery(event, left, one)
         if sale is not None:
             sales.append(sale)
@@ -64,7 +66,7 @@ def sell_batteries(
 
 
 def sell_battery(event: Event, need_mwh: Sequence[Decimal], of: BatteryForSale) -> BatterySale | None:
-    """What the battery gains most by; None where that is nothing, or energy has no price during the event."""
+    """What the battery gains most by; None where that is nothing, nothing is paid, or energy has no price then."""
     prices = list(of.price_gbp_per_mwh)
     first = (event.starts_at - of.start) // HALF_HOUR
     until = first + len(event.half_hours)
@@ -78,7 +80,8 @@ def sell_battery(event: Event, need_mwh: Sequence[Decimal], of: BatteryForSale) 
     charge = tuple(_mw(value, ROUND_HALF_EVEN) for value in plan.charge_mw)
     discharge = tuple(_mw(value, ROUND_DOWN) for value in plan.discharge_mw)
     sale = _sale(event, of, charge, discharge, first)
-    return sale if sale.gain_gbp >= LEAST_GAIN_GBP and any(sale.freed_mwh) else None
+    # For nothing it promises nothing, even where energy is dearer during the event than after it.
+    return sale if sale.gain_gbp >= LEAST_GAIN_GBP and sale.revenue_gbp > 0 else None
 
 
 @exactly

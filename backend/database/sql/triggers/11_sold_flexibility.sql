@@ -425,7 +425,10 @@ begin
         'sites', sites,
         'booked', booked,
         'batteries', (
-            select coalesce(json_agg(b order by b.asset_id), '[]') from public.flexibility_batteries(p_event, p_now) b),
+            select coalesce(json_agg(b order by b.asset_id), '[]')
+            from (
+                select * from public.flexibility_batteries(p_event, p_now) most order by most.power_mw desc, most.asset_id
+                limit 100) as b), -- each is planned, and whoever buys over Beckn may ask as often as it likes
         'contexts', public.decision_contexts(
             coalesce((
                 select jsonb_agg(jsonb_build_object('operator', one ->> 'operator', 'job_id', one ->> 'job_id'))
