@@ -224,7 +224,7 @@ def stored_negotiation_endpoints(
         responses={
             201: NegotiationSummary,
             200: NegotiationSummary,
-            409: problem_answer("Its first half-hour has begun, or another negotiation has its name"),
+            409: problem_answer("Its first half-hour has begun, another negotiation has its name, or ten are open"),
             503: BUSY,
         },
     )
@@ -238,6 +238,8 @@ def stored_negotiation_endpoints(
             raise refuse(f"agents.{_place(body, outcome.detail)}.operator", "is no operator that is known here")
         if outcome.state is Opening.UNKNOWN_DATA_CENTRE:
             raise refuse(f"agents.{_place(body, outcome.detail)}.dc_id", "is no data centre of this agent's operator")
+        if outcome.state is Opening.TOO_MANY:
+            raise Problem(409, "ten negotiations of yours are open, the most there may be: cancel one, or wait")
         if outcome.negotiation is None or outcome.state in {Opening.DIFFERENT, Opening.LIMIT_IN_USE}:
             raise Problem(409, f"another negotiation is called {body.name}: give this one a name of its own")
         return answer(summary(outcome.negotiation), 201 if outcome.state is Opening.OPENED else 200)

@@ -7413,8 +7413,9 @@ $$;
 -- name, started_by, limit_key, starts_at, half_hours, round_seconds, most_rounds, closes_at, document (what tells a repeat
 -- from a change), agents: [{agent, tenant (null: whoever opens it), kind, dc_id, endowment_mw, least_mw, most_mw,
 -- declared}…]}, checked by whoever calls. Answers {"state": "opened" | "already" (the same, again) | "different" (another of
--- this name) | "limit_in_use" (another about this limit is open) | "unknown_operator" | "unknown_data_centre" (there is none,
--- or it is not its agent's), "negotiation", "detail": the agent at fault}. Nothing is stored but where it is opened.
+-- this name) | "limit_in_use" (another about this limit is open) | "too_many" (of this tenant are open) | "unknown_operator" |
+-- "unknown_data_centre" (there is none, or it is not its agent's), "negotiation", "detail": the agent at fault}. Nothing is
+-- stored but where it is opened.
 create or replace function public.open_negotiation(p_negotiation jsonb, p_now timestamptz, p_operator text default null)
 returns json
 language plpgsql
@@ -7422,6 +7423,7 @@ set search_path = ''
 as $$
 declare
     given public.negotiations := jsonb_populate_record(null::public.negotiations, p_negotiation);
+    most constant integer := 10; -- open at a time, of a tenant: one coordinator carries on everybody's
     found public.negotiations;
     at_fault text;
 begin
@@ -7438,6 +7440,13 @@ begin
     where n.limit_key = given.limit_key and n.state in ('OPEN', 'ROUND', 'AWARDED');
     if found.negotiation_id is not null then
         return json_build_object('state', 'limit_in_use', 'negotiation', public.negotiation_row(found));
+    end if;
+    if (
+        select count(*)
+        from public.negotiations n
+        where n.tenant = given.tenant and n.state in ('OPEN', 'ROUND', 'AWARDED')) >= most
+    then
+        return json_build_object('state', 'too_many', 'negotiation', null);
     end if;
     select a ->> 'agent' into at_fault
     from jsonb_array_elements(p_negotiation -> 'agents') as a
@@ -12765,7 +12774,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '08aae4011549b764'
+    fingerprint = 'ea3d1a883d6e2d8b'
 where version = 18;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

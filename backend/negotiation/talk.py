@@ -36,6 +36,7 @@ class Opening(StrEnum):
     ALREADY = "already"
     DIFFERENT = "different"
     LIMIT_IN_USE = "limit_in_use"
+    TOO_MANY = "too_many"
     UNKNOWN_OPERATOR = "unknown_operator"
     UNKNOWN_DATA_CENTRE = "unknown_data_centre"
 

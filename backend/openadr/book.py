@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,9 @@ from openadr.objects import ObjectType, on_the_wire
 from tenancy.principals import Principal
 from tenancy.scopes import Scope
 from web.problems import Problem
+
+MOST_BYTES = 256 * 1024
+"""Of one object, as JSON: so that 10,000 of a kind and a page of fifty stay bearable."""
 
 _REFUSALS = {
     "taken": (409, "there is one of this name already, or its client is another VEN"),
@@ -115,7 +119,7 @@ class ObjectBook:
         """Store a new object. `asked` is what it asks of flexibility, by the id that it gets.
 
         Raises:
-            Problem: 409 or 422; nothing is stored.
+            Problem: 409, 413 or 422; nothing is stored.
         """
         return self._write("openadr_create", draft, str(uuid4()), asked)
 
@@ -125,7 +129,7 @@ class ObjectBook:
         """Write an object anew.
 
         Raises:
-            Problem: 404, 409 or 422; nothing is changed.
+            Problem: 404, 409, 413 or 422; nothing is changed.
         """
         return self._write("openadr_replace", draft, object_id, asked)
 
@@ -146,6 +150,8 @@ class ObjectBook:
     def _write(
         self, function: str, draft: Draft, object_id: str, asked: Callable[[str], NewEvent | None]
     ) -> dict[str, Any]:
+        if len(json.dumps(draft.content)) > MOST_BYTES:
+            raise Problem(413, f"an object may have {MOST_BYTES // 1024} KiB as JSON: divide it")
         flexibility = asked(object_id)
         arguments = {
             "p_object": draft.row(object_id),

@@ -76,6 +76,17 @@ def answer_for(api: Client, url: str, name: str, headers: Mapping[str, str] | No
     return True
 
 
+def test_an_operator_has_ten_open_at_a_time_and_may_repeat_itself(api: Client, postgres: PostgresDatabase) -> None:
+    store_world(postgres, data_centres=2)
+    for number in range(10):
+        assert api.post(PATH, body(name=f"one-of-{number}")).status_code == 201
+    is_problem(api.post(PATH, body(name="one-more")), 409)
+    again = api.post(PATH, body(name="one-of-0"))
+    assert again.status_code == 200
+    assert api.post(f"{PATH}/{again.json()['negotiation_id']}/cancel", {}).status_code == 200
+    assert api.post(PATH, body(name="one-more")).status_code == 201
+
+
 def test_a_negotiation_by_hand_with_an_agent_outside_is_explained(api: Client, postgres: PostgresDatabase) -> None:
     store_world(postgres, data_centres=2)
     opened = api.post(PATH, body(hall("A", 120, dc_id="DC-001"), outside("B", dc_id="DC-002"), BATTERY))

@@ -167,6 +167,11 @@ def test_what_cannot_be_asked_is_refused_and_nothing_of_it_stored(vtn: Client, p
         is_problem(answer, status)
     million = json.dumps(reduction(program_id, [-1])).replace('"values": [-1]', f'"values": [{"1," * 10**6}1]')
     is_problem(vtn.request("POST", f"{ROOT}/events", data=million, headers={"Content-Type": "application/json"}), 413)
+    large = {
+        "programID": program_id,
+        "intervals": [{"id": 0, "payloads": [{"type": "LONG", "values": ["x" * 1000] * 300}]}],
+    }
+    is_problem(vtn.post(f"{ROOT}/events", large), 413)
     is_problem(vtn.post(f"{ROOT}/reports", report("unknown")), 422)
     is_problem(vtn.post(f"{ROOT}/resources", {"resourceName": "x", "venID": "unknown"}), 422)
     assert stored(postgres) == before
