@@ -197,7 +197,8 @@ def plant(servers: TenantServers, operator: str, headers: Mapping[str, str], buy
 
 def _plant_rows(servers: TenantServers, operator: str, secret: str, jobs: int) -> None:
     """What has no endpoint of its own."""
-    with psycopg.connect(servers.conninfo) as owner:
+    # One by one, as programs write them: the servers write agents' states and events meanwhile.
+    with psycopg.connect(servers.conninfo, autocommit=True) as owner:
         owner.execute(
             "insert into storage_assets (asset_id, name, operator, region_id, capacity_mwh, power_mw,"
             " state_of_charge_percentage) values (%s, %s, %s, 1, %s, 10, 50)",
@@ -212,7 +213,8 @@ def _plant_rows(servers: TenantServers, operator: str, secret: str, jobs: int) -
                 "insert into agent_states (agent_id, state, detail) values (%s, %s, %s)",
                 [f"{secret}-agent", state, f"{secret}-detail"],
             )
-        # In one transaction, so that no gateway finds it before it is given up.
+    # In one transaction, so that no gateway finds it before it is given up.
+    with psycopg.connect(servers.conninfo) as owner:
         owner.execute(
             "insert into compute_workloads (job_id, operator, workload_type) values (%s, %s, 'OTHER')",
             [f"{secret}-dead", operator],
