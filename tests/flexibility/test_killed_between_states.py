@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from booked_work import the_booking, the_workload
@@ -17,11 +13,11 @@ from database.postgres import PostgresDatabase
 from flexibility.book import EventBook
 from flexibility.steps import Steps
 from flexibility_world import ENDS_AT, SUPPLIER_PRICES, announced, carry_on, store_flexible_world
-from grid.half_hours import rfc3339
 from grid_world import NOW
+from killed_steps import run_until_killed
 from new_database import new_database
 
-PROGRAM = Path(__file__).resolve().parent.parent / "support" / "flexibility_process.py"
+PROGRAM = "flexibility_process.py"
 LEASE = timedelta(seconds=61)
 
 # When each process starts, and the line at which it is killed. Between them every step is lost before it is stored or
@@ -37,27 +33,6 @@ KILLED: tuple[tuple[datetime, str], ...] = (
 )
 STEPS_AT = (NOW + LEASE, NOW + 2 * LEASE, NOW + 3 * LEASE, ENDS_AT + LEASE, ENDS_AT + 2 * LEASE)
 """When the step that counts was made."""
-
-
-def run_until_killed(conninfo: str, now: datetime, line: str) -> None:
-    paths = os.pathsep.join(path for path in sys.path if path)
-    process = subprocess.Popen(
-        [sys.executable, str(PROGRAM), conninfo, rfc3339(now)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": paths},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with process:
-        for told in process.stdout:
-            if told.strip() == line:
-                process.kill()
-                return
-            process.stdin.write("\n")
-            process.stdin.flush()
-    raise AssertionError(f"it ended before {line}")
 
 
 def came_of_it(database: PostgresDatabase, event_id: object) -> dict[str, Any]:
@@ -85,7 +60,7 @@ def test_kill_9_between_any_two_states_loses_and_repeats_nothing(
     store_flexible_world(postgres)
     event_id = announced(postgres).event_id
     for now, line in KILLED:
-        run_until_killed(conninfo, now, line)
+        run_until_killed(PROGRAM, conninfo, now, line)
     carry_on(postgres, ENDS_AT + 3 * LEASE)
     check_capacity(postgres)
     assert postgres.call("flexibility_chain_check", {"p_operator": "platform"}) == {"decisions": 6, "broken_at": None}

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from database.postgres import PostgresDatabase
-from grid.half_hours import rfc3339
 from grid_world import NOW, store_world
+from killed_steps import run_until_killed
 from negotiation.book import NegotiationBook
 from negotiation.model import NegotiationState
 from negotiation.steps import next_step
 from stored_negotiations import OutsideAgent, carry_on, check_award, held, is_the_vector, life_of, opened
 
-PROGRAM = Path(__file__).resolve().parent.parent / "support" / "negotiation_process.py"
+PROGRAM = "negotiation_process.py"
 LEASE = timedelta(seconds=31)
-
-
-def run_until_killed(conninfo: str, now: datetime, line: str) -> None:
-    paths = os.pathsep.join(path for path in sys.path if path)
-    process = subprocess.Popen(
-        [sys.executable, str(PROGRAM), conninfo, rfc3339(now)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": paths},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with process:
-        for told in process.stdout:
-            if told.strip() == line:
-                process.kill()
-                return
-            process.stdin.write("\n")
-            process.stdin.flush()
-    raise AssertionError(f"it ended before {line}")
 
 
 def awards_next(database: PostgresDatabase, now: datetime) -> bool:
@@ -57,11 +32,11 @@ def test_a_coordinator_that_is_killed_leaves_one_award(postgres: PostgresDatabas
     carry_on(postgres)
     agent.answer()
 
-    run_until_killed(conninfo, NOW, "storing ROUND")
+    run_until_killed(PROGRAM, conninfo, NOW, "storing ROUND")
     assert life_of(postgres, negotiation).negotiation.state is NegotiationState.OPEN
     carry_on(postgres, NOW)
     assert life_of(postgres, negotiation).negotiation.state is NegotiationState.OPEN, "its lease holds still"
-    run_until_killed(conninfo, NOW + LEASE, "stored ROUND")
+    run_until_killed(PROGRAM, conninfo, NOW + LEASE, "stored ROUND")
     assert life_of(postgres, negotiation).negotiation.state is NegotiationState.ROUND
 
     now = NOW + LEASE
@@ -69,10 +44,10 @@ def test_a_coordinator_that_is_killed_leaves_one_award(postgres: PostgresDatabas
     while not awards_next(postgres, now):
         carry_on(postgres, now)
         agent.answer(now)
-    run_until_killed(conninfo, now, "storing AWARDED")
+    run_until_killed(PROGRAM, conninfo, now, "storing AWARDED")
     assert not held(postgres)
     assert not life_of(postgres, negotiation).awards
-    run_until_killed(conninfo, now + LEASE, "stored AWARDED")
+    run_until_killed(PROGRAM, conninfo, now + LEASE, "stored AWARDED")
     assert len(held(postgres)) == 3
 
     agent.answer(now + LEASE)

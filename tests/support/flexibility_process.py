@@ -16,22 +16,17 @@ from flexibility.book import EventBook, Step, Stepped
 from flexibility.event_model import ClaimedEvent
 from flexibility_world import carry_on
 from grid.half_hours import from_rfc3339
+from killed_steps import ask
 
 
 class AskingBook(EventBook):
     """Stores nothing, and goes on from nothing that it stored, before it is told to."""
 
     def store(self, event: ClaimedEvent, step: Step, now: datetime) -> Stepped:
-        _ask(f"storing {step.state}")
+        ask(f"storing {step.state}")
         outcome = super().store(event, step, now)
-        _ask(f"stored {step.state}")
+        ask(f"stored {step.state}")
         return outcome
-
-
-def _ask(told: str) -> None:
-    sys.stdout.write(told + "\n")
-    sys.stdout.flush()
-    sys.stdin.readline()
 
 
 def main(conninfo: str, now: str) -> None:

@@ -13,6 +13,7 @@ from datetime import datetime
 import negotiation.life
 from database.postgres import PostgresDatabase
 from grid.half_hours import from_rfc3339
+from killed_steps import ask
 from negotiation.book import ClaimedNegotiation, NegotiationBook, Step, StepOutcome
 from stored_negotiations import carry_on
 
@@ -21,16 +22,10 @@ class AskingBook(NegotiationBook):
     """Stores nothing, and goes on from nothing that it stored, before it is told to."""
 
     def store(self, negotiation: ClaimedNegotiation, step: Step, now: datetime) -> StepOutcome:
-        _ask(f"storing {step.state}")
+        ask(f"storing {step.state}")
         outcome = super().store(negotiation, step, now)
-        _ask(f"stored {step.state}")
+        ask(f"stored {step.state}")
         return outcome
-
-
-def _ask(told: str) -> None:
-    sys.stdout.write(told + "\n")
-    sys.stdout.flush()
-    sys.stdin.readline()
 
 
 def main(conninfo: str, now: str) -> None:
