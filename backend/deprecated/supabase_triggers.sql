@@ -10206,8 +10206,8 @@ begin
 end
 $trigger$;
 
--- An agent that is in another state: gone, back again, deciding otherwise. Not that it is there for the first time, nor the
--- first thing it does once it has started. The publishing lock comes before the row in which its tenant's states are counted,
+-- An agent that does otherwise than before. Not that it has gone or is back: every restart of a gateway would take a number
+-- between two decisions. The publishing lock comes before the row in which its tenant's states are counted,
 -- as it does for publishers: so this trigger comes before number_agent_state.
 create or replace function public.log_agent_state()
 returns trigger
@@ -10223,7 +10223,7 @@ begin
     where s.tenant = new.tenant and s.agent_id = new.agent_id
     order by s.observed_at desc, s.state_id desc
     limit 1;
-    if last <> 'STARTED' and new.state <> last and (new.state <> 'STARTED' or last = 'STOPPED') then
+    if new.state <> last and not array[new.state, last] && array['STARTED', 'STOPPED'] then
         perform public.log_event(
             new.tenant, 'agent.changed', null,
             jsonb_strip_nulls(jsonb_build_object(
@@ -12774,7 +12774,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'ea3d1a883d6e2d8b'
+    fingerprint = 'b2f476b1050e4c1f'
 where version = 18;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

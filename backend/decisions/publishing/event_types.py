@@ -203,5 +203,5 @@ EVENT_TYPES = (
     EventType(
         "data_centre.changed", Topic.DATA_CENTRES, "A data centre is another now, but for its load", DataCentreSummary
     ),
-    EventType("agent.changed", Topic.AGENTS, "An agent has gone, is back, or decides otherwise", AgentSummary),
+    EventType("agent.changed", Topic.AGENTS, "An agent decides otherwise than before", AgentSummary),
 )
