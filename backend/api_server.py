@@ -65,6 +65,7 @@ from ingest.schedule import PipelineSchedule
 from ingest.sources import Upstreams
 from negotiation.life import CoordinatorThread
 from openadr.endpoints.authorization import FORM_ENDPOINTS as TOKEN_ENDPOINTS
+from openadr.endpoints.parameters import ROOT as OPENADR_ROOT
 from openadr.vtn import vtn_endpoints
 from openadr.webhooks import WebhookSender
 from queueing.process_name import process_name
@@ -125,6 +126,7 @@ def create_app(
         own_names=[settings.api_host],
         allowed_origins=settings.allowed_origins,
         form_endpoints=(*FORM_ENDPOINTS, *TOKEN_ENDPOINTS),
+        bodiless_deletes_under=(f"{OPENADR_ROOT}/",),
     )
     interval = timedelta(minutes=settings.pipeline_interval_minutes)
     app.register_api(

@@ -62,6 +62,7 @@ body { margin: 0; background: #fff; }
 .swagger-ui .opblock .opblock-summary-method, .swagger-ui .opblock.opblock-get .opblock-summary-method
 { background: #1f4e79; text-shadow: none; }
 .swagger-ui .opblock.opblock-post .opblock-summary-method { background: #1d6b34; }
+.swagger-ui .opblock.opblock-put .opblock-summary-method { background: #7a4a00; }
 .swagger-ui .opblock.opblock-delete .opblock-summary-method { background: #8f1d1d; }
 .swagger-ui .btn.execute { background: #1f4e79; }
 .swagger-ui .opblock { overflow-x: auto; }
@@ -82,6 +83,7 @@ def make_application(
     own_names: Collection[str] = (),
     allowed_origins: Collection[str] = (),
     form_endpoints: Collection[str] = (),
+    bodiless_deletes_under: tuple[str, ...] = (),
     pause: Callable[[], object] | None = None,
 ) -> OpenAPI:
     """An application with problem answers, `/openapi.json` and `/docs`.
@@ -92,6 +94,7 @@ def make_application(
         own_names: hosts, or URLs with them, as which it answers beside this machine's own; with a guard, as any.
         allowed_origins: of pages that may change things, besides its own.
         form_endpoints: names of endpoints that take a form as a browser sends it.
+        bodiless_deletes_under: paths below which a DELETE need not name a media type.
         pause: gives other requests a turn in the middle of long work, where all are answered in one thread.
     """
     app = OpenAPI(
@@ -115,7 +118,7 @@ def make_application(
     if asks_for is None:
         _answer_as(app, names)
     _take_from_pages(app, names, frozenset(allowed_origins), as_any=asks_for is not None)
-    _take_json_only(app, frozenset(open_endpoints), frozenset(form_endpoints))
+    _take_json_only(app, frozenset(open_endpoints), frozenset(form_endpoints), bodiless_deletes_under)
     return app
 
 
@@ -183,15 +186,20 @@ def _is_same_site(origin: str, host: str | None) -> bool:
     return host is not None and origin.lower() in {f"https://{host.lower()}", f"http://{host.lower()}"}
 
 
-def _take_json_only(app: OpenAPI, open_endpoints: frozenset[str], form_endpoints: frozenset[str]) -> None:
+def _take_json_only(
+    app: OpenAPI,
+    open_endpoints: frozenset[str],
+    form_endpoints: frozenset[str],
+    bodiless_deletes_under: tuple[str, ...],
+) -> None:
     """Refuse changes that a page of another site could ask a browser for without its asking first."""
 
     @app.before_request
     def _check_content_type() -> None:
         if request.method in _SAFE_METHODS or request.url_rule is None or is_json(request.mimetype):
             return
-        if request.method == "DELETE" and not request.mimetype:
-            return  # has no body, and a browser asks first before it sends one to another site
+        if request.method == "DELETE" and not request.mimetype and request.path.startswith(bodiless_deletes_under):
+            return  # the protocol has none, and a browser asks first before it sends one to another site
         if request.endpoint in open_endpoints and not request.mimetype and "Origin" not in request.headers:
             return  # from no page, and about to prove where it is from
         if request.endpoint in form_endpoints and request.mimetype == "application/x-www-form-urlencoded":
