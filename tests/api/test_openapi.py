@@ -42,8 +42,9 @@ positive_data_acceptance.enabled = false
 RUNNERS = "^/api/v1/runners"
 # The three others work for seconds.
 TENANCY = "^/api/v1/tenancy"
+FLEXIBILITY = "^/api/v1/flexibility"
 READS = "^/api/v1/(grid|objects|ontology|live-state|market|savings)"
-OF_THEIR_OWN = f"^/api/v1/(plan/batch|backtest|negotiations)|{RUNNERS}|{TENANCY}|{READS}|{OPENADR}"
+OF_THEIR_OWN = f"^/api/v1/(plan/batch|backtest|negotiations)|{RUNNERS}|{TENANCY}|{FLEXIBILITY}|{READS}|{OPENADR}"
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_the_live_server_keeps_to_its_description_whatever_it_is_sent(
     assert "Traceback" not in live_server.log
 
 
-@pytest.mark.parametrize("group", [RUNNERS, TENANCY, READS])
+@pytest.mark.parametrize("group", [RUNNERS, TENANCY, FLEXIBILITY, READS])
 def test_a_group_of_endpoints_keeps_to_its_description(
     live_server: ServerProcess, group: str, tmp_path: Path
 ) -> None:
