@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
 from beckn.buying.platform import Buyer
 from beckn.network.subscribers import Registry
@@ -117,6 +118,7 @@ def scene(request: pytest.FixtureRequest, data_dir: Path, tmp_path: Path) -> Ite
             stack.callback(server.end)
             servers[name] = server
             server.wait_for(lambda server=server: server.get("/health").status_code == 200)
+        load_what_is_loaded_once(servers["api"], next(iter(headers.values())))
         clients = [
             WellBehaved(
                 servers["api"],
@@ -138,6 +140,17 @@ def scene(request: pytest.FixtureRequest, data_dir: Path, tmp_path: Path) -> Ite
         strangers = Strangers(ports, tally, stopping, credential=_as_line(clients[0].headers))
         stack.callback(stopping.set)
         yield Scene(database, servers, clients, [*strangers.loops(), flood.run], tally, stopping)
+
+
+def load_what_is_loaded_once(api: ServerProcess, headers: dict[str, str]) -> None:
+    """Have it plan together, for which it loads SciPy: once, at whatever moment, and no growth."""
+    hall = {"kind": "compute", "endowment_mw": 1.5, "cost_gbp_per_mwh": [80, 120]}
+    agents = [
+        hall | {"agent": name, "jobs": [{"job_id": name, "energy_mwh": 1, "max_power_mw": 2}]} for name in ("A", "B")
+    ]
+    body = {"half_hours": 2, "agents": agents}
+    answer = requests.post(f"{api.url}/api/v1/negotiations/plan", json=body, headers=headers, timeout=60)
+    assert answer.status_code == 200, answer.text
 
 
 def two_tenants(database: EmbeddedDatabase) -> dict[str | None, dict[str, str]]:
