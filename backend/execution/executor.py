@@ -25,7 +25,6 @@ from grid.half_hours import rfc3339
 from queueing.consumer import Consumer, Round
 from queueing.failing import Failing
 from queueing.heartbeat import Heartbeat
-from queueing.supervised import troubles
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +65,21 @@ class Executor(Consumer, Generic[Run]):
             called: what the runs are called, several of them.
             stored: called when steps were taken.
         """
-        super().__init__("executor", self.work_once, database, channel, threads=1, poll_seconds=poll_seconds)
+        self._heartbeat: Heartbeat[Hashable] = Heartbeat(
+            f"the keeper of the leases of {called}",
+            lambda leases: book.extend(leases, clock(), lease_seconds=LEASE_SECONDS),
+            lease_seconds=LEASE_SECONDS,
+            longest_hold_s=LONGEST_HOLD_S,
+        )
+        super().__init__(
+            "executor",
+            self.work_once,
+            database,
+            channel,
+            threads=1,
+            poll_seconds=poll_seconds,
+            heartbeat=self._heartbeat,
+        )
         self._database = database
         self._book = book
         self._called = called
@@ -76,22 +89,6 @@ class Executor(Consumer, Generic[Run]):
         self._stored = stored
         self._failing = Failing(AGAIN_AFTER_S)
         self._grid: tuple[datetime, GridContext] | None = None
-        self._heartbeat: Heartbeat[Hashable] = Heartbeat(
-            f"the keeper of the leases of {called}",
-            lambda leases: book.extend(leases, clock(), lease_seconds=LEASE_SECONDS),
-            lease_seconds=LEASE_SECONDS,
-            longest_hold_s=LONGEST_HOLD_S,
-        )
-
-    def start(self) -> None:
-        """Begin to work."""
-        self._heartbeat.start()
-        super().start()
-
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """Let the step in hand be finished, and end. What is left waits in the database."""
-        super().stop(timeout_s)
-        self._heartbeat.stop()
 
     def work_once(self) -> Round:
         """Start or end everything that is due now."""
@@ -118,7 +115,7 @@ class Executor(Consumer, Generic[Run]):
         """What is wrong with the thread, and that there are runs it cannot go on with, in words."""
         failing = len(self._failing)
         told = f"{failing} {self._called} cannot be started or ended: the log says why"
-        return [*super().troubles(), *troubles([self._heartbeat.loop]), *([told] if failing else [])]
+        return [*super().troubles(), *([told] if failing else [])]
 
     def _try_step(self, run: Run, now: datetime) -> None:
         """One step of one run; a fault in it does not hold up the others."""

@@ -38,27 +38,26 @@ class CoordinatorThread(Consumer):
         self, database: Database, *, worker: str, clock: Callable[[], datetime], poll_seconds: float = POLL_SECONDS
     ) -> None:
         """Nothing runs before `start`."""
-        super().__init__("negotiations", self.work_once, database, CHANNEL, threads=1, poll_seconds=poll_seconds)
-        self._book = NegotiationBook(database)
-        self._worker = worker
-        self._clock = clock
-        self._failing = Failing(AGAIN_AFTER_S)
+        book = NegotiationBook(database)
         self._heartbeat: Heartbeat[NegotiationLease] = Heartbeat(
             "the heartbeat of negotiations",
-            lambda leases: self._book.extend(leases, clock(), lease_seconds=LEASE_SECONDS),
+            lambda leases: book.extend(leases, clock(), lease_seconds=LEASE_SECONDS),
             lease_seconds=LEASE_SECONDS,
             longest_hold_s=LONGEST_HOLD_S,
         )
-
-    def start(self) -> None:
-        """Begin to work."""
-        self._heartbeat.start()
-        super().start()
-
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """Finish what is in hand, and end."""
-        super().stop(timeout_s)
-        self._heartbeat.stop()
+        super().__init__(
+            "negotiations",
+            self.work_once,
+            database,
+            CHANNEL,
+            threads=1,
+            poll_seconds=poll_seconds,
+            heartbeat=self._heartbeat,
+        )
+        self._book = book
+        self._worker = worker
+        self._clock = clock
+        self._failing = Failing(AGAIN_AFTER_S)
 
     def work_once(self) -> Round:
         """Make a step of everything that is due now."""

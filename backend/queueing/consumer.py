@@ -6,8 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from database.interface import Database
+from queueing.heartbeat import Heartbeat
 from queueing.notices import LONGEST_UNINTERRUPTED_S
 from queueing.supervised import Rest, SupervisedLoop, troubles
 from queueing.wakeups import Wakeups
@@ -41,12 +43,14 @@ class Consumer:
         threads: int,
         poll_seconds: float,
         longest_turn_s: float = 120.0,
+        heartbeat: Heartbeat[Any] | None = None,
     ) -> None:
         """Nothing runs before `start`.
 
         Args:
             look: takes what is due, if anything is, and finishes it, in the thread that calls it. It says by `found`
                 that it took some, as soon as it has.
+            heartbeat: keeps the leases of what the threads have in hand; it starts before them, and ends after them.
         """
         self._look = look
         self._changed = threading.Condition()
@@ -58,6 +62,7 @@ class Consumer:
             for number in range(1, threads + 1)
         ]
         self._looking_out = SupervisedLoop(f"the lookout of {name}s", self._look_out, self.stopping)
+        self._beating = heartbeat
 
     @property
     def threads(self) -> int:
@@ -65,6 +70,8 @@ class Consumer:
 
     def start(self) -> None:
         """Begin to work."""
+        if self._beating is not None:
+            self._beating.start()
         for loop in (self._looking_out, *self._loops):
             loop.start()
 
@@ -83,10 +90,13 @@ class Consumer:
         # Whatever the threads took of the time: an open connection is not to outlive them.
         if self._looking_out.join(max(give_up_at - time.monotonic(), LONGEST_UNINTERRUPTED_S + 5)):
             self._wakeups.close()
+        if self._beating is not None:
+            self._beating.stop()
 
     def troubles(self) -> list[str]:
         """What is wrong with the threads, in words; empty when nothing is."""
-        return troubles([*self._loops, self._looking_out])
+        beating = [] if self._beating is None else [self._beating.loop]
+        return troubles([*self._loops, self._looking_out, *beating])
 
     def found(self, *, more_likely: bool = True) -> None:
         """A look found work; `more_likely` wakes another thread to look for more."""

@@ -13,6 +13,7 @@ from database.postgres import PostgresDatabase
 from database.postgrest import SupabaseDatabase
 from postgrest_server import PostgrestServer
 from queueing.consumer import Consumer, Round
+from queueing.heartbeat import Heartbeat
 
 WITHIN_S = 30
 CHANNEL = "something_to_do"
@@ -138,3 +139,37 @@ def test_nothing_more_is_begun_once_it_is_to_stop(postgres: PostgresDatabase) ->
     consumer.wake()
     assert (pile.looks, pile.left) == (seen, 1)
     assert consumer.troubles() == []
+
+
+def test_leases_are_kept_while_its_threads_work_and_trouble_with_that_is_told(
+    postgres: PostgresDatabase,
+) -> None:
+    extended, taken, done = threading.Event(), threading.Event(), threading.Event()
+    refuses = threading.Event()
+
+    def extend(leases: object) -> None:
+        if refuses.is_set():
+            raise ValueError("no more")
+        extended.set()
+
+    heartbeat = Heartbeat("the keeper", extend, lease_seconds=0.03, longest_hold_s=3600)
+
+    def look() -> Round:
+        if taken.is_set():
+            return Round(0)
+        with heartbeat.holding(["a lease"]):
+            taken.set()
+            assert done.wait(WITHIN_S)
+        return Round(1)
+
+    consumer = Consumer("w", look, postgres, CHANNEL, threads=1, poll_seconds=3600, heartbeat=heartbeat)
+    consumer.start()
+    try:
+        assert extended.wait(WITHIN_S)
+        refuses.set()
+        while not any("the keeper" in told for told in consumer.troubles()):
+            done.wait(0.01)
+    finally:
+        done.set()
+        consumer.stop()
+    assert heartbeat.loop.join(0)

@@ -12,7 +12,6 @@ from database.errors import DatabaseError, DatabaseUnreachable
 from database.interface import Database
 from queueing.consumer import Consumer, Round
 from queueing.heartbeat import Heartbeat
-from queueing.supervised import troubles
 
 _log = logging.getLogger(__name__)
 
@@ -46,32 +45,24 @@ class InboxWorkers(Consumer):
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         """`finished` is called after work whose messages are in the outbox, to have them delivered at once."""
-        super().__init__(
-            "inbox-worker", self.work_once, database, CHANNEL, threads=threads, poll_seconds=poll_seconds
-        )
-        self._inbox = inbox
         self._heartbeat = Heartbeat(
             "the keeper of messages' leases",
             inbox.extend,
             lease_seconds=inbox.lease_seconds,
             longest_hold_s=LONGEST_WORK_S,
         )
+        super().__init__(
+            "inbox-worker",
+            self.work_once,
+            database,
+            CHANNEL,
+            threads=threads,
+            poll_seconds=poll_seconds,
+            heartbeat=self._heartbeat,
+        )
+        self._inbox = inbox
         self._handle = handle
         self._finished = finished
-
-    def start(self) -> None:
-        """Begin to work."""
-        self._heartbeat.start()
-        super().start()
-
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """Let every thread finish what it has in hand, and end. What is left waits in the database."""
-        super().stop(timeout_s)
-        self._heartbeat.stop()
-
-    def troubles(self) -> list[str]:
-        """What is wrong with the threads, in words; empty when nothing is."""
-        return [*super().troubles(), *troubles([self._heartbeat.loop])]
 
     def work_once(self) -> Round:
         """Take the message that is due first, if any, and work on it, in this thread.
