@@ -152,7 +152,7 @@ def test_leases_are_kept_while_its_threads_work_and_trouble_with_that_is_told(
             raise ValueError("no more")
         extended.set()
 
-    heartbeat = Heartbeat("the keeper", extend, lease_seconds=0.03, longest_hold_s=3600)
+    heartbeat: Heartbeat[str] = Heartbeat("the keeper", extend, lease_seconds=0.03, longest_hold_s=3600)
 
     def look() -> Round:
         if taken.is_set():
