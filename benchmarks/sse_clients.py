@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 REQUEST = b"GET /beckn/broadcast HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n%b\r\n"
 EVENT = re.compile(rb"\nid: (\d+)\nevent: ")
@@ -31,10 +32,12 @@ UPGRADE = (
 )
 SUBSCRIBE = b'{"type":"subscribe"}'
 SUBSCRIBE_FRAME = bytes((0x81, 0x80 | len(SUBSCRIBE), 0, 0, 0, 0)) + SUBSCRIBE
-EVENT_MESSAGE = re.compile(rb'"event":"decision","sequence":(\d+),')
+EVENT_MESSAGE = re.compile(rb'{"type":"event",[^{]*"event":"decision","sequence":(\d+),')
 PING, PONG = b"\x89\x00", bytes((0x8A, 0x80, 0, 0, 0, 0))
 WEBSOCKET = "websocket"
-LONGEST_MARK = 64
+LONGEST_MARK = 160
+# More would be taken from the system and given back each time, which takes longer than all the rest.
+READ_AT_ONCE_BYTES = 64 * 1024
 
 
 class SseClients:
@@ -87,11 +90,14 @@ def main() -> None:
         header = f"Authorization: Bearer {credentials[place]}\r\n".encode() if credentials else b""
         connection = socket.create_connection(("127.0.0.1", port), timeout=30)
         connection.sendall(UPGRADE % header + SUBSCRIBE_FRAME if by_websocket else REQUEST % header)
-        if not connection.recv(4096).startswith(b"HTTP/1.1 101" if by_websocket else b"HTTP/1.1 200"):
+        answer = connection.recv(4096)
+        if not answer.startswith(b"HTTP/1.1 101" if by_websocket else b"HTTP/1.1 200"):
             raise ConnectionError("the gateway refused a stream")
         connection.setblocking(False)
-        mark = EVENT_MESSAGE if by_websocket else EVENT
-        client = Client(connection, f"{place}/" if credentials else "", mark)
+        if by_websocket:
+            client: Client = WebSocketClient(connection, answer.partition(b"\r\n\r\n")[2])
+        else:
+            client = SseClient(connection, f"{place}/" if credentials else "")
         selector.register(connection, selectors.EVENT_READ, client)
         for key, _ in selector.select(0):  # the first are asked whether they are there before the last are in
             key.data.read(arrivals)
@@ -103,28 +109,69 @@ def main() -> None:
     print(json.dumps(arrivals))
 
 
+Arrivals = defaultdict[str, list[float]]
+
+
+class Client(Protocol):
+    """One stream."""
+
+    def read(self, arrivals: Arrivals) -> None:
+        """Take what has come, and note the moment under the names of the events that begin in it."""
+
+
 @dataclass
-class Client:
-    """One stream. `tail` may hold the beginning of an event."""
+class SseClient:
+    """Server-sent events. `tail` may hold the beginning of one."""
 
     connection: socket.socket
     prefix: str
-    mark: re.Pattern[bytes]
     tail: bytes = b""
 
-    def read(self, arrivals: defaultdict[str, list[float]]) -> None:
-        received = self.connection.recv(256 * 1024)
-        if not received:
-            raise ConnectionError("the gateway closed a stream")
-        now = time.time()
-        if PING in received:
-            self.connection.sendall(PONG)
+    def read(self, arrivals: Arrivals) -> None:
+        received, now = _received(self.connection)
         text = self.tail + received
         end = 0
-        for found in self.mark.finditer(text):
+        for found in EVENT.finditer(text):
             arrivals[self.prefix + found[1].decode()].append(now)
             end = found.end()
         self.tail = text[max(end, len(text) - LONGEST_MARK) :]
+
+
+@dataclass
+class WebSocketClient:
+    """A WebSocket, whose frames tell how long they are. `tail` may hold the beginning of one; `left` so many bytes of
+    the present one are to come."""
+
+    connection: socket.socket
+    tail: bytes = b""
+    left: int = 0
+
+    def read(self, arrivals: Arrivals) -> None:
+        received, now = _received(self.connection)
+        text = self.tail + received
+        place = min(self.left, len(text))
+        self.left -= place
+        while place < len(text):
+            payload = 2 + {126: 2, 127: 8}.get(text[place + 1], 0) if place + 1 < len(text) else LONGEST_MARK
+            if len(text) - place < payload:
+                break
+            size = text[place + 1] if payload == 2 else int.from_bytes(text[place + 2 : place + payload], "big")
+            if len(text) - place < payload + min(size, LONGEST_MARK):
+                break
+            if text[place : place + payload] == PING:
+                self.connection.sendall(PONG)
+            elif found := EVENT_MESSAGE.match(text, place + payload):
+                arrivals[found[1].decode()].append(now)
+            end = place + payload + size
+            place, self.left = min(end, len(text)), max(0, end - len(text))
+        self.tail = text[place:]
+
+
+def _received(connection: socket.socket) -> tuple[bytes, float]:
+    received = connection.recv(READ_AT_ONCE_BYTES)
+    if not received:
+        raise ConnectionError("the gateway closed a stream")
+    return received, time.time()
 
 
 if __name__ == "__main__":

@@ -7,15 +7,18 @@ frame goes out whole, whoever sends it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, suppress
 from typing import NoReturn
 
 import gevent
 from pydantic import BaseModel, ValidationError
 
 from database.errors import DatabaseError
+from decisions.publishing.topics import Detail
+from gateway.serving.audience import Handed
 from gateway.serving.feed import BroadcastFeed, Ending, Heard, Place, What
+from gateway.serving.ready_events import ReadyEvent
 from gateway.serving.visits import Visit, Visits
 from gateway.streaming_messages import (
     CLIENT_MESSAGE,
@@ -30,7 +33,7 @@ from gateway.streaming_messages import (
 from tenancy.principals import Principal
 from web.http_answer import ClientGone
 from web.problems import Problem
-from web.websocket import WebSocket, WebSocketClosed, text_frame
+from web.websocket import Sent, WebSocket, WebSocketClosed, text_frame
 
 AUTH_WITHIN_S = 5.0
 SUBSCRIBE_WITHIN_S = 10.0
@@ -47,6 +50,30 @@ Raises `Problem` (401, 403, 429) or `DatabaseError`.
 _ENDS_WITH = {Ending.STOPPING: 1001, Ending.TOO_SLOW: 4429, Ending.OTHER_LOG: 4409, Ending.NO_MORE: 4401}
 _PROBLEMS = {401: 4401, 403: 4403, 409: 4409}
 TRY_LATER = 1013
+_HANDED = {Sent.ALL: Handed.WHOLE, Sent.SOME: Handed.BEGUN, Sent.NOTHING: Handed.NOT_NOW}
+
+
+class _Hand:
+    """Takes what is new for a client that waits for it."""
+
+    def __init__(self, web_socket: WebSocket, detail: Detail) -> None:
+        self._web_socket = web_socket
+        self._detail = detail
+
+    @property
+    def form(self) -> tuple[Detail, bool]:
+        return self._detail, self._web_socket.takes_compressed
+
+    def events(self, events: Sequence[ReadyEvent]) -> bytes:
+        detail, compressed = self.form
+        frames = [event.frame(detail, compressed=compressed) for event in events]
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
+    def quiet(self, cursor: int) -> bytes:
+        return _framed(Heartbeat(newest=cursor))
+
+    def take(self, piece: bytes) -> Handed:
+        return _HANDED[self._web_socket.send_now(piece)]
 
 
 class StreamSession:
@@ -90,7 +117,8 @@ class StreamSession:
         except (WebSocketClosed, ClientGone, TimeoutError):
             pass
         finally:
-            self._stop_telling()
+            with suppress(ClientGone):
+                self._stop_telling()
 
     def _greet(self) -> None:
         if self._principal is None:
@@ -157,19 +185,20 @@ class StreamSession:
                     self._web_socket.end(TRY_LATER, f"{self._most_streams} streams are already open")
                 until_told.callback(place.let_go)
                 cursor = visit.seat.channel.newest if message.after is None else message.after
-                following = self._visits.attended(visit, self._feed.follow(cursor, visit.seat, message.selection))
+                hand = _Hand(self._web_socket, message.detail)
+                events = self._feed.follow(cursor, visit.seat, message.selection, hand)
+                following = self._visits.attended(visit, events)
             except (Problem, DatabaseError) as error:
                 self._refuse(error)
             told = Subscribed(
                 topics=sorted(message.selection.topics), detail=message.detail, filter=message.filter, from_=cursor
             )
             self._send(told)
-            self._telling = gevent.spawn(self._tell, self._subscription, following, message, place)
+            self._telling = gevent.spawn(self._tell, self._subscription, following, hand, place)
             until_told.pop_all()  # from here on whoever tells lets go
 
-    def _tell(self, number: int, following: Generator[Heard, None, Ending], message: Subscribe, place: Place) -> None:
+    def _tell(self, number: int, following: Generator[Heard, None, Ending], hand: _Hand, place: Place) -> None:
         """Send what is heard, until it ends, or is no longer the subscription."""
-        compressed = self._web_socket.takes_compressed
         try:
             while True:
                 self._is_waiting = True
@@ -182,12 +211,13 @@ class StreamSession:
                     return
                 self._is_waiting = False
                 if heard.what is What.EVENTS:
-                    frames = [event.frame(message.detail, compressed=compressed) for event in heard.events]
-                    self._web_socket.send(frames[0] if len(frames) == 1 else b"".join(frames))
+                    self._web_socket.send(hand.events(heard.events))
+                elif heard.what is What.BEGUN:
+                    self._web_socket.send_rest()
                 elif heard.what is What.CAUGHT_UP:
                     self._send(CaughtUp(sequence=heard.cursor))
                 else:
-                    self._send(Heartbeat(newest=heard.cursor))
+                    self._web_socket.send(hand.quiet(heard.cursor))
                 if self._subscription != number:
                     return
         except ClientGone:
@@ -204,6 +234,7 @@ class StreamSession:
             return
         if self._is_waiting:
             telling.kill()
+            self._web_socket.send_rest()
         else:
             telling.join()
 
@@ -219,7 +250,11 @@ class StreamSession:
         self._web_socket.end(TRY_LATER, "the database does not answer")
 
     def _send(self, message: BaseModel) -> None:
-        self._web_socket.send(text_frame(message.model_dump_json(by_alias=True).encode()))
+        self._web_socket.send(_framed(message))
+
+
+def _framed(message: BaseModel) -> bytes:
+    return text_frame(message.model_dump_json(by_alias=True).encode())
 
 
 def _in_words(error: ValidationError) -> str:

@@ -280,6 +280,13 @@ class Connection:
         except OSError:
             raise ClientGone from None
 
+    def write_now(self, data: bytes) -> int:
+        """Send what of `data` goes without waiting; how much that is. Raises `ClientGone`."""
+        try:
+            return self._send_what_fits(data)
+        except OSError:
+            raise ClientGone from None
+
     def _write(self, data: bytes, *, before: float | None = None) -> None:
         sent = self._send_what_fits(data)
         if sent == len(data):

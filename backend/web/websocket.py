@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Mapping
+from enum import Enum, auto
 from typing import Any, NoReturn, Protocol
 
 import gevent
@@ -49,6 +50,10 @@ class Line(Protocol):
         """Send all of `data`; raises `ClientGone`."""
         ...
 
+    def write_now(self, data: bytes) -> int:
+        """Send what goes without waiting, and say how much; raises `ClientGone`."""
+        ...
+
 
 class UpgradeRefused(Exception):
     """The request does not open a WebSocket; `status` is 400 or 426."""
@@ -65,6 +70,14 @@ class WebSocketClosed(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(f"closed with {code}")
         self.code = code
+
+
+class Sent(Enum):
+    """How much of a frame went without waiting."""
+
+    ALL = auto()
+    SOME = auto()
+    NOTHING = auto()
 
 
 class _BoundedDeflate(PerMessageDeflate):
@@ -145,6 +158,7 @@ class WebSocket:
         self._longest_bytes = longest_bytes
         self._takes_binary = takes_binary
         self._writing = BoundedSemaphore()
+        self._rest = b""
         self._closing_with: int | None = None
         self._parts: list[Any] = []
         self._parts_bytes = 0
@@ -173,6 +187,32 @@ class WebSocket:
             if self._closing_with is not None:
                 raise ClientGone
             self._line.write(frame)
+
+    def send_now(self, frame: bytes) -> Sent:
+        """Send a frame, or several, without waiting. After `Sent.SOME` nothing else goes before `send_rest`."""
+        if self._closing_with is not None or not self._writing.acquire(blocking=False):
+            return Sent.NOTHING
+        sent_bytes = 0
+        try:
+            sent_bytes = self._line.write_now(frame)
+        except ClientGone:
+            pass  # whoever sends next, or receives, finds that
+        finally:
+            self._rest = frame[sent_bytes:] if sent_bytes else b""
+            if not self._rest:
+                self._writing.release()
+        if not sent_bytes:
+            return Sent.NOTHING
+        return Sent.SOME if self._rest else Sent.ALL
+
+    def send_rest(self) -> None:
+        """Send what is left of a frame that was begun, if one was. Raises `ClientGone`."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            try:
+                self._line.write(rest)
+            finally:
+                self._writing.release()
 
     def ping(self) -> None:
         """Have the client show that it is there. Raises `ClientGone`."""

@@ -16,6 +16,7 @@ from gevent.lock import BoundedSemaphore
 
 from decisions.publishing.store import Event, EventPage, PublishedDecisions
 from decisions.publishing.topics import Topic
+from gateway.serving.audience import Audience
 from gateway.serving.backlog import Backlog
 from gateway.serving.past_events import READINGS_AT_ONCE, PastEvents
 from gateway.serving.ready_events import ReadyEvent
@@ -54,7 +55,8 @@ class Channel:
     """Some streams' events: the latest in `backlog`, the others in `past`. For greenlets of one thread.
 
     `streams` counts those that are open, and all end once it is `closed`. `newest` is the number of the newest event
-    known here. `beats` counts the heartbeats: who is woken in between is woken for news.
+    known here. `beats` counts the heartbeats: who is woken in between is woken for news. Some streams wait for a
+    bell; others sit in the `audience`, and what is new is handed to them.
     """
 
     def __init__(self, backlog: Backlog, past: PastEvents, bells: int) -> None:
@@ -63,6 +65,7 @@ class Channel:
         self.streams = 0
         self.closed = False
         self.beats = 0
+        self.audience = Audience()
         self._ends: tuple[float, EventPage] | None = None
         self._bells_each = bells
         self._bells: dict[frozenset[Topic], _Bells] = {}
@@ -91,9 +94,23 @@ class Channel:
         self._bells_of(topics).wait(bell)
 
     def ring(self, topics: frozenset[Topic] | None = None) -> None:
-        """Wake the streams that want one of these topics; all without."""
+        """Tell the streams that want one of these topics what is new; without, have all look for themselves."""
         if not self.streams:
             return
+        if topics is None:
+            self.audience.wake()
+        else:
+            self.audience.tell(self.backlog, topics)
+        self._ring_bells(topics)
+
+    def beat(self) -> None:
+        """Tell all streams that there is nothing new."""
+        self.beats += 1
+        if self.streams:
+            self.audience.beat(self.backlog)
+            self._ring_bells(None)
+
+    def _ring_bells(self, topics: frozenset[Topic] | None) -> None:
         for wanted, bells in list(self._bells.items()):
             if topics is None or wanted & topics:
                 bells.ring()

@@ -23,6 +23,7 @@ from database.errors import DatabaseError, DatabaseUnreachable, TenantRefused
 from database.interface import Database
 from decisions.publishing.store import PublishedDecisions
 from decisions.publishing.topics import DECISIONS_ALONE, EVERYTHING, Detail, Selection, Topic
+from gateway.serving.audience import Hand, Waiting
 from gateway.serving.backlog import MOST_EVENTS, Backlog
 from gateway.serving.channels import BELLS, Channel, TenantChannels
 from gateway.serving.past_events import PAGE_EVENTS, PastEvents
@@ -59,10 +60,12 @@ class What(StrEnum):
     EVENTS = "events"
     CAUGHT_UP = "caught up"
     QUIET = "quiet"
+    BEGUN = "begun"
 
 
 class Heard(NamedTuple):
-    """Some events, or none: that there are no more of before, or that nothing has happened for a while.
+    """Some events, or none: that there are no more of before, that nothing has happened for a while, or that the rest
+    of what was handed to the client is due.
 
     `cursor`: every event up to this number has been told, or is none that was wanted.
     """
@@ -227,13 +230,19 @@ class BroadcastFeed:
             elif heard.what is What.QUIET:
                 yield NOTHING_NEW
 
-    def follow(self, cursor: int, seat: Seat, selection: Selection) -> Generator[Heard, None, Ending]:
-        """What happens after `cursor`, whichever door it goes out by; at last, why there is no more."""
+    def follow(
+        self, cursor: int, seat: Seat, selection: Selection, hand: Hand | None = None
+    ) -> Generator[Heard, None, Ending]:
+        """What happens after `cursor`, whichever door it goes out by; at last, why there is no more.
+
+        Args:
+            hand: the client, if it may be handed what is new; that is then not told here.
+        """
         self.streams += 1
         seat.channel.streams += 1
         try:
             cursor = yield from self._catch_up(seat, selection, cursor)
-            return (yield from self._keep_up(seat, selection, cursor))
+            return (yield from self._keep_up(seat, selection, cursor, hand))
         finally:
             self.streams -= 1
             seat.channel.streams -= 1
@@ -260,10 +269,13 @@ class BroadcastFeed:
             cursor = following  # where there are none, beyond what the log no longer holds
         return cursor
 
-    def _keep_up(self, seat: Seat, selection: Selection, cursor: int) -> Generator[Heard, None, Ending]:
+    def _keep_up(
+        self, seat: Seat, selection: Selection, cursor: int, hand: Hand | None
+    ) -> Generator[Heard, None, Ending]:
         """Events from the backlog, as they come, until the client falls out of it."""
         channel, topics = seat.channel, selection.topics
         bell = channel.bell(topics)
+        waiting = None if hand is None else Waiting(cursor, hand, lambda: self._may_be_told(seat))
         has_caught_up = False
         while (ending := self._ending(seat)) is None:
             backlog = channel.backlog
@@ -282,6 +294,13 @@ class BroadcastFeed:
                 has_caught_up = True
                 yield Heard(What.CAUGHT_UP, [], cursor)
                 continue  # there may be more meanwhile
+            if waiting is not None:
+                waiting.cursor = cursor
+                channel.audience.wait(selection, waiting)
+                cursor = waiting.cursor
+                if waiting.has_begun:
+                    yield Heard(What.BEGUN, [], cursor)
+                continue
             beats = channel.beats
             channel.wait(topics, bell)
             if channel.beats != beats and self._ending(seat) is None:
@@ -295,18 +314,20 @@ class BroadcastFeed:
             return Ending.OTHER_LOG
         return Ending.NO_MORE if seat.hearing() is Hearing.NO_MORE else None
 
+    def _may_be_told(self, seat: Seat) -> bool:
+        return not self._stopping.is_set() and not seat.channel.closed and seat.hearing() is Hearing.YES
+
     def _ring(self) -> Rest:
         """Wake the streams for which there is news, and now and then all of them without any."""
         self._news.clear()
         to_ring, self._to_ring = self._to_ring, {}
+        for channel, topics in to_ring.items():
+            channel.ring(None if topics is None else frozenset(topics))
         if time.monotonic() >= self._heartbeat_at:
             self._heartbeat_at = time.monotonic() + self._heartbeat_s
             self._tenants.give_up_unused()
             for channel in [self._whole, *self._tenants]:
-                channel.beats += 1
-                to_ring[channel] = None
-        for channel, topics in to_ring.items():
-            channel.ring(None if topics is None else frozenset(topics))
+                channel.beat()
         return lambda: self._news.wait(max(0.0, self._heartbeat_at - time.monotonic()))
 
     def _follow(self) -> Rest:
