@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 18 then
-        raise exception 'this database has schema version %, but these files are of version 18 and would put older '
+    if newest > 19 then
+        raise exception 'this database has schema version %, but these files are of version 19 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -1632,8 +1632,32 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 18 then
+        execute $statements$
+-- Events of negotiations have a topic of their own. What a column is generated from cannot be changed: it is made anew, of
+-- what is logged as well.
+alter table public.broadcast_log drop column topic;
+alter table public.broadcast_log
+    add column topic text not null generated always as (
+        case
+            when event_type like 'workload.%' then 'workloads'
+            when event_type like 'order.%' then 'orders'
+            when event_type like 'grid.%' then 'grid'
+            when event_type like 'source.%' then 'sources'
+            when event_type like 'data_centre.%' then 'data_centres'
+            when event_type like 'agent.%' then 'agents'
+            when event_type like 'negotiation.%' then 'negotiations'
+            else 'decisions' end) stored;
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (19, 1);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 18, 1
+select 19, 1
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
@@ -2157,6 +2181,7 @@ create table if not exists public.broadcast_log (
             when event_type like 'source.%' then 'sources'
             when event_type like 'data_centre.%' then 'data_centres'
             when event_type like 'agent.%' then 'agents'
+            when event_type like 'negotiation.%' then 'negotiations'
             else 'decisions' end) stored,
     subject text,
     summary jsonb,

@@ -13,8 +13,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest is distinct from 18 then
-        raise exception 'this database has the tables of schema version %, but this file is of version 18: '
+    if newest is distinct from 19 then
+        raise exception 'this database has the tables of schema version %, but this file is of version 19: '
             'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
@@ -59,17 +59,17 @@ set local pylon.functions =
     'beckn_heartbeat_inbox beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox '
     'beckn_prune register_runner runner_name take_runs held_run run_to_begin begin_run heartbeat_run '
     'give_back_run finish_run end_run log_run give_run_back readings_so_far settle_silent_runs run_place '
-    'list_runners offered_templates workload_run negotiation_row open_negotiation claim_negotiations '
-    'heartbeat_negotiation fail_negotiation release_negotiation hold_for_negotiation step_negotiation '
-    'say_in_negotiation cancel_negotiation negotiations_page negotiation_life negotiation_parts '
-    'openadr_object_row openadr_targets_of openadr_is_seen openadr_page openadr_one openadr_missing '
-    'openadr_hold_parents openadr_client openadr_content openadr_is_served openadr_tell openadr_claim_webhooks '
-    'openadr_settle_webhook openadr_webhooks_health openadr_create openadr_replace openadr_delete '
-    'beckn_operator beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw log_order '
-    'beckn_place_order beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order '
-    'beckn_overdue flexibility_decision_texts flexibility_decision_hash chain_flexibility_decision '
-    'flexibility_chain_check flexibility_decision_chain flexibility_decision_heads gsp_group '
-    'ensure_flexibility_units flexibility_event_row log_flexibility_event announce_flexibility_event '
+    'list_runners offered_templates workload_run negotiation_row log_negotiation open_negotiation '
+    'claim_negotiations heartbeat_negotiation fail_negotiation release_negotiation hold_for_negotiation '
+    'step_negotiation say_in_negotiation cancel_negotiation negotiations_page negotiation_life '
+    'negotiation_parts openadr_object_row openadr_targets_of openadr_is_seen openadr_page openadr_one '
+    'openadr_missing openadr_hold_parents openadr_client openadr_content openadr_is_served openadr_tell '
+    'openadr_claim_webhooks openadr_settle_webhook openadr_webhooks_health openadr_create openadr_replace '
+    'openadr_delete beckn_operator beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw '
+    'beckn_share_left_kw log_order beckn_place_order beckn_change_order beckn_claim_orders '
+    'beckn_heartbeat_orders beckn_fail_order beckn_overdue flexibility_decision_texts flexibility_decision_hash '
+    'chain_flexibility_decision flexibility_chain_check flexibility_decision_chain flexibility_decision_heads '
+    'gsp_group ensure_flexibility_units flexibility_event_row log_flexibility_event announce_flexibility_event '
     'claim_flexibility_events fail_flexibility_event flexibility_sites flexibility_batteries '
     'flexibility_situation_of flexibility_situation flexibility_history flexibility_outcome release_flexibility '
     'move_for_flexibility storage_may_be_sold step_flexibility_event cancel_flexibility_event '
@@ -4361,8 +4361,8 @@ as $$
                 when 'string' then to_jsonb(left(member.value #>> '{}', 120)) else member.value end as value,
             coalesce(array_position(
                 array[
-                    'job_id', 'order_id', 'slot', 'source', 'dc_id', 'status', 'state', 'starts_at', 'ends_at', 'reason',
-                    'status_reason'],
+                    'job_id', 'order_id', 'negotiation_id', 'slot', 'source', 'dc_id', 'status', 'state', 'starts_at', 'ends_at',
+                    'reason', 'status_reason'],
                 member.key), 99) as place
         from jsonb_each(p_event) as member
         where jsonb_typeof(member.value) not in ('object', 'array', 'null')
@@ -7409,6 +7409,29 @@ as $$
         'version', n.version, 'opened_at', n.opened_at, 'updated_at', n.updated_at)
 $$;
 
+-- Tells how far a negotiation has come in the log of events, to whoever opened it and to every operator whose agents take part:
+-- what they know in common, and nothing that was proposed, awarded or paid. Takes the publishing lock: call it last.
+create or replace function public.log_negotiation(p_negotiation_id uuid, p_event_type text)
+returns void
+language sql
+set search_path = ''
+as $$
+    select public.log_event(
+        nullif(knows.tenant, 'platform'), p_event_type, null, jsonb_strip_nulls(jsonb_build_object(
+            'negotiation_id', n.negotiation_id, 'name', n.name, 'started_by', n.started_by, 'limit_key', n.limit_key,
+            'starts_at', n.starts_at, 'half_hours', n.half_hours, 'state', n.state, 'state_reason', n.state_reason,
+            'round', n.round, 'award_number', n.award_number, 'cost_gbp', n.outcome -> 'cost_gbp',
+            'alone_gbp', n.outcome -> 'alone_gbp', 'bound_gbp', n.outcome -> 'bound_gbp')),
+        n.negotiation_id::text)
+    from public.negotiations n
+    cross join lateral (
+        select n.tenant
+        union
+        select a.tenant from public.negotiation_agents a where a.negotiation_id = n.negotiation_id
+        order by 1) as knows
+    where n.negotiation_id = p_negotiation_id
+$$;
+
 -- Opens a negotiation. p_operator: who opens it, whatever p_negotiation says. p_negotiation: {tenant (null: the platform),
 -- name, started_by, limit_key, starts_at, half_hours, round_seconds, most_rounds, closes_at, document (what tells a repeat
 -- from a change), agents: [{agent, tenant (null: whoever opens it), kind, dc_id, endowment_mw, least_mw, most_mw,
@@ -7484,6 +7507,7 @@ begin
         agent text, tenant text, kind text, dc_id text, endowment_mw double precision[], least_mw double precision[],
         most_mw double precision[], declared jsonb);
     perform pg_notify('negotiations', '');
+    perform public.log_negotiation(found.negotiation_id, 'negotiation.opened');
     return json_build_object('state', 'opened', 'negotiation', public.negotiation_row(found));
 end
 $$;
@@ -7727,6 +7751,13 @@ begin
     if next_step_at <= moment then
         perform pg_notify('negotiations', '');
     end if;
+    if award is not null then
+        perform public.log_negotiation(negotiation.negotiation_id, 'negotiation.awarded');
+    elsif to_state <> negotiation.state and to_state = 'SETTLED' then
+        perform public.log_negotiation(negotiation.negotiation_id, 'negotiation.settled');
+    elsif to_state in ('EXPIRED', 'FALLBACK') then
+        perform public.log_negotiation(negotiation.negotiation_id, 'negotiation.failed');
+    end if;
     return json_build_object('state', 'changed');
 end
 $$;
@@ -7866,6 +7897,7 @@ begin
             lease_token = null, leased_until = null, leased_by = null, finished_at = p_now
         where n.negotiation_id = p_negotiation_id
         returning * into negotiation;
+        perform public.log_negotiation(negotiation.negotiation_id, 'negotiation.failed');
     end if;
     return json_build_object(
         'state', case negotiation.state when 'CANCELLED' then 'cancelled' else 'ended' end,
@@ -12774,8 +12806,8 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'b2f476b1050e4c1f'
-where version = 18;
+    fingerprint = '29306584f14ae568'
+where version = 19;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
 -- newer ones, it must not put its functions back.

@@ -19,7 +19,7 @@ from grid_world import NOW, data_centre, store_data_centres, store_grid
 from tenants_work import decide_all, submission, submit
 from two_operators import A, B, as_tenant, claims, door_of, make_operators
 
-EVERY = ["agents", "data_centres", "decisions", "grid", "orders", "sources", "workloads"]
+EVERY = ["agents", "data_centres", "decisions", "grid", "negotiations", "orders", "sources", "workloads"]
 
 
 @pytest.fixture

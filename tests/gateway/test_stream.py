@@ -21,7 +21,7 @@ from grid_world import store_world, submit, workload
 from running_gateway import RunningGateway, running_gateway, workers_on
 from sse_reader import SseReader
 
-EVERY = ["decisions", "workloads", "orders", "grid", "sources", "data_centres", "agents"]
+EVERY = ["decisions", "workloads", "orders", "grid", "sources", "data_centres", "agents", "negotiations"]
 WITHIN_S = 20
 
 

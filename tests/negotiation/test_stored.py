@@ -11,8 +11,9 @@ import pytest
 
 from api.negotiation_answers import detail
 from database.errors import DatabaseError
-from database.interface import Where
+from database.interface import OrderBy, Row, Where
 from database.postgres import PostgresDatabase
+from described_events import assert_as_described
 from grid_world import NOW, data_centre, store_data_centres, store_world
 from negotiation.book import NegotiationBook, Stepped
 from negotiation.life import CoordinatorThread
@@ -78,6 +79,34 @@ def test_three_agents_share_a_limit_and_their_power_is_held_until_it_is_over(wor
     assert life_of(world, negotiation).negotiation.state is NegotiationState.SETTLED
     assert not held(world)
     assert len(held(world, "ENDED")) == 3
+
+
+def events(database: PostgresDatabase) -> list[Row]:
+    where = [Where("topic", "negotiations")]
+    return database.select("broadcast_log", where=where, order=OrderBy(("sequence",)))
+
+
+def test_how_a_negotiation_goes_is_told_to_all_that_take_part_and_to_no_stream_of_decisions(
+    world: PostgresDatabase,
+) -> None:
+    world.insert("operators", [{"operator_id": "op-b", "name": "B"}])
+    agents = [new_agent("A"), new_agent("B", tenant="op-b"), new_agent("S")]
+    negotiation = opened(world, agents=agents, name="n" * 200)
+    carry_on(world)
+    carry_on(world, ENDS_AT)
+    told = events(world)
+    types = ["negotiation.opened", "negotiation.awarded", "negotiation.settled"]
+    assert [(row["event_type"], row["tenant"]) for row in told] == [(t, o) for t in types for o in ("op-b", None)]
+    assert_as_described(told)
+    assert {row["subject"] for row in told} == {str(negotiation.negotiation_id)}
+    assert told[2]["event"]["cost_gbp"] == pytest.approx(175.2)
+    assert not {"outcome", "agents", "pays_gbp"} & set(told[2]["event"])
+    decisions = world.call("events_after", {"p_after": 0, "p_limit": 100})
+    assert decisions["events"] == []
+    cancelled = opened(world, name="again", agents=agents)
+    cancel_negotiation(world, cancelled.negotiation_id, "no longer", NOW)
+    (failed, _) = events(world)[-2:]
+    assert (failed["event_type"], failed["event"]["state"]) == ("negotiation.failed", "CANCELLED")
 
 
 def test_agents_outside_answer_round_by_round_and_come_to_the_same_award(world: PostgresDatabase) -> None:

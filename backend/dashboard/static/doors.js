@@ -7,6 +7,7 @@ const STATES = {
   workload: ["started", "deferred", "displaced", "completed", "failed", "cancelled", "moved", "expired"],
   order: ["confirmed", "running", "completed", "failed", "cancelled"],
   grid: ["updated", "flexibility"], source: ["stale", "fresh"], data_centre: ["changed"], agent: ["changed"],
+  negotiation: ["opened", "awarded", "settled", "failed"],
 };
 const TYPES = ["decision", ...Object.entries(STATES).flatMap(([about, states]) => states.map((state) => `${about}.${state}`))];
 const gateway = document.body.dataset.gateway;

@@ -144,6 +144,24 @@ class AgentSummary(_Summary):
     observed_at: Moment | None = None
 
 
+class NegotiationSummary(_Summary):
+    """A negotiation over a shared limit of power as it is now."""
+
+    negotiation_id: str
+    name: str | None = None
+    started_by: str | None = Field(None, description="`hand`, or the kind of limit that binds")
+    limit_key: str | None = Field(None, description="The limit that it is about")
+    starts_at: Moment | None = None
+    half_hours: int | None = None
+    state: str | None = None
+    state_reason: str | None = None
+    round: int | None = None
+    award_number: int | None = None
+    cost_gbp: float | None = Field(None, description="Of what is awarded, all agents together")
+    alone_gbp: float | None = Field(None, description="What they would cost without it")
+    bound_gbp: float | None = Field(None, description="No plan within the limit costs less, as costs are declared")
+
+
 @dataclass(frozen=True)
 class EventType:
     """A type of event.
@@ -160,7 +178,13 @@ class EventType:
 
 
 def _of(topic: Topic, summary: type[BaseModel], **means: str) -> tuple[EventType, ...]:
-    beginnings = {Topic.WORKLOADS: "workload.", Topic.ORDERS: "order.", Topic.GRID: "grid.", Topic.SOURCES: "source."}
+    beginnings = {
+        Topic.WORKLOADS: "workload.",
+        Topic.ORDERS: "order.",
+        Topic.GRID: "grid.",
+        Topic.SOURCES: "source.",
+        Topic.NEGOTIATIONS: "negotiation.",
+    }
     return tuple(EventType(beginnings[topic] + name, topic, said, summary) for name, said in means.items())
 
 
@@ -204,4 +228,12 @@ EVENT_TYPES = (
         "data_centre.changed", Topic.DATA_CENTRES, "A data centre is another now, but for its load", DataCentreSummary
     ),
     EventType("agent.changed", Topic.AGENTS, "An agent decides otherwise than before", AgentSummary),
+    *_of(
+        Topic.NEGOTIATIONS,
+        NegotiationSummary,
+        opened="Agents are asked to share a limit of power",
+        awarded="Who draws when and who pays whom is settled; after somebody did not confirm, anew",
+        settled="Its half-hours are over",
+        failed="It came to nothing: it was taken back, its time was over, or nobody gains",
+    ),
 )

@@ -17,6 +17,7 @@ class Topic(StrEnum):
     SOURCES = "sources"
     DATA_CENTRES = "data_centres"
     AGENTS = "agents"
+    NEGOTIATIONS = "negotiations"
 
 
 class Detail(StrEnum):

@@ -370,6 +370,7 @@ create table if not exists public.broadcast_log (
             when event_type like 'source.%' then 'sources'
             when event_type like 'data_centre.%' then 'data_centres'
             when event_type like 'agent.%' then 'agents'
+            when event_type like 'negotiation.%' then 'negotiations'
             else 'decisions' end) stored,
     subject text,
     summary jsonb,

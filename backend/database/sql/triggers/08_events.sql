@@ -55,8 +55,8 @@ as $$
                 when 'string' then to_jsonb(left(member.value #>> '{}', 120)) else member.value end as value,
             coalesce(array_position(
                 array[
-                    'job_id', 'order_id', 'slot', 'source', 'dc_id', 'status', 'state', 'starts_at', 'ends_at', 'reason',
-                    'status_reason'],
+                    'job_id', 'order_id', 'negotiation_id', 'slot', 'source', 'dc_id', 'status', 'state', 'starts_at', 'ends_at',
+                    'reason', 'status_reason'],
                 member.key), 99) as place
         from jsonb_each(p_event) as member
         where jsonb_typeof(member.value) not in ('object', 'array', 'null')

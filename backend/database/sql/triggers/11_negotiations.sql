@@ -35,6 +35,29 @@ as $$
         'version', n.version, 'opened_at', n.opened_at, 'updated_at', n.updated_at)
 $$;
 
+-- Tells how far a negotiation has come in the log of events, to whoever opened it and to every operator whose agents take part:
+-- what they know in common, and nothing that was proposed, awarded or paid. Takes the publishing lock: call it last.
+create or replace function public.log_negotiation(p_negotiation_id uuid, p_event_type text)
+returns void
+language sql
+set search_path = ''
+as $$
+    select public.log_event(
+        nullif(knows.tenant, 'platform'), p_event_type, null, jsonb_strip_nulls(jsonb_build_object(
+            'negotiation_id', n.negotiation_id, 'name', n.name, 'started_by', n.started_by, 'limit_key', n.limit_key,
+            'starts_at', n.starts_at, 'half_hours', n.half_hours, 'state', n.state, 'state_reason', n.state_reason,
+            'round', n.round, 'award_number', n.award_number, 'cost_gbp', n.outcome -> 'cost_gbp',
+            'alone_gbp', n.outcome -> 'alone_gbp', 'bound_gbp', n.outcome -> 'bound_gbp')),
+        n.negotiation_id::text)
+    from public.negotiations n
+    cross join lateral (
+        select n.tenant
+        union
+        select a.tenant from public.negotiation_agents a where a.negotiation_id = n.negotiation_id
+        order by 1) as knows
+    where n.negotiation_id = p_negotiation_id
+$$;
+
 -- Opens a negotiation. p_operator: who opens it, whatever p_negotiation says. p_negotiation: {tenant (null: the platform),
 -- name, started_by, limit_key, starts_at, half_hours, round_seconds, most_rounds, closes_at, document (what tells a repeat
 -- from a change), agents: [{agent, tenant (null: whoever opens it), kind, dc_id, endowment_mw, least_mw, most_mw,
@@ -110,6 +133,7 @@ begin
         agent text, tenant text, kind text, dc_id text, endowment_mw double precision[], least_mw double precision[],
         most_mw double precision[], declared jsonb);
     perform pg_notify('negotiations', '');
+    perform public.log_negotiation(found.negotiation_id, 'negotiation.opened');
     return json_build_object('state', 'opened', 'negotiation', public.negotiation_row(found));
 end
 $$;
@@ -353,6 +377,13 @@ begin
     if next_step_at <= moment then
         perform pg_notify('negotiations', '');
     end if;
+    if award is not null then
+        perform public.log_negotiation(negotiation.negotiation_id, 'negotiation.awarded');
+    elsif to_state <> negotiation.state and to_state = 'SETTLED' then
+        perform public.log_negotiation(negotiation.negotiation_id, 'negotiation.settled');
+    elsif to_state in ('EXPIRED', 'FALLBACK') then
+        perform public.log_negotiation(negotiation.negotiation_id, 'negotiation.failed');
+    end if;
     return json_build_object('state', 'changed');
 end
 $$;
@@ -492,6 +523,7 @@ begin
             lease_token = null, leased_until = null, leased_by = null, finished_at = p_now
         where n.negotiation_id = p_negotiation_id
         returning * into negotiation;
+        perform public.log_negotiation(negotiation.negotiation_id, 'negotiation.failed');
     end if;
     return json_build_object(
         'state', case negotiation.state when 'CANCELLED' then 'cancelled' else 'ended' end,
