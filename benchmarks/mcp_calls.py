@@ -42,6 +42,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "plan_workload": JOB,
     "plan_batch": {"workloads": [{"job_id": f"j-{n}", **JOB} for n in range(50)], "time_limit_s": 3},
     "get_savings": {},
+    "get_flexibility": {},
+    "get_negotiations": {},
     "find_objects": {"object_type": "DataCentre", "limit": 20},
     "follow_link": {"object_type": "Region", "object_id": "13", "link_type": "MEASURED_IN", "limit": 20},
 }

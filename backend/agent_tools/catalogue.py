@@ -9,7 +9,9 @@ from typing import Any
 from agent_tools.data_centres import GET_CAPACITY, LIST_DATA_CENTRES
 from agent_tools.decisions import GET_DECISION, LIST_DECISIONS
 from agent_tools.definitions import ToolDefinition
+from agent_tools.flexibility import GET_FLEXIBILITY
 from agent_tools.grid import FIND_GREEN_WINDOW, GRID_FORECAST, GRID_NOW
+from agent_tools.negotiations import GET_NEGOTIATIONS
 from agent_tools.objects import FIND_OBJECTS, FOLLOW_LINK
 from agent_tools.plans import PLAN_BATCH, PLAN_WORKLOAD
 from agent_tools.savings import GET_SAVINGS
@@ -31,6 +33,8 @@ TOOLS: Mapping[str, ToolDefinition[Any]] = MappingProxyType(
             GET_DECISION,
             LIST_DECISIONS,
             GET_SAVINGS,
+            GET_FLEXIBILITY,
+            GET_NEGOTIATIONS,
             FIND_OBJECTS,
             FOLLOW_LINK,
         )

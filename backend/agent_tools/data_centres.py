@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from agent_tools.definitions import Asked, Call, Given, Key, RegionId, Time, ToolDefinition
+from agent_tools.definitions import Asked, Call, Given, Named, RegionId, Time, ToolDefinition
 from agent_tools.platform_calls import path_part
 from agent_tools.refusals import ToolRefused
 from agent_tools.windows import Columns, best_windows
@@ -22,7 +22,7 @@ class DataCentresAsked(Asked):
     region_id: RegionId | None = None
     status: DataCentreStatus | None = None
     min_free_mw: float | None = Field(None, ge=0, allow_inf_nan=False)
-    after: Key | None = Field(None, description="next of the answer before")
+    after: Named | None = None
 
 
 class DataCentreRow(Given):
@@ -31,12 +31,12 @@ class DataCentreRow(Given):
     region_id: int
     status: str
     total_mw: float
-    free_mw: float = Field(description="IT power that is not in use now; get_capacity knows what is promised")
+    free_mw: float = Field(description="Not in use now; what is promised: get_capacity")
     load_percent: float
     pue: float
     execution: str
     carbon_gco2_per_kwh: float | None
-    next_green_hour: Time | None = Field(description="Start of the greenest hour of the next 48")
+    next_green_hour: Time | None = Field(description="The greenest of the next 48")
     is_synthetic: bool
 
 
@@ -105,7 +105,7 @@ def _green_hours(forecasts: dict[str, Any]) -> dict[int, str]:
 
 
 class CapacityAsked(Asked):
-    dc_id: Key
+    dc_id: Named
     hours: int = Field(24, ge=1, le=48)
 
 
@@ -113,7 +113,7 @@ class Capacity(Given):
     as_of: Time
     dc_id: str
     status: str
-    first: Time = Field(description="Start of the first half-hour")
+    first: Time
     step_minutes: int = 30
     total_kw: float
     least_free_kw: float
@@ -143,9 +143,8 @@ async def get_capacity(asked: CapacityAsked, call: Call) -> Capacity:
 
 LIST_DATA_CENTRES = ToolDefinition(
     name="list_data_centres",
-    title="List data centres",
-    description="Data centres with load, free power, PUE, their region's carbon and next green hour; 20 a page. "
-    "Filters: region, status (only ACTIVE ones take workloads), free power.",
+    description="Data centres with load, free power, PUE, their region's carbon and next green hour, 20 a page. Only "
+    "ACTIVE ones take workloads.",
     takes=DataCentresAsked,
     gives=DataCentres,
     run=list_data_centres,
@@ -154,9 +153,7 @@ LIST_DATA_CENTRES = ToolDefinition(
 )
 GET_CAPACITY = ToolDefinition(
     name="get_capacity",
-    title="A data centre's capacity",
-    description="IT power of one data centre by half-hour: promised and free. Needed before a large workload; "
-    "plan_workload takes it into account by itself.",
+    description="IT power of one data centre by half-hour: promised and free. plan_workload takes it into account.",
     takes=CapacityAsked,
     gives=Capacity,
     run=get_capacity,

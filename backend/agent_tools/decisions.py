@@ -7,7 +7,7 @@ from typing import Any, Literal
 import anyio
 from pydantic import Field
 
-from agent_tools.definitions import Asked, Call, Given, Key, Time, ToolDefinition
+from agent_tools.definitions import Asked, Call, Given, Named, Time, ToolDefinition
 from agent_tools.explained import (
     Chosen,
     Option,
@@ -27,9 +27,9 @@ MOST_OPTIONS = 20
 
 
 class DecisionAsked(Asked):
-    job_id: Key
+    job_id: Named
     detail: Literal["summary", "full"] = Field("summary", description="full: up to 20 places")
-    compare_dc_id: Key | None = Field(None, description="Why not there?")
+    compare_dc_id: Named | None = Field(None, description="Why not there?")
 
 
 class Binding(Given):
@@ -49,7 +49,7 @@ class Decision(Given):
     waiting_status: str | None
     waiting_reason: str | None
     runner_up_dc_id: str | None
-    margin_gbp: float | None = Field(description="How much more the runner-up would cost")
+    margin_gbp: float | None = Field(description="The runner-up costs so much more")
     binding: Binding | None = Field(description="The better run that a constraint ruled out")
     compared: Option | None = Field(description="The place asked about")
     compared_margin_gbp: float | None
@@ -127,7 +127,7 @@ def _binding(found: dict[str, Any] | None) -> Binding | None:
 
 
 class DecisionsAsked(Asked):
-    after: int | None = Field(None, ge=0, description="next of the answer before; without it the newest")
+    after: int | None = Field(None, ge=0, description="Without it the newest")
     limit: int = Field(10, ge=1, le=MOST_DECISIONS)
     wait_s: int = Field(0, ge=0, le=25, description="Wait so long for the first one")
 
@@ -197,9 +197,8 @@ def _decided(event: dict[str, Any]) -> DecisionRow:
 
 GET_DECISION = ToolDefinition(
     name="get_decision",
-    title="Explain a decision",
-    description="Why a workload is placed where it is: the choice, runner-up and margin, the constraint that ruled "
-    "out a better one, why not compare_dc_id, and the carbon prices at which it changes.",
+    description="Why a workload is placed where it is: choice, runner-up, what ruled out a better one, why not "
+    "compare_dc_id, and the carbon prices at which it changes.",
     takes=DecisionAsked,
     gives=Decision,
     run=get_decision,
@@ -208,8 +207,7 @@ GET_DECISION = ToolDefinition(
 )
 LIST_DECISIONS = ToolDefinition(
     name="list_decisions",
-    title="List decisions",
-    description="Decisions about the caller's workloads in order, by cursor. To watch: next as after, and wait_s. "
+    description="Decisions about the caller's workloads, by cursor. To watch: next as after, and wait_s. "
     "Reasons: get_decision.",
     takes=DecisionsAsked,
     gives=Decisions,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from agent_tools.definitions import Asked, AskedTime, Call, Given, Key, RegionId, Time, ToolDefinition
+from agent_tools.definitions import Asked, AskedTime, Call, Given, Named, RegionId, Time, ToolDefinition
 from agent_tools.platform_calls import path_part
 from agent_tools.refusals import ToolRefused
 from agent_tools.windows import Columns, Window, best_windows, extreme
@@ -18,12 +18,12 @@ MOST_WINDOWS = 5
 
 
 class GridNowAsked(Asked):
-    region_id: RegionId | None = Field(None, description="Without it Great Britain")
+    region_id: RegionId | None = None
 
 
 class GridNow(Given):
     as_of: Time
-    half_hour: Time | None = Field(description="Start of the half-hour, UTC")
+    half_hour: Time | None
     region_id: int | None
     region: str | None
     carbon_gco2_per_kwh: float | None
@@ -151,7 +151,7 @@ async def grid_forecast(asked: GridForecastAsked, call: Call) -> GridForecast:
 class GreenWindowAsked(Asked):
     duration_minutes: int = Field(ge=1, le=2880)
     region_ids: list[RegionId] | None = Field(None, min_length=1, max_length=17)
-    dc_ids: list[Key] | None = Field(None, min_length=1, max_length=20, description="Or these")
+    dc_ids: list[Named] | None = Field(None, min_length=1, max_length=20, description="Or these")
     earliest: AskedTime | None = None
     deadline: AskedTime | None = Field(None, description="When it must have ended")
     objective: Literal["carbon", "price"] = "carbon"
@@ -170,7 +170,7 @@ class GreenWindow(Given):
     end: Time
     mean_carbon_gco2_per_kwh: float | None
     mean_price_gbp_per_mwh: float | None
-    saving_gco2_per_kwh: float | None = Field(description="Against starting now in the same region")
+    saving_gco2_per_kwh: float | None = Field(description="Against starting now")
     saving_gbp_per_mwh: float | None
 
 
@@ -264,27 +264,24 @@ def _less(now: float | None, then: float | None) -> float | None:
 
 GRID_NOW = ToolDefinition(
     name="grid_now",
-    title="Grid now",
-    description="The present half-hour of Great Britain's grid or of one of 17 regions: carbon intensity, fuels, "
-    "demand, price and stress, each with its source and age. Not for choosing a time: find_green_window does that.",
+    description="The present half-hour of Great Britain's grid or of one of 17 regions: carbon, fuels, demand, price "
+    "and stress, with source and age. Not for choosing a time: find_green_window does that.",
     takes=GridNowAsked,
     gives=GridNow,
     run=grid_now,
 )
 GRID_FORECAST = ToolDefinition(
     name="grid_forecast",
-    title="Grid forecast",
-    description="Carbon, price and stress by half-hour for up to 48 hours, in columns, with least and most named. To "
-    "place a workload use plan_workload, which also knows capacity; prices ahead are modelled.",
+    description="Carbon, price and stress by half-hour for up to 48 hours, in columns. Prices ahead are modelled. To "
+    "place a workload: plan_workload.",
     takes=GridForecastAsked,
     gives=GridForecast,
     run=grid_forecast,
 )
 FIND_GREEN_WINDOW = ToolDefinition(
     name="find_green_window",
-    title="Find a green window",
     description="Up to 5 windows of a length with the least carbon or price, over regions or data centres, and what "
-    "each saves against now. Knows no capacity: plan_workload does, and comes next.",
+    "each saves against now. Capacity is plan_workload's, which comes next.",
     takes=GreenWindowAsked,
     gives=GreenWindows,
     run=find_green_window,

@@ -25,14 +25,14 @@ class ObjectsAsked(Asked):
         max_length=5,
         description='{"status": "ACTIVE"}; null as "null"',
     )
-    after: Cursor | None = Field(None, description="next of the answer before")
+    after: Cursor | None = None
     limit: int = Field(10, ge=1, le=MOST)
 
 
 class Objects(Given):
     object_type: str
     objects: list[dict[str, Any]]
-    left_out: list[str] = Field(description="Members that are too long to be told here")
+    left_out: list[str] = Field(description="Members too long to be told")
     next: str | None
     truncated: bool = False
 
@@ -93,9 +93,8 @@ def _short(objects: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[st
 
 FIND_OBJECTS = ToolDefinition(
     name="find_objects",
-    title="Find objects",
-    description="Objects of one type of the ontology, filtered by its filterable properties; up to 20 a page. For "
-    "grid figures, places and decisions the other tools are shorter.",
+    description="Objects of one type of the ontology, filtered by its filterable properties. For grid figures, "
+    "places and decisions the other tools are shorter.",
     takes=ObjectsAsked,
     gives=Objects,
     run=find_objects,
@@ -104,9 +103,8 @@ FIND_OBJECTS = ToolDefinition(
 )
 FOLLOW_LINK = ToolDefinition(
     name="follow_link",
-    title="Follow a link",
-    description="What an object is linked to, either way, such as the workloads HOSTED_BY a data centre; up to 20 a "
-    "page. Types and links: pylon://ontology.",
+    description="What an object is linked to, either way, such as the workloads HOSTED_BY a data centre. Types "
+    "and links: pylon://ontology.",
     takes=LinkAsked,
     gives=LinkedObjects,
     run=follow_link,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import anyio
-from pydantic import Field, WithJsonSchema
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from agent_tools.definitions import Asked, AskedTime, Call, Given, Time, ToolDefinition
 from agent_tools.explained import Chosen, Option, chosen_of, told, violations_of, warnings_of
@@ -21,9 +21,16 @@ TOLD_EVERY_S = 1.0
 _MORE_S = 20.0
 
 
+def _names_say_it(schema: dict[str, Any]) -> None:
+    for name in ("required_gpu_mins", "required_cpu_cores", "required_memory_gb"):
+        del schema["properties"][name]["description"]
+
+
 class PlanAsked(WorkloadAsked):
+    model_config = ConfigDict(json_schema_extra=_names_say_it)
+
     policy: Policy = Policy.BALANCED
-    at: AskedTime = absent("As of this moment, within 48 hours; by default now")
+    at: AskedTime = absent("As of then, within 48 hours")
 
 
 class Plan(Given):
@@ -32,7 +39,7 @@ class Plan(Given):
     waiting_reason: str | None
     it_power_kw: float
     duration_minutes: float
-    top: list[Option] = Field(description="The best three places")
+    top: list[Option]
     places: int = Field(description="How many were considered")
     warnings: list[str]
 
@@ -66,7 +73,7 @@ _AS_PLAN_WORKLOAD = WithJsonSchema(
         "minItems": 1,
         "maxItems": MOST_TOGETHER,
         "items": {"type": "object", "required": ["workload_type"]},
-        "description": "Each with a job_id, the fields of plan_workload, and interruptible: true where it may pause",
+        "description": "Each: job_id, fields of plan_workload; interruptible: true if it may pause",
     }
 )
 
@@ -95,7 +102,7 @@ class PlanBatch(Given):
     carbon_gco2: float
     cost_gbp: float
     objective_gbp: float
-    gap: float | None = Field(description="How much better a plan could be at most, as a share")
+    gap: float | None = Field(description="Share by which a plan could be better at most")
     without_plan_carbon_gco2: float = Field(description="The same at once, each at home")
     without_plan_cost_gbp: float
     left_out: int
@@ -155,7 +162,6 @@ def _planned(job: dict[str, Any]) -> PlannedJob:
 
 PLAN_WORKLOAD = ToolDefinition(
     name="plan_workload",
-    title="Plan a workload",
     description="Where and when one workload would run, with energy, carbon, cost, the best three places and what "
     "stands in the way. Stores nothing: submit_workload with the same fields comes next.",
     takes=PlanAsked,
@@ -164,9 +170,8 @@ PLAN_WORKLOAD = ToolDefinition(
 )
 PLAN_BATCH = ToolDefinition(
     name="plan_batch",
-    title="Plan workloads together",
-    description="Up to 50 workloads planned together under every data centre's capacity, with a certified gap. "
-    "Stores nothing. For one workload plan_workload is quicker and explains more.",
+    description="Up to 50 workloads planned together within capacity, with a certified gap. Stores nothing. For one: "
+    "plan_workload.",
     takes=PlanBatchAsked,
     gives=PlanBatch,
     run=plan_batch,

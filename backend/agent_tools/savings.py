@@ -13,8 +13,8 @@ MOST_GROUPS = 31
 
 class SavingsAsked(Asked):
     by: Literal["day", "data_centre", "operator", "workload_type"] = "day"
-    start: AskedTime | None = Field(None, description="Runs begun from here; by default a week back")
-    end: AskedTime | None = Field(None, description="And before here; by default now")
+    start: AskedTime | None = Field(None, description="By default a week back")
+    end: AskedTime | None = Field(None, description="By default now")
 
 
 class Saved(Given):
@@ -23,7 +23,7 @@ class Saved(Given):
     site_energy_kwh: float
     carbon_gco2: float
     cost_gbp: float
-    compared_runs: int = Field(description="Runs with a known counterfactual; the savings are theirs")
+    compared_runs: int = Field(description="Those whose saving is known")
     saving_kwh: float | None
     saving_gco2: float | None = Field(description="Below 0: deciding did harm")
     saving_gbp: float | None
@@ -75,9 +75,8 @@ def _saved(group: dict[str, Any]) -> Saved:
 
 GET_SAVINGS = ToolDefinition(
     name="get_savings",
-    title="Savings",
-    description="What the caller's runs of a period used, emitted and cost, and what deciding saved against running "
-    "each at once; below 0 it did harm. One run: get_workload.",
+    description="What the caller's runs used, emitted and cost, and what deciding saved against running each at "
+    "once. One run: get_workload.",
     takes=SavingsAsked,
     gives=Savings,
     run=get_savings,

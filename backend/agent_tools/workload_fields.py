@@ -19,9 +19,7 @@ def absent(meaning: str | None = None) -> Any:
 
 
 class RunAsked(Asked):
-    template: str = Field(
-        pattern=r"^[a-z][a-z0-9_-]{0,39}$", description="A template that a registered runner offers"
-    )
+    template: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$", description="Of a registered runner")
     parameters: dict[str, Annotated[str, Field(max_length=1000)]] = Field(default_factory=dict, max_length=32)
 
 

@@ -6,25 +6,27 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from agent_tools.definitions import Asked, Call, Given, Key, Time, ToolDefinition
+from agent_tools.definitions import Asked, Call, Given, Key, Named, Time, ToolDefinition
 from agent_tools.platform_calls import path_part
 from agent_tools.refusals import ToolRefused
 from agent_tools.workload_fields import RunAsked, WorkloadAsked, absent
 
+_SAID_BY_PLAN_WORKLOAD = {"description", "minimum", "maximum", "pattern"}
 
-def _described_by_plan_workload(schema: dict[str, Any]) -> None:
-    for name, field in schema["properties"].items():
-        if name not in {"job_id", "run"}:
-            field.pop("description", None)
+
+def _as_plan_workload_says(schema: dict[str, Any]) -> None:
+    for name in schema["properties"].keys() - {"job_id", "run"}:
+        field = schema["properties"][name]
+        schema["properties"][name] = {key: value for key, value in field.items() if key not in _SAID_BY_PLAN_WORKLOAD}
 
 
 class SubmitAsked(WorkloadAsked):
-    """As plan_workload takes it, which describes the fields; twice would be a tenth of all definitions."""
+    """As plan_workload takes it, which says what the fields mean and their bounds, checked here all the same."""
 
-    model_config = ConfigDict(json_schema_extra=_described_by_plan_workload)
+    model_config = ConfigDict(json_schema_extra=_as_plan_workload_says)
 
     job_id: Key = Field(description="Yours to choose; the same again changes nothing")
-    run: RunAsked = absent("What a runner is to run; left out, it is simulated")
+    run: RunAsked = absent("Left out, it is simulated")
 
 
 class Submitted(Given):
@@ -48,7 +50,7 @@ async def submit_workload(asked: SubmitAsked, call: Call) -> Submitted:
 
 
 class WorkloadNamed(Asked):
-    job_id: Key
+    job_id: Named
 
 
 class Run(Given):
@@ -77,7 +79,7 @@ class WorkloadTold(Given):
     scheduled_start: Time | None
     actual_start: Time | None
     actual_end: Time | None
-    run: Run | None = Field(description="What its runner says; null for a simulated run")
+    run: Run | None = Field(description="null for a simulated run")
     account: Account | None = Field(description="null until it has ended")
 
 
@@ -125,9 +127,8 @@ def _account(account: dict[str, Any]) -> Account:
 
 SUBMIT_WORKLOAD = ToolDefinition(
     name="submit_workload",
-    title="Submit a workload",
-    description="Stores one workload, which is then decided, booked and run: this changes something. Plan it first; "
-    "afterwards get_decision with the job_id. Needs the scope workloads:write.",
+    description="Stores one workload, with the fields of plan_workload, which is then decided, booked and run. "
+    "Plan it first; afterwards get_decision. Needs the scope workloads:write.",
     takes=SubmitAsked,
     gives=Submitted,
     run=submit_workload,
@@ -135,9 +136,7 @@ SUBMIT_WORKLOAD = ToolDefinition(
 )
 GET_WORKLOAD = ToolDefinition(
     name="get_workload",
-    title="What became of a workload",
-    description="A workload's status, place and times, what its runner reports, and what its run came to. "
-    "Why it is there: get_decision.",
+    description="A workload's status, place, times, what its runner reports, and what its run came to.",
     takes=WorkloadNamed,
     gives=WorkloadTold,
     run=get_workload,

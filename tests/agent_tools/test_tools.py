@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import anyio
 import pytest
 from mcp.client import Client
 
+import flexibility_world
+import stored_negotiations
 from agent_tools.catalogue import TOOLS
 from agent_tools.definitions import HARD_BYTES, USUAL_BYTES, size
 from agent_tools.prompts import PROMPTS
 from agent_tools.server import INSTRUCTIONS, make_server
 from agent_tools.settings import agent_settings
 from agents_world import INSTRUCTION, Agent, AgentsWorld, text_of
-from grid_world import carbon_intensity_gco2_per_kwh
+from flexibility_world import book_movable
+from grid_world import NOW, carbon_intensity_gco2_per_kwh
+from tenant_settings import bearer
+from two_operators import A
 
 JOB = {"workload_type": "INFERENCE_BATCH", "required_gpu_mins": 60}
+NEGOTIATIONS = "/api/v1/negotiations"
+SHARE_A_LIMIT = {
+    "name": "shared",
+    "half_hours": 2,
+    "agents": [
+        {
+            "kind": "compute",
+            "agent": agent,
+            "endowment_mw": 1.5,
+            "cost_gbp_per_mwh": cost,
+            "jobs": [{"job_id": agent, "energy_mwh": 1, "max_power_mw": 2, "may_pause": True}],
+        }
+        for agent, cost in (("dear-later", [80, 130]), ("same-later", [80, 90]))
+    ],
+}
 USUAL: dict[str, dict[str, Any]] = {
     "grid_now": {"region_id": 13},
     "grid_forecast": {"region_id": 13, "hours": 48},
@@ -31,6 +52,8 @@ USUAL: dict[str, dict[str, Any]] = {
     "get_decision": {"job_id": "decided", "compare_dc_id": "DC-003"},
     "list_decisions": {},
     "get_savings": {},
+    "get_flexibility": {},
+    "get_negotiations": {},
     "find_objects": {"object_type": "DataCentre", "limit": 3},
     "follow_link": {"object_type": "Region", "object_id": "1", "link_type": "LOCATED_IN"},
 }
@@ -104,6 +127,47 @@ def test_a_decision_says_why_not_elsewhere(agent: Agent) -> None:
     assert len(decision["options"]) == 3
     assert "compare_dc_id was not among" in agent.refusal("get_decision", job_id="decided", compare_dc_id="DC-9")
     assert "no such workload" in agent.refusal("get_decision", job_id="nobody")
+
+
+def test_an_event_s_offer_is_told_with_what_gives_way_and_what_each_brought(world: AgentsWorld, agent: Agent) -> None:
+    book_movable(world.database, "gives-way", operator=A)
+    event_id = str(flexibility_world.announced(world.database, tenant=A).event_id)
+    before = agent.answer("get_flexibility", event_id=event_id)
+    assert (before["events"][0]["state"], before["offer"], before["moves"]) == ("ANNOUNCED", None, [])
+    flexibility_world.carry_on(world.database, NOW)
+    sold = agent.answer("get_flexibility", event_id=event_id)
+    assert (sold["need_mw"], sold["price_gbp_per_mwh"]) == (["1"] * 4, ["200"] * 4)
+    assert (sold["events"][0]["state"], sold["settlement"]) == ("NOTIFIED", None)
+    assert (sold["offer"]["considered"], sold["offer"]["revenue_gbp"]) == (1, "400")
+    (move,) = sold["moves"]
+    assert (move["job_id"], move["from_dc_id"], move["received_gbp"]) == ("gives-way", "DC-001", None)
+    assert Decimal(sold["offer"]["cost_gbp"]) == Decimal(move["delta_gbp"])
+    flexibility_world.carry_on(world.database, flexibility_world.ENDS_AT)
+    settled = agent.answer("get_flexibility", event_id=event_id)
+    assert settled["moves"][0]["received_gbp"] == settled["settlement"]["received_gbp"] != "0"
+    assert [event["event_id"] for event in agent.answer("get_flexibility")["events"]] == [event_id]
+    of_b = Agent(world, world.of_b)
+    assert "no such event" in of_b.refusal("get_flexibility", event_id=event_id)
+    assert of_b.answer("get_flexibility")["events"] == []
+
+
+def test_a_negotiation_is_told_with_who_draws_and_pays_what_and_why(world: AgentsWorld, agent: Agent) -> None:
+    opened = world.api.post(NEGOTIATIONS, SHARE_A_LIMIT, headers=bearer(world.of_a)).json()
+    negotiation_id = opened["negotiation_id"]
+    before = agent.answer("get_negotiations", negotiation_id=negotiation_id)
+    assert (before["negotiations"][0]["state"], before["limit_mw"], before["awards"]) == ("OPEN", None, [])
+    stored_negotiations.carry_on(world.database)
+    told = agent.answer("get_negotiations", negotiation_id=negotiation_id)
+    assert (told["limit_mw"], told["negotiations"][0]["state"]) == ([3, 3], "CONFIRMED")
+    assert told["bound_gbp"] <= told["cost_gbp"] < told["alone_gbp"]
+    assert sum(Decimal(award["pays_gbp"]) for award in told["awards"]) == 0
+    assert [award["agent"] for award in told["awards"]] == ["dear-later", "same-later"]
+    assert any("better off than alone" in sentence for sentence in told["explanation"])
+    page = agent.answer("get_negotiations")
+    assert [each["negotiation_id"] for each in page["negotiations"]] == [negotiation_id]
+    of_b = Agent(world, world.of_b)
+    assert "no such negotiation" in of_b.refusal("get_negotiations", negotiation_id=negotiation_id)
+    assert of_b.answer("get_negotiations")["negotiations"] == []
 
 
 def test_pages_of_objects_go_on_by_the_cursor(agent: Agent) -> None:
