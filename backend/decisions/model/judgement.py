@@ -17,7 +17,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from decisions.publishing.output import Judgement
-from decisions.scoring.decide import Assessment, Decision
+from decisions.scoring.assessment import Assessment
+from decisions.scoring.decide import Decision
 
 # So many data centres, the most promising by the deterministic score, are shown to the model; the others keep that
 # score. Twenty take about 1,500 tokens, and what ranks below them is hardly ever worth a second opinion.

@@ -100,15 +100,15 @@ class SignalWords:
 
     def __init__(self, states: Sequence[SignalState]) -> None:
         self._states = states
-        self._sentences: dict[int, str] = {}
+        self._sentences: dict[tuple[int, ...], str] = {}
         self.rows = [_signal(state) for state in states]
         self.warnings = [warning for state in states if (warning := state.warning)]
 
-    def origin_sentence(self, region_id: int) -> str:
-        """What no source gave of the figures of one region."""
-        if region_id not in self._sentences:
-            self._sentences[region_id] = origin_sentence(self._states, {region_id})
-        return self._sentences[region_id]
+    def origin_sentence(self, *region_ids: int) -> str:
+        """What no source gave of the figures of some regions."""
+        if region_ids not in self._sentences:
+            self._sentences[region_ids] = origin_sentence(self._states, region_ids)
+        return self._sentences[region_ids]
 
 
 _WORDS = Shared[SignalWords]()

@@ -12,11 +12,12 @@ from datetime import datetime
 
 from database.interface import Row
 from decisions.publishing.grid_parts import GridParts, SignalWords, grid_parts, signal_words
-from decisions.publishing.rationale import decision_rationale, option_rationale, origin_sentence
+from decisions.publishing.rationale import decision_rationale, option_rationale
 from decisions.publishing.schema import DecisionOutput, PublishedTask, Scorer, tidy
 from decisions.publishing.waiting import WaitingStatus, waiting_status
+from decisions.scoring.assessment import Assessment, RunEstimate
 from decisions.scoring.context import Capacity
-from decisions.scoring.decide import SCORER_VERSION, Assessment, Decision, RunEstimate
+from decisions.scoring.decide import SCORER_VERSION, Decision
 from decisions.scoring.energy import EnergyBasis
 from decisions.scoring.explanation import BindingConstraint, CarbonPriceSwitch, CarbonPriceSwitches
 from decisions.scoring.feasibility import Violation
@@ -110,7 +111,7 @@ def published_form(
     waiting = None if any(option.recommended for option, _ in ranked) else waiting_status(decision)
     document = {
         "data_centre_options": [
-            _option(option, score, judgements.get(option.centre.dc_id), parts, words) for option, score in ranked
+            _WRITTEN.of(option, score, judgements.get(option.centre.dc_id), parts, words) for option, score in ranked
         ],
         "task": _task(decision),
         "decision": _summary(decision, [option for option, _ in ranked], words, waiting),
@@ -148,6 +149,34 @@ def _score(option: Assessment, judgement: Judgement | None) -> float:
     if not option.feasible:
         return 0.0
     return option.score if judgement is None or judgement.score is None else float(judgement.score)
+
+
+class _WrittenOptions:
+    """Options as they were written, by the very option and grid: decisions of like workloads share most of them."""
+
+    MOST = 4096
+
+    def __init__(self) -> None:
+        self._rows: dict[int, tuple[Assessment, GridParts, SignalWords, Row]] = {}
+
+    def of(
+        self, option: Assessment, score: float, judgement: Judgement | None, parts: GridParts, words: SignalWords
+    ) -> Row:
+        """The option as published, not to be changed by anybody; what a model has judged is written anew."""
+        if judgement is not None:
+            return _option(option, score, judgement, parts, words)
+        # An id is of this option for as long as it is kept.
+        known = self._rows.get(id(option))
+        if known is not None and known[0] is option and known[1] is parts and known[2] is words:
+            return known[3]
+        row = _option(option, score, None, parts, words)
+        if len(self._rows) >= self.MOST:
+            self._rows = {}
+        self._rows[id(option)] = option, parts, words, row
+        return row
+
+
+_WRITTEN = _WrittenOptions()
 
 
 def _option(
@@ -242,7 +271,7 @@ def _summary(
     """The answer is the first feasible option as published, which a model may have reordered."""
     placed = [(option, option.recommended) for option in ranked if option.recommended]
     compared = {option.centre.region_id for option, _ in placed[:2]} or {each.centre.region_id for each in ranked}
-    origin = origin_sentence(decision.signal_states, compared)
+    origin = words.origin_sentence(*sorted(compared))
     chosen, run = placed[0] if placed else (None, None)
     best = decision.chosen
     ours = chosen is not None and chosen is best

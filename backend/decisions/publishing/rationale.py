@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from decisions.scoring.decide import Assessment, RunEstimate
+from decisions.scoring.assessment import Assessment, RunEstimate
 from decisions.scoring.freshness import SignalState
 from grid.provenance import in_a_row, origin_remarks, signal_title
 from vocabulary import SignalSource

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from decisions.scoring.decide import Assessment, Decision
+from decisions.scoring.assessment import Assessment
+from decisions.scoring.decide import Decision
 from decisions.scoring.feasibility import Constraint, finish
 from grid.half_hours import rfc3339
 from vocabulary import WorkloadStatus

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -42,20 +43,46 @@ class CarbonPriceSwitches:
     below: CarbonPriceSwitch | None
 
 
-def binding_at(evaluation: Evaluation, site: int, run: int, wished_run: int) -> BindingConstraint | None:
-    """What keeps one site from its best start, `wished_run`, given that its best feasible start is `run`."""
-    return _binding(evaluation, (site, run), (site, wished_run))
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A start at a site, where it was evaluated."""
+
+    evaluation: Evaluation
+    site: int
+    run: int
+
+    @property
+    def position(self) -> float:
+        return float(self.evaluation.position[self.site, self.run])
+
+    @property
+    def objective_gbp(self) -> float:
+        return float(self.evaluation.objective_gbp[self.site, self.run])
 
 
-def binding_overall(evaluation: Evaluation, site: int, run: int, wished_runs: list[int]) -> BindingConstraint | None:
-    """What keeps the whole decision, which is `run` at `site`, from the best of every site's best starts."""
-    wished = evaluation.best_of(wished_runs) or (site, run)
-    return _binding(evaluation, (site, run), wished)
+def binding_between(
+    answer: Candidate, wished: Candidate, violations: Callable[[], tuple[Violation, ...]] | None = None
+) -> BindingConstraint | None:
+    """What keeps an answer from a start that would be better; None where that one would not.
+
+    `violations` tells what that start breaks, where that is kept.
+    """
+    if wished.position >= answer.position:
+        return None
+    evaluation, site, run = wished.evaluation, wished.site, wished.run
+    return BindingConstraint(
+        dc_id=evaluation.candidates.sites.centres[site].dc_id,
+        start=evaluation.runs.start(run),
+        objective_gbp=wished.objective_gbp,
+        saving_gbp=answer.objective_gbp - wished.objective_gbp,
+        violations=violations() if violations else evaluation.feasibility.violations(site, run),
+    )
 
 
-def carbon_price_switches(evaluation: Evaluation, site: int, run: int) -> CarbonPriceSwitches:
+def carbon_price_switches(evaluation: Evaluation, feasible: Booleans, site: int, run: int) -> CarbonPriceSwitches:
     """At which carbon prices the answer, `run` at `site`, would change.
 
+    `feasible` says which of the evaluation's candidates are.
     J is a straight line in the carbon price whose slope is the candidate's carbon: a greener candidate
     crosses the answer's line at a higher price, a dirtier one at a lower. The nearest crossing on each side
     counts.
@@ -65,8 +92,8 @@ def carbon_price_switches(evaluation: Evaluation, site: int, run: int) -> Carbon
     if not gbp_per_g_and_price:
         return CarbonPriceSwitches(None, None)
     share = evaluation.carbon_share
-    greener = evaluation.feasible & (share < share[site, run])
-    dirtier = evaluation.feasible & (share > share[site, run])
+    greener = feasible & (share < share[site, run])
+    dirtier = feasible & (share > share[site, run])
     dearer_gbp = np.maximum(evaluation.objective_gbp - evaluation.objective_gbp[site, run], 0.0)
     carbon_apart_g = np.abs(evaluation.carbon_gco2 - evaluation.carbon_gco2[site, run])
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -89,17 +116,4 @@ def _nearest(
         price + sign * float(distance[site, run]),
         evaluation.candidates.sites.centres[int(site)].dc_id,
         evaluation.runs.start(int(run)),
-    )
-
-
-def _binding(evaluation: Evaluation, answer: tuple[int, int], wished: tuple[int, int]) -> BindingConstraint | None:
-    if evaluation.position[wished] >= evaluation.position[answer]:
-        return None
-    wished_gbp = float(evaluation.objective_gbp[wished])
-    return BindingConstraint(
-        dc_id=evaluation.candidates.sites.centres[wished[0]].dc_id,
-        start=evaluation.runs.start(wished[1]),
-        objective_gbp=wished_gbp,
-        saving_gbp=float(evaluation.objective_gbp[answer]) - wished_gbp,
-        violations=evaluation.feasibility.violations(*wished),
     )

@@ -163,6 +163,12 @@ class Sites:
     def __len__(self) -> int:
         return len(self.centres)
 
+    def only(self, sites: Sequence[int], signals: GridSignals, capacity: Capacity | None) -> Sites:
+        """Some of them, on the power that is free there by a capacity."""
+        centres = tuple(self.centres[site] for site in sites)
+        free_kw = free_kw_of(capacity, centres, signals.origin, signals.half_hours)
+        return Sites(centres, self.pue[sites], self.rows[sites], free_kw, self.active[sites], self.as_booked)
+
     def among(self, dc_ids: Collection[str] | None) -> Booleans:
         """Which of them are among these, shape (data centres,); all where None."""
         if dc_ids is None:

@@ -21,13 +21,16 @@ class Shared(Generic[Made]):
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
-        self._newest: tuple[tuple[tuple[object, ...], Hashable, Made], ...] = ()
+        self._newest: tuple[tuple[int, tuple[object, ...], Hashable, Made], ...] = ()
 
-    def of(self, facts: tuple[object, ...], moment: Hashable, make: Callable[[], Made]) -> Made:
-        """What `make` makes of these facts at a moment."""
-        for known, at, made in self._newest:
-            if at == moment and all(map(is_, known, facts)):
+    def of(
+        self, facts: tuple[object, ...], moment: Hashable, make: Callable[[], Made], *, kept: int | None = None
+    ) -> Made:
+        """What `make` makes of these facts at a moment; `kept` says how many things are kept, where they differ."""
+        key = hash(moment)  # compared first, since what is compared otherwise may be long
+        for known_key, known, at, made in self._newest:
+            if known_key == key and at == moment and all(map(is_, known, facts)):
                 return made
         made = make()
-        self._newest = ((facts, moment, made), *self._newest[: self._kept - 1])
+        self._newest = ((key, facts, moment, made), *self._newest[: (kept or self._kept) - 1])
         return made

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from database.interface import Row
+from decisions.scoring.assessment import Assessment
 from decisions.scoring.capacity import counted_kw
-from decisions.scoring.decide import Assessment, Decision
+from decisions.scoring.decide import Decision
 from decisions.scoring.feasibility import finish
 from vocabulary import StrEnum
 

@@ -8,9 +8,10 @@ from decimal import Decimal
 
 import numpy as np
 
+from decisions.scoring.assessment import RunEstimate
 from decisions.scoring.capacity import less
 from decisions.scoring.context import Capacity, DecisionContext
-from decisions.scoring.decide import Decision, RunEstimate, decide
+from decisions.scoring.decide import Decision, decide
 from decisions.scoring.energy import compute_load
 from decisions.scoring.objective import Candidates, PricedRuns, Sites, Terms
 from decisions.scoring.runs import MICROSECOND, Runs

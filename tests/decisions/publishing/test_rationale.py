@@ -7,7 +7,8 @@ import pytest
 
 from decision_contexts import NOON, a_context, centre, task
 from decisions.publishing.rationale import decision_rationale, mass, option_rationale, pounds
-from decisions.scoring.decide import Assessment, Decision, RunEstimate, decide
+from decisions.scoring.assessment import Assessment, RunEstimate
+from decisions.scoring.decide import Decision, decide
 
 
 def rationale_of(**parts: Any) -> str:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from decision_contexts import HALF_HOUR, NOON, a_context, capacity, centre, task
+from decisions.scoring.assessment import Assessment
 from decisions.scoring.context import Task
-from decisions.scoring.decide import Assessment, decide
+from decisions.scoring.decide import decide
 from decisions.scoring.feasibility import LATEST_MOMENT, Violation, latest_start
 from vocabulary import DataCentreStatus
 
