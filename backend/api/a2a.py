@@ -19,8 +19,10 @@ from api.a2a_tasks import TASK_STATES, message_of, read_task_id, task_of, task_s
 from database.interface import Database
 from negotiation.model import AgentPart, Leaving
 from negotiation.talk import Said, Saying, parts_of, read_part, say
+from printable import printable
 from version import VERSION
 from web.application import answer, json_of
+from web.problems import LONGEST_DETAIL, LONGEST_FIELD
 
 TAG = Tag(name="A2A", description="Agents of others negotiate by the Agent2Agent protocol 1.0")
 PROTOCOL = "1.0"
@@ -250,8 +252,9 @@ def _sent(database: Database, message: _Message, now: datetime) -> AgentPart:
 
 def _left(database: Database, task_id: str, now: datetime) -> AgentPart:
     negotiation_id, agent = _named(task_id)
-    said = say(database, negotiation_id, agent, Leaving(message_id="CancelTask", reason="by CancelTask"), now)
-    return _heard(said, TASK_NOT_CANCELABLE)
+    # Not a name that an agent would give a message of its own.
+    leaving = Leaving(message_id=f"CancelTask {task_id}", reason="by CancelTask")
+    return _heard(say(database, negotiation_id, agent, leaving, now), TASK_NOT_CANCELABLE)
 
 
 def _heard(said: Said, not_open: int) -> AgentPart:
@@ -310,4 +313,10 @@ def _error(fault: _Fault) -> dict[str, Any]:
 
 
 def _told(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(str(place) for place in one['loc'])}: {one['msg']}" for one in error.errors()[:5])
+    faults = error.errors(include_url=False, include_context=False, include_input=False)[:5]
+    return printable("; ".join(f"{_field(one['loc'])}: {one['msg']}" for one in faults), LONGEST_DETAIL)
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    # A name that nobody knows is the client's own text.
+    return printable(".".join(map(str, place)), LONGEST_FIELD)

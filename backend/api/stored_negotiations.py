@@ -175,7 +175,9 @@ class MessageBody(_Strict):
     )
 
     message_id: str = Field(
-        min_length=1, max_length=200, description="The agent's own name for it: the same again changes nothing"
+        min_length=1,
+        max_length=200,
+        description="The agent's own name for it: the same again changes nothing, and another under it is refused",
     )
     performative: Literal["propose", "confirm", "refuse"]
     round: int | None = Field(None, ge=0, le=MOST_ROUNDS, strict=True, description="Of a propose: that of the call")
@@ -289,7 +291,8 @@ def stored_negotiation_endpoints(
         "/<negotiation_id>/agents/<agent>/messages",
         summary="Answer for an agent outside",
         description="The answer to the agent's open call, the confirmation of its award, or that it leaves. A "
-        "message of a message_id that is known is answered with 200 and changes nothing.",
+        "message that is known by its message_id is answered with 200 and changes nothing; another under a known "
+        "message_id is refused.",
         responses={
             201: AgentPart,
             200: AgentPart,

@@ -7764,8 +7764,8 @@ $$;
 
 -- What an agent outside says. p_message: {message_id, performative: "propose" | "refuse" | "confirm", round, award_id, body:
 -- {plans: [{cost_gbp, draw_mw}…]} or {reason}}, of finite numbers. p_operator: whose agent it must be; null for the platform, which
--- may speak for any. Answers {"state": "stored" | "repeated" (one of this message_id is known, or the award is confirmed: nothing
--- changes) | "unknown" | "not_open" | "wrong_round" (not the present one, or already answered) | "out_of_bounds" |
+-- may speak for any. Answers {"state": "stored" | "repeated" (the same is known, or the award is confirmed: nothing changes) |
+-- "different" (another of this message_id is known) | "unknown" | "not_open" | "wrong_round" (not the present one, or already answered) | "out_of_bounds" |
 -- "wrong_award", "detail"}.
 create or replace function public.say_in_negotiation(
     p_negotiation_id uuid, p_agent text, p_message jsonb, p_now timestamptz, p_operator text default null)
@@ -7778,6 +7778,7 @@ declare
     me public.negotiation_agents;
     performative_said constant text := p_message ->> 'performative';
     round_said constant integer := coalesce((p_message ->> 'round')::integer, -1);
+    known public.negotiation_messages;
     asked jsonb;
     at_fault text;
 begin
@@ -7789,12 +7790,18 @@ begin
     if me.agent is null then
         return json_build_object('state', 'unknown', 'detail', 'there is no such agent of yours in this negotiation');
     end if;
-    if exists (
-        select from public.negotiation_messages m
-        where (m.negotiation_id, m.agent, m.sender, m.message_id)
-            = (p_negotiation_id, p_agent, 'agent', p_message ->> 'message_id'))
-    then
-        return json_build_object('state', 'repeated', 'detail', 'it was heard before');
+    select * into known
+    from public.negotiation_messages m
+    where (m.negotiation_id, m.agent, m.sender, m.message_id) = (p_negotiation_id, p_agent, 'agent', p_message ->> 'message_id');
+    if known.message_id is not null then
+        if (known.performative, known.body) = (performative_said, p_message -> 'body')
+            and (performative_said <> 'propose' or known.round = round_said)
+        then
+            return json_build_object('state', 'repeated', 'detail', 'it was heard before');
+        end if;
+        return json_build_object(
+            'state', 'different',
+            'detail', 'another message of this message_id was heard before: give each message a name of its own');
     end if;
     if negotiation.state not in ('OPEN', 'ROUND', 'AWARDED') or me.state in ('LEFT', 'BREACHED')
         or (performative_said = 'propose' and negotiation.state = 'AWARDED')
@@ -9352,10 +9359,17 @@ declare
     claimed json;
 begin
     perform public.queue_flexibility_sweep(null, p_now);
-    -- Named one by one: a step may be due in hours and days, which to the engine would be a clock that was set back.
+    -- Named one by one: a step may be due in hours and days, which to the engine would be a clock that was set back. One that
+    -- is due later than any is put off to (see flexibility.steps) was put off by a clock that has been set back since.
     select coalesce(array_agg(ready.event_id order by ready.scheduled_at, ready.event_id), '{}') into due
     from public.flexibility_events ready
-    where (ready.work_state = 'available' and ready.scheduled_at <= p_now)
+    where (
+            ready.work_state = 'available'
+            and (
+                ready.scheduled_at <= p_now
+                or ready.scheduled_at > case
+                    when ready.state in ('ANNOUNCED', 'OFFERED', 'COMMITTED') then p_now + interval '30 minutes'
+                    else greatest(p_now, ready.ends_at) + interval '25 hours' end))
         or (ready.work_state = 'running' and public.has_come(ready.leased_until, p_now));
     select coalesce(json_agg(
         public.flexibility_event_row(e) || jsonb_build_object('lease_token', e.lease_token) order by e.starts_at, e.event_id),
@@ -12806,7 +12820,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '29306584f14ae568'
+    fingerprint = 'f4e14c5222dd9529'
 where version = 19;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

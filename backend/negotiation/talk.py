@@ -46,6 +46,8 @@ class Saying(StrEnum):
 
     STORED = "stored"
     REPEATED = "repeated"
+    DIFFERENT = "different"
+    """Another message has its name."""
     UNKNOWN = "unknown"
     NOT_OPEN = "not_open"
     WRONG_ROUND = "wrong_round"
@@ -124,7 +126,7 @@ def say(
     message: Fallback | Proposal | Confirmation | Leaving,
     now: datetime,
 ) -> Said:
-    """Say something for an agent outside. What bears a message_id that is known changes nothing."""
+    """Say something for an agent outside. The same again, under its message_id, changes nothing."""
     arguments = {
         "p_negotiation_id": str(negotiation_id),
         "p_agent": agent,

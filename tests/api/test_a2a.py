@@ -139,6 +139,14 @@ def test_what_is_wrong_is_told_by_the_protocols_codes(
     assert call(world, method, **params)["error"]["code"] == code
 
 
+def test_a_name_that_nobody_knows_is_told_printable_and_short(world: Client) -> None:
+    data = {"performative": "refuse", "\x1b[2J\n" + "x" * 100_000: 1}
+    error = say(world, f"{uuid4()}:B", data)["error"]
+    assert error["code"] == -32602
+    assert "refuse.\\x1b[2J\\nxxx" in error["message"]
+    assert len(error["message"]) < 1000
+
+
 def test_another_version_and_what_is_no_call_are_refused(world: Client) -> None:
     assert call(world, "ListTasks", headers={})["error"]["code"] == -32009
     assert call(world, "ListTasks", headers={"A2A-Version": "0.3"})["error"]["code"] == -32009
@@ -173,7 +181,10 @@ def test_an_agent_says_a_thing_once_and_in_its_turn_and_may_leave(api: Client, p
     first = say(api, task, reply("B", data))["result"]["task"]
     assert first["status"]["state"] == "TASK_STATE_WORKING"
     assert say(api, task, reply("B", data))["result"]["task"] == first
-    assert call(api, "CancelTask", id=task)["result"]["status"]["state"] == "TASK_STATE_CANCELED"
+    other = say(api, task, {"performative": "refuse"})["error"]
+    assert (other["code"], "name of its own" in other["message"]) == (-32602, True), "another message has that name"
+    for _ in range(2):
+        assert call(api, "CancelTask", id=task)["result"]["status"]["state"] == "TASK_STATE_CANCELED"
     carry_on(postgres)
     assert call(api, "ListTasks", status="TASK_STATE_CANCELED")["result"]["totalSize"] == 1
     assert say(api, task, reply("B", data), message_id="late")["error"]["code"] == -32004

@@ -156,6 +156,19 @@ def test_what_nobody_carries_on_before_gate_closure_is_missed(world: PostgresDat
     assert from_rfc3339(the_booking(world, "job-1")["starts_at"]) == STARTS_AT
 
 
+def test_an_event_that_a_clock_ahead_has_put_off_is_looked_at_once_that_is_right(
+    world: PostgresDatabase,
+) -> None:
+    event = announced(world)
+    row = [Where("event_id", str(event.event_id))]
+    world.update("flexibility_events", {"scheduled_at": NOW + timedelta(hours=26)}, where=row)
+    carry_on(world, NOW)
+    assert state_of(world, event) is EventState.NOTIFIED
+    world.update("flexibility_events", {"scheduled_at": ENDS_AT + timedelta(hours=26)}, where=row)
+    carry_on(world, ENDS_AT)
+    assert state_of(world, event) is EventState.SETTLED
+
+
 def test_what_is_committed_and_notified_too_late_gives_its_power_back(world: PostgresDatabase) -> None:
     event = announced(world)
     steps, book_of_events = stepper(world)

@@ -174,6 +174,10 @@ def test_a_repeated_a_late_and_a_second_answer_change_nothing(world: PostgresDat
     early = Proposal(message_id="early", round=9, plans=[OfferedPlan(cost_gbp=1, draw_mw=[0, 0])])
     assert say(world, negotiation.negotiation_id, "A", early, NOW).state is Saying.WRONG_ROUND
     assert say(world, negotiation.negotiation_id, "B", first, NOW).state is Saying.UNKNOWN, "it is the program's"
+    for other in (early, Leaving(message_id="early")):
+        of_a_known_name = other.model_copy(update={"message_id": first.message_id})
+        told = say(world, negotiation.negotiation_id, "A", of_a_known_name, NOW)
+        assert (told.state, told.detail and "name of its own" in told.detail) == (Saying.DIFFERENT, True)
     messages = life_of(world, negotiation).messages
     assert sum(one.agent == "A" and one.sender == "agent" for one in messages) == 1
     negotiate_with(world, [agent])

@@ -390,8 +390,8 @@ $$;
 
 -- What an agent outside says. p_message: {message_id, performative: "propose" | "refuse" | "confirm", round, award_id, body:
 -- {plans: [{cost_gbp, draw_mw}…]} or {reason}}, of finite numbers. p_operator: whose agent it must be; null for the platform, which
--- may speak for any. Answers {"state": "stored" | "repeated" (one of this message_id is known, or the award is confirmed: nothing
--- changes) | "unknown" | "not_open" | "wrong_round" (not the present one, or already answered) | "out_of_bounds" |
+-- may speak for any. Answers {"state": "stored" | "repeated" (the same is known, or the award is confirmed: nothing changes) |
+-- "different" (another of this message_id is known) | "unknown" | "not_open" | "wrong_round" (not the present one, or already answered) | "out_of_bounds" |
 -- "wrong_award", "detail"}.
 create or replace function public.say_in_negotiation(
     p_negotiation_id uuid, p_agent text, p_message jsonb, p_now timestamptz, p_operator text default null)
@@ -404,6 +404,7 @@ declare
     me public.negotiation_agents;
     performative_said constant text := p_message ->> 'performative';
     round_said constant integer := coalesce((p_message ->> 'round')::integer, -1);
+    known public.negotiation_messages;
     asked jsonb;
     at_fault text;
 begin
@@ -415,12 +416,18 @@ begin
     if me.agent is null then
         return json_build_object('state', 'unknown', 'detail', 'there is no such agent of yours in this negotiation');
     end if;
-    if exists (
-        select from public.negotiation_messages m
-        where (m.negotiation_id, m.agent, m.sender, m.message_id)
-            = (p_negotiation_id, p_agent, 'agent', p_message ->> 'message_id'))
-    then
-        return json_build_object('state', 'repeated', 'detail', 'it was heard before');
+    select * into known
+    from public.negotiation_messages m
+    where (m.negotiation_id, m.agent, m.sender, m.message_id) = (p_negotiation_id, p_agent, 'agent', p_message ->> 'message_id');
+    if known.message_id is not null then
+        if (known.performative, known.body) = (performative_said, p_message -> 'body')
+            and (performative_said <> 'propose' or known.round = round_said)
+        then
+            return json_build_object('state', 'repeated', 'detail', 'it was heard before');
+        end if;
+        return json_build_object(
+            'state', 'different',
+            'detail', 'another message of this message_id was heard before: give each message a name of its own');
     end if;
     if negotiation.state not in ('OPEN', 'ROUND', 'AWARDED') or me.state in ('LEFT', 'BREACHED')
         or (performative_said = 'propose' and negotiation.state = 'AWARDED')

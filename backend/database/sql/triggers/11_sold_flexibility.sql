@@ -317,10 +317,17 @@ declare
     claimed json;
 begin
     perform public.queue_flexibility_sweep(null, p_now);
-    -- Named one by one: a step may be due in hours and days, which to the engine would be a clock that was set back.
+    -- Named one by one: a step may be due in hours and days, which to the engine would be a clock that was set back. One that
+    -- is due later than any is put off to (see flexibility.steps) was put off by a clock that has been set back since.
     select coalesce(array_agg(ready.event_id order by ready.scheduled_at, ready.event_id), '{}') into due
     from public.flexibility_events ready
-    where (ready.work_state = 'available' and ready.scheduled_at <= p_now)
+    where (
+            ready.work_state = 'available'
+            and (
+                ready.scheduled_at <= p_now
+                or ready.scheduled_at > case
+                    when ready.state in ('ANNOUNCED', 'OFFERED', 'COMMITTED') then p_now + interval '30 minutes'
+                    else greatest(p_now, ready.ends_at) + interval '25 hours' end))
         or (ready.work_state = 'running' and public.has_come(ready.leased_until, p_now));
     select coalesce(json_agg(
         public.flexibility_event_row(e) || jsonb_build_object('lease_token', e.lease_token) order by e.starts_at, e.event_id),
