@@ -33,7 +33,7 @@ from flask import Flask
 from gateways import free_port, percentile, workload, world
 from machine import machine
 
-from api_server import create_app
+from api_application import create_app
 from database.interface import Database
 from database.opening import open_database
 from settings import load_settings

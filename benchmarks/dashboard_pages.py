@@ -17,7 +17,7 @@ from flask import Flask
 from gateways import percentile, workload, world
 from machine import machine
 
-from api_server import create_app
+from api_application import create_app
 from database.interface import Database, Row
 from decisions.work.worker import DecisionWorkers
 from settings import load_settings

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from flask import Flask
 from gateways import READY_WITHIN_S, free_port, gateway
 
-from api_server import create_app
+from api_application import create_app
 from database.opening import open_database
 from settings import load_settings
 

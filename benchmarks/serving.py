@@ -43,7 +43,7 @@ def kept_application() -> Iterator[Flask]:
 
 def application() -> Flask:
     """The API over the benchmark's database, with a bare hello beside it."""
-    from api_server import create_app
+    from api_application import create_app
     from database.opening import open_database
     from settings import load_settings
 

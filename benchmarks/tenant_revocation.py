@@ -26,7 +26,7 @@ from flask import Flask
 from gateways import Gateway, gateway, world
 from machine import machine
 
-from api_server import api_access, create_app
+from api_application import api_access, create_app
 from database.interface import Database
 from database.opening import open_database, open_gate
 from settings import load_settings

@@ -22,7 +22,7 @@ from gateways import gateway, percentile, workload, world
 from machine import machine
 
 from api.what_if import read_context
-from api_server import create_app
+from api_application import create_app
 from database.interface import Database
 from database.opening import open_database
 from decisions.publishing.output import build_output

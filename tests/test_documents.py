@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from beckn.network.settings import NetworkSettings
 from beckn_orders import market
 from database.build_sql import SOURCES

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from beckn.provider.order_book import OrderBook
 from beckn.provider.slots import run_at
 from booked_work import book

@@ -20,7 +20,7 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 
 from agent_tools.catalogue import TOOLS
 from agents_world import PROGRAM, AgentsWorld, agents_world
-from api_server import create_app
+from api_application import create_app
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from mcp_clients import conformance, inspector, mcp_clients_required

@@ -16,7 +16,7 @@ from flask import Flask
 from pydantic import SecretStr
 
 import plan
-from api_server import create_app
+from api_application import create_app
 from database.postgres import PostgresDatabase
 from grid_world import NOW, data_centre, store_data_centres, store_grid
 from served import Client, served

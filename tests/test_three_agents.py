@@ -9,7 +9,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from api_server import create_app
+from api_application import create_app
 from clock import utc_now
 from database.postgres import PostgresDatabase
 from negotiation.life import CoordinatorThread

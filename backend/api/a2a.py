@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 from flask import Response, request
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,6 +20,7 @@ from negotiation.model import AgentPart, Leaving
 from negotiation.talk import Said, Saying, parts_of, read_part, say
 from printable import printable
 from version import VERSION
+from web.api_blueprint import APIBlueprint
 from web.application import answer, json_of
 from web.problems import LONGEST_DETAIL, LONGEST_FIELD
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Annotated
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,6 +29,7 @@ from decisions.work.present_grid import PresentGrid
 from grid.half_hours import half_hour_of, rfc3339
 from ontology.types import Moment
 from vocabulary import Policy
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import NoParameters
 

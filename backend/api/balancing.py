@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Literal
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +20,7 @@ from database.interface import Database
 from grid.half_hours import HALF_HOUR, from_rfc3339, half_hour_of, rfc3339, settlement_date, settlement_period
 from grid.model import margin_stress_score
 from ontology.types import Moment
+from web.api_blueprint import APIBlueprint
 from web.kept_answers import UNCHANGED, KeptAnswers
 from web.parameters import NoParameters, StrictQuery
 from web.problems import Problem

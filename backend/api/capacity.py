@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from database.interface import Database, OrderBy
 from ontology.types import Moment
 from vocabulary import DataCentreStatus
+from web.api_blueprint import APIBlueprint
 from web.kept_answers import UNCHANGED, KeptAnswers
 from web.parameters import NoParameters
 from web.problems import Problem

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field, ValidationError
 
@@ -17,6 +16,7 @@ from database.stored_rows import LEFT_OUT, UnreadableRow, left_out, read_each
 from decisions.publishing.schema import Estimates, RunnerUp, Scorer, Waiting
 from grid.half_hours import from_rfc3339
 from ontology.types import Moment
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import PlainText, StrictQuery
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
 from tenancy.tickets import GOOD_FOR_S
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 
 TAG = Tag(name="Events", description="The way to the gateway's stream")

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import (
     AfterValidator,
@@ -42,6 +41,7 @@ from flexibility.rules.p415 import Compensation
 from grid.half_hours import is_half_hour, rfc3339
 from ontology.types import Moment
 from printable import printable
+from web.api_blueprint import APIBlueprint
 from web.application import answer, problem_answer
 from web.parameters import Paged
 from web.problems import Problem

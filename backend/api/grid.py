@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -14,6 +13,7 @@ from grid.half_hours import half_hour_of
 from ontology.objects import read_rows
 from ontology.types import GridSignal, Moment, RegionalGridSignal
 from vocabulary import CarbonIndex, Fuel, SignalSource
+from web.api_blueprint import APIBlueprint
 from web.kept_answers import UNCHANGED, KeptAnswers
 from web.parameters import NoParameters, StrictQuery
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +17,7 @@ from grid.half_hours import HALF_HOUR, from_rfc3339, half_hour_of, rfc3339
 from grid.model import margin_stress_score
 from ontology.types import Moment, RegionId
 from vocabulary import CarbonIndex, Fuel, SignalSource
+from web.api_blueprint import APIBlueprint
 from web.kept_answers import UNCHANGED, KeptAnswers
 from web.parameters import NoParameters, StrictQuery
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +10,7 @@ from database.callers import viewer_through
 from database.interface import Database
 from ontology.types import Moment
 from vocabulary import WorkloadStatus
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import Paged
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.administration import PREFIX, TAG, Administration, Name, NoDocument, unstored
@@ -24,6 +23,7 @@ from tenancy.administration import (
 from tenancy.guard import calling
 from tenancy.keys import Key
 from tenancy.scopes import Role, Scope
+from web.api_blueprint import APIBlueprint
 from web.application import answer, problem_answer
 from web.parameters import NoParameters
 

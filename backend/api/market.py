@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import datetime
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 
 from beckn.catalogue.catalogue import compute_catalogue
@@ -16,6 +15,7 @@ from database.callers import Viewer, viewer_through
 from database.interface import Database
 from decisions.scoring.grid_context import GridContext
 from decisions.work.present_grid import PresentGrid
+from web.api_blueprint import APIBlueprint
 from web.parameters import NoParameters
 from web.shared_question import SharedQuestions
 

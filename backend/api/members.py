@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.administration import PREFIX, READ_REFUSALS, REFUSALS, TAG, Administration, Name, NoDocument, unstored
 from tenancy.members import Member, MemberRole, Members, ServiceAccount
 from tenancy.scopes import Role
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import NoParameters
 

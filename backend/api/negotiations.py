@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 import numpy as np
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,6 +34,7 @@ from negotiation.coordination import MOST_ROUNDS, TOLERANCE
 from negotiation.rounds import Settlement, negotiate
 from negotiation.settling import Award
 from ontology.types import Moment, RegionId
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import NoParameters
 

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from flask import Response, request
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from orjson import Fragment
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +16,7 @@ from ontology.document import OntologyDocument, ontology_document
 from ontology.live_state import LiveStateReader
 from ontology.objects import ObjectNotFound, WrongCursor, follow_link, read_one, read_page
 from ontology.types import LINK_TYPES, LIVE_TYPES, OBJECT_TYPES, Moment, ObjectType, links_of, parse_property
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.kept_answers import UNCHANGED, KeptAnswers, Passing
 from web.parameters import NoParameters, Paged, PlainText, StrictQuery

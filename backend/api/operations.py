@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
@@ -16,6 +15,7 @@ from database.interface import Database, OrderBy, Row, Where
 from decisions.publishing.topics import Topic
 from decisions.work.agent import AGENT_TYPE
 from ontology.types import Agent, AgentState, Moment, OrchestrationDecision
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import NoParameters
 

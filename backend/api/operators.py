@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from api.administration import PREFIX, READ_REFUSALS, REFUSALS, TAG, Administration, Name, unstored
@@ -22,6 +21,7 @@ from tenancy.operators import (
     set_limit,
 )
 from tenancy.principals import PLATFORM_OPERATOR
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import NoParameters, StrictQuery
 from web.problems import Problem

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Literal
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
@@ -14,6 +13,7 @@ from api.workloads import WrittenTime
 from database.interface import Database
 from ingest.sources import SourceState
 from ontology.types import Moment
+from web.api_blueprint import APIBlueprint
 from web.kept_answers import UNCHANGED, KeptAnswers
 from web.parameters import StrictQuery
 

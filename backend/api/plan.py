@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,6 +31,7 @@ from decisions.scoring.freshness import signal_states
 from decisions.scoring.signals import read_signals
 from decisions.work.present_grid import PresentGrid
 from vocabulary import Policy
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import NoParameters
 

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
@@ -17,6 +16,7 @@ from beckn.provider.messages_order import FulfillmentStateCode
 from database.interface import Database
 from ontology.types import Moment
 from vocabulary import StrEnum
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import Paged
 from web.problems import Problem

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +12,7 @@ from database.interface import Database, OrderBy, Where
 from decisions.work.notifications import WorkQueue
 from ontology.types import Moment
 from vocabulary import StrEnum
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import NoParameters
 

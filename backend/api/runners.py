@@ -8,7 +8,6 @@ from datetime import datetime
 from threading import BoundedSemaphore
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
@@ -30,6 +29,7 @@ from execution.runner.protocol import (
 from execution.runs import Registering, RunKey, RunnersRuns, Taking
 from execution.silence import Silence
 from ontology.types import Moment
+from web.api_blueprint import APIBlueprint
 from web.application import answer, problem_answer
 from web.parameters import NoParameters
 from web.problems import Problem

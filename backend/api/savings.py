@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
@@ -18,6 +17,7 @@ from decisions.publishing.schema import tidy
 from grid.half_hours import rfc3339
 from ontology.types import Moment
 from vocabulary import StrEnum
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import StrictQuery
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
@@ -16,6 +15,7 @@ from database.write_probe import write_trouble
 from ingest.health import OVERDUE, Health, read_health
 from ontology.types import Moment
 from version import VERSION
+from web.api_blueprint import APIBlueprint
 from web.application import answer, endpoint_list
 from web.parameters import NoParameters
 from web.problems import problem

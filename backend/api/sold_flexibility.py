@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from pydantic import BaseModel, Field, StringConstraints
 
 from api.flexibility import TAG, EventBaseline, EventCashflow, EventCommitment
@@ -25,6 +24,7 @@ from flexibility.rules.exact import exactly
 from flexibility.tracing import Freed, Share, shares_of
 from grid.half_hours import HALF_HOUR, from_rfc3339
 from ontology.types import Moment
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import Paged
 

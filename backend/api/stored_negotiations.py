@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -67,6 +66,7 @@ from negotiation.talk import (
     say,
 )
 from printable import printable
+from web.api_blueprint import APIBlueprint
 from web.application import answer, problem_answer
 from web.parameters import Paged
 from web.problems import Problem

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from api.workloads import TAG, JobPath, Key, WrittenTime
@@ -17,6 +16,7 @@ from grid.half_hours import from_rfc3339, rfc3339
 from ontology.types import ComputeWorkload
 from printable import printable
 from vocabulary import StrEnum
+from web.api_blueprint import APIBlueprint
 from web.application import answer, problem_answer
 from web.problems import Problem
 

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
@@ -18,6 +17,7 @@ from database.interface import Database, OrderBy, Row, Where
 from ontology.objects import read_rows
 from ontology.types import CapacityBooking, MeterReading, Moment, ObjectType, OrchestrationDecision, WorkloadRun
 from vocabulary import StrEnum, WorkloadStatus
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import NoParameters
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import (
     AfterValidator,
@@ -33,6 +32,7 @@ from execution.runner.protocol import Ended, HalfHourEnergy, ParameterName, Temp
 from grid.half_hours import UTC, rfc3339
 from ontology.types import ComputeWorkload, Moment
 from vocabulary import WorkloadStatus, WorkloadType
+from web.api_blueprint import APIBlueprint
 from web.application import answer, problem_answer
 from web.parameters import Paged, PlainText
 from web.problems import Problem

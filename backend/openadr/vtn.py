@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from flask_openapi3.blueprint import APIBlueprint
-
 from database.interface import Calls
 from openadr.book import ObjectBook, client_of
 from openadr.endpoints.authorization import authorization_endpoints
@@ -19,6 +17,7 @@ from openadr.endpoints.vens import ven_endpoints
 from openadr.objects import ObjectType
 from tenancy.access import Access
 from tenancy.guard import calling
+from web.api_blueprint import APIBlueprint
 
 
 def vtn_endpoints(database: Calls, access: Access, clock: Callable[[], datetime]) -> list[APIBlueprint]:

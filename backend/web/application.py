@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from importlib.resources import files
+from threading import Lock
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel
 from werkzeug.exceptions import UnsupportedMediaType
 
+from web.api_blueprint import DescribedApplication, Pause
 from web.compression import compress_answers
 from web.own_names import OwnNames
 from web.page_headers import keep_pages_to_themselves
@@ -84,7 +86,7 @@ def make_application(
     allowed_origins: Collection[str] = (),
     form_endpoints: Collection[str] = (),
     bodiless_deletes_under: tuple[str, ...] = (),
-    pause: Callable[[], object] | None = None,
+    pause: Pause | None = None,
 ) -> OpenAPI:
     """An application with problem answers, `/openapi.json` and `/docs`.
 
@@ -97,7 +99,7 @@ def make_application(
         bodiless_deletes_under: paths below which a DELETE need not name a media type.
         pause: gives other requests a turn in the middle of long work, where all are answered in one thread.
     """
-    app = OpenAPI(
+    app = DescribedApplication(
         "pylon",
         info=Info(title=title, description=description, version=version),
         security_schemes=SECURITY_SCHEMES,
@@ -113,7 +115,7 @@ def make_application(
     answer_problems(app)
     keep_pages_to_themselves(app)
     compress_answers(app, pause)
-    _describe(app, title, asks_for)
+    _describe(app, title, asks_for, pause or (lambda: None))
     names = OwnNames(own_names)
     if asks_for is None:
         _answer_as(app, names)
@@ -207,13 +209,16 @@ def _take_json_only(
         raise UnsupportedMediaType(f"a {request.method} needs the header Content-Type: application/json")
 
 
-def _describe(app: OpenAPI, title: str, asks_for: AsksFor | None) -> None:
+def _describe(app: DescribedApplication, title: str, asks_for: AsksFor | None, pause: Pause) -> None:
     description: list[bytes] = []
+    one_at_a_time = Lock()
 
     @app.route("/openapi.json")
     def _openapi() -> Response:
         if not description:
-            description.append(orjson.dumps(_finished(app.api_doc, asks_for or (lambda _: None))))
+            app.describe(pause)
+            with one_at_a_time:
+                description.append(orjson.dumps(_finished(app.description(), asks_for or (lambda _: None))))
         return Response(description[0], mimetype="application/json")
 
     @app.route("/docs")

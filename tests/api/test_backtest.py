@@ -11,7 +11,7 @@ import requests
 
 from api.backtest import backtest_endpoints
 from api.what_if import ConcurrencyLimit
-from api_server import create_app
+from api_application import create_app
 from database.embedded import EmbeddedPostgres
 from database.interface import Database, Row
 from database.postgres import PostgresDatabase

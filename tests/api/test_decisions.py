@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from database.postgres import PostgresDatabase
 from grid_world import NOW, store_world, submit, workload
 from linked_world import decision, store_linked_world

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from database.interface import OrderBy
 from database.postgres import PostgresDatabase
 from flexibility_world import ENDS_AT, STARTS_AT, announced, book_movable, carry_on, store_flexible_world

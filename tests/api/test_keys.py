@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from clock import utc_now
 from database.postgres import PostgresDatabase
 from grid.half_hours import from_rfc3339

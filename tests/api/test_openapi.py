@@ -10,7 +10,7 @@ import jsonschema_rs
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from api_server import create_app
+from api_application import create_app
 from api_servers import api_servers, first_run_done
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase

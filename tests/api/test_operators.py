@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from database.postgres import PostgresDatabase
 from served import Client, served
 from settings import load_settings

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from database.interface import Where
 from database.postgres import PostgresDatabase
 from grid.half_hours import rfc3339

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from database.interface import Where
 from database.postgres import PostgresDatabase
 from execution.silence import Silence

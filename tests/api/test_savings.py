@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from database.postgres import PostgresDatabase
 from grid.half_hours import half_hour_of
 from grid_world import NOW, data_centre, store_world

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from database.postgres import PostgresDatabase
 from database.postgrest import SupabaseDatabase
 from grid_world import NOW, store_grid

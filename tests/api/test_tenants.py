@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api_server import api_access, create_app
+from api_application import api_access, create_app
 from database.callers import CallersDatabase
 from database.postgres import PostgresDatabase
 from grid_world import NOW, store_world, submit, workload

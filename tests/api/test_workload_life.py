@@ -10,7 +10,7 @@ import pytest
 
 from api.workload_life import read_life, read_told
 from api.workloads import read_workload
-from api_server import create_app
+from api_application import create_app
 from booked_work import book
 from database.interface import Database, OrderBy
 from database.postgres import PostgresDatabase

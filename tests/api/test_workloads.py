@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from api_server import create_app
+from api_application import create_app
 from database.interface import Database, OrderBy, Row
 from database.postgres import PostgresDatabase
 from grid.half_hours import rfc3339

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from api_server import create_app
+from api_application import create_app
 from database.postgres import PostgresDatabase
 from grid_world import NOW
 from served import Client, served

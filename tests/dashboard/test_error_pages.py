@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from database.embedded import EmbeddedPostgres
 from database.errors import DatabaseError, DatabaseUnreachable
 from database.postgres import PostgresDatabase

@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-from api_server import create_app
+from api_application import create_app
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from execution.bookings import executor_of_bookings

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from api_server import api_access, create_app
+from api_application import api_access, create_app
 from database.postgres import PostgresDatabase
 from grid_world import NOW, store_world, submit, workload
 from running_gateway import RunningGateway, running_gateway, workers_on

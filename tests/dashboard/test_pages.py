@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from database.postgres import PostgresDatabase
 from grid_world import NOW, store_world
 from served import Client, served

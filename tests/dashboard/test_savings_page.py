@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from dashboard.words import grams, number, pounds
 from database.postgres import PostgresDatabase
 from grid.half_hours import half_hour_of

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from database.build_sql import FILES, statements
 from database.errors import RowRefused
 from database.interface import OrderBy, Where

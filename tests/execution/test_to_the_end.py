@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from flask.testing import FlaskClient
 
-from api_server import create_app
+from api_application import create_app
 from booked_work import HOUR
 from database.interface import Database, OrderBy, Where
 from database.postgres import PostgresDatabase

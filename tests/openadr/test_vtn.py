@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from beckn_network import eventually
 from database.interface import OrderBy
 from database.postgres import PostgresDatabase

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from flask import Flask, Response, request
 
-from api_server import create_app
+from api_application import create_app
 from database.interface import OrderBy, Where
 from database.postgres import PostgresDatabase
 from grid_world import NOW

@@ -14,7 +14,7 @@ from mcp_types import CallToolResult
 
 from agent_tools.server import make_server
 from agent_tools.settings import agent_settings
-from api_server import api_access, create_app
+from api_application import api_access, create_app
 from database.interface import OrderBy, Where
 from database.postgres import PostgresDatabase
 from execution.bookings import executor_of_bookings

@@ -24,12 +24,12 @@ from beckn.network.subscribers import Registry, Role
 from beckn.protocol.objects import DOMAIN, Action, Subscriber
 from beckn.provider.messages_order import Billing, Order
 from beckn.provider.order_limits import BuyerLimits
-from BPP import ProviderPlatform
 from clock import utc_now
 from database.interface import Database, Row, Where
 from database.interface import OrderBy as By
 from grid.half_hours import half_hour_of
 from grid_world import data_centre, store_data_centres, store_grid
+from provider_application import ProviderPlatform
 from server_process import free_port
 from settings import Settings, load_settings
 from version import VERSION

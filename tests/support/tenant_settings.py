@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from api_server import api_access, create_app
+from api_application import api_access, create_app
 from clock import utc_now
 from database.interface import Database
 from served import Client, served

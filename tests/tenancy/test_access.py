@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import requests
 
-from api_server import api_access, create_app
+from api_application import api_access, create_app
 from api_servers import api_servers
 from database.postgres import PostgresDatabase
 from log_lines import JsonLines, LogLines

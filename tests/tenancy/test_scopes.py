@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_server import create_app
+from api_application import create_app
 from beckn_orders import market
 from database.postgres import PostgresDatabase
 from openapi_description import operations

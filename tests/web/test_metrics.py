@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from api_server import create_app
+from api_application import create_app
 from beckn_orders import market
 from database.errors import DatabaseUnreachable
 from database.postgres import PostgresDatabase

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Response, request
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import Field
 
@@ -21,6 +20,7 @@ from beckn.network.responses import answered
 from beckn.protocol.acknowledgement import AckAnswer
 from beckn.protocol.objects import Action
 from database.interface import Database
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import StrictQuery
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import datetime
 
 from flask import Response, request
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import RootModel
 
@@ -17,6 +16,7 @@ from beckn.network.subscribers import Registry, Subscription, SubscriptionQuery
 from beckn.protocol.acknowledgement import AckAnswer, Refused
 from beckn.protocol.context import read_message
 from beckn.protocol.objects import DOMAIN
+from web.api_blueprint import APIBlueprint
 
 TAG = Tag(name="Registry", description="The platforms of the network and their keys")
 OPEN_ENDPOINTS = ("registry.lookup",)

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from flask import Response, request
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 
 from beckn.network.endpoint_description import takes_message
@@ -18,6 +17,7 @@ from beckn.protocol.acknowledgement import AckAnswer
 from beckn.protocol.objects import Action
 from beckn.provider.answering import check_request
 from beckn.provider.messages_request import REQUESTS
+from web.api_blueprint import APIBlueprint
 
 TAG = Tag(name="Orders", description="Beckn 1.1: search, order, follow and cancel compute slots; buy flexibility")
 

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Literal
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
@@ -18,6 +17,7 @@ from database.interface import Database
 from database.write_probe import write_trouble
 from ontology.types import Moment
 from version import VERSION
+from web.api_blueprint import APIBlueprint
 from web.application import answer, endpoint_list
 from web.parameters import NoParameters, StrictQuery
 

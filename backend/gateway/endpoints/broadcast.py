@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from flask import Response, request
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -19,6 +18,7 @@ from gateway.serving.pages import bounded_pages
 from gateway.serving.visits import Visits
 from ontology.types import Moment
 from tenancy.tickets import GOOD_FOR_S
+from web.api_blueprint import APIBlueprint
 from web.application import answer, problem_answer
 from web.parameters import StrictQuery
 from web.problems import Problem

@@ -8,7 +8,6 @@ from datetime import datetime
 
 import orjson
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from gevent.lock import BoundedSemaphore
 from pydantic import BaseModel, Field
@@ -21,6 +20,7 @@ from database.interface import Database, OrderBy, Row, Where
 from database.stored_rows import read_each
 from gateway.serving.threads import RequestDatabase
 from ontology.types import ComputeWorkload
+from web.api_blueprint import APIBlueprint
 from web.parameters import StrictQuery
 from web.shared_question import SharedQuestions
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from flask import Response, request
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from decisions.publishing.store import ContextState, PublishedDecisions
 from gateway.endpoints.parameters import DEFAULT_CONSUMER, Consumer, TaskId
+from web.api_blueprint import APIBlueprint
 from web.application import answer, problem_answer
 from web.parameters import StrictQuery
 from web.problems import Problem, invalid

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +12,7 @@ from database.stored_rows import LEFT_OUT, UnreadableRow, left_out, read_each
 from decisions.work.notifications import WorkQueue
 from gateway.endpoints.parameters import JsonSequence, Sequence
 from ontology.types import Moment
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import StrictQuery
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from flask import Response, request
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +14,7 @@ from decisions.publishing.store import PublishedDecisions
 from gateway.endpoints.parameters import DEFAULT_CONSUMER, Consumer, JsonSequence, Sequence, TaskId
 from gateway.serving.pages import bounded_pages
 from gateway.serving.ready_responses import Asked, NewestOutputs, ReadyAnswers
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import NoParameters, StrictQuery
 from web.problems import Problem

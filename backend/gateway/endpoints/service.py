@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import datetime
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel
 
@@ -14,6 +13,7 @@ from gateway.decision_process import DecidingStatus
 from gateway.endpoints.health import GatewayHealth
 from ontology.types import Moment
 from version import VERSION
+from web.api_blueprint import APIBlueprint
 from web.application import answer, endpoint_list
 from web.parameters import NoParameters
 from web.problems import problem

@@ -8,7 +8,6 @@ import secrets
 from urllib.parse import unquote_plus
 
 from flask import Response, request
-from flask_openapi3.blueprint import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
 from openadr.endpoints.parameters import ROOT, TAG
@@ -17,6 +16,7 @@ from tenancy.access_tokens import GOOD_FOR_S, PREFIX
 from tenancy.identification import NotIdentified
 from tenancy.principals import PLATFORM_CREDENTIAL, Principal
 from tenancy.scopes import Scope
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.problems import Problem
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import datetime
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from pydantic import Field
 
 from flexibility.event_model import NewEvent
@@ -15,6 +14,7 @@ from openadr.endpoints.parameters import IdentityPath, TargetQuery, answers, blu
 from openadr.flexibility_door import NotToBeAsked, asked_of_flexibility, ends_at
 from openadr.objects import EventList, EventObject, EventRequest, ObjectType
 from openadr.values import ObjectId
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.problems import Problem
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from openadr.values import Name, ObjectId
+from web.api_blueprint import APIBlueprint
 from web.application import problem_answer
 from web.parameters import StrictQuery
 

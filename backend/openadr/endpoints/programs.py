@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 
 from openadr.book import Draft, ObjectBook
 from openadr.endpoints.parameters import IdentityPath, TargetQuery, answers, blueprint
 from openadr.objects import ObjectType, ProgramList, ProgramObject, ProgramRequest
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from pydantic import Field
 
 from openadr.book import Draft, ObjectBook
@@ -16,6 +15,7 @@ from openadr.objects import (
     SubscriptionRequest,
 )
 from openadr.values import Name, ObjectId
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import NoParameters
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from pydantic import Field
 
 from openadr.book import Draft, ObjectBook
 from openadr.endpoints.parameters import IdentityPath, TargetQuery, answers, blueprint
 from openadr.objects import ObjectType, VenList, VenObject, VenRequest
 from openadr.values import Name
+from web.api_blueprint import APIBlueprint
 from web.application import answer
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from api_server import create_app
+from api_application import create_app
 from database.interface import Database, Row
 from database.postgres import PostgresDatabase
 from decisions.publishing.schema import DecisionOutput
