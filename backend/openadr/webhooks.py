@@ -27,10 +27,9 @@ _log = logging.getLogger(__name__)
 CHANNEL = "openadr_webhooks"
 SENDERS = 4
 POLL_SECONDS = 5.0
-AT_ONCE = 4
 CALL = Limits(connect_s=2.0, whole_s=5.0, answer_bytes=64 * 1024)
-LEASE_SECONDS = 2 * AT_ONCE * CALL.whole_s
-"""Longer than all that is taken at once may last: what a killed process had in hand is delivered by another."""
+LEASE_SECONDS = 4 * CALL.whole_s
+"""Longer than a call may last: what a killed process had in hand is delivered by another."""
 USER_AGENT = f"PylonDEG/{VERSION} (OpenADR 3.1)"
 _GONE = 410
 
@@ -65,6 +64,8 @@ class ClaimedWebhook(BaseModel):
     body: Told
     attempt: int
     lease_token: int
+    is_served: bool = True
+    """Whether its client still has a key that is good."""
 
 
 class WebhookClaims(BaseModel):
@@ -78,7 +79,8 @@ class WebhookSender(Consumer):
     """Threads that deliver webhooks until they are stopped. Any number of processes may have them.
 
     A subscription hears of changes in their order: what follows waits while one is tried again, after pauses that
-    double. An answer of 2xx takes it; 410 or an address that may not be called ends it at once, and ten failures do.
+    double. Operators take turns, and neither an operator nor a host has all the threads. An answer of 2xx takes it;
+    410 or an address that may not be called ends it at once, and ten failures do.
 
     Args:
         private_hosts: hosts that may be called wherever their names lead; others only at public addresses.
@@ -105,8 +107,9 @@ class WebhookSender(Consumer):
         self._caller = Caller(tls=_tls, whole_answers=False)
 
     def work_once(self) -> Round:
-        """Take some that are due, of each subscription its first, and try to deliver them."""
-        arguments = {"p_worker": self._worker, "p_limit": AT_ONCE, "p_lease_seconds": LEASE_SECONDS}
+        """Take one that is due, of a subscription its first, and try to deliver it."""
+        # One alone: what another takes meanwhile does not wait for a receiver that is silent.
+        arguments = {"p_worker": self._worker, "p_limit": 1, "p_lease_seconds": LEASE_SECONDS}
         claims = WebhookClaims.model_validate(self._database.call("openadr_claim_webhooks", arguments))
         if claims.claimed:
             self.found()
@@ -132,6 +135,8 @@ class WebhookSender(Consumer):
             _log.warning("webhook %d of subscription %s: attempt %d (%s): %s", *told, state, error)
 
     def _attempt(self, claim: ClaimedWebhook) -> tuple[Outcome, str | None]:
+        if not claim.is_served:
+            return Outcome.DEAD, "its client has no key any more that is good"
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": USER_AGENT}
         if claim.body.token is not None:
             headers["Authorization"] = f"Bearer {claim.body.token}"

@@ -353,3 +353,46 @@ def test_a_ven_hears_only_what_it_may_see_and_nobody_of_another_tenant(
     made(api, "programs", {"programName": "after"}, headers["bl"])
     deliver(sender)
     assert (len(heard("ven")), len(heard("other")), len(heard("bl"))) == (0, 1, 1)
+
+    receiver.status = 500
+    receiver.heard.clear()
+    made(api, "programs", {"programName": "waits"}, headers["bl"])
+    deliver(sender)
+    keys_of(postgres, A).revoke(other_key.key_id)
+    receiver.status = 204
+    make_due(postgres)
+    deliver(sender)
+    assert (len(heard("other")), len(heard("bl"))) == (1, 2), "what waited is told to nobody whose key is revoked"
+
+
+def test_a_host_that_hangs_holds_up_no_other_and_operators_take_turns(
+    api: Client, postgres: PostgresDatabase
+) -> None:
+    a, b = (bearer(made_key(postgres, operator)[0].text) for operator in (A, B))
+
+    def subscribed(host: str, by: dict[str, str]) -> str:
+        found: str = made(api, "subscriptions", subscription(f"http://{host}.example/", "PROGRAM"), by)["id"]
+        return found
+
+    def claimed(most: int) -> list[dict[str, Any]]:
+        claim = {"p_worker": "tests", "p_limit": most, "p_lease_seconds": 60.0}
+        found: list[dict[str, Any]] = postgres.call("openadr_claim_webhooks", claim)["claimed"]
+        return found
+
+    stuck = [subscribed("stuck", a) for _ in range(5)]
+    others = [subscribed(host, a) for host in ("one", "two")]
+    made(api, "programs", {"programName": "p"}, a)
+    of_b = subscribed("three", b)
+    made(api, "programs", {"programName": "p"}, b)
+
+    assert claimed(1)[0]["subscription_id"] == stuck[0]
+    assert claimed(1)[0]["subscription_id"] == of_b, "it is the other operator's turn"
+    in_hand = claimed(10)
+    assert [one["subscription_id"] for one in in_hand] == [stuck[1], others[0]]
+    assert claimed(10) == [], "an operator has so much in hand at most"
+    for one in in_hand:
+        named = {"p_webhook_id": one["webhook_id"], "p_lease_token": one["lease_token"]}
+        postgres.call("openadr_settle_webhook", {**named, "p_outcome": "retry", "p_error": "timed out"})
+    make_due(postgres)
+    again = [one["subscription_id"] for one in (*claimed(1), *claimed(1), *claimed(1))]
+    assert again == [stuck[2], stuck[3], others[1]], "what was never tried comes first"

@@ -245,8 +245,10 @@ end
 $$;
 
 -- Takes up to p_limit webhooks on a lease: of each subscription the first that is not finished, so that none overtakes another.
--- Answers {"claimed": [{webhook_id, subscription_id, callback_url, body, attempt, lease_token}…], "next_due_seconds"}. What was
--- delivered goes after an hour, what was given up after a week.
+-- Who does not answer holds up few others: what was never tried comes first, operators take turns, and only so much is in hand
+-- of one operator, and for one host. Answers {"claimed": [{webhook_id, subscription_id, callback_url, body, attempt, lease_token,
+-- is_served (whether its client may still be told)}…], "next_due_seconds"}. What was delivered goes after an hour, what was given up
+-- after a week.
 create or replace function public.openadr_claim_webhooks(
     p_worker text, p_limit integer, p_lease_seconds double precision)
 returns json
@@ -255,6 +257,8 @@ set search_path = ''
 as $$
 declare
     moment timestamptz := clock_timestamp();
+    most_of_tenant constant integer := 3; -- in hand, where one process has four that deliver
+    most_for_host constant integer := 2;
     due bigint[];
     claimed json;
 begin
@@ -268,17 +272,64 @@ begin
         limit 1000
         for update skip locked);
     perform public.queue_webhooks_sweep(null, moment);
-    select coalesce(array_agg(first.webhook_id order by first.webhook_id), '{}') into due
-    from (
-        select distinct on (w.subscription_id) w.*
-        from public.openadr_webhooks w
-        where w.work_state in ('available', 'running', 'retryable')
-        order by w.subscription_id, w.webhook_id) as first
-    where first.work_state = 'available'
-        or (first.work_state = 'running' and public.has_come(first.leased_until, moment));
+    with recursive waiting as (
+        -- However much waits of a subscription, it costs a look at an index.
+        (
+            select w.subscription_id
+            from public.openadr_webhooks w
+            where w.work_state in ('available', 'running', 'retryable')
+            order by w.subscription_id
+            limit 1)
+        union all
+        select (
+            select w.subscription_id
+            from public.openadr_webhooks w
+            where w.work_state in ('available', 'running', 'retryable') and w.subscription_id > waiting.subscription_id
+            order by w.subscription_id
+            limit 1)
+        from waiting
+        where waiting.subscription_id is not null
+    ),
+    firsts as (
+        select
+            first.webhook_id, first.attempt, coalesce(s.tenant, '') as tenant,
+            substring(first.callback_url from '^https?://([^/?#]*)') as host,
+            first.work_state = 'running' and not public.has_come(first.leased_until, moment) as in_hand
+        from waiting
+        cross join lateral (
+            select w.*
+            from public.openadr_webhooks w
+            where w.work_state in ('available', 'running', 'retryable') and w.subscription_id = waiting.subscription_id
+            order by w.webhook_id
+            limit 1) as first
+        left join public.openadr_objects s on s.object_id = waiting.subscription_id
+        where first.work_state <> 'retryable' -- it pauses
+    ),
+    for_hosts as (
+        select
+            firsts.*,
+            count(*) filter (where firsts.in_hand) over (partition by firsts.host)
+                + row_number() over (partition by firsts.host, firsts.in_hand order by firsts.attempt > 0, firsts.webhook_id)
+                as place
+        from firsts
+    ),
+    of_tenants as (
+        -- After the hosts' own limit: what may not be called now takes nobody's place.
+        select
+            f.webhook_id, f.attempt, f.in_hand,
+            count(*) filter (where f.in_hand) over (partition by f.tenant)
+                + row_number() over (partition by f.tenant, f.in_hand order by f.attempt > 0, f.webhook_id) as place
+        from for_hosts f
+        where f.in_hand or f.place <= most_for_host
+    )
+    select coalesce(array_agg(t.webhook_id order by t.attempt > 0, t.place, t.webhook_id), '{}') into due
+    from of_tenants t
+    where not t.in_hand and t.place <= most_of_tenant;
     select coalesce(json_agg(json_build_object(
         'webhook_id', w.webhook_id, 'subscription_id', w.subscription_id, 'callback_url', w.callback_url, 'body', w.body,
-        'attempt', w.attempt, 'lease_token', w.lease_token) order by w.webhook_id), '[]')
+        'attempt', w.attempt, 'lease_token', w.lease_token, 'is_served', coalesce(
+            (select public.openadr_is_served(s.client) from public.openadr_objects s where s.object_id = w.subscription_id),
+            true)) order by w.webhook_id), '[]')
     into claimed
     from public.queue_webhooks_claim(null, due, p_worker, p_limit, moment, p_lease_seconds) as w;
     return json_build_object(
