@@ -14,7 +14,7 @@ from beckn.demand_flex.wire import Commitment, NeedRequest, PayloadDescriptor, S
 from beckn.protocol.acknowledgement import Refused
 from beckn.protocol.objects import CURRENCY, Action
 from flexibility.event_model import DECIMALS, LARGEST_NEED_MW, LARGEST_PRICE_GBP_PER_MWH, Door, NewEvent, Programme
-from flexibility.rules.gate_closure import gate_closure, is_open
+from flexibility.rules.gate_closure import is_open
 from grid.half_hours import HALF_HOUR, is_half_hour, rfc3339
 from printable import printable
 from vocabulary import StrEnum
@@ -138,8 +138,7 @@ def _checked_start(need: Series, now: datetime) -> datetime:
     if not is_half_hour(period.start):
         raise Refused.invalid("a need begins on the hour or at half past", f"{path}.start")
     if not is_open(period.start, now):
-        closed = rfc3339(gate_closure(period.start))
-        raise Refused.invalid(f"its gate closed at {closed}, an hour before it begins", f"{path}.start")
+        raise Refused.invalid(f"its gate closed an hour before {rfc3339(period.start)}", f"{path}.start")
     if period.start > now + FURTHEST_AHEAD:
         raise Refused.invalid(f"it begins more than {FURTHEST_AHEAD.days} days ahead", f"{path}.start")
     if [interval.id for interval in need.intervals] != list(range(len(need.intervals))):
@@ -182,7 +181,9 @@ def _numbers(series: Series, kind: PayloadType, path: str) -> tuple[Decimal, ...
 
 
 def _number(value: Any, kind: str, most: Decimal, at: str) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, int | float) or isnan(value):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Of floats alone: an integer of 400 digits is none.
+    if not is_number or (isinstance(value, float) and isnan(value)):
         raise Refused.invalid(f"{kind} is a number", at)
     if value < 0:
         told = "only reductions are sold here, of 0 or more, at prices of 0 or more: nobody draws more for a payment"
