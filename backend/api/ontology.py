@@ -19,7 +19,7 @@ from ontology.types import LINK_TYPES, LIVE_TYPES, OBJECT_TYPES, Moment, ObjectT
 from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.kept_answers import UNCHANGED, KeptAnswers, Passing
-from web.parameters import NoParameters, Paged, PlainText, StrictQuery
+from web.parameters import CACHE_BUSTER, NoParameters, Paged, PlainText, StrictQuery
 from web.problems import Problem
 
 TAG = Tag(name="World", description="Objects and links: what the agents see")
@@ -231,7 +231,7 @@ def _known_type(name: str) -> type[ObjectType]:
 def _conditions(object_type: type[ObjectType]) -> dict[str, Any]:
     conditions: dict[str, Any] = {}
     for name, text in request.args.items():
-        if name in Paged.model_fields:
+        if name in Paged.model_fields or name == CACHE_BUSTER:
             continue
         if name not in object_type.filterable():
             raise Problem(

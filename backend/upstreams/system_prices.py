@@ -62,6 +62,8 @@ class _Row(RowModel):
 def parse_system_prices(answer: object, window: Window, fetched_at: datetime) -> FetchResult[SystemPrice]:
     """One settlement date's half-hours, as far as they are known: a day that has just begun has none.
 
+    Of several runs for one half-hour the one published last counts.
+
     Raises:
         UnusableAnswer: no list of rows, or rows of which none is usable.
     """
@@ -87,4 +89,6 @@ def parse_system_prices(answer: object, window: Window, fetched_at: datetime) ->
         )
 
     rows = read_labelled(answer, price, findings)
+    # Of two runs for one half-hour the later counts, whatever order they come in.
+    rows.sort(key=lambda row: row.published_at)
     return result_of(one_per_key(rows, lambda row: row.start, findings), findings, window, fetched_at)

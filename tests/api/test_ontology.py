@@ -98,7 +98,7 @@ def test_objects_are_filtered_by_their_properties(world: Client) -> None:
     assert len(signals) == 96
     mixes = world.get("/api/v1/objects/GenerationMix?region_id=null").json()["objects"]
     assert {mix["national_timestamp"] for mix in mixes} == {"2026-11-22T08:00:00Z"}
-    centres = world.get("/api/v1/objects/DataCentre?operator=OP-GRID&status=ACTIVE").json()["objects"]
+    centres = world.get("/api/v1/objects/DataCentre?operator=OP-GRID&status=ACTIVE&_=1764000000").json()["objects"]
     assert [centre["id"] for centre in centres] == ["DC-001"]
 
 

@@ -51,6 +51,15 @@ def test_a_price_is_kept_to_its_last_decimal() -> None:
     )
 
 
+def test_of_two_runs_for_a_half_hour_the_one_made_last_counts_whatever_their_order() -> None:
+    first = system_price_row(SLOT, 80.5)
+    later = system_price_row(SLOT, 79.25, published_at=NOW)
+    for rows in ([first, later], [later, first]):
+        result = parsed(rows)
+        assert [row.price_gbp_per_mwh for row in result.rows] == [Decimal("79.25")]
+        assert [problem.kind for problem in result.problems] == [ProblemKind.CONFLICTING_ROWS]
+
+
 @pytest.mark.parametrize(("day", "periods"), [("2026-03-29", 46), ("2026-10-25", 50), ("2026-12-01", 48)])
 def test_a_day_of_a_clock_change_has_its_own_number_of_half_hours(day: str, periods: int) -> None:
     at = date.fromisoformat(day)
