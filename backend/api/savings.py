@@ -29,8 +29,8 @@ USUAL_PERIOD = timedelta(days=7)
 ACCOUNTING = [
     "Each run is compared with itself, moved to where and when it would have run without a decision, on the same "
     "actual figures of the grid. A saving is that less what the run came to: below 0 where the decision did harm.",
-    "Counterfactuals count only as far as there would have been power for all of them together; the others are in "
-    "runs_without_room_to_run_now, and are in no saving.",
+    "Counterfactuals count only as far as there would have been power for all of them together; the others are "
+    "counted apart, as runs without room to run now, and are in no saving.",
     "Intensities are averages of a region, not marginal: a saving is not by how much the grid's emissions fell.",
     "Nothing here is an offset, a certificate or anybody's bill. Costs are energy at the wholesale price.",
     "Regions have no actual intensity: theirs is estimated from the nation's. Runs that may be revised are counted.",

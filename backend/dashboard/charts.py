@@ -22,10 +22,14 @@ TOP, BOTTOM = 14, 22
 """Pixels above the plot, for the label of the highest line, and below it, for the hours."""
 
 _INNER_HEIGHT = 1000
+_BAR_HEIGHT = 28
 _LEAST_SPAN = 1e-6
 """Of the size of its figures: what spans less is drawn as one level."""
 _NARROW_STEP_HOURS, _WIDE_STEP_HOURS = 12, 6
+_ROOM_FOR_WORD = 0.2
+"""Of the plot's width."""
 _ROOM_FOR_DAY = timedelta(hours=5)
+_LONGEST_WITH_HOURS_WHEN_NARROW = timedelta(hours=48)
 
 Values = Sequence[float | None]
 
@@ -38,12 +42,14 @@ class Line:
         css_class: what colours it.
         label: its name, in the key above the plot.
         is_firm: for every half-hour, whether the figure is measured; what is not is dashed. None: all is.
+        is_stepped: drawn level within each half-hour, as what is agreed by the half-hour is.
     """
 
     values: Values
     css_class: str
     label: str
     is_firm: Sequence[bool] | None = None
+    is_stepped: bool = False
 
 
 @dataclass(frozen=True)
@@ -170,6 +176,24 @@ def sparkline(values: Values, css_class: str = "", unit: str = "") -> Markup:
     ).format(10 * len(values), _INNER_HEIGHT, sentence, curve)
 
 
+def shares_bar(layers: Sequence[Layer], slot: int, sentence: str) -> Markup:
+    """The layers' values in one half-hour as pieces of a bar, the first at its left; together they are all of it."""
+    values = [max(0.0, layer.values[slot] or 0.0) for layer in layers]
+    whole = sum(values) or 1.0
+    drawn, at = [], 0.0
+    for layer, value in zip(layers, values, strict=True):
+        width = value / whole
+        drawn.append(
+            Markup('<rect class="layer {}" x="{}" width="{}" height="{}"/>').format(
+                layer.css_class, _per_cent(at), _per_cent(width), _BAR_HEIGHT
+            )
+        )
+        at += width
+    return Markup('<svg class="chart shares" width="100%" height="{}" role="img" aria-label="{}">{}</svg>').format(
+        _BAR_HEIGHT, sentence, Markup("").join(drawn)
+    )
+
+
 def _scale(chart: Chart, lowest: float, highest: float) -> Scale:
     ticks = nice_ticks(lowest, highest)
     step = ticks[1] - ticks[0]
@@ -215,13 +239,16 @@ def _curve(line: Line, scale: Scale) -> Markup:
             if value is not None and (firm[place] != dashed or (place > 0 and firm[place - 1] != dashed))
         ]
         wanted = set(drawn)
-        path = "".join(
-            f"{_move(line, firm, place, dashed, wanted)}{10 * place + 5} {scale.inner_y(line.values[place] or 0.0)}"
-            for place in drawn
-        )
+        path = "".join(f"{_move(line, firm, place, dashed, wanted)}{_point(line, place, scale)}" for place in drawn)
         if path:
             parts.append(Markup('<path class="line {} {}" d="{}"/>').format(line.css_class, kind, path))
     return Markup("").join(parts)
+
+
+def _point(line: Line, place: int, scale: Scale) -> str:
+    """The middle of a half-hour, or all of it."""
+    y = scale.inner_y(line.values[place] or 0.0)
+    return f"{10 * place} {y}H{10 * place + 10}" if line.is_stepped else f"{10 * place + 5} {y}"
 
 
 def _move(line: Line, firm: Sequence[bool], place: int, dashed: bool, wanted: set[int]) -> str:
@@ -269,11 +296,12 @@ def _picture(chart: Chart, scale: Scale, inner: Callable[[Scale], Markup], unkno
             for first, last in runs_of(unknown)
         ),
         *_grid_lines(scale),
+        *(_unknown_word(first, last, axis, scale) for first, last in runs_of(unknown)),
         inner(scale),
         *_tick_labels(scale, chart.unit),
         *(_threshold(threshold, scale) for threshold in chart.thresholds),
         _hours(axis.start, axis.half_hours, TOP + scale.plot_height),
-        _upright("now", axis.fraction(axis.now), scale),
+        *([_upright("now", axis.fraction(axis.now), scale)] if axis.start <= axis.now <= axis.end else []),
         _upright("cursor", axis.number_of(axis.now) / axis.half_hours + 0.5 / axis.half_hours, scale),
         Markup("</svg>"),
     ]
@@ -283,6 +311,15 @@ def _picture(chart: Chart, scale: Scale, inner: Callable[[Scale], Markup], unkno
 def _block(css_class: str, start: float, end: float, scale: Scale) -> Markup:
     return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>').format(
         css_class, _per_cent(start), TOP, _per_cent(end - start), scale.plot_height
+    )
+
+
+def _unknown_word(first: int, last: int, axis: TimeAxis, scale: Scale) -> Markup:
+    """The word, where there is room for it."""
+    if (last - first) / axis.half_hours < _ROOM_FOR_WORD:
+        return Markup("")
+    return Markup('<text class="tick hour" x="{}" y="{}">unknown</text>').format(
+        _per_cent((first + last) / 2 / axis.half_hours), round(TOP + scale.plot_height / 2 + 4)
     )
 
 
@@ -332,10 +369,11 @@ def _hours(start: datetime, half_hours: int, y: int) -> Markup:
         for day in [*first, *midnights]
         if axis.end - day >= _ROOM_FOR_DAY
     ]
+    has_room = axis.end - axis.start <= _LONGEST_WITH_HOURS_WHEN_NARROW
     for moment in axis.every(_WIDE_STEP_HOURS):
         if any(abs(moment - day) < _ROOM_FOR_DAY for day in [axis.start, *midnights, axis.end]):
             continue
-        css_class = "hour" if moment.hour % _NARROW_STEP_HOURS == 0 else "hour wide-only"
+        css_class = "hour" if has_room and moment.hour % _NARROW_STEP_HOURS == 0 else "hour wide-only"
         drawn.append(
             Markup('<text class="{}" x="{}" y="{}">{}</text>').format(
                 css_class, _per_cent(axis.fraction(moment)), y + 15, f"{moment:%H:%M}"

@@ -146,7 +146,10 @@ def power_panel(power: CapacityTimeline, axis: TimeAxis) -> Panel:
         f"{figure(least, 'MW', 2)} at its least in 48 hours, of {number(power.total_kw / _KW_PER_MW, 1)} MW"
     )
     drawn: Markup = stacked_area(Chart(axis, "MW", sentence, 160), layers, line=total)
-    key = tuple(KeyEntry(layer.label, layer.css_class, is_layer=True) for layer in reversed(layers))
+    key = (
+        KeyEntry("capacity", "line-total solid"),
+        *(KeyEntry(layer.label, layer.css_class, is_layer=True) for layer in reversed(layers)),
+    )
     return Panel("power", "IT power", "MW", drawn, key, "bookings here, and the present base load for all half-hours")
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from markupsafe import Markup
 from pydantic import ValidationError
 
-from dashboard.words import from_now, pounds, utc_words
+from dashboard.words import from_now, pounds, short_name, told, utc_words
 from decisions.publishing.schema import DataCentreOption, DecisionOutput, RunFigures, ScoreBreakdown
 
 PARTS = (
@@ -104,7 +104,7 @@ def _length(parts: ScoreBreakdown | None) -> float:
 
 
 def _why_not(option: DataCentreOption, chosen_objective_gbp: float | None) -> tuple[str, ...]:
-    broken = [violation.message for violation in option.constraint_violations]
+    broken = [told(violation.message) for violation in option.constraint_violations]
     if broken:
         return tuple(broken)
     if option.objective_gbp is None:
@@ -112,19 +112,26 @@ def _why_not(option: DataCentreOption, chosen_objective_gbp: float | None) -> tu
     if chosen_objective_gbp is None:
         return (option.rationale,)
     margin = option.objective_gbp - chosen_objective_gbp
-    return (f"costs {pounds(margin, 4)} more, all told",) if margin > 0 else ("is as good, and comes second",)
+    return (f"costs {pounds(margin)} more, all told",) if margin > 0 else ("is as good, and comes second",)
 
 
 def _would_change(output: DecisionOutput, now: datetime) -> list[str]:
     """What would make another place or start the answer, in sentences."""
     decision = output.decision
-    told = []
+    names = {option.dc_id: f"{short_name(option.name)} ({option.dc_id})" for option in output.data_centre_options}
+    found = []
+    if decision.runner_up is not None:
+        runner_up = decision.runner_up
+        found.append(
+            f"Next best is {names.get(runner_up.dc_id, runner_up.dc_id)} at {utc_words(runner_up.start)}, "
+            f"{pounds(runner_up.margin_gbp)} more all told."
+        )
     if decision.binding_constraint is not None:
         binding = decision.binding_constraint
-        broken = "; ".join(violation.message for violation in binding.violations) or "a constraint"
-        told.append(
-            f"Without this constraint it would run in {binding.dc_id} at {utc_words(binding.start)} and save "
-            f"{pounds(binding.saving_gbp, 4)}: {broken}."
+        broken = "; ".join(told(violation.message) for violation in binding.violations) or "a constraint"
+        found.append(
+            f"But for one constraint it would run at {names.get(binding.dc_id, binding.dc_id)} from "
+            f"{utc_words(binding.start)} and save {pounds(binding.saving_gbp)}: {broken}."
         )
     if decision.carbon_price_switches is not None:
         for words, switch in (
@@ -132,18 +139,12 @@ def _would_change(output: DecisionOutput, now: datetime) -> list[str]:
             ("below", decision.carbon_price_switches.below),
         ):
             if switch is not None:
-                told.append(
+                found.append(
                     f"At a carbon price {words} {pounds(switch.carbon_price_gbp_per_t, 0)} a tonne it would be "
-                    f"{switch.dc_id} at {utc_words(switch.start)}."
+                    f"{names.get(switch.dc_id, switch.dc_id)} at {utc_words(switch.start)}."
                 )
-    if decision.runner_up is not None:
-        runner_up = decision.runner_up
-        told.append(
-            f"Next best is {runner_up.dc_id} at {utc_words(runner_up.start)}, {pounds(runner_up.margin_gbp, 4)} more."
-        )
     if decision.latest_start is not None:
-        told.append(
-            f"Its deferral window lets it wait until {utc_words(decision.latest_start)} "
-            f"({from_now(decision.latest_start, now)})."
+        found.append(
+            f"It may start as late as {utc_words(decision.latest_start)} ({from_now(decision.latest_start, now)})."
         )
-    return told
+    return found

@@ -9,7 +9,7 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from api.grid_series import GridHistory
-from dashboard.charts import Chart, Layer, Line, Threshold, line_chart, stacked_area
+from dashboard.charts import Chart, Layer, Line, Threshold, line_chart, shares_bar, stacked_area
 from dashboard.time_axis import TimeAxis
 from dashboard.words import figure, from_now, number, source_words, utc_words
 from decisions.scoring.feasibility import NO_RUN_STRESS
@@ -31,6 +31,7 @@ FUELS = (
 )
 """From the bottom of a stack to its top, always in this order."""
 
+FEW_HALF_HOURS = 6
 _MEASURED = {SignalSource.CARBON_INTENSITY_API, SignalSource.NESO, SignalSource.ELEXON}
 _HOURS = 3600
 
@@ -113,7 +114,10 @@ def price_panel(history: GridHistory, axis: TimeAxis) -> Panel:
 
 
 def mix_panel(history: GridHistory, axis: TimeAxis) -> Panel:
-    """Every fuel's share. The nation's is published for what is over, a region's for what comes."""
+    """Every fuel's share. The nation's is published for what is over, a region's for what comes.
+
+    As long as hardly any half-hour is known, the newest of them as one bar: an empty chart would tell nothing.
+    """
     sources = spread(history.mix_source_changes, history.half_hours)
     nothing = [None] * history.half_hours
     layers = [
@@ -121,18 +125,24 @@ def mix_panel(history: GridHistory, axis: TimeAxis) -> Panel:
         for fuel in FUELS
         if any(history.generation_mix.get(fuel, nothing))
     ]
-    present = axis.number_of(axis.now)
+    known = [slot for slot in range(history.half_hours) if any(layer.values[slot] is not None for layer in layers)]
+    is_young = 0 < len(known) <= FEW_HALF_HOURS
+    present = known[-1] if is_young else axis.number_of(axis.now)
     shares = sorted(
         ((layer.values[present], layer.label) for layer in layers if layer.values[present] is not None),
         key=lambda share: -(share[0] or 0),
     )
     told = ", ".join(f"{label} {number(share)} %" for share, label in shares[:4]) or "unknown"
-    drawn = stacked_area(Chart(axis, "%", f"Generation mix, now {told}", 150), layers, highest=100)
+    if is_young:
+        drawn = shares_bar(layers, present, f"Generation mix, newest known {told}")
+    else:
+        drawn = stacked_area(Chart(axis, "%", f"Generation mix, now {told}", 150), layers, highest=100)
     key = tuple(
         KeyEntry(f"{layer.label}{_share(layer.values[present])}", layer.css_class, is_layer=True)
-        for layer in reversed(layers)
+        for layer in (layers if is_young else reversed(layers))
     )
-    return Panel("mix", "Generation mix", "%", drawn, key, _sources_in_words(sources))
+    unit = f"% at {utc_words(axis.start + present * HALF_HOUR)}, all that is known yet" if is_young else "%"
+    return Panel("mix", "Generation mix", unit, drawn, key, _sources_in_words(sources))
 
 
 def spread(changes: Sequence[tuple[int, Word | None]], half_hours: int) -> list[Word | None]:

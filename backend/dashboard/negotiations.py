@@ -142,9 +142,9 @@ def draw_prices(one: HeardRound, axis: TimeAxis) -> Markup | None:
     lines = []
     if one.called_gbp_per_mwh:
         called: list[float | None] = list(one.called_gbp_per_mwh[0])
-        lines.append(Line(called, "line-2", "called first", [False] * len(called)))
+        lines.append(Line(called, "line-2", "called first", [False] * len(called), is_stepped=True))
     if one.price_gbp_per_mwh is not None:
-        lines.append(Line(list(one.price_gbp_per_mwh), "line-1", "after the round"))
+        lines.append(Line(list(one.price_gbp_per_mwh), "line-1", "after the round", is_stepped=True))
     if not lines:
         return None
     dearest = max(price for line in lines for price in line.values if price is not None)
@@ -181,7 +181,9 @@ def draws_of(found: NegotiationDetail, axis: TimeAxis) -> dict[str, Markup]:
 
 
 def _draw(agent: str, draw_mw: list[float], own_mw: list[float] | None, axis: TimeAxis) -> Markup:
-    lines = [] if own_mw is None else [Line(list(own_mw), "line-3", "its own share", [False] * len(own_mw))]
-    lines.append(Line(list(draw_mw), "line-1", "drawn"))
+    lines = []
+    if own_mw is not None:
+        lines.append(Line(list(own_mw), "line-3", "its own share", [False] * len(own_mw), is_stepped=True))
+    lines.append(Line(list(draw_mw), "line-1", "drawn", is_stepped=True))
     told = f"{agent} draws {figure(max(draw_mw), 'MW', 2)} at most and {figure(min(draw_mw), 'MW', 2)} at least"
-    return line_chart(Chart(axis, "MW", told), lines)
+    return line_chart(Chart(axis, "MW", told, 70), lines)

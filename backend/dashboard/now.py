@@ -6,22 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request, url_for
 
 from api.grid_series import RegionalForecasts, read_history, read_regional_forecasts
 from dashboard.gb_map import AREAS, Reading, draw_map, index_class
 from dashboard.grid_charts import grid_panels, spread
+from dashboard.newest_work import EXAMPLE, read_newest_work
 from dashboard.page import JsonLink, Pages
 from dashboard.time_axis import TimeAxis
+from dashboard.workloads import centre_names
 from database.interface import Database, OrderBy, Where
 from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339
 from ontology.objects import read_rows
 from ontology.types import DataCentre, GridSignal, Region
+from tenancy.guard import caller_of
 from vocabulary import CarbonIndex, SignalSource
 from web.problems import Problem
 
 BEFORE, AHEAD = timedelta(hours=24), timedelta(hours=48)
-LONGEST_BAR_GCO2_PER_KWH = 500
 INDEX_ORDER = tuple(CarbonIndex)
 _REGION_NAMES = {area.region_id: area.name for area in AREAS}
 
@@ -36,11 +38,6 @@ class RankedRegion:
     @property
     def index_class(self) -> str:
         return index_class(self.reading.index)
-
-    @property
-    def bar_per_cent(self) -> float:
-        """How long its bar is, of the longest that there may be."""
-        return round(100 * min(1.0, (self.reading.intensity_gco2_per_kwh or 0) / LONGEST_BAR_GCO2_PER_KWH), 1)
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,13 @@ class MapSeries:
         }
 
 
-def now_pages(dashboard: Blueprint, pages: Pages, database: Database, clock: Callable[[], datetime]) -> None:
+def now_pages(
+    dashboard: Blueprint,
+    pages: Pages,
+    database: Database,
+    clock: Callable[[], datetime],
+    carbon_price_gbp_per_t: float,
+) -> None:
     """`/dashboard/` and `/dashboard/regions/<region_id>`"""
 
     @dashboard.get("/")
@@ -93,6 +96,9 @@ def now_pages(dashboard: Blueprint, pages: Pages, database: Database, clock: Cal
             history=history,
             axis=axis,
             panels=grid_panels(history, axis),
+            work=read_newest_work(database, caller_of(request.environ), moment, carbon_price_gbp_per_t),
+            centres=centre_names(database),
+            example=url_for("dashboard.new_workload", **EXAMPLE),
             indices=INDEX_ORDER,
             index_class=index_class,
             present_slot=axis.number_of(moment),

@@ -58,7 +58,7 @@ def add_dashboard(
     asks = access.rules.everyone is None
     pages = Pages(static, gateway, clock, health, asks_for_credentials=asks)
     dashboard = Blueprint("dashboard", __name__, url_prefix=PREFIX)
-    now_pages(dashboard, pages, database, clock)
+    now_pages(dashboard, pages, database, clock, settings.carbon_price_gbp_per_t)
     data_centre_pages(dashboard, pages, database, clock)
     workload_pages(dashboard, pages, database, clock, settings.carbon_price_gbp_per_t)
     decision_pages(dashboard, pages, database, clock)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from datetime import datetime, timedelta
 
 from grid.half_hours import LONDON, as_utc
@@ -19,6 +21,8 @@ SOURCE_WORDS = {
     SignalSource.SYNTHETIC: "synthetic",
 }
 
+_LEAST_DIGITS, _MOST_DECIMALS = 2, 6
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00)")
 _MINUS = "\u2212"
 _THIN_SPACE = "\u202f"
 
@@ -38,12 +42,19 @@ def figure(value: float | None, unit: str, decimals: int = 0) -> str:
     return UNKNOWN if value is None else f"{number(value, decimals)} {unit}"
 
 
+def significant(value: float | None, digits: int = 3) -> str:
+    """A number of which so many digits tell something, also far below 1: `172`, `43.0`, `0.00217`."""
+    return number(value, _decimals_of(value, digits))
+
+
 def pounds(value: float | None, decimals: int = 2) -> str:
-    """`£1.20`, `−£0.35`, or `unknown`."""
+    """`£1.20`, `−£0.35`, or `unknown`; with more decimals where those would show nearly nothing: `£0.00047`."""
     if value is None:
         return UNKNOWN
-    text = number(abs(value), decimals)
+    text = number(abs(value), decimals if decimals == 0 else max(decimals, _decimals_of(value, _LEAST_DIGITS)))
     is_zero = text.strip("0.") == ""
+    if is_zero:
+        text = number(0.0, decimals)
     return f"{_MINUS if value < 0 and not is_zero else ''}£{text}"
 
 
@@ -54,7 +65,22 @@ def grams(value: float | None) -> str:
     for unit, size in (("t", 1e6), ("kg", 1e3)):
         if abs(value) >= size:
             return f"{number(value / size, 2 if abs(value) < 10 * size else 1)} {unit}"
-    return f"{number(value)} g"
+    text = number(value, _decimals_of(value, _LEAST_DIGITS))
+    return f"{number(0.0) if text.strip('0.') == '' else text} g"
+
+
+def kilowatt_hours(value: float | None) -> str:
+    """An amount of energy: kilowatt-hours below a thousand, megawatt-hours above."""
+    if value is None:
+        return UNKNOWN
+    return f"{significant(value / 1000)} MWh" if abs(value) >= 1000 else f"{significant(value)} kWh"
+
+
+def _decimals_of(value: float | None, digits: int) -> int:
+    """How many decimals show so many digits that tell something; a number of whole ones needs none."""
+    if not value:
+        return 0
+    return min(_MOST_DECIMALS, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
 
 
 def duration(span: timedelta) -> str:
@@ -137,5 +163,27 @@ def source_words(source: str | None) -> str:
 
 def status_words(status: str) -> str:
     """A constant of the database as a person writes it: `DEFERRED_GRID_STRESS` is `deferred: grid stress`."""
-    words = status.lower().replace("_", " ")
+    words = re.sub(r"\brag\b", "RAG", status.lower().replace("_", " "))
     return words.replace("deferred ", "deferred: ", 1)
+
+
+def sentence(words: str) -> str:
+    """With a capital at its beginning; names in it keep theirs."""
+    return words[:1].upper() + words[1:]
+
+
+def told(text: str | None) -> str:
+    """What a program wrote, for people: `2026-11-29T02:11:01.05Z` in it becomes `Sun 29 Nov 02:11 UTC`."""
+    return _MOMENT.sub(lambda found: _moment_told(found[0]), text or "")
+
+
+def short_name(name: str) -> str:
+    """Of a data centre's name its first part: the second says whose it is."""
+    return name.split(", ", 1)[0]
+
+
+def _moment_told(text: str) -> str:
+    try:
+        return utc_words(datetime.fromisoformat(f"{text[:16]}+00:00"))
+    except ValueError:  # 2026-99-99T99:99Z
+        return text

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, url_for
 from pydantic import ValidationError
 
 from api.plan import plan_alone
@@ -15,9 +15,10 @@ from api.what_if import WhatIfQuery
 from api.workload_life import read_life
 from api.workloads import WorkloadsQuery, WorkloadSubmission, read_workload, read_workloads
 from dashboard.decision_view import DecisionView, decision_view, readable_output
+from dashboard.newest_work import EXAMPLE
 from dashboard.page import JsonLink, Pages
 from dashboard.paging import following, given_values
-from dashboard.workload_life import OPEN_STATUSES, steps_of
+from dashboard.workload_life import OPEN_STATUSES, account_of, steps_of
 from database.interface import Database, OrderBy
 from decisions.publishing.schema import PublishedTask
 from decisions.work.present_grid import PresentGrid
@@ -110,6 +111,7 @@ def workload_pages(
             types=list(WorkloadType),
             urgencies=list(Urgency),
             policies=list(Policy),
+            example=url_for("dashboard.new_workload", **EXAMPLE),
             centres=centre_names(database),
         )
 
@@ -118,6 +120,7 @@ def workload_pages(
         now = clock()
         row = read_workload(database, job_id)
         centres = centre_names(database)
+        life = read_life(database, row)
         output = None if row.decision is None else readable_output(row.decision.output)
         return pages.page(
             "workload.html",
@@ -125,7 +128,8 @@ def workload_pages(
             job_id,
             json=JsonLink(f"/api/v1/workloads/{quote(job_id, safe='')}"),
             row=row,
-            steps=steps_of(read_life(database, row), row.operator, centres),
+            steps=steps_of(life, row.operator, centres, reason=row.status_reason),
+            account=account_of(life),
             view=None if output is None else decision_view(output, now),
             is_open=row.status in OPEN_STATUSES,
             centres=centres,

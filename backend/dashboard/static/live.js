@@ -18,7 +18,7 @@ const TOLD_MS = 10000;
 const LOOK_BACK = 20;
 const DOUBT_MS = 2000;
 const TOPICS = {
-  now: ["grid", "sources"],
+  now: ["grid", "sources", "decisions", "workloads"],
   workloads: ["decisions", "workloads"],
   data_centres: ["grid", "data_centres", "decisions", "workloads"],
   decisions: ["decisions"],

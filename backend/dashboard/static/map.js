@@ -77,9 +77,6 @@ function paint(id, name, figure, digit) {
   const line = lines.get(id);
   if (line) {
     line.querySelector(".swatch").className = `swatch ${css}`;
-    const bar = line.querySelector(".bar rect");
-    bar.setAttribute("class", css);
-    bar.setAttribute("width", `${Math.min(100, (figure ?? 0) / 5)}%`);
     line.querySelector(".word").textContent = word;
     line.querySelector(".figure").textContent = figure ?? "?";
   }
