@@ -8,7 +8,18 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.charts import Chart, Layer, Line, Threshold, bars, line_chart, nice_ticks, runs_of, stacked_area
+from dashboard.charts import (
+    Chart,
+    Layer,
+    Line,
+    Threshold,
+    bars,
+    line_chart,
+    nice_ticks,
+    runs_of,
+    shares_bar,
+    stacked_area,
+)
 from dashboard.time_axis import TimeAxis, is_night
 
 NOW = datetime(2026, 11, 22, 8, 4, tzinfo=timezone.utc)
@@ -52,6 +63,40 @@ def test_what_is_modelled_is_dashed_and_joined_to_what_is_measured() -> None:
     )
     assert [len(end) for end in ends] == [4, 3]
     assert ends[0][-1] == ends[1][0]
+
+
+def test_what_is_agreed_by_the_half_hour_is_level_within_each() -> None:
+    drawn = parsed(
+        line_chart(Chart(AXIS, "MW", "x"), [Line([2, 0, 0, 0, 0, None], "line-1", "power", is_stepped=True)])
+    )
+    (path,) = of_class(drawn, "line")
+    assert (path.get("d") or "").startswith("M0 0H10L10 1000H20L20 1000H30")
+
+
+def test_now_is_drawn_only_where_it_is_within_the_axis() -> None:
+    for now, drawn in ((NOW, 1), (AXIS.start - timedelta(minutes=1), 0), (AXIS.end + timedelta(minutes=1), 0)):
+        chart = Chart(TimeAxis(AXIS.start, AXIS.half_hours, now), "MW", "x")
+        assert len(of_class(parsed(line_chart(chart, [Line([1.0] * 6, "line-1", "power")])), "now")) == drawn
+
+
+def test_a_long_stretch_of_unknown_half_hours_says_so() -> None:
+    known = [1.0, None, 1.0, None, None, None]
+    drawn = parsed(line_chart(Chart(AXIS, "MW", "x"), [Line(known, "line-1", "power")]))
+    assert [text.get("x") for text in of_class(drawn, "tick") if text.text == "unknown"] == ["75%"]
+
+
+def test_shares_of_one_half_hour_are_a_whole_bar() -> None:
+    layers = [
+        Layer([None, 30.0], "fuel-gas", "gas"),
+        Layer([None, None], "fuel-coal", "coal"),
+        Layer([1.0, 90.0], "fuel-wind", "wind"),
+    ]
+    pieces = of_class(parsed(shares_bar(layers, 1, "x")), "layer")
+    assert [(piece.get("x"), piece.get("width")) for piece in pieces] == [
+        ("0%", "25%"),
+        ("25%", "0%"),
+        ("25%", "75%"),
+    ]
 
 
 def test_a_price_below_zero_lies_below_the_axis() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
 from api_application import create_app
+from dashboard.words import grams, pounds
 from database.postgres import PostgresDatabase
+from grid.half_hours import half_hour_of
 from grid_world import NOW, store_world
+from metered_runs import metered_run, run_now
 from served import Client, served
 from settings import load_settings
 
@@ -44,8 +49,35 @@ def test_now_shows_every_region_with_its_figure_source_and_age(api: Client, post
     assert "0 min old" in page.text
     assert "Sun 22 Nov 08:04 UTC" in page.text
     assert "08:04 GMT" in page.text
-    assert page.text.count('<svg class="chart"') == 5
+    assert page.text.count('<svg class="chart"') == 4
+    assert page.text.count('<svg class="chart shares"') == 1  # one half-hour's mix is no curve yet
+    assert "all that is known yet" in page.text
     assert 'href="/dashboard/api/v1/grid/forecast/regions"' in page.text
+
+
+def test_now_leads_to_the_form_and_tells_what_work_has_saved(postgres: PostgresDatabase) -> None:
+    with served(create_app(postgres, load_settings({}), clock=lambda: NOW + timedelta(days=1))) as later:
+        page = later.get("/dashboard/").text
+        assert "None yet. Submit some" in page
+        assert 'href="/dashboard/workloads/new"' in page
+        assert "saved in 7 days" not in page
+        store_world(postgres)
+        metered_run(postgres, "ran-1", start=half_hour_of(NOW), dc_id="DC-001", run_now=run_now(dc_id="DC-002"))
+        page = later.get("/dashboard/").text
+        compared = later.get("/api/v1/savings?by=day").json()["total"]["compared"]
+    assert 'href="/dashboard/workloads/ran-1"' in page
+    assert f"{grams(compared['realised_saving_gco2'])} <small>CO₂</small>" in page
+    assert pounds(compared["realised_saving_gbp"]) in page
+
+
+def test_the_example_of_now_is_answered_beside_the_form(api: Client, postgres: PostgresDatabase) -> None:
+    store_world(postgres)
+    (example,) = re.findall(r'href="([^"]+)">Try an example', api.get("/dashboard/").text)
+    page = api.get(html.unescape(example)).text
+    assert "Considered and chosen" in page
+    assert "Price of the place" in page
+    assert "unknown, because no joint plan of the platform prices it yet" in page
+    assert re.findall(r'href="([^"]+)">Try an example', api.get("/dashboard/workloads/new").text) == [example]
 
 
 def test_before_the_first_run_everything_is_unknown_and_nothing_is_zero(api: Client) -> None:

@@ -27,7 +27,17 @@ def test_numbers(value: float | None, decimals: int, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "unknown"), (0, "0 g"), (999, "999 g"), (1250, "1.25 kg"), (-12_500, "\u221212.5 kg"), (2.5e6, "2.50 t")],
+    [
+        (None, "unknown"),
+        (0, "0 g"),
+        (1e-9, "0 g"),
+        (0.2244, "0.22 g"),
+        (5.26, "5.3 g"),
+        (999, "999 g"),
+        (1250, "1.25 kg"),
+        (-12_500, "\u221212.5 kg"),
+        (2.5e6, "2.50 t"),
+    ],
 )
 def test_grams_kilograms_tonnes(value: float | None, text: str) -> None:
     assert words.grams(value) == text
@@ -35,10 +45,26 @@ def test_grams_kilograms_tonnes(value: float | None, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "unknown"), (0, "£0.00"), (-0.001, "£0.00"), (-1.5, "\u2212£1.50"), (1234, "£1\u202f234.00")],
+    [
+        (None, "unknown"),
+        (0, "£0.00"),
+        (-1e-9, "£0.00"),
+        (-0.001, "\u2212£0.0010"),
+        (0.0226, "£0.023"),
+        (-1.5, "\u2212£1.50"),
+        (1234, "£1\u202f234.00"),
+    ],
 )
-def test_pounds(value: float | None, text: str) -> None:
+def test_pounds_also_where_two_decimals_would_tell_nothing(value: float | None, text: str) -> None:
     assert words.pounds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "unknown"), (0, "0 kWh"), (0.00159, "0.00159 kWh"), (43.01, "43.0 kWh"), (1250, "1.25 MWh")],
+)
+def test_energy_keeps_three_digits_that_tell_something(value: float | None, text: str) -> None:
+    assert words.kilowatt_hours(value) == text
 
 
 @pytest.mark.parametrize(
@@ -65,5 +91,17 @@ def test_british_time_on_both_sides_of_a_clock_change() -> None:
 def test_constants_become_words() -> None:
     assert words.status_words("DEFERRED_GRID_STRESS") == "deferred: grid stress"
     assert words.status_words("RUNNING") == "running"
+    assert words.status_words("RAG_QUERY") == "RAG query"
     assert words.source_words("synthetic") == "synthetic"
     assert words.source_words(None) == "no source"
+
+
+def test_moments_that_a_program_wrote_are_told_as_people_write_them() -> None:
+    told = words.told("it may not start after 2026-11-29T02:11:01.056954Z, nor at 2026-99-99T99:99Z.")
+    assert told == "it may not start after Sun 29 Nov 02:11 UTC, nor at 2026-99-99T99:99Z."
+    assert words.told(None) == ""
+
+
+def test_a_sentence_begins_with_a_capital_and_names_keep_theirs() -> None:
+    assert words.sentence("in Livingston, by NESO") == "In Livingston, by NESO"
+    assert words.short_name("Livingston data centre, Brindlewater Cloud (fictional)") == "Livingston data centre"

@@ -88,9 +88,9 @@ def test_a_fault_of_a_what_if_is_told_at_its_field(
 def test_one_workload_shows_its_life_and_its_unknown_is_404(api: Client, postgres: PostgresDatabase) -> None:
     store_linked_world(postgres)
     page = api.get("/dashboard/workloads/job-1")
-    for step in ("Submitted", "Decided", "Started", "Ended", "Metered", "Accounted"):
+    for step in ("Submitted", "Decided", "Starts", "Ends", "Metered", "Accounted"):
         assert f'<span class="step">{step}' in page.text
-    assert "0.576 kWh in 1 half-hours (simulated)" in page.text
+    assert "0.576 kWh in 1 half-hour, simulated" in page.text
     assert '>Sun 22 Nov 08:04 UTC</time> <span class="soft small">08:04 GMT</span>' in page.text
     assert "It is the greenest." in page.text
     assert api.get("/dashboard/workloads/nothing").status_code == 404
