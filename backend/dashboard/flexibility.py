@@ -27,6 +27,14 @@ from web.problems import Problem
 ROWS_A_PAGE = 50
 BASELINE, METERED = "line-1", "line-2"
 """What colours the two curves."""
+DOORS = {
+    "beckn": "asked for over Beckn",
+    "dfs": "published by NESO for the Demand Flexibility Service",
+    "manual": "announced by hand",
+    "openadr": "asked for over OpenADR",
+}
+"""By which way an event came, in words."""
+
 KEY = (KeyEntry("baseline", BASELINE, is_layer=False), KeyEntry("metered", METERED, is_layer=False))
 
 
@@ -47,6 +55,7 @@ def flexibility_pages(dashboard: Blueprint, pages: Pages, database: Database, cl
             "Flexibility",
             json=JsonLink(f"/api/v1/flexibility/events?limit={ROWS_A_PAGE}"),
             events=found.events,
+            doors=DOORS,
             faults=faults,
             following=following("dashboard.flexibility", found.next),
         )
@@ -63,6 +72,7 @@ def flexibility_pages(dashboard: Blueprint, pages: Pages, database: Database, cl
             json=JsonLink(f"/api/v1/flexibility/events/{life.event.event_id}"),
             life=life,
             event=life.event,
+            doors=DOORS,
             drawn=_drawn(life, clock()),
             key=KEY,
             half_hours=_half_hours(life),

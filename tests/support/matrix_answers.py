@@ -23,7 +23,7 @@ _OF_EACH_ANSWER = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"), "<time>"),
     # As pages write them.
     (re.compile(r"[A-Z][a-z]{2} \d+ [A-Z][a-z]{2} \d\d:\d\d|\d\d:\d\d (GMT|BST)"), "<time>"),
-    (re.compile(r"\bnow(?=</)|(?<=decided )now\b|(?<=, )now(?=; event)"), "<time>"),
+    (re.compile(r"\bnow(?=</)|(?<=decided )now\b|(?<=, )now(?=; event)|(?<=\()now(?=\))"), "<time>"),
     (re.compile(r"(\bin )?\b\d+ (min|h|days)\b( \d+ min)?( old| ago)?"), "<time>"),
     (re.compile(r'(?<=<line class=")(now|cursor)"( x[12]="[\d.]+%")+'), "<time>"),
     (re.compile(r'(?<=<td class="nowrap used">).*?(?=</td>)'), "<taken>"),

@@ -413,7 +413,7 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
             _body({"jsonrpc": "2.0", "id": "1", "method": "ListTasks", "params": {}}),
             harmless=frozenset({"jsonrpc", "id", "method", "params"}),
         ),
-        "GET /dashboard/": Row(described=False),
+        "GET /dashboard/": Row(shows_own=True, shows_platform=False, described=False),
         "GET /dashboard/regions/{int:region_id}": Row({(PATH, "int:region_id"): 13}, described=False),
         "GET /dashboard/data-centres": Row(described=False),
         "GET /dashboard/data-centres/{dc_id}": Row({(PATH, "dc_id"): DATA_CENTRES[1]}, described=False),
