@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, request
 
 from api.grid_series import RegionalForecasts, read_history, read_regional_forecasts
 from dashboard.gb_map import AREAS, Reading, draw_map, index_class
@@ -98,7 +98,7 @@ def now_pages(
             panels=grid_panels(history, axis),
             work=read_newest_work(database, caller_of(request.environ), moment, carbon_price_gbp_per_t),
             centres=centre_names(database),
-            example=url_for("dashboard.new_workload", **EXAMPLE),
+            example=EXAMPLE,
             indices=INDEX_ORDER,
             index_class=index_class,
             present_slot=axis.number_of(moment),

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from flask import Blueprint, Response, url_for
+from flask import Blueprint, Response
 from pydantic import ValidationError
 
 from api.plan import plan_alone
@@ -111,7 +111,7 @@ def workload_pages(
             types=list(WorkloadType),
             urgencies=list(Urgency),
             policies=list(Policy),
-            example=url_for("dashboard.new_workload", **EXAMPLE),
+            example=EXAMPLE,
             centres=centre_names(database),
         )
 
