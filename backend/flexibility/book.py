@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -192,8 +192,11 @@ class EventBook:
         answer = self._database.call("flexibility_outcome", {"p_event_id": str(event.event_id)}, repeatable=True)
         return Outcome.model_validate(answer)
 
-    def store(self, event: ClaimedEvent, step: Step, now: datetime) -> Stepped:
-        """Make a step, whole or not at all."""
+    def store(self, event: ClaimedEvent, step: Step, now: datetime, *, worked_s: float = 0.0) -> Stepped:
+        """Make a step that was worked out at `now`, whole or not at all; `worked_s` is how long that has taken.
+
+        What a gate has closed on meanwhile is OUTDATED.
+        """
         row: Row = {
             "event_id": str(event.event_id),
             "lease_token": event.lease_token,
@@ -203,6 +206,7 @@ class EventBook:
             "content": step.content,
             "due_at": step.due_at,
             "now": now,
+            "stored_at": now + timedelta(seconds=worked_s),
             **step.with_it,
         }
         return Stepped(self._database.call("step_flexibility_event", {"p_step": row})["state"])

@@ -6,7 +6,7 @@ import logging
 from datetime import datetime
 from decimal import Decimal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from database.interface import Database, Row
 from flexibility.event_model import Door, NewEvent, Programme
@@ -53,7 +53,8 @@ def event_of(row: Row) -> NewEvent | None:
     """A requirement as an event: bid at what was accepted last time, and never below what is guaranteed.
 
     The service pays as bid, so a bid at the guaranteed price alone, which is often nought, would give work away.
-    None for one upwards, one whose price is unknown or below zero, and one with half-hours missing.
+    None for one upwards, one whose price is unknown or below zero, one with half-hours missing, and one beyond what
+    an event may be.
     """
     requirement = _Requirement.model_validate(row)
     periods = requirement.half_hours
@@ -64,15 +65,21 @@ def event_of(row: Row) -> NewEvent | None:
         return None
     if [period.half_hour for period in periods] != begins or min(period.requirement_mw for period in periods) < 0:
         return None
-    return NewEvent(
-        door=Door.DFS,
-        source_id=requirement.event_id,
-        programme=Programme.DFS,
-        starts_at=requirement.from_utc,
-        need_mw=[period.requirement_mw for period in periods],
-        price_gbp_per_mwh=known,
-        document=row,
-    )
+    try:
+        return NewEvent(
+            door=Door.DFS,
+            source_id=requirement.event_id,
+            programme=Programme.DFS,
+            starts_at=requirement.from_utc,
+            need_mw=[period.requirement_mw for period in periods],
+            price_gbp_per_mwh=known,
+            document=row,
+        )
+    except ValidationError as error:
+        # What is published is somebody else's: no figure in it may keep the other events from being carried on.
+        why = "; ".join(one["msg"] for one in error.errors())
+        _log.warning("requirement %s of the Demand Flexibility Service is no event: %s", requirement.event_id, why)
+        return None
 
 
 def _bid(guaranteed: Decimal | None, accepted: Decimal | None) -> Decimal | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from time import monotonic
 
 from database.errors import DatabaseError
 from database.interface import Database
@@ -64,11 +65,12 @@ class FlexibilityLife(Consumer):
             DatabaseError: the work cannot be had.
         """
         self._let_in(now)
+        since_s = monotonic()
         claimed, next_due_at = self._book.claim_due(self._worker, now, lease_seconds=LEASE_SECONDS, limit=BATCH)
         if claimed:
             self.found(more_likely=False)
         for event in claimed:
-            self._try_step(event, now)
+            self._try_step(event, now, since_s)
         return Round(len(claimed), (next_due_at - now).total_seconds() if next_due_at else None)
 
     def troubles(self) -> list[str]:
@@ -84,12 +86,12 @@ class FlexibilityLife(Consumer):
             announce_published(self._database, now)
             self._looked_at = now
 
-    def _try_step(self, event: ClaimedEvent, now: datetime) -> None:
-        """One step of one event; a fault in it does not hold up the others."""
+    def _try_step(self, event: ClaimedEvent, now: datetime, since_s: float) -> None:
+        """One step of one event, claimed at `now`; a fault in it does not hold up the others."""
         name = str(event.event_id)
         try:
             step = self._steps.next_step(event, now)
-            outcome = self._book.store(event, step, now)
+            outcome = self._book.store(event, step, now, worked_s=monotonic() - since_s)
         except DatabaseError as error:
             # Its lease is given back; what the database could not do now it may do later.
             self._fail(event, now, error)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import groupby
 
 from database.interface import Row
 from decimal_text import decimal_text as text
@@ -16,10 +17,11 @@ from decisions.work.record import DecidedWith, record_of
 from flexibility.book import BookedWork, EventBook, Outcome, SiteHistory, Situation, Step
 from flexibility.choosing.moves import Move
 from flexibility.documents import offer_document, texts
-from flexibility.event_model import ClaimedEvent, EventState, StoredEvent
+from flexibility.event_model import ClaimedEvent, EventState, Programme, StoredEvent
 from flexibility.offering import WholeOffer, offer_in
 from flexibility.rules.baseline import METHOD, VERSION, InDay, NoBaseline, baseline_of, wanted_days
-from flexibility.rules.exact import mean
+from flexibility.rules.dfs import MOST_MW
+from flexibility.rules.exact import HOURS, mean
 from flexibility.rules.gate_closure import gate_closure, is_open
 from flexibility.rules.supplier_prices import SupplierPrices
 from flexibility.settling import PricesMissing, settle
@@ -235,7 +237,10 @@ class Steps:
 
 
 def _sold_by_unit(event: StoredEvent, offer: WholeOffer, situation: Situation) -> dict[str, list[Decimal]]:
-    """What each unit sells in each half-hour: what is freed in it, as long as the need lasts, in the units' order."""
+    """What each unit sells in each half-hour: what is freed in it, as long as the need lasts, in the units' order.
+
+    Of the Demand Flexibility Service never more than one submission may have: what is freed beyond is over-delivered.
+    """
     freed: dict[str, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * len(event.need_mw))
     for move in offer.moves:
         unit = freed[situation.unit_of[move.booked.dc_id]]
@@ -249,7 +254,9 @@ def _sold_by_unit(event: StoredEvent, offer: WholeOffer, situation: Situation) -
     for sale in offer.batteries:
         unit_mwh = sold.setdefault(sale.unit_id, [Decimal(0)] * len(event.need_mw))
         sold[sale.unit_id] = [mwh + freed for mwh, freed in zip(unit_mwh, sale.freed_mwh, strict=True)]
-    return sold
+    if event.programme is not Programme.DFS:
+        return sold
+    return {unit_id: [min(mwh, MOST_MW * HOURS) for mwh in volumes] for unit_id, volumes in sold.items()}
 
 
 def _expected_by_unit(outcome: Outcome) -> dict[tuple[str, datetime], Decimal]:
@@ -259,13 +266,25 @@ def _expected_by_unit(outcome: Outcome) -> dict[tuple[str, datetime], Decimal]:
     return expected
 
 
-def _baseline_rows(event: StoredEvent, dc_id: str, unit_id: str, history: SiteHistory) -> Sequence[Row]:
-    """BL01 from history; without any, what was booked is the submitted expected volume."""
+def _baseline_rows(event: StoredEvent, dc_id: str, unit_id: str, history: SiteHistory) -> list[Row]:
+    """BL01 from history, each day of London by its own; without any, what was booked is the expected volume."""
+    return [
+        row
+        for _, places in groupby(range(len(event.half_hours)), lambda place: settlement_date(event.half_hours[place]))
+        for row in _baseline_rows_of_a_day(event, list(places), dc_id, unit_id, history)
+    ]
+
+
+def _baseline_rows_of_a_day(
+    event: StoredEvent, places: Sequence[int], dc_id: str, unit_id: str, history: SiteHistory
+) -> list[Row]:
+    half_hours = [event.half_hours[place] for place in places]
     try:
-        baseline = baseline_of(event.half_hours, history.days, event_days=frozenset(history.event_days))
+        baseline = baseline_of(half_hours, history.days, event_days=frozenset(history.event_days))
         method, days, values = METHOD, baseline.days, baseline.unadjusted_mwh
-    except (NoBaseline, ValueError):
-        method, days, values = EXPECTED_VOLUME, (), tuple(mean([mwh]) for mwh in history.expected_mwh)
+    except NoBaseline:
+        method, days = EXPECTED_VOLUME, ()
+        values = tuple(mean([history.expected_mwh[place]]) for place in places)
     return [
         {
             "dc_id": dc_id,
@@ -280,5 +299,5 @@ def _baseline_rows(event: StoredEvent, dc_id: str, unit_id: str, history: SiteHi
             "baseline_mwh": text(mwh),
             "in_day": str(InDay.NONE),
         }
-        for half_hour, mwh in zip(event.half_hours, values, strict=True)
+        for half_hour, mwh in zip(half_hours, values, strict=True)
     ]

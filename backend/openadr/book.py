@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from database.interface import Calls, Row
 from flexibility.event_model import NewEvent
+from grid.half_hours import rfc3339
 from openadr.objects import ObjectType, on_the_wire
 from tenancy.principals import Principal
 from tenancy.scopes import Scope
@@ -29,6 +30,7 @@ _REFUSALS = {
     "no_client": (422, "clientID: the operator has no service account or key of this id"),
     "closed": (409, "its gate has closed: flexibility is asked for, or taken back, more than an hour ahead"),
     "overlapping": (409, "another flexibility event is open in these half-hours: delete that, or choose others"),
+    "dispatched": (409, "this is what Pylon has sold: cancel its event of flexibility, which withdraws it"),
     "different": (409, "what an event asks of flexibility cannot be changed: delete it, and post another"),
 }
 
@@ -63,6 +65,8 @@ class Draft:
     ven_id: str | None = None
     client_id: str | None = None
     """What business logic says a VEN's client is."""
+    ends_at: datetime | None = None
+    """When the last interval of an event ends."""
 
     def row(self, object_id: str) -> Row:
         return {
@@ -73,6 +77,7 @@ class Draft:
             "event_id": self.event_id,
             "ven_id": self.ven_id,
             "targets": self.content.get("targets") or [],
+            "ends_at": None if self.ends_at is None else rfc3339(self.ends_at),
             "content": self.content,
         }
 

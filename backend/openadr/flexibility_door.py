@@ -64,10 +64,10 @@ def ends_at(event: EventRequest) -> datetime | None:
     if event.duration is not None:
         return None
     try:
-        *_, (start, lasts) = _spans(event.interval_period, event.intervals or [])
-        return start + lasts if lasts else None
-    except ValueError:
+        spans = list(_spans(event.interval_period, event.intervals or []))
+    except NotToBeAsked:
         return None
+    return max((start + lasts for start, lasts in spans), default=None) if all(lasts for _, lasts in spans) else None
 
 
 def _periods(event: EventRequest, intervals: list[Interval]) -> Iterator[tuple[datetime, timedelta]]:

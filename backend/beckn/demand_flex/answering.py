@@ -16,7 +16,8 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from beckn.demand_flex.contract import Contract, kw_of
-from beckn.demand_flex.contract_book import MOST_OPEN_CONTRACTS, Confirming, ContractBook
+from beckn.demand_flex.contract_book import Confirming, ContractBook
+from beckn.demand_flex.contract_limits import ContractLimits
 from beckn.demand_flex.documents import contract_document, drafted
 from beckn.demand_flex.need import DemandNeed, read_need
 from beckn.demand_flex.wire import (
@@ -142,7 +143,7 @@ class FlexibilityCounter:
         event = need.to_event(str(contract_id))
         outcome = self._book.confirm(context, need, event, now)
         if outcome not in {Confirming.ANNOUNCED, Confirming.ALREADY}:
-            raise _not_confirmed(outcome)
+            raise _not_confirmed(outcome, self._book.limits)
         _log.info("flexibility contract %s: %s", contract_id, outcome)
         return self._known(context, contract_id)
 
@@ -169,11 +170,23 @@ def callback(asked: OrderContext, document: ContractCallback) -> OutgoingMessage
     return OutgoingMessage(asked.bap_id, Role.BAP, document.context, document.model_dump_json().encode())
 
 
-def _not_confirmed(outcome: Confirming) -> Refused:
+def _not_confirmed(outcome: Confirming, limits: ContractLimits) -> Refused:
     told = {
         Confirming.DIFFERENT: "this transaction has a contract of another need: begin a new transaction for another",
         Confirming.CLOSED: "its gate has closed",
         Confirming.OVERLAPPING: "flexibility of these half-hours is sold, or asked for, already: choose others",
-        Confirming.TOO_MANY: f"{MOST_OPEN_CONTRACTS} of your contracts are open: wait for one to end or cancel one",
+        Confirming.TOO_MANY: f"{limits.open_contracts} of your contracts are open: wait for one to end or cancel one",
+        Confirming.TOO_MANY_CANCELLED: (
+            f"you cancelled {limits.cancelled_a_day} contracts within a day: confirm again when the first of these "
+            "cancellations is a day old"
+        ),
+        Confirming.TOO_LONG: (
+            f"your open contracts last {limits.strangers_half_hours} half-hours together at most, as no operator "
+            "here answers for you: wait for one to end or cancel one"
+        ),
+        Confirming.TOO_MUCH: (
+            f"your open contracts need {limits.strangers_mwh} MWh together at most, as no operator here answers for "
+            "you: ask for less, wait for one to end or cancel one"
+        ),
     }[outcome]
     return Refused.business(ErrorCode.BUSINESS_ERROR, told)

@@ -14,6 +14,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from beckn.demand_flex.contract import Contract
+from beckn.demand_flex.contract_limits import ContractLimits
 from beckn.demand_flex.need import DemandNeed
 from beckn.network.outbox import OutgoingMessage
 from beckn.protocol.context import OrderContext
@@ -22,14 +23,15 @@ from flexibility.book import Situation, read_situation
 from flexibility.event_model import NewEvent, StoredEvent
 from vocabulary import StrEnum
 
-MOST_OPEN_CONTRACTS = 20
-"""Of one buyer, whose events are still ahead."""
-
+LIMITS = ContractLimits()
 _CONTRACTS = UUID("5b2f2f7e-6f0b-5a43-9a5f-0e1f1c1e7d11")
 
 
 class Confirming(StrEnum):
-    """How a confirm ended: `flexibility.events.Announcing`, or `TOO_MANY` contracts of its buyer are open."""
+    """How a confirm ended: `flexibility.events.Announcing`, or its buyer has as much as `ContractLimits` let it have.
+
+    `TOO_MANY` contracts are open, `TOO_MANY_CANCELLED`, `TOO_LONG` they last together, `TOO_MUCH` they need.
+    """
 
     ANNOUNCED = "announced"
     ALREADY = "already"
@@ -37,6 +39,9 @@ class Confirming(StrEnum):
     CLOSED = "closed"
     OVERLAPPING = "overlapping"
     TOO_MANY = "too_many"
+    TOO_MANY_CANCELLED = "too_many_cancelled"
+    TOO_LONG = "too_long"
+    TOO_MUCH = "too_much"
 
 
 class Confirmed(BaseModel):
@@ -49,9 +54,10 @@ class Confirmed(BaseModel):
 class ContractBook:
     """The contracts of one provider's platform. Safe to use from many threads and processes."""
 
-    def __init__(self, database: Database, bpp_id: str) -> None:
+    def __init__(self, database: Database, bpp_id: str, limits: ContractLimits = LIMITS) -> None:
         self._database = database
         self._bpp_id = bpp_id
+        self.limits = limits
 
     def contract_id(self, context: OrderContext) -> UUID:
         """The one contract that a buyer's transaction can have."""
@@ -81,7 +87,7 @@ class ContractBook:
         arguments: dict[str, Any] = {
             "p_contract": contract,
             "p_event": event.to_row(),
-            "p_most": MOST_OPEN_CONTRACTS,
+            "p_limits": self.limits.to_row(),
             "p_now": now,
         }
         answer = self._database.call("beckn_confirm_flexibility", arguments, repeatable=True)

@@ -57,7 +57,7 @@ def event_endpoints(book: ObjectBook, clock: Callable[[], datetime]) -> APIBluep
 
 
 def _draft(body: EventRequest) -> Draft:
-    return Draft(ObjectType.EVENT, body.written(), program_id=body.program_id)
+    return Draft(ObjectType.EVENT, body.written(), program_id=body.program_id, ends_at=ends_at(body))
 
 
 def _asked(body: EventRequest, event_id: str, now: datetime) -> NewEvent | None:

@@ -21,7 +21,11 @@ create table if not exists public.openadr_objects (
     content jsonb not null check (jsonb_typeof(content) = 'object'),
     created_at timestamptz not null,
     modified_at timestamptz not null,
-    place bigint generated always as identity
+    place bigint generated always as identity,
+    -- The event of flexibility that this one tells VENs to deliver; null of what clients put here.
+    dispatches uuid references public.flexibility_events,
+    -- When the last interval of an event ends; null where that is open.
+    ends_at timestamptz
 );
 create unique index if not exists openadr_objects_name on public.openadr_objects (tenant, object_type, coalesce(ven_id, ''), name);
 create unique index if not exists openadr_objects_ven_client on public.openadr_objects (client) where object_type = 'VEN';
@@ -31,6 +35,8 @@ create index if not exists openadr_objects_event on public.openadr_objects (even
 create index if not exists openadr_objects_ven on public.openadr_objects (ven_id);
 create index if not exists openadr_objects_client on public.openadr_objects (client, object_type);
 create index if not exists openadr_objects_flexibility on public.openadr_objects (flexibility_event_id);
+create index if not exists openadr_objects_dispatches on public.openadr_objects (dispatches) where dispatches is not null;
+create index if not exists openadr_objects_ended on public.openadr_objects (ends_at) where ends_at is not null;
 
 -- What subscriptions are told of: one row for each change, subscription and callback. A queue of work, with the columns of all of
 -- them (see workload_notifications). A subscription's rows are delivered in their order, one at a time.

@@ -381,7 +381,14 @@ begin
         and exists (
             select from public.agent_states later where later.agent_id = s.agent_id and later.observed_at > s.observed_at);
     delete from public.processed_contexts p where p.processed_at < p_before;
-    delete from public.data_centre_loads l where l.half_hour < p_before;
+    -- What an event of flexibility was measured by stays with it: without, its site would seem to have drawn nothing.
+    delete from public.data_centre_loads l
+    where l.half_hour < p_before
+        and not exists (
+            select from public.flexibility_baselines b where (b.dc_id, b.half_hour) = (l.dc_id, l.half_hour));
+    -- What a virtual top node keeps of events that are over goes with their reports. Flexibility's own events stay, as the audit log
+    -- does: each is named by what was decided and paid for it.
+    delete from public.openadr_objects o where o.object_type = 'EVENT' and o.ends_at < p_before;
     -- Not the system prices' revisions, nor the events of the Demand Flexibility Service: they are settled by for years.
     delete from public.loss_of_load_forecasts l where l.half_hour < p_before;
     delete from public.run_now_power p where p.half_hour < p_before;

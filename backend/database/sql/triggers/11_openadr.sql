@@ -231,7 +231,7 @@ begin
     where s.object_type = 'SUBSCRIPTION' and s.object_id <> o.object_id
         and (
             s.tenant = o.tenant
-            or (o.tenant = 'platform' and o.object_type in ('PROGRAM', 'EVENT'))
+            or (o.tenant = 'platform' and o.object_type in ('PROGRAM', 'EVENT') and o.dispatches is null)
             or (s.tenant = 'platform' and s.client is null)) -- whoever sees everything
         and (s.program_id is null or s.program_id = program)
         and (s.targets = '{}' or s.targets && o.targets)
@@ -427,7 +427,7 @@ begin
         from (
             select
             from public.openadr_objects o
-            where o.tenant = given.tenant and o.object_type = given.object_type
+            where o.tenant = given.tenant and o.object_type = given.object_type and o.dispatches is null
             limit most) as one) >= most
     then
         return json_build_object('state', 'full', 'object', null);
@@ -447,10 +447,11 @@ begin
     end if;
     insert into public.openadr_objects (
         object_id, tenant, object_type, program_id, event_id, ven_id, name, client, targets, flexibility_event_id, content,
-        created_at, modified_at)
+        created_at, modified_at, ends_at)
     values (
         given.object_id, given.tenant, given.object_type, given.program_id, given.event_id, given.ven_id, given.name,
-        given.client, given.targets, (announced #>> '{event,event_id}')::uuid, given.content, p_now, p_now)
+        given.client, given.targets, (announced #>> '{event,event_id}')::uuid, given.content, p_now, p_now,
+        given.ends_at)
     on conflict do nothing
     returning * into given;
     if not found then
@@ -462,7 +463,8 @@ end
 $$;
 
 -- Writes something anew. A VEN changes neither its targets nor its client. What an event asks of flexibility stays as it is:
--- "different" where it would not. Answers as openadr_create, with "replaced" for "created", and "unknown".
+-- "different" where it would not. Answers as openadr_create, with "replaced" for "created", "unknown", and "dispatched": it is what
+-- flexibility has sold, and nobody else's to write.
 create or replace function public.openadr_replace(
     p_object jsonb, p_client text, p_client_id text, p_flexibility jsonb, p_now timestamptz, p_operator text default null)
 returns json
@@ -483,6 +485,9 @@ begin
     for update;
     if old.object_id is null then
         return json_build_object('state', 'unknown', 'object', null);
+    end if;
+    if old.dispatches is not null then
+        return json_build_object('state', 'dispatched', 'object', null);
     end if;
     given.tenant := old.tenant;
     missing := public.openadr_missing(given, p_client);
@@ -527,7 +532,7 @@ begin
     end if;
     update public.openadr_objects o
     set program_id = given.program_id, event_id = given.event_id, ven_id = given.ven_id, name = given.name,
-        client = given.client, targets = given.targets, content = given.content, modified_at = p_now,
+        client = given.client, targets = given.targets, content = given.content, modified_at = p_now, ends_at = given.ends_at,
         flexibility_event_id = coalesce((announced #>> '{event,event_id}')::uuid, old.flexibility_event_id)
     where o.object_id = old.object_id
     returning * into given;
@@ -540,7 +545,8 @@ end
 $$;
 
 -- Takes something away, and what hangs on it; what an event asked of flexibility is cancelled with it. Answers {"state":
--- "deleted" | "unknown" | "closed" (its gate has closed), "object"}.
+-- "deleted" | "unknown" | "closed" (its gate has closed) | "dispatched" (flexibility has sold it, and it is to be delivered),
+-- "object"}.
 create or replace function public.openadr_delete(
     p_type text, p_id text, p_client text, p_now timestamptz, p_operator text default null)
 returns json
@@ -569,6 +575,14 @@ begin
             and f.state in ('ANNOUNCED', 'OFFERED', 'COMMITTED', 'NOTIFIED') and f.gate_closes_at <= p_now)
     then
         return json_build_object('state', 'closed', 'object', null);
+    end if;
+    if exists (
+        select
+        from public.openadr_objects o
+        join public.flexibility_events f on f.event_id = o.dispatches
+        where p_id in (o.object_id, o.program_id) and f.state in ('COMMITTED', 'NOTIFIED'))
+    then
+        return json_build_object('state', 'dispatched', 'object', null);
     end if;
     for asked in
         select o.*

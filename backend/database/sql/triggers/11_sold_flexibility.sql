@@ -178,7 +178,7 @@ $$;
 
 -- Flexibility: units and events ----------------------------------------------------------------------------------------------
 --
--- Locks: the event first, then batteries, then as everywhere: data centres, notifications, workloads, bookings, and last the publishing lock.
+-- Locks: the programs of OpenADR that what is sold is told in, the event, then batteries, then as everywhere: data centres, notifications, workloads, bookings, and last the publishing lock.
 
 -- The GSP group of a region; null for an aggregate.
 create or replace function public.gsp_group(p_region_id integer)
@@ -692,10 +692,11 @@ end
 $$;
 
 -- One step of an event, under its lease, in one transaction. p_step: {event_id, lease_token, from_state, state, reason, content,
--- due_at (of the next step; null: there is none), now, and as the step wants them: moves, grid, grid_version, agent_id (see
+-- due_at (of the next step; null: there is none), now (when it was worked out), stored_at (when that was done; null: the same), and as
+-- the step wants them: moves, grid, grid_version, agent_id (see
 -- move_for_flexibility), storage, baselines, commitments, notifications, settlement: {run, received_gbp, inputs, cashflows}}. A step that
 -- stays in its state and decides nothing (content null) only says when to look again. Answers {"state": "changed" | "fenced"
--- (the lease was lost) | "wrong_state" | "outdated" (what was to move has changed: look again)}.
+-- (the lease was lost) | "wrong_state" | "outdated" (what was to move has changed, or a gate has closed meanwhile: look again)}.
 create or replace function public.step_flexibility_event(p_step jsonb)
 returns json
 language plpgsql
@@ -704,11 +705,16 @@ as $$
 declare
     event public.flexibility_events;
     moment constant timestamptz := (p_step ->> 'now')::timestamptz;
+    stored_at constant timestamptz := coalesce((p_step ->> 'stored_at')::timestamptz, moment);
     next_step_at constant timestamptz := (p_step ->> 'due_at')::timestamptz;
     to_state constant text := p_step ->> 'state';
     settlement constant jsonb := nullif(p_step -> 'settlement', 'null');
     decides constant boolean := jsonb_typeof(p_step -> 'content') = 'object';
 begin
+    if to_state = 'COMMITTED' then
+        perform public.openadr_hold_dispatch_programs(
+            (p_step ->> 'event_id')::uuid, nullif(p_step -> 'storage', 'null'), moment);
+    end if;
     select * into event from public.flexibility_events e where e.event_id = (p_step ->> 'event_id')::uuid for update;
     if event.event_id is null or event.work_state <> 'running'
         or event.lease_token is distinct from (p_step ->> 'lease_token')::bigint
@@ -717,6 +723,14 @@ begin
     end if;
     if event.state is distinct from p_step ->> 'from_state' then
         return json_build_object('state', 'wrong_state');
+    end if;
+    if stored_at > moment and (
+        (to_state in ('OFFERED', 'COMMITTED') and event.gate_closes_at <= stored_at)
+        or exists (
+            select from jsonb_to_recordset(nullif(p_step -> 'notifications', 'null')) as n (half_hour timestamptz)
+            where n.half_hour - interval '1 hour' <= stored_at))
+    then
+        return json_build_object('state', 'outdated');
     end if;
     if jsonb_array_length(nullif(p_step -> 'storage', 'null')) > 0 and not public.storage_may_be_sold(event, p_step) then
         return json_build_object('state', 'outdated');
@@ -776,6 +790,11 @@ begin
         perform public.release_flexibility(
             event.event_id, case to_state when 'DELIVERED' then 'ENDED' else 'RELEASED' end, 'the event is over');
     end if;
+    if to_state = 'COMMITTED' and event.state <> to_state then
+        perform public.openadr_dispatch(event, moment);
+    elsif to_state = 'MISSED' then
+        perform public.openadr_withdraw(event.event_id);
+    end if;
     if decides then
         insert into public.flexibility_decisions (tenant, event_id, from_state, to_state, reason, content, decided_at)
         values (event.tenant, event.event_id, event.state, to_state, p_step ->> 'reason', p_step -> 'content', moment);
@@ -818,6 +837,7 @@ begin
         leased_by = null, finished_at = p_now
     where e.event_id = p_event_id;
     perform public.release_flexibility(p_event_id, 'RELEASED', 'the event was cancelled');
+    perform public.openadr_withdraw(p_event_id);
     insert into public.flexibility_decisions (tenant, event_id, from_state, to_state, reason, decided_at)
     values (event.tenant, p_event_id, event.state, 'CANCELLED', p_reason, p_now);
     perform public.log_flexibility_event(p_event_id);

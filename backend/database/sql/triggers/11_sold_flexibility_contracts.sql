@@ -46,30 +46,50 @@ as $$
 $$;
 
 -- Announces what a buyer confirmed. p_contract: {contract_id, bpp_id, bap_id, transaction_id, context, need}; p_event: as
--- announce_flexibility_event takes it, its source_id the contract's id. Answers as that does, or {"state": "too_many"}: the
--- buyer has p_most contracts whose events are still ahead.
+-- announce_flexibility_event takes it, its source_id the contract's id. p_limits: {open_contracts, cancelled_a_day,
+-- strangers_half_hours, strangers_mwh}, what one buyer may have ahead of it, cancel in a day, and have ahead where no operator
+-- speaks through it. Answers as announce_flexibility_event does, or {"state": "too_many" | "too_many_cancelled" | "too_long" |
+-- "too_much"}.
 create or replace function public.beckn_confirm_flexibility(
-    p_contract jsonb, p_event jsonb, p_most integer, p_now timestamptz)
+    p_contract jsonb, p_event jsonb, p_limits jsonb, p_now timestamptz)
 returns json
 language plpgsql
 set search_path = ''
 as $$
 declare
     given public.beckn_flexibility_contracts := jsonb_populate_record(null::public.beckn_flexibility_contracts, p_contract);
+    wanted constant public.flexibility_events := jsonb_populate_record(null::public.flexibility_events, p_event);
+    over text;
     announced json;
 begin
     -- As announcing does: one confirm at a time, so that none is counted too late.
     lock table public.flexibility_events in share row exclusive mode;
-    if (
-        select count(*)
-        from public.beckn_flexibility_contracts c
-        join public.flexibility_events e on e.event_id = c.event_id
-        where (c.bpp_id, c.bap_id) = (given.bpp_id, given.bap_id) and c.contract_id <> given.contract_id
-            and e.state in ('ANNOUNCED', 'OFFERED', 'COMMITTED', 'NOTIFIED') and e.ends_at > p_now) >= p_most
-    then
-        return json_build_object('state', 'too_many', 'event', null);
-    end if;
     given.tenant := public.beckn_operator(given.bap_id);
+    select case
+        when mine.open >= (p_limits ->> 'open_contracts')::bigint then 'too_many'
+        when mine.cancelled >= (p_limits ->> 'cancelled_a_day')::bigint then 'too_many_cancelled'
+        when given.tenant <> 'platform' then null
+        when mine.half_hours + cardinality(wanted.need_mw) > (p_limits ->> 'strangers_half_hours')::bigint then 'too_long'
+        when mine.mw + (select sum(one) from unnest(wanted.need_mw) as one) > (p_limits ->> 'strangers_mwh')::numeric * 2
+            then 'too_much'
+    end into over
+    from (
+        select
+            count(*) filter (where e.is_open) as open,
+            count(*) filter (where e.state = 'CANCELLED' and e.finished_at > p_now - interval '1 day') as cancelled,
+            coalesce(sum(cardinality(e.need_mw)) filter (where e.is_open), 0) as half_hours,
+            coalesce(sum((select sum(one) from unnest(e.need_mw) as one)) filter (where e.is_open), 0) as mw
+        from public.beckn_flexibility_contracts c
+        cross join lateral (
+            select f.*, f.state in ('ANNOUNCED', 'OFFERED', 'COMMITTED', 'NOTIFIED') and f.ends_at > p_now as is_open
+            from public.flexibility_events f
+            where f.event_id = c.event_id) as e
+        where (c.bpp_id, c.bap_id) = (given.bpp_id, given.bap_id)) as mine
+    where not exists (
+        select from public.beckn_flexibility_contracts c where c.contract_id = given.contract_id);
+    if over is not null then
+        return json_build_object('state', over, 'event', null);
+    end if;
     announced := public.announce_flexibility_event(p_event, p_now, given.tenant);
     if announced ->> 'state' = 'announced' then
         insert into public.beckn_flexibility_contracts (

@@ -73,10 +73,10 @@ as $$
         ('flexibility_notifications', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('flexibility_settlements', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('flexibility_cashflows', 'select', 'tenant = (select tenancy.operator_id())', null),
-        -- The platform's programs and events of OpenADR are known to all.
+        -- The platform's programs and events of OpenADR are known to all, but for what it has sold.
         ('openadr_objects', 'select',
             'tenant = (select tenancy.operator_id()) or (tenant = ''platform'' and object_type in (''PROGRAM'', ''EVENT'') '
-            'and (select tenancy.operator_id()) is not null)', null),
+            'and dispatches is null and (select tenancy.operator_id()) is not null)', null),
         -- A negotiation is its opener's and everybody's who takes part; what an agent said is its own alone.
         ('negotiations', 'select',
             'tenant = (select tenancy.operator_id()) or negotiation_id in ('
