@@ -12,6 +12,7 @@ from flexibility.event_model import Door, Programme
 
 HALF_PAST_FIVE = "2026-09-29T17:30:00+00:00"
 SIX = "2026-09-29T18:00:00+00:00"
+ACCEPTED = {"accepted_price_gbp_per_mwh": "210.5"}
 
 
 def requirement(**changes: Any) -> dict[str, Any]:
@@ -56,8 +57,18 @@ def test_a_bid_is_what_was_accepted_last_time_or_the_guaranteed_price_where_that
         {"half_hours": [{"half_hour": HALF_PAST_FIVE, "requirement_mw": "1", "guaranteed_price_gbp_per_mwh": None}]},
         {"half_hours": [{"half_hour": SIX, "requirement_mw": "1", "guaranteed_price_gbp_per_mwh": "1"}]},
         {"half_hours": [{"half_hour": HALF_PAST_FIVE, "requirement_mw": "1", "guaranteed_price_gbp_per_mwh": "-1"}]},
+        {
+            "half_hours": [
+                {"half_hour": HALF_PAST_FIVE, "requirement_mw": "99000", "guaranteed_price_gbp_per_mwh": "1"}
+            ]
+        },
+        {
+            "half_hours": [
+                {"half_hour": HALF_PAST_FIVE, "requirement_mw": "0.12345678", "guaranteed_price_gbp_per_mwh": "1"}
+            ]
+        },
     ],
-    ids=["upwards", "empty", "no price", "a gap", "below zero"],
+    ids=["upwards", "empty", "no price", "a gap", "below zero", "more than an event may need", "too many decimals"],
 )
 def test_what_cannot_be_offered_for_is_no_event(changes: dict[str, Any]) -> None:
     assert event_of(requirement(**changes)) is None

@@ -314,6 +314,60 @@ def test_a_baseline_is_of_the_days_before_that_are_metered_throughout(world: Pos
     assert baselines[0]["days"] == ["2026-11-15"]
 
 
+def test_an_event_across_midnight_has_each_day_s_own_baseline(postgres: PostgresDatabase) -> None:
+    store_world(postgres, data_centres=2)
+    midnight = datetime(2026, 11, 23, tzinfo=NOW.tzinfo)
+    needs = {"required_gpu_mins": 480, "estimated_energy_kwh": 2400, "deferral_window_mins": 1440}
+    book(postgres, "job-1", starts_at=midnight - HALF_HOUR, hours=1, it_power_kw=1200, **needs)
+    for day, site_energy_wh in ((15, 600_000), (16, 650_000)):  # a Sunday and a Monday, as the event's days are
+        start = datetime(2026, 11, day, tzinfo=NOW.tzinfo)
+        postgres.insert(
+            "data_centre_loads",
+            [
+                {
+                    "dc_id": "DC-001",
+                    "half_hour": start + place * HALF_HOUR,
+                    "it_energy_wh": 500_000,
+                    "site_energy_wh": site_energy_wh,
+                }
+                for place in range(48)
+            ],
+        )
+    event = announced(postgres, starts_at=midnight - HALF_HOUR, need_mw=["1"] * 2, price_gbp_per_mwh=["2000"] * 2)
+    carry_on(postgres, NOW)
+    rows = life_of(postgres, event)["baselines"]
+    assert [(row["method"], row["baseline_mwh"], row["days"], row["wanted_days"]) for row in rows] == [
+        ("BL01", "0.6", ["2026-11-15"], 4),
+        ("BL01", "0.65", ["2026-11-16"], 10),
+    ]
+
+
+def test_what_was_worked_out_until_its_gate_closed_is_not_sold(world: PostgresDatabase) -> None:
+    event = announced(world)
+    book = EventBook(world)
+    steps = Steps(book, 100, SUPPLIER_PRICES)
+    (claimed,), _ = book.claim_due("slow", NOW, lease_seconds=60, limit=1)
+    until_gate_s = (event.gate_closes_at - NOW).total_seconds()
+    assert book.store(claimed, steps.next_step(claimed, NOW), NOW, worked_s=until_gate_s) is Stepped.OUTDATED
+    assert states(life_of(world, event)) == ["ANNOUNCED"]
+    assert book.store(claimed, steps.next_step(claimed, NOW), NOW, worked_s=until_gate_s - 1) is Stepped.CHANGED
+    assert states(life_of(world, event)) == ["ANNOUNCED", "OFFERED"]
+
+
+def test_what_an_event_was_measured_by_outlives_the_history(world: PostgresDatabase) -> None:
+    event = announced(world)
+    carry_on(world, NOW)
+    load = {"dc_id": "DC-001", "it_energy_wh": 300_000, "site_energy_wh": 360_000}
+    world.insert("data_centre_loads", [{**load, "half_hour": STARTS_AT + place * HALF_HOUR} for place in (-1, 0)])
+    carry_on(world, ENDS_AT)
+    settled = life_of(world, event)["settlements"]
+    world.call("prune_history", {"p_before": ENDS_AT + timedelta(days=3)})
+    kept = world.select("data_centre_loads", order=OrderBy(("half_hour",)))
+    assert [from_rfc3339(row["half_hour"]) for row in kept] == [STARTS_AT]
+    carry_on(world, ENDS_AT + timedelta(days=4))
+    assert life_of(world, event)["settlements"] == settled, "what is gone would make a further run"
+
+
 def test_without_history_what_was_booked_is_the_expected_volume(world: PostgresDatabase) -> None:
     event = announced(world)
     carry_on(world, NOW)

@@ -15,6 +15,7 @@ from api_application import create_app
 from database.interface import OrderBy, Where
 from database.postgres import PostgresDatabase
 from grid_world import NOW
+from killed_steps import run_until_killed
 from openadr.endpoints.parameters import ROOT
 from openadr.webhooks import WebhookSender
 from outgoing.calls import Limits
@@ -219,6 +220,26 @@ def test_what_is_not_taken_is_tried_again_and_given_up_in_the_end(
     make_due(postgres)
     assert deliver(sender) == 1
     assert [row["work_state"] for row in rows(postgres)] == ["discarded", "discarded"]
+
+
+def test_kill_9_at_any_call_loses_nothing_and_keeps_the_order(
+    vtn: Client, sender: WebhookSender, receiver: Receiver, postgres: PostgresDatabase, conninfo: str
+) -> None:
+    for name in ("one", "two"):
+        made(vtn, "subscriptions", subscription(f"{receiver.url}/{name}", "PROGRAM"))
+    expected = [("POST", made(vtn, "programs", {"programName": f"p{number}"})["id"]) for number in range(4)]
+    # Nothing is called yet; the first is called, and nobody knows; two are told, and the third is in hand; and so on.
+    for line in ("calling 1", "called 1", "calling 3", "called 2", "called 4"):
+        run_until_killed("webhook_process.py", conninfo, NOW, line)
+        make_due(postgres)
+    while deliver(sender):
+        make_due(postgres)
+    for path in ("/one", "/two"):
+        told = receiver.told(path)
+        repeated = [at for at, (one, before) in enumerate(zip(told[1:], told, strict=False), 1) if one == before]
+        assert [one for at, one in enumerate(told) if at not in repeated] == expected, "all, in their order"
+        assert len(repeated) <= 3, "only what was called and not known to be was told again"
+    assert {row["work_state"] for row in rows(postgres)} == {"completed"}
 
 
 def test_a_private_address_is_called_where_the_setting_names_it_alone(

@@ -22,9 +22,9 @@ from killed_steps import ask
 class AskingBook(EventBook):
     """Stores nothing, and goes on from nothing that it stored, before it is told to."""
 
-    def store(self, event: ClaimedEvent, step: Step, now: datetime) -> Stepped:
+    def store(self, event: ClaimedEvent, step: Step, now: datetime, *, worked_s: float = 0.0) -> Stepped:
         ask(f"storing {step.state}")
-        outcome = super().store(event, step, now)
+        outcome = super().store(event, step, now, worked_s=worked_s)
         ask(f"stored {step.state}")
         return outcome
 
