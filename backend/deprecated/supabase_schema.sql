@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 19 then
-        raise exception 'this database has schema version %, but these files are of version 19 and would put older '
+    if newest > 20 then
+        raise exception 'this database has schema version %, but these files are of version 20 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -1656,8 +1656,27 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 19 then
+        execute $statements$
+-- Which event of flexibility an OpenADR event tells VENs to deliver, and when an OpenADR event is over: it goes with the
+-- history that is pruned.
+alter table public.openadr_objects add column dispatches uuid references public.flexibility_events;
+alter table public.openadr_objects add column ends_at timestamptz;
+create index openadr_objects_dispatches on public.openadr_objects (dispatches) where dispatches is not null;
+create index openadr_objects_ended on public.openadr_objects (ends_at) where ends_at is not null;
+
+-- What one buyer may have has more than one bound.
+drop function if exists public.beckn_confirm_flexibility(jsonb, jsonb, integer, timestamptz);
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (20, 1);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 19, 1
+select 20, 1
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.
@@ -4480,7 +4499,11 @@ create table if not exists public.openadr_objects (
     content jsonb not null check (jsonb_typeof(content) = 'object'),
     created_at timestamptz not null,
     modified_at timestamptz not null,
-    place bigint generated always as identity
+    place bigint generated always as identity,
+    -- The event of flexibility that this one tells VENs to deliver; null of what clients put here.
+    dispatches uuid references public.flexibility_events,
+    -- When the last interval of an event ends; null where that is open.
+    ends_at timestamptz
 );
 create unique index if not exists openadr_objects_name on public.openadr_objects (tenant, object_type, coalesce(ven_id, ''), name);
 create unique index if not exists openadr_objects_ven_client on public.openadr_objects (client) where object_type = 'VEN';
@@ -4490,6 +4513,8 @@ create index if not exists openadr_objects_event on public.openadr_objects (even
 create index if not exists openadr_objects_ven on public.openadr_objects (ven_id);
 create index if not exists openadr_objects_client on public.openadr_objects (client, object_type);
 create index if not exists openadr_objects_flexibility on public.openadr_objects (flexibility_event_id);
+create index if not exists openadr_objects_dispatches on public.openadr_objects (dispatches) where dispatches is not null;
+create index if not exists openadr_objects_ended on public.openadr_objects (ends_at) where ends_at is not null;
 
 -- What subscriptions are told of: one row for each change, subscription and callback. A queue of work, with the columns of all of
 -- them (see workload_notifications). A subscription's rows are delivered in their order, one at a time.
