@@ -13,8 +13,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest is distinct from 19 then
-        raise exception 'this database has the tables of schema version %, but this file is of version 19: '
+    if newest is distinct from 20 then
+        raise exception 'this database has the tables of schema version %, but this file is of version 20: '
             'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
@@ -65,11 +65,12 @@ set local pylon.functions =
     'negotiation_parts openadr_object_row openadr_targets_of openadr_is_seen openadr_page openadr_one '
     'openadr_missing openadr_hold_parents openadr_client openadr_content openadr_is_served openadr_tell '
     'openadr_claim_webhooks openadr_settle_webhook openadr_webhooks_health openadr_create openadr_replace '
-    'openadr_delete beckn_operator beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw '
-    'beckn_share_left_kw log_order beckn_place_order beckn_change_order beckn_claim_orders '
-    'beckn_heartbeat_orders beckn_fail_order beckn_overdue flexibility_decision_texts flexibility_decision_hash '
-    'chain_flexibility_decision flexibility_chain_check flexibility_decision_chain flexibility_decision_heads '
-    'gsp_group ensure_flexibility_units flexibility_event_row log_flexibility_event announce_flexibility_event '
+    'openadr_delete openadr_dispatched_tenant openadr_hold_dispatch_programs openadr_dispatch openadr_withdraw '
+    'beckn_operator beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw log_order '
+    'beckn_place_order beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order '
+    'beckn_overdue flexibility_decision_texts flexibility_decision_hash chain_flexibility_decision '
+    'flexibility_chain_check flexibility_decision_chain flexibility_decision_heads gsp_group '
+    'ensure_flexibility_units flexibility_event_row log_flexibility_event announce_flexibility_event '
     'claim_flexibility_events fail_flexibility_event flexibility_sites flexibility_batteries '
     'flexibility_situation_of flexibility_situation flexibility_history flexibility_outcome release_flexibility '
     'move_for_flexibility storage_may_be_sold step_flexibility_event cancel_flexibility_event '
@@ -3273,7 +3274,14 @@ begin
         and exists (
             select from public.agent_states later where later.agent_id = s.agent_id and later.observed_at > s.observed_at);
     delete from public.processed_contexts p where p.processed_at < p_before;
-    delete from public.data_centre_loads l where l.half_hour < p_before;
+    -- What an event of flexibility was measured by stays with it: without, its site would seem to have drawn nothing.
+    delete from public.data_centre_loads l
+    where l.half_hour < p_before
+        and not exists (
+            select from public.flexibility_baselines b where (b.dc_id, b.half_hour) = (l.dc_id, l.half_hour));
+    -- What a virtual top node keeps of events that are over goes with their reports. Flexibility's own events stay, as the audit log
+    -- does: each is named by what was decided and paid for it.
+    delete from public.openadr_objects o where o.object_type = 'EVENT' and o.ends_at < p_before;
     -- Not the system prices' revisions, nor the events of the Demand Flexibility Service: they are settled by for years.
     delete from public.loss_of_load_forecasts l where l.half_hour < p_before;
     delete from public.run_now_power p where p.half_hour < p_before;
@@ -8226,7 +8234,7 @@ begin
     where s.object_type = 'SUBSCRIPTION' and s.object_id <> o.object_id
         and (
             s.tenant = o.tenant
-            or (o.tenant = 'platform' and o.object_type in ('PROGRAM', 'EVENT'))
+            or (o.tenant = 'platform' and o.object_type in ('PROGRAM', 'EVENT') and o.dispatches is null)
             or (s.tenant = 'platform' and s.client is null)) -- whoever sees everything
         and (s.program_id is null or s.program_id = program)
         and (s.targets = '{}' or s.targets && o.targets)
@@ -8422,7 +8430,7 @@ begin
         from (
             select
             from public.openadr_objects o
-            where o.tenant = given.tenant and o.object_type = given.object_type
+            where o.tenant = given.tenant and o.object_type = given.object_type and o.dispatches is null
             limit most) as one) >= most
     then
         return json_build_object('state', 'full', 'object', null);
@@ -8442,10 +8450,11 @@ begin
     end if;
     insert into public.openadr_objects (
         object_id, tenant, object_type, program_id, event_id, ven_id, name, client, targets, flexibility_event_id, content,
-        created_at, modified_at)
+        created_at, modified_at, ends_at)
     values (
         given.object_id, given.tenant, given.object_type, given.program_id, given.event_id, given.ven_id, given.name,
-        given.client, given.targets, (announced #>> '{event,event_id}')::uuid, given.content, p_now, p_now)
+        given.client, given.targets, (announced #>> '{event,event_id}')::uuid, given.content, p_now, p_now,
+        given.ends_at)
     on conflict do nothing
     returning * into given;
     if not found then
@@ -8457,7 +8466,8 @@ end
 $$;
 
 -- Writes something anew. A VEN changes neither its targets nor its client. What an event asks of flexibility stays as it is:
--- "different" where it would not. Answers as openadr_create, with "replaced" for "created", and "unknown".
+-- "different" where it would not. Answers as openadr_create, with "replaced" for "created", "unknown", and "dispatched": it is what
+-- flexibility has sold, and nobody else's to write.
 create or replace function public.openadr_replace(
     p_object jsonb, p_client text, p_client_id text, p_flexibility jsonb, p_now timestamptz, p_operator text default null)
 returns json
@@ -8478,6 +8488,9 @@ begin
     for update;
     if old.object_id is null then
         return json_build_object('state', 'unknown', 'object', null);
+    end if;
+    if old.dispatches is not null then
+        return json_build_object('state', 'dispatched', 'object', null);
     end if;
     given.tenant := old.tenant;
     missing := public.openadr_missing(given, p_client);
@@ -8522,7 +8535,7 @@ begin
     end if;
     update public.openadr_objects o
     set program_id = given.program_id, event_id = given.event_id, ven_id = given.ven_id, name = given.name,
-        client = given.client, targets = given.targets, content = given.content, modified_at = p_now,
+        client = given.client, targets = given.targets, content = given.content, modified_at = p_now, ends_at = given.ends_at,
         flexibility_event_id = coalesce((announced #>> '{event,event_id}')::uuid, old.flexibility_event_id)
     where o.object_id = old.object_id
     returning * into given;
@@ -8535,7 +8548,8 @@ end
 $$;
 
 -- Takes something away, and what hangs on it; what an event asked of flexibility is cancelled with it. Answers {"state":
--- "deleted" | "unknown" | "closed" (its gate has closed), "object"}.
+-- "deleted" | "unknown" | "closed" (its gate has closed) | "dispatched" (flexibility has sold it, and it is to be delivered),
+-- "object"}.
 create or replace function public.openadr_delete(
     p_type text, p_id text, p_client text, p_now timestamptz, p_operator text default null)
 returns json
@@ -8565,6 +8579,14 @@ begin
     then
         return json_build_object('state', 'closed', 'object', null);
     end if;
+    if exists (
+        select
+        from public.openadr_objects o
+        join public.flexibility_events f on f.event_id = o.dispatches
+        where p_id in (o.object_id, o.program_id) and f.state in ('COMMITTED', 'NOTIFIED'))
+    then
+        return json_build_object('state', 'dispatched', 'object', null);
+    end if;
     for asked in
         select o.*
         from public.openadr_objects o
@@ -8589,6 +8611,143 @@ begin
     delete from public.openadr_webhooks w
     where w.subscription_id = p_id and w.work_state in ('available', 'retryable');
     return json_build_object('state', 'deleted', 'object', public.openadr_object_row(old));
+end
+$$;
+
+-- OpenADR: what flexibility has sold -----------------------------------------------------------------------------------------
+--
+-- What an event of flexibility has sold is told to the VENs that are to do it, by OpenADR events in the program 'Pylon flexibility':
+-- one for each unit, its target the unit, with what it draws less; and one for each battery, its target the battery, with what
+-- that does in every half-hour. A unit's is of the event's owner, a battery's of the battery's operator, whoever's the event is.
+--
+-- Locks: the programs before the event of flexibility, as openadr_hold_parents does, and its OpenADR events after it.
+
+-- Whose a battery's dispatches are.
+create or replace function public.openadr_dispatched_tenant(p_asset_id text, p_tenant text)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce((select s.operator from public.storage_assets s where s.asset_id = p_asset_id), p_tenant)
+$$;
+
+-- Makes and holds the programs that an event's dispatches will be in, before it is locked. p_storage: as step_flexibility_event
+-- takes it.
+create or replace function public.openadr_hold_dispatch_programs(p_event_id uuid, p_storage jsonb, p_now timestamptz)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    whose text;
+    made public.openadr_objects;
+begin
+    for whose in
+        select e.tenant from public.flexibility_events e where e.event_id = p_event_id
+        union
+        select public.openadr_dispatched_tenant(s.asset_id, e.tenant)
+        from jsonb_to_recordset(p_storage) as s (asset_id text)
+        join public.flexibility_events e on e.event_id = p_event_id
+        order by 1
+    loop
+        loop
+            perform
+            from public.openadr_objects o
+            where (o.tenant, o.object_type, coalesce(o.ven_id, ''), o.name) = (whose, 'PROGRAM', '', 'Pylon flexibility')
+            for key share;
+            exit when found;
+            insert into public.openadr_objects (object_id, tenant, object_type, name, content, created_at, modified_at)
+            values (
+                gen_random_uuid()::text, whose, 'PROGRAM', 'Pylon flexibility',
+                jsonb_build_object('programName', 'Pylon flexibility', 'bindingEvents', true), p_now, p_now)
+            on conflict do nothing
+            returning * into made;
+            if found then
+                perform public.openadr_tell(made, 'CREATE');
+            end if;
+        end loop;
+    end loop;
+end
+$$;
+
+-- Tells the VENs what an event has sold; see above.
+create or replace function public.openadr_dispatch(p_event public.flexibility_events, p_now timestamptz)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    told public.openadr_objects;
+begin
+    for told in
+        insert into public.openadr_objects (
+            object_id, tenant, object_type, program_id, targets, content, created_at, modified_at, ends_at, dispatches)
+        select
+            gen_random_uuid()::text, one.tenant, 'EVENT', program.object_id, array[one.target],
+            jsonb_build_object(
+                'programID', program.object_id,
+                'eventName', left(p_event.source_id, 60) || ' ' || one.target,
+                'targets', jsonb_build_array(one.target),
+                'intervalPeriod', jsonb_build_object(
+                    'start', to_char(one.starts_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'duration', 'PT30M'),
+                'payloadDescriptors', jsonb_build_array(jsonb_build_object('payloadType', one.kind, 'units', 'KW')),
+                'intervals', (
+                    select jsonb_agg(jsonb_build_object(
+                        'id', kw.place - 1,
+                        'payloads', jsonb_build_array(
+                            jsonb_build_object('type', one.kind, 'values', jsonb_build_array(kw.value)))) order by kw.place)
+                    from jsonb_array_elements(one.kw) with ordinality as kw (value, place))),
+            p_now, p_now, one.ends_at, p_event.event_id
+        from (
+            select
+                p_event.tenant, c.unit_id as target, 'DISPATCH_SETPOINT_RELATIVE' as kind,
+                min(c.half_hour) as starts_at, max(c.half_hour) + interval '30 minutes' as ends_at,
+                jsonb_agg(trim_scale(c.committed_mwh * -2000) order by c.half_hour) as kw
+            from public.flexibility_commitments c
+            where c.event_id = p_event.event_id
+            group by c.unit_id
+            union all
+            select
+                public.openadr_dispatched_tenant(s.asset_id, p_event.tenant), s.asset_id, 'DISPATCH_SETPOINT',
+                min(s.half_hour), max(s.half_hour) + interval '30 minutes',
+                jsonb_agg(trim_scale((s.charge_mw - s.discharge_mw) * 1000) order by s.half_hour)
+            from public.flexibility_storage s
+            where s.event_id = p_event.event_id
+            group by s.asset_id) as one
+        join public.openadr_objects program
+            on (program.tenant, program.object_type, coalesce(program.ven_id, ''), program.name)
+                = (one.tenant, 'PROGRAM', '', 'Pylon flexibility')
+        order by one.kind desc, one.target
+        returning *
+    loop
+        perform public.openadr_tell(told, 'CREATE');
+    end loop;
+end
+$$;
+
+-- Takes back what an event that came to nothing was to have done, for whoever has the event's lock.
+create or replace function public.openadr_withdraw(p_event_id uuid)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    dispatched text[];
+    gone public.openadr_objects;
+begin
+    select array_agg(held.object_id) into dispatched
+    from (
+        select o.object_id from public.openadr_objects o where o.dispatches = p_event_id order by o.place for update) as held;
+    for gone in
+        select o.*
+        from public.openadr_objects o
+        where o.object_id = any (dispatched) or o.event_id = any (dispatched)
+        order by o.place desc
+    loop
+        perform public.openadr_tell(gone, 'DELETE');
+    end loop;
+    delete from public.openadr_objects o where o.object_id = any (dispatched);
 end
 $$;
 -- The provider's platform: orders --------------------------------------------------------------------------------------
@@ -9271,7 +9430,7 @@ $$;
 
 -- Flexibility: units and events ----------------------------------------------------------------------------------------------
 --
--- Locks: the event first, then batteries, then as everywhere: data centres, notifications, workloads, bookings, and last the publishing lock.
+-- Locks: the programs of OpenADR that what is sold is told in, the event, then batteries, then as everywhere: data centres, notifications, workloads, bookings, and last the publishing lock.
 
 -- The GSP group of a region; null for an aggregate.
 create or replace function public.gsp_group(p_region_id integer)
@@ -9785,10 +9944,11 @@ end
 $$;
 
 -- One step of an event, under its lease, in one transaction. p_step: {event_id, lease_token, from_state, state, reason, content,
--- due_at (of the next step; null: there is none), now, and as the step wants them: moves, grid, grid_version, agent_id (see
+-- due_at (of the next step; null: there is none), now (when it was worked out), stored_at (when that was done; null: the same), and as
+-- the step wants them: moves, grid, grid_version, agent_id (see
 -- move_for_flexibility), storage, baselines, commitments, notifications, settlement: {run, received_gbp, inputs, cashflows}}. A step that
 -- stays in its state and decides nothing (content null) only says when to look again. Answers {"state": "changed" | "fenced"
--- (the lease was lost) | "wrong_state" | "outdated" (what was to move has changed: look again)}.
+-- (the lease was lost) | "wrong_state" | "outdated" (what was to move has changed, or a gate has closed meanwhile: look again)}.
 create or replace function public.step_flexibility_event(p_step jsonb)
 returns json
 language plpgsql
@@ -9797,11 +9957,16 @@ as $$
 declare
     event public.flexibility_events;
     moment constant timestamptz := (p_step ->> 'now')::timestamptz;
+    stored_at constant timestamptz := coalesce((p_step ->> 'stored_at')::timestamptz, moment);
     next_step_at constant timestamptz := (p_step ->> 'due_at')::timestamptz;
     to_state constant text := p_step ->> 'state';
     settlement constant jsonb := nullif(p_step -> 'settlement', 'null');
     decides constant boolean := jsonb_typeof(p_step -> 'content') = 'object';
 begin
+    if to_state = 'COMMITTED' then
+        perform public.openadr_hold_dispatch_programs(
+            (p_step ->> 'event_id')::uuid, nullif(p_step -> 'storage', 'null'), moment);
+    end if;
     select * into event from public.flexibility_events e where e.event_id = (p_step ->> 'event_id')::uuid for update;
     if event.event_id is null or event.work_state <> 'running'
         or event.lease_token is distinct from (p_step ->> 'lease_token')::bigint
@@ -9810,6 +9975,14 @@ begin
     end if;
     if event.state is distinct from p_step ->> 'from_state' then
         return json_build_object('state', 'wrong_state');
+    end if;
+    if stored_at > moment and (
+        (to_state in ('OFFERED', 'COMMITTED') and event.gate_closes_at <= stored_at)
+        or exists (
+            select from jsonb_to_recordset(nullif(p_step -> 'notifications', 'null')) as n (half_hour timestamptz)
+            where n.half_hour - interval '1 hour' <= stored_at))
+    then
+        return json_build_object('state', 'outdated');
     end if;
     if jsonb_array_length(nullif(p_step -> 'storage', 'null')) > 0 and not public.storage_may_be_sold(event, p_step) then
         return json_build_object('state', 'outdated');
@@ -9869,6 +10042,11 @@ begin
         perform public.release_flexibility(
             event.event_id, case to_state when 'DELIVERED' then 'ENDED' else 'RELEASED' end, 'the event is over');
     end if;
+    if to_state = 'COMMITTED' and event.state <> to_state then
+        perform public.openadr_dispatch(event, moment);
+    elsif to_state = 'MISSED' then
+        perform public.openadr_withdraw(event.event_id);
+    end if;
     if decides then
         insert into public.flexibility_decisions (tenant, event_id, from_state, to_state, reason, content, decided_at)
         values (event.tenant, event.event_id, event.state, to_state, p_step ->> 'reason', p_step -> 'content', moment);
@@ -9911,6 +10089,7 @@ begin
         leased_by = null, finished_at = p_now
     where e.event_id = p_event_id;
     perform public.release_flexibility(p_event_id, 'RELEASED', 'the event was cancelled');
+    perform public.openadr_withdraw(p_event_id);
     insert into public.flexibility_decisions (tenant, event_id, from_state, to_state, reason, decided_at)
     values (event.tenant, p_event_id, event.state, 'CANCELLED', p_reason, p_now);
     perform public.log_flexibility_event(p_event_id);
@@ -10173,30 +10352,50 @@ as $$
 $$;
 
 -- Announces what a buyer confirmed. p_contract: {contract_id, bpp_id, bap_id, transaction_id, context, need}; p_event: as
--- announce_flexibility_event takes it, its source_id the contract's id. Answers as that does, or {"state": "too_many"}: the
--- buyer has p_most contracts whose events are still ahead.
+-- announce_flexibility_event takes it, its source_id the contract's id. p_limits: {open_contracts, cancelled_a_day,
+-- strangers_half_hours, strangers_mwh}, what one buyer may have ahead of it, cancel in a day, and have ahead where no operator
+-- speaks through it. Answers as announce_flexibility_event does, or {"state": "too_many" | "too_many_cancelled" | "too_long" |
+-- "too_much"}.
 create or replace function public.beckn_confirm_flexibility(
-    p_contract jsonb, p_event jsonb, p_most integer, p_now timestamptz)
+    p_contract jsonb, p_event jsonb, p_limits jsonb, p_now timestamptz)
 returns json
 language plpgsql
 set search_path = ''
 as $$
 declare
     given public.beckn_flexibility_contracts := jsonb_populate_record(null::public.beckn_flexibility_contracts, p_contract);
+    wanted constant public.flexibility_events := jsonb_populate_record(null::public.flexibility_events, p_event);
+    over text;
     announced json;
 begin
     -- As announcing does: one confirm at a time, so that none is counted too late.
     lock table public.flexibility_events in share row exclusive mode;
-    if (
-        select count(*)
-        from public.beckn_flexibility_contracts c
-        join public.flexibility_events e on e.event_id = c.event_id
-        where (c.bpp_id, c.bap_id) = (given.bpp_id, given.bap_id) and c.contract_id <> given.contract_id
-            and e.state in ('ANNOUNCED', 'OFFERED', 'COMMITTED', 'NOTIFIED') and e.ends_at > p_now) >= p_most
-    then
-        return json_build_object('state', 'too_many', 'event', null);
-    end if;
     given.tenant := public.beckn_operator(given.bap_id);
+    select case
+        when mine.open >= (p_limits ->> 'open_contracts')::bigint then 'too_many'
+        when mine.cancelled >= (p_limits ->> 'cancelled_a_day')::bigint then 'too_many_cancelled'
+        when given.tenant <> 'platform' then null
+        when mine.half_hours + cardinality(wanted.need_mw) > (p_limits ->> 'strangers_half_hours')::bigint then 'too_long'
+        when mine.mw + (select sum(one) from unnest(wanted.need_mw) as one) > (p_limits ->> 'strangers_mwh')::numeric * 2
+            then 'too_much'
+    end into over
+    from (
+        select
+            count(*) filter (where e.is_open) as open,
+            count(*) filter (where e.state = 'CANCELLED' and e.finished_at > p_now - interval '1 day') as cancelled,
+            coalesce(sum(cardinality(e.need_mw)) filter (where e.is_open), 0) as half_hours,
+            coalesce(sum((select sum(one) from unnest(e.need_mw) as one)) filter (where e.is_open), 0) as mw
+        from public.beckn_flexibility_contracts c
+        cross join lateral (
+            select f.*, f.state in ('ANNOUNCED', 'OFFERED', 'COMMITTED', 'NOTIFIED') and f.ends_at > p_now as is_open
+            from public.flexibility_events f
+            where f.event_id = c.event_id) as e
+        where (c.bpp_id, c.bap_id) = (given.bpp_id, given.bap_id)) as mine
+    where not exists (
+        select from public.beckn_flexibility_contracts c where c.contract_id = given.contract_id);
+    if over is not null then
+        return json_build_object('state', over, 'event', null);
+    end if;
     announced := public.announce_flexibility_event(p_event, p_now, given.tenant);
     if announced ->> 'state' = 'announced' then
         insert into public.beckn_flexibility_contracts (
@@ -12695,10 +12894,10 @@ as $$
         ('flexibility_notifications', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('flexibility_settlements', 'select', 'tenant = (select tenancy.operator_id())', null),
         ('flexibility_cashflows', 'select', 'tenant = (select tenancy.operator_id())', null),
-        -- The platform's programs and events of OpenADR are known to all.
+        -- The platform's programs and events of OpenADR are known to all, but for what it has sold.
         ('openadr_objects', 'select',
             'tenant = (select tenancy.operator_id()) or (tenant = ''platform'' and object_type in (''PROGRAM'', ''EVENT'') '
-            'and (select tenancy.operator_id()) is not null)', null),
+            'and dispatches is null and (select tenancy.operator_id()) is not null)', null),
         -- A negotiation is its opener's and everybody's who takes part; what an agent said is its own alone.
         ('negotiations', 'select',
             'tenant = (select tenancy.operator_id()) or negotiation_id in ('
@@ -12871,8 +13070,8 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'd888259169dbfaeb'
-where version = 19;
+    fingerprint = '631c5827f6ffd107'
+where version = 20;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
 -- newer ones, it must not put its functions back.
