@@ -317,7 +317,7 @@ def test_a_baseline_is_of_the_days_before_that_are_metered_throughout(world: Pos
 def test_an_event_across_midnight_has_each_day_s_own_baseline(postgres: PostgresDatabase) -> None:
     store_world(postgres, data_centres=2)
     midnight = datetime(2026, 11, 23, tzinfo=NOW.tzinfo)
-    needs = {"required_gpu_mins": 480, "estimated_energy_kwh": 2400, "deferral_window_mins": 1440}
+    needs: dict[str, Any] = {"required_gpu_mins": 480, "estimated_energy_kwh": 2400, "deferral_window_mins": 1440}
     book(postgres, "job-1", starts_at=midnight - HALF_HOUR, hours=1, it_power_kw=1200, **needs)
     for day, site_energy_wh in ((15, 600_000), (16, 650_000)):  # a Sunday and a Monday, as the event's days are
         start = datetime(2026, 11, day, tzinfo=NOW.tzinfo)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api_server import create_app
+from api_application import create_app
 from database.embedded import EmbeddedPostgres
 from database.interface import OrderBy
 from database.postgres import PostgresDatabase
