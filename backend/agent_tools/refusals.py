@@ -7,7 +7,15 @@ from types import MappingProxyType
 
 
 class ToolRefused(Exception):
-    """The tool cannot do it; the message says why and what to do, in our own words, and is shown to the agent."""
+    """The tool cannot do it; the message says why and what to do, in our own words, and is shown to the agent.
+
+    Attributes:
+        status: of the platform's answer, if that is why.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 _BY_FIELD: Mapping[str, str] = MappingProxyType(
@@ -46,5 +54,5 @@ def refusal(status: int, fields: Sequence[str]) -> ToolRefused:
     if status == 422:
         known = [name for field in fields for name in field.split(".") if name in _BY_FIELD]
         faults = [f"{name} {_BY_FIELD[name]}" for name in dict.fromkeys(known)]
-        return ToolRefused("refused: " + ("; ".join(faults) or "a value is not one that the platform takes"))
-    return ToolRefused(_BY_STATUS.get(status, f"the platform answered {status}: its log says why"))
+        return ToolRefused("refused: " + ("; ".join(faults) or "a value is not one that the platform takes"), status)
+    return ToolRefused(_BY_STATUS.get(status, f"the platform answered {status}: its log says why"), status)

@@ -27,6 +27,7 @@ class AgentSettings:
     Attributes:
         api_key: of whoever starts the server over stdio; over HTTP every caller brings its own, and this is not used.
         writes_per_minute: how many changes one credential may ask for, while `allow_writes`.
+        authorization_server: whose tokens the platform takes, told to clients over HTTP; None: they are told nothing.
     """
 
     url: str = DEFAULT_URL
@@ -34,6 +35,7 @@ class AgentSettings:
     api_key: str | None = field(default=None, repr=False)
     allow_writes: bool = False
     writes_per_minute: int = DEFAULT_WRITES_PER_MINUTE
+    authorization_server: str | None = None
 
 
 def agent_settings(environ: Mapping[str, str]) -> AgentSettings:
@@ -51,6 +53,7 @@ def agent_settings(environ: Mapping[str, str]) -> AgentSettings:
         api_key=key,
         allow_writes=_switch("MCP_ALLOW_WRITES", environ.get("MCP_ALLOW_WRITES", "")),
         writes_per_minute=_count(environ.get("MCP_WRITES_PER_MINUTE", "") or str(DEFAULT_WRITES_PER_MINUTE)),
+        authorization_server=_issuer(environ.get("MCP_AUTHORIZATION_SERVER", "")),
     )
 
 
@@ -63,6 +66,13 @@ def _url(name: str, value: str) -> str:
     if not whole or " " in value or "?" in value or "#" in value:
         raise AgentSettingsRefused(f"{name} is refused: it takes a URL such as {DEFAULT_URL}")
     return value.rstrip("/")
+
+
+def _issuer(value: str) -> str | None:
+    """As it is written: clients compare it with what the issuer says of itself."""
+    if value:
+        _url("MCP_AUTHORIZATION_SERVER", value)
+    return value or None
 
 
 def _switch(name: str, value: str) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable
 
+from agent_tools.platform_calls import whose
 from agent_tools.refusals import ToolRefused
 
 WITHIN_S = 60.0
@@ -31,11 +31,11 @@ class WriteLimit:
             ToolRefused: it is one too many.
         """
         now = self._monotonic()
-        whose = hashlib.sha256((credential or "").encode()).digest()
-        made = self._made.pop(whose, deque())
+        caller = whose(credential)
+        made = self._made.pop(caller, deque())
         while made and now - made[0] >= WITHIN_S:
             made.popleft()
-        self._made[whose] = made  # the last one to write comes last
+        self._made[caller] = made  # the last one to write comes last
         while len(self._made) > _MOST_CREDENTIALS:
             del self._made[next(iter(self._made))]
         if len(made) >= self._per_minute:

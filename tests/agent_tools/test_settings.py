@@ -29,6 +29,7 @@ def test_without_anything_it_reads_from_this_machine() -> None:
         ("PYLON_API_KEY", "short"),
         ("PYLON_API_KEY", "with a space in it"),
         ("MCP_ALLOW_WRITES", "perhaps"),
+        ("MCP_AUTHORIZATION_SERVER", "issuer.example"),
         ("MCP_WRITES_PER_MINUTE", "0"),
         ("MCP_WRITES_PER_MINUTE", "many"),
     ],

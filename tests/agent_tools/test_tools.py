@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from mcp.client import Client
+from mcp.shared.exceptions import MCPError
 
 import flexibility_world
 import stored_negotiations
@@ -213,6 +214,26 @@ def test_another_operator_s_work_is_not_there(world: AgentsWorld) -> None:
     assert of_b.answer("find_objects", object_type="ComputeWorkload")["objects"] == []
     assert "credential is needed" in Agent(world, None).refusal("grid_now")
     assert "credential is needed" in Agent(world, "pyl_no-such-key-of-anybody").refusal("grid_now")
+
+
+def test_a_name_that_would_lead_to_another_address_is_only_a_name_that_is_not_there(agent: Agent) -> None:
+    assert "no such workload" in agent.refusal("get_workload", job_id="..")
+    assert "no such data centre" in agent.refusal("get_capacity", dc_id="..")
+    assert "no such object" in agent.refusal(
+        "follow_link", object_type="Region", object_id="..", link_type="LOCATED_IN"
+    )
+    assert agent.answer("find_objects", object_type="Region", filters={"region_id": "1"}, limit=1)["objects"]
+
+
+def test_there_is_no_tool_but_those_that_are_listed(world: AgentsWorld) -> None:
+    settings = agent_settings(world.environment(world.of_a, MCP_ALLOW_WRITES="1"))
+
+    async def ask() -> None:
+        async with Client(make_server(settings)) as client:
+            with pytest.raises(MCPError, match="no such tool"):
+                await client.call_tool("delete_everything", {})
+
+    anyio.run(ask)
 
 
 def test_a_platform_that_is_not_there_is_told_with_what_to_do(world: AgentsWorld) -> None:
