@@ -18,7 +18,7 @@ MCP_CONFORMANCE := node_modules/@modelcontextprotocol/conformance
 # What was compiled once is kept: the tests start programs by the hundred.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run agents test coverage chaos soak check format docs bench bench-negmas clean
+.PHONY: run agents test test-thorough coverage chaos soak check format docs bench bench-negmas clean
 
 # The three processes, their logs side by side, each started again if it is killed; Ctrl-C stops them.
 run: $(VENV)/installed
@@ -27,15 +27,20 @@ run: $(VENV)/installed
 # What the tools for agents need (docs/agents.md); the three processes do without.
 agents: $(VENV)/installed-for-agents
 
-# Every test but those of minutes (`chaos`, `soak`), with what they need. Some files share a server among their tests, so a
-# file stays with one worker, and the long ones must not come last.
+# The everyday tests, with what they need: all but the long proofs, and a quarter of the examples of what is tried with
+# many. Some files share a server among their tests, so a file stays with one worker, and the long ones must not come last.
 test: $(VENV)/installed-for-tests supabase-tools
 	$(VENV)/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+# Those and the long proofs (the marker `thorough`), with every example, as CI runs them: every test but those of minutes
+# (`chaos`, `soak`).
+test-thorough: override PYTEST_ARGS += -m "not soak and not chaos"
+test-thorough: test
 
 # The same tests, with how much of the code they run, branch by branch and child processes included; fails below the
 # floor in pyproject.toml. Half as fast.
 coverage: override PYTEST_ARGS += --cov --cov-report=term
-coverage: test
+coverage: test-thorough
 
 # Three gateways and their database, killed and paused, also beside programs of each earlier schema version.
 chaos: $(VENV)/installed-for-tests

@@ -28,7 +28,7 @@ from new_database import TEMPLATE, empty, new_database
 from postgrest_server import PostgrestServer, postgrest_required
 from server_process import data_directory, postgres_of
 
-pytest_plugins = ["watchdog", "file_schedule", "measured_greenlets"]
+pytest_plugins = ["watchdog", "file_schedule", "few_examples", "measured_greenlets"]
 load_profile()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what goes to the background deaf to Ctrl-C, and the programs under test would inherit that.

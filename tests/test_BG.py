@@ -188,6 +188,7 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(start_gateway: StartGat
 POLLED = ("/health", "/beckn/llm-output", "/beckn/broadcast/poll", "/beckn/context", "/beckn/catalog")
 
 
+@pytest.mark.thorough
 def test_streams_outlive_a_database_that_is_silent_for_ten_seconds(data_dir: Path, tmp_path: Path) -> None:
     database = EmbeddedDatabase(data_dir)
     install_schema(database)

@@ -184,6 +184,7 @@ def test_a_data_directory_that_cannot_be_made_is_told_in_one_line(tmp_path: Path
     assert "PYLON_DATA_DIR" in server.log
 
 
+@pytest.mark.thorough
 def test_a_slot_abandoned_by_a_killed_server_is_taken_over_at_once(start_server: StartServer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         victim = start_server(CARBON_INTENSITY_URL=f"http://127.0.0.1:{silent.getsockname()[1]}")
@@ -203,6 +204,7 @@ def test_a_serving_process_that_dies_is_started_anew(running: ServerProcess) -> 
     assert running.get("/api/v1/grid/regional").status_code == 200
 
 
+@pytest.mark.thorough
 def test_servers_share_the_embedded_database_and_one_that_is_killed_takes_nothing_with_it(
     start_embedded: StartServer, data_dir: Path
 ) -> None:
@@ -232,6 +234,7 @@ def test_servers_share_the_embedded_database_and_one_that_is_killed_takes_nothin
         assert "Traceback" not in server.log
 
 
+@pytest.mark.thorough
 def test_it_recovers_by_itself_when_the_database_is_killed_under_it(
     start_embedded: StartServer, data_dir: Path
 ) -> None:

@@ -6,9 +6,11 @@ import re
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from few_examples import everyday, is_everyday
 from hypothesis_profile import NOT_BY_THE_CLOCK
 
 TESTS = Path(__file__).parent
@@ -45,3 +47,18 @@ def test_no_test_goes_back_to_judging_by_the_clock() -> None:
             file
         )
         assert not re.search(r"@settings\([^)]*deadline=(?!None\b)", text), file
+
+
+TRIED: list[int] = []
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 10**9))
+def test_numbers_are_tried(number: int) -> None:
+    TRIED.append(number)
+
+
+def test_the_everyday_suite_tries_a_quarter_of_the_examples(request: pytest.FixtureRequest) -> None:
+    asked = everyday(200) if is_everyday(request.config.option.markexpr) else 200
+    assert len(TRIED) in {0, asked}  # none where this test runs alone
+    assert [everyday(asked) for asked in (400, 100, 40, 12)] == [100, 25, 25, 12]

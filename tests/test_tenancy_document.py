@@ -116,6 +116,7 @@ def answers(shown: str) -> list[Any]:
     return [json.loads(line) for line in shown.splitlines() if line.startswith("{")]
 
 
+@pytest.mark.thorough
 def test_two_operators_submit_watch_and_read_and_see_nothing_of_each_other(walked: Walked) -> None:
     made, watched, read, of_bolt, by_ticket, rolled, administered, by_platform, told = walked.shown
     assert made == "acme: Acme Compute\nbolt: Bolt Cloud\n"

@@ -117,6 +117,7 @@ def live_server(
             yield server
 
 
+@pytest.mark.thorough
 def test_the_live_server_keeps_to_its_description_whatever_it_is_sent(
     live_server: ServerProcess, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_the_live_server_keeps_to_its_description_whatever_it_is_sent(
     assert "Traceback" not in live_server.log
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("group", [RUNNERS, TENANCY, FLEXIBILITY, READS])
 def test_a_group_of_endpoints_keeps_to_its_description(
     live_server: ServerProcess, group: str, tmp_path: Path

@@ -162,6 +162,7 @@ def test_both_servers_publish_catalogues_that_are_valid(network: Network) -> Non
         assert on_search_faults(json.loads(body)) == []
 
 
+@pytest.mark.thorough
 def test_a_buyer_elsewhere_takes_the_networks_keys_from_its_registry(network: Network, tmp_path: Path) -> None:
     """On a machine without the database: only URLs are known to it, and its own key."""
     elsewhere = {

@@ -135,7 +135,7 @@ def page(browser: Browser) -> Iterator[Page]:
     assert hosts <= {"127.0.0.1", None}
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("path", PAGES)
 def test_axe_finds_nothing(browser: Browser, site: Client, path: str, theme: str) -> None:
     context = browser.new_context(
@@ -224,6 +224,7 @@ def test_a_fault_is_told_at_its_field(page: Page, site: Client) -> None:
     expect(page.get_by_label("Deadline, UTC")).to_be_focused()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_documentation_is_as_readable_as_the_pages(browser: Browser, site: Client, theme: str) -> None:
     context = browser.new_context(viewport=WIDE, color_scheme="dark" if theme == "dark" else "light")
@@ -283,6 +284,7 @@ def tab_to(page: Page, selector: str) -> None:
 LISTS = [path for path in PAGES if not any(named in path for named in ("job-1", "{", "DC-001", str(ORDER)))]
 
 
+@pytest.mark.thorough
 def test_every_page_is_whole_without_a_workload_and_with_ten_thousand(page: Page, postgres: PostgresDatabase) -> None:
     page.set_viewport_size(NARROW)
     with served(create_app(postgres, load_settings({"BG_PORT": "9"}), clock=lambda: NOW)) as client:

@@ -171,6 +171,7 @@ def test_a_page_says_that_the_gateway_is_away_and_then_what_it_has_missed(page: 
         go_on_until(page, "^live$")
 
 
+@pytest.mark.thorough
 def test_while_the_database_is_away_what_is_shown_stays_and_a_new_page_says_so(
     page: Page, site: Site, gateway: RunningGateway, conninfo: str
 ) -> None:
@@ -205,6 +206,7 @@ def without_database(conninfo: str) -> Iterator[None]:
             session.execute(f"alter database {name} with allow_connections true".encode())
 
 
+@pytest.mark.thorough
 def test_twenty_tabs_of_one_browser_are_live_and_another_loads(
     page: Page, site: Site, gateway: RunningGateway
 ) -> None:

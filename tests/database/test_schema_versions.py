@@ -79,7 +79,9 @@ _STORED_COLUMNS = (
 Session = psycopg.Connection[tuple[Any, ...]]
 
 
-@pytest.fixture(scope="module", params=[15, 16, EMBEDDED])
+@pytest.fixture(
+    scope="module", params=[*(pytest.param(older, marks=pytest.mark.thorough) for older in (15, 16)), EMBEDDED]
+)
 def server(request: pytest.FixtureRequest, postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """Connection string of a superuser on a server of each major version."""
     if request.param == EMBEDDED:

@@ -27,6 +27,7 @@ def kill(server: ServerProcess) -> None:
     server.process.wait(timeout=30)
 
 
+@pytest.mark.thorough
 def test_a_run_outlives_the_api_server_that_began_it(
     conninfo: str, postgres: PostgresDatabase, tmp_path: Path
 ) -> None:

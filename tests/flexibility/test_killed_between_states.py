@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
 from booked_work import the_booking, the_workload
 from capacity_oracle import check_capacity
 from database.embedded import EmbeddedPostgres
@@ -54,6 +56,7 @@ def came_of_it(database: PostgresDatabase, event_id: object) -> dict[str, Any]:
     }
 
 
+@pytest.mark.thorough
 def test_kill_9_between_any_two_states_loses_and_repeats_nothing(
     postgres: PostgresDatabase, conninfo: str, postgres_server: EmbeddedPostgres
 ) -> None:

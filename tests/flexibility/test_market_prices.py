@@ -130,6 +130,7 @@ def start_server(conninfo: str, tmp_path: Path) -> Iterator[StartServer]:
         yield start
 
 
+@pytest.mark.thorough
 def test_the_running_server_settles_a_trade_and_settles_it_anew(
     postgres: PostgresDatabase, start_server: StartServer
 ) -> None:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from database.interface import OrderBy
@@ -32,6 +33,7 @@ def python_client() -> Any:
     return names["events"]
 
 
+@pytest.mark.thorough
 def test_all_doors_bring_the_same_while_the_gateway_is_killed(
     postgres: PostgresDatabase, conninfo: str, tmp_path: Path
 ) -> None:

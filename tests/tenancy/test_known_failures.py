@@ -103,6 +103,7 @@ def names(session: psycopg.Connection[Any], kinds: str) -> list[str]:
     return [name for (name,) in found]
 
 
+@pytest.mark.thorough
 def test_every_view_runs_as_whoever_asks_also_when_everything_is_installed_again(
     world: World, owner: psycopg.Connection[Any]
 ) -> None:

@@ -74,7 +74,7 @@ class TwoOperators:
         return book(self.conninfo, job_id, utc_now(), run=run, dc_id=dc_id, tenant=owner)
 
 
-@pytest.fixture(scope="module", params=["postgres", "supabase"])
+@pytest.fixture(scope="module", params=["postgres", pytest.param("supabase", marks=pytest.mark.thorough)])
 def house(
     request: pytest.FixtureRequest, postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TwoOperators]:

@@ -424,6 +424,9 @@ def gateway(database: Database, door: Database) -> Iterator[RunningGateway]:
         yield running
 
 
+@pytest.mark.parametrize(
+    "database", ["postgres", pytest.param("postgrest", marks=pytest.mark.thorough)], indirect=True
+)
 def test_each_tenant_is_as_if_alone_whatever_the_others_do(
     database: Database, door: Database, gateway: RunningGateway
 ) -> None:

@@ -212,6 +212,7 @@ def waiting(folder: Path) -> Any:
     return shell(f"touch {folder}/began; while [ ! -e {folder}/go ]; do sleep 0.1; done; echo done", power_kw=5.0)
 
 
+@pytest.mark.thorough
 def test_a_runner_that_is_gone_for_ten_minutes_has_lost_its_run(at_work: RunnersAtWork, tmp_path: Path) -> None:
     file = at_work.configuration({"wait": waiting(tmp_path)})
     gone = at_work.run(file)
@@ -242,6 +243,7 @@ def heard_energy(at_work: RunnersAtWork, run_id: int) -> bool:
     return bool(found and found[0])
 
 
+@pytest.mark.thorough
 def test_a_run_outlives_a_server_that_is_gone_for_ten_minutes(at_work: RunnersAtWork, tmp_path: Path) -> None:
     runner = at_work.runner({"wait": waiting(tmp_path)})
     run_id = due(at_work, "server-gone", "wait")
@@ -261,6 +263,7 @@ def test_a_run_outlives_a_server_that_is_gone_for_ten_minutes(at_work: RunnersAt
     assert metered_wh >= 5000 * LOST_AFTER_S / 3600
 
 
+@pytest.mark.thorough
 def test_a_run_outlives_a_database_that_is_killed(data_dir: Path, tmp_path: Path) -> None:
     own = EmbeddedPostgres(data_dir)
     own.start()
@@ -286,6 +289,7 @@ def test_a_run_outlives_a_database_that_is_killed(data_dir: Path, tmp_path: Path
         own.stop()
 
 
+@pytest.mark.thorough
 def test_a_clock_that_is_set_changes_no_run(at_work: RunnersAtWork, tmp_path: Path) -> None:
     """The runner's wall clock is a day ahead when it starts, and set a day back while its command runs."""
     file = at_work.configuration({"wait": waiting(tmp_path)})
