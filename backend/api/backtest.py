@@ -51,9 +51,16 @@ ACCOUNTING = [
     "published. Where either national figure is unknown, the forecast itself is used.",
     "The predicted price is that of the same half-hour on the last day that has one; the realised price is the "
     "stored one. Grid stress is as stored in both.",
-    "Data centres are as they are now, with their present load. Workloads do not compete for capacity, so the "
-    "savings of several do not add up.",
+    "Data centres are as they are now, with their present load.",
 ]
+POWER_HELD = (
+    "What runs holds its power, in a world of its own for the decisions and for each rule they are compared with: "
+    "nothing is credited with power that is not there. Workloads of one moment come in their order."
+)
+POWER_NOT_HELD = (
+    "No power is held: each workload is alone at each moment, so the savings of several moments or workloads may "
+    "need power that is not there and do not add up."
+)
 
 
 class BacktestBody(BaseModel):
@@ -94,6 +101,12 @@ class BacktestBody(BaseModel):
         description="Minutes from one moment to the next",
     )
     policies: list[Policy] = Field(list(Policy), min_length=1, max_length=len(Policy))
+    hold_power: bool = Field(
+        True,
+        strict=True,
+        description="Whether what runs holds its power, so that nothing is credited with power that is not there; "
+        "without, each workload is alone at each moment",
+    )
 
 
 class SumsAnswer(BaseModel):
@@ -121,6 +134,9 @@ class PolicyAnswer(BaseModel):
     compared: int = Field(description="Moments that the sums cover")
     not_placed: int = Field(description="Moments at which no data centre could take the workload")
     unknown: int = Field(description="Moments for which a figure that the comparison needs is not stored")
+    without_room: int = Field(
+        description="Moments at which running now, yesterday's hour or foresight finds no power free in its world"
+    )
     predicted: SumsAnswer = Field(description="The decisions, by what could be known at the time")
     predicted_run_now: SumsAnswer = Field(description="Running now at home, by what could be known at the time")
     realised: SumsAnswer = Field(description="The decisions, by what actually happened")
@@ -228,13 +244,14 @@ def replay_past(
             moments,
             policies=list(dict.fromkeys(asked.policies)),
             carbon_price_gbp_per_t=carbon_price_gbp_per_t,
+            hold_power=asked.hold_power,
         )
     return BacktestAnswer(
         as_of=now,
         carbon_price_gbp_per_t=carbon_price_gbp_per_t,
         moments=len(moments),
         workloads=[_replay(one) for one in replays],
-        accounting=ACCOUNTING,
+        accounting=[*ACCOUNTING, POWER_HELD if asked.hold_power else POWER_NOT_HELD],
         history=_sources(stored),
     )
 
@@ -274,6 +291,7 @@ def _policy(found: PolicyReplay) -> PolicyAnswer:
         compared=found.compared,
         not_placed=found.not_placed,
         unknown=found.unknown,
+        without_room=found.without_room,
         predicted=_sums(found.predicted),
         predicted_run_now=_sums(found.predicted_run_now),
         realised=_sums(found.realised),

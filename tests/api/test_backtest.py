@@ -94,6 +94,14 @@ def test_moments_follow_each_other_as_asked_and_end_before_the_end(replayer: Cli
     assert (found["policy"], found["moments"]) == ("cost", 8)
 
 
+def test_power_is_held_unless_the_question_says_that_it_is_not(replayer: Client) -> None:
+    jobs = [{**JOB, "host_dc_id": "DC-002"}] * 2
+    held, alone = replayed(replayer, *jobs), replayed(replayer, *jobs, hold_power=False)
+    assert held["workloads"] == alone["workloads"]  # there is power for both
+    assert any("holds its power" in sentence for sentence in held["accounting"])
+    assert any("No power is held" in sentence for sentence in alone["accounting"])
+
+
 def test_without_a_period_it_is_the_last_week(replayer: Client) -> None:
     last_week = replayed(replayer, **{"from": rfc3339(NOW - 7 * DAY), "to": rfc3339(NOW)})
     assert last_week["moments"] == 7
@@ -125,6 +133,7 @@ def test_moments_without_a_stored_future_are_not_compared(replayer: Client) -> N
         ({"policies": ["fast"]}, "policies.0"),
         ({"workloads": [{**JOB, "deadline": rfc3339(NOW)}]}, "workloads.0.deadline"),
         ({"workloads": [{**JOB, "host_dc_id": "DC-9"}]}, "workloads.0.host_dc_id"),
+        ({"hold_power": "no"}, "hold_power"),
         ({"since": 1}, "since"),
     ],
 )

@@ -82,10 +82,22 @@ def replayed(
     policy: Policy = Policy.CARBON,
     days: int = 1,
 ) -> PolicyReplay:
+    (found,) = replayed_together(history, [job or workload()], centres=centres, policy=policy, days=days)
+    return found
+
+
+def replayed_together(
+    history: History,
+    jobs: Sequence[ReplayedWorkload],
+    *,
+    centres: Sequence[DataCentre] = (SITE,),
+    policy: Policy = Policy.CARBON,
+    days: int = 1,
+    hold_power: bool = True,
+) -> list[PolicyReplay]:
     moments = [NOON + number * DAY for number in range(days)]
-    (found,) = replay([job or workload()], centres, history, moments, policies=[policy])
-    (by_policy,) = found.policies
-    return by_policy
+    found = replay(jobs, centres, history, moments, policies=[policy], hold_power=hold_power)
+    return [by_policy for one in found for by_policy in one.policies]
 
 
 def test_a_forecast_that_comes_true_is_predicted_realised_and_captured_whole() -> None:
@@ -227,6 +239,43 @@ def test_workloads_and_policies_are_replayed_each_for_itself() -> None:
     assert (one.task.job_id, other.task.job_id) == ("one", "other")
     assert [found.policy for found in one.policies] == [Policy.CARBON, Policy.COST]
     assert one.policies[0].realised.carbon_gco2 < other.policies[0].realised.carbon_gco2
+
+
+def test_what_runs_holds_its_power_and_the_next_takes_the_next_best_half_hour() -> None:
+    regional = at(3, 50, otherwise=200)
+    regional[96 + 10] = 80
+    one, other = replayed_together(stored(regional={13: regional}), [workload(), workload()], centres=[small_site(1)])
+    assert one.realised.carbon_gco2 == one.perfect_foresight.carbon_gco2 == pytest.approx(0.5 * 50)
+    # There is no power to run both now at home, and nothing to compare the other with.
+    assert (one.compared, other.compared, other.without_room) == (1, 0, 1)
+    alone = replayed_together(
+        stored(regional={13: regional}), [workload(), workload()], centres=[small_site(1)], hold_power=False
+    )
+    assert [found.realised.carbon_gco2 for found in alone] == [pytest.approx(0.5 * 50)] * 2
+    roomy = replayed_together(stored(regional={13: regional}), [workload(), workload()], centres=[small_site(2)])
+    assert [found.realised.carbon_gco2 for found in roomy] == [pytest.approx(0.5 * 50)] * 2
+
+
+def test_power_is_held_from_one_moment_to_the_next() -> None:
+    # A run of half a day from every noon on, of which the first may wait: the second's noon is taken.
+    long = workload(required_gpu_mins=60 * 24, estimated_energy_kwh=24, deferral_window_mins=1440)
+    regional = [200.0] * 144 + [50.0] * 48
+    found = replayed(stored(regional={13: regional}), long, centres=[small_site(1)], days=2)
+    assert (found.compared, found.not_placed) == (1, 1)
+
+
+def test_where_power_is_never_short_holding_it_changes_nothing() -> None:
+    rng = random.Random(4)
+    history = stored(
+        price=[rng.randint(-50, 200) for _ in range(SLOTS)],
+        regional={13: [rng.randint(0, 300) for _ in range(SLOTS)]},
+    )
+    jobs = [workload(), workload(deferral_window_mins=60)]
+    assert replayed_together(history, jobs, days=2) == replayed_together(history, jobs, days=2, hold_power=False)
+
+
+def small_site(kw: float) -> DataCentre:
+    return DataCentre.model_validate(centre("DC-1", pue=1, total_capacity_mw=kw / 1000, current_load_percentage=0))
 
 
 def test_what_a_replay_looks_at_is_within_what_it_reads() -> None:
