@@ -391,7 +391,11 @@ class OrchestrationDecision(ObjectType):
     fallback_reason: str | None = prop("Why the model's scores were not used")
     reasoning: str | None = prop("The decision in a sentence")
     constraints_evaluated: Document = prop("Every constraint that was broken, by data centre", detail=True)
-    alternatives_considered: Document = prop("The other options", detail=True)
+    alternatives_considered: Document = prop(
+        "The other options: `dc_id`, `suitability_score`, `objective_gbp`, `start` and `displaced_gbp`, what other "
+        "work would save by having the power, £; null where that is not known",
+        detail=True,
+    )
     context: Document = prop("All inputs of the decision", detail=True)
     output: Document = prop("The published output", detail=True)
     token_usage: Document = prop("What the model read and wrote, in tokens")

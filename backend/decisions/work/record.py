@@ -125,4 +125,5 @@ def _alternative(option: Row) -> Row:
         "suitability_score": option["suitability_score"],
         "objective_gbp": option["objective_gbp"],
         "start": option["estimates"]["recommended_start"],
+        "displaced_gbp": option["displaced_gbp"],
     }
