@@ -417,7 +417,7 @@ create or replace trigger notify_new_workload
 -- What decisions are made from has changed --------------------------------------------------------------------------------
 
 -- Notes the transaction once, however much it changes. Not by a lock or a counter, for which writers would wait for each
--- other: a reader sees the note as soon as it sees the change, and not before.
+-- other: a reader sees the note as soon as it sees the change, and not before. Whoever keeps a grid is told at its commit.
 create or replace function public.note_grid_change()
 returns trigger
 language plpgsql
@@ -426,6 +426,7 @@ set search_path = ''
 as $$
 begin
     insert into public.grid_changes default values on conflict (transaction) do nothing;
+    perform pg_notify('grid_changed', '');
     return null;
 end
 $$;
@@ -13070,7 +13071,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '631c5827f6ffd107'
+    fingerprint = '97ba30954d51b2e9'
 where version = 20;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -78,7 +78,7 @@ class Decider:
             NothingToDecideFrom: the claims are to be given back until there is.
         """
         batch = self._queue.contexts([claim.job for claim in claims], self._clock())
-        if not batch.grid["data_centres"] or batch.grid["national"]["current"] is None:
+        if not batch.is_whole:
             raise NothingToDecideFrom
         records: list[DecisionRecord] = []
         undecided: list[Undecided] = []

@@ -19,6 +19,11 @@ class KnownGrid:
         self.version = version
         self._parsed: DecisionContext | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is anything to decide from: a data centre, and a signal for the present half-hour."""
+        return bool(self._document["data_centres"]) and self._document["national"]["current"] is not None
+
     def at(self, now: datetime | None) -> Row:
         """The document as of a moment; as it was answered without one."""
         return self._document if now is None else {**self._document, "as_of": now.isoformat()}
@@ -34,13 +39,21 @@ class KnownGrid:
         Raises:
             pydantic.ValidationError: the database holds what the scorer does not understand.
         """
-        if self._parsed is None:
-            self._parsed = DecisionContext.model_validate({**self._document, **task_row})
-        return self._parsed.model_copy(
+        parsed = self.parse()
+        return parsed.model_copy(
             update={
-                "as_of": now or self._parsed.as_of,
+                "as_of": now or parsed.as_of,
                 "context_id": task_row["context_id"],
                 "task": Task.model_validate(task_row["task"]),
                 "capacity": capacity,
             }
         )
+
+    def parse(self) -> DecisionContext:
+        """The document with nobody's workload, parsed the first time; raises as `context` does."""
+        if self._parsed is None:
+            self._parsed = DecisionContext.model_validate({**self._document, **_NOBODYS})
+        return self._parsed
+
+
+_NOBODYS: Row = {"context_id": "nobody's", "task": {"job_id": "nobodys", "workload_type": "OTHER"}}

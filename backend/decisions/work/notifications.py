@@ -225,6 +225,7 @@ class ContextBatch:
         """`now` is the moment of a grid that was read before; without one it is the grid's own."""
         self.grid = grid.at(now)
         self.grid_version = grid.version
+        self.is_whole = grid.is_whole
         self._known = grid
         self._now = now
         self._tasks = {_owned(task["task"]): task for task in tasks}
@@ -291,6 +292,16 @@ class WorkQueue:
             grid = self._grid = KnownGrid(answer["grid"], answer["grid_version"])
             return ContextBatch(grid, answer["tasks"], answer["capacity"])
         return ContextBatch(known, answer["tasks"], answer["capacity"], now=now)
+
+    def keep_grid(self, now: datetime) -> None:
+        """Read the grid, and parse it, if the database has another one than is known here.
+
+        Raises:
+            pydantic.ValidationError: the database holds what the scorer does not understand.
+        """
+        self.contexts([], now)
+        if self._grid is not None and self._grid.is_whole:
+            self._grid.parse()
 
     def extend(self, leases: Sequence[Lease]) -> frozenset[Lease]:
         """Hold the leases for another lease time; those that are still held."""

@@ -31,6 +31,7 @@ from decisions.publishing.schema import Scorer
 from decisions.work.agent import AgentState, GatewayAgent, gateway_agent_id
 from decisions.work.counts import DecisionCounter
 from decisions.work.decider import Decided, Decider, NothingToDecideFrom
+from decisions.work.grid_keeper import GridKeeper
 from decisions.work.notifications import (
     Claim,
     DecisionRecord,
@@ -65,6 +66,7 @@ FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 # Where the grid changes faster than somebody decides, as it may while a model thinks, the last decision counts.
 MOST_OUTDATED = 2
+GRID_KEEPER_ENDS_WITHIN_S = 2.0
 LONGEST_TURN_S = 60.0  # what a turn may take beside a model's thinking and a database's outage
 # Results are kept that long for a database that is away; then their leases are long lost to somebody else.
 LONGEST_OUTAGE_S = 120.0
@@ -116,6 +118,7 @@ class DecisionWorkers:
             longest_turn_s=thinking_s + LONGEST_OUTAGE_S + LONGEST_TURN_S,
         )
         self._stopping = self._consumer.stopping
+        self._grid_keeper = GridKeeper(database, self.queue, clock=clock, stopping=self._stopping)
 
     @classmethod
     def of(cls, settings: Settings, database: Database, *, clock: Callable[[], datetime]) -> DecisionWorkers:
@@ -139,11 +142,12 @@ class DecisionWorkers:
         self._agent.register(f"{self._consumer.threads} workers")
         self._record_state()
         self._heartbeat.start()
+        self._grid_keeper.start()
         self._consumer.start()
 
     def troubles(self) -> list[str]:
         """What is wrong with the threads, and with the database as they meet it, in words; empty when nothing is."""
-        found = [*self._consumer.troubles(), *troubles([self._heartbeat.loop])]
+        found = [*self._consumer.troubles(), *troubles([self._heartbeat.loop, self._grid_keeper.loop])]
         outage = self._outage.trouble()
         return found if outage is None else [outage, *found]
 
@@ -160,6 +164,7 @@ class DecisionWorkers:
             except DatabaseError as error:
                 _log.warning("unfinished notifications will be picked up when their leases end: %s", error)
         self._heartbeat.stop()
+        self._grid_keeper.stop(GRID_KEEPER_ENDS_WITHIN_S)
         if self.judge:
             self.judge.close()
         self._agent.record(AgentState.STOPPED)

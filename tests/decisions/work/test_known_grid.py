@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from queue import Queue
 from typing import Any
 
 import psycopg
@@ -11,6 +13,7 @@ import pytest
 
 from database.interface import Database, Row, Where
 from database.postgres import PostgresDatabase
+from decisions.work.grid_keeper import GridKeeper
 from decisions.work.notifications import WorkQueue
 from grid.half_hours import half_hour_of
 from grid_world import NOW, data_centre, store_data_centres, store_grid, store_world, submit, workload
@@ -55,6 +58,41 @@ def test_a_new_half_hour_is_another_grid(database: Database) -> None:
     store_world(database)
     assert version(database) == version(database, LATER)
     assert version(database) != version(database, NOW + timedelta(minutes=30))
+
+
+@pytest.mark.own_database
+def test_another_grid_is_read_and_parsed_before_a_workload_asks_for_it(postgres: PostgresDatabase) -> None:
+    store_world(postgres)
+    submit(postgres, workload("job-0"))
+    stopping, queue, kept = threading.Event(), queue_of(postgres), Queue[str | None]()
+    keep_grid = queue.keep_grid
+
+    def noting(now: datetime) -> None:
+        keep_grid(now)
+        kept.put(queue.contexts([], now).grid_version)
+
+    queue.keep_grid = noting  # type: ignore[method-assign]
+    keeper = GridKeeper(postgres, queue, clock=lambda: NOW, stopping=stopping)
+    keeper.start()
+    try:
+        first = kept.get(timeout=20)
+        assert first == version(postgres)
+        # Woken by the notice: it would look by itself in twenty seconds only.
+        store_grid(postgres, NOW + timedelta(minutes=1))
+        while (found := kept.get(timeout=20)) == first:
+            pass
+        assert found == version(postgres)
+        assert queue.contexts(["job-0"], NOW).is_whole
+    finally:
+        stopping.set()
+        keeper.stop(20)
+    assert not keeper.loop.trouble()
+
+
+def test_where_there_is_nothing_to_decide_from_no_grid_is_parsed(database: Database) -> None:
+    queue = queue_of(database)
+    queue.keep_grid(NOW)
+    assert not queue.contexts([], NOW).is_whole
 
 
 CHANGES: dict[str, Callable[[Database], object]] = {

@@ -1,7 +1,7 @@
 -- What decisions are made from has changed --------------------------------------------------------------------------------
 
 -- Notes the transaction once, however much it changes. Not by a lock or a counter, for which writers would wait for each
--- other: a reader sees the note as soon as it sees the change, and not before.
+-- other: a reader sees the note as soon as it sees the change, and not before. Whoever keeps a grid is told at its commit.
 create or replace function public.note_grid_change()
 returns trigger
 language plpgsql
@@ -10,6 +10,7 @@ set search_path = ''
 as $$
 begin
     insert into public.grid_changes default values on conflict (transaction) do nothing;
+    perform pg_notify('grid_changed', '');
     return null;
 end
 $$;
