@@ -62,6 +62,7 @@ from ingest.run import run_once
 from ingest.schedule import PipelineSchedule
 from ingest.sources import Upstreams
 from negotiation.life import CoordinatorThread
+from negotiation.watch import LimitWatch, WatchedLimits
 from openadr.endpoints.authorization import FORM_ENDPOINTS as TOKEN_ENDPOINTS
 from openadr.endpoints.parameters import ROOT as OPENADR_ROOT
 from openadr.vtn import vtn_endpoints
@@ -211,6 +212,15 @@ def _silence(settings: Settings) -> Silence:
     return Silence(settings.runner_lost_after_seconds)
 
 
+def _limit_watch(database: Database, settings: Settings) -> LimitWatch | None:
+    if settings.negotiate_limits == "off":
+        return None
+    watched = WatchedLimits(
+        of_regions_mw=settings.region_limits_mw, carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t
+    )
+    return LimitWatch(database, watched)
+
+
 def _scheduler_state(schedule: PipelineSchedule | None) -> SchedulerState:
     if schedule is None or not schedule.is_running():
         return SchedulerState(state="stopped", next_run_at=None)
@@ -248,7 +258,13 @@ def application() -> Iterator[OpenAPI]:
             clock=utc_now,
         )
         pricing = PlacePricing(database, carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t, clock=utc_now)
-        coordinator = CoordinatorThread(database, worker=process_name(), clock=utc_now)
+        coordinator = CoordinatorThread(
+            database,
+            worker=process_name(),
+            clock=utc_now,
+            carbon_price_gbp_per_t=settings.carbon_price_gbp_per_t,
+            watch=_limit_watch(database, settings),
+        )
         webhooks = WebhookSender(database, worker=process_name(), private_hosts=settings.openadr_private_callbacks)
         app = create_app(
             database,

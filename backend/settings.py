@@ -96,7 +96,23 @@ def _hosts(value: Any) -> Any:
 
 _HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:.]{2,45}")
 
+
+def _region_limits(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    named = [_REGION_LIMIT.fullmatch(entry.strip()) for entry in value.split(",") if entry.strip()]
+    limits = {int(found["region"]): float(found["mw"]) for found in named if found is not None}
+    if len(limits) < len(named) or not all(1 <= region <= MOST_REGION_ID for region in limits):
+        raise refused("takes each region once, from 1 to 14, with its MW, such as 13=45,2=20.5")
+    return limits
+
+
+_REGION_LIMIT = re.compile(r"(?P<region>[0-9]{1,2}) *= *(?P<mw>[0-9]{1,6}(\.[0-9]{1,6})?)")
+MOST_REGION_ID = 14
+"""Of those that are no aggregate."""
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+RegionLimits = Annotated[dict[int, float], BeforeValidator(_region_limits)]
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_hosts)]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_origins)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
@@ -149,7 +165,9 @@ class Settings(BaseModel):
     bg_poll_seconds: float = Field(2.0, gt=0, le=3600, allow_inf_nan=False)
     bg_workers: int = Field(4, ge=1, le=64)
     log_format: Literal["text", "json"] = "text"
+    negotiate_limits: Literal["on", "off"] = "on"
     openadr_private_callbacks: Hosts = ()
+    region_limits_mw: RegionLimits = {}
     runner_lost_after_seconds: float = Field(600.0, ge=5, le=86_400, allow_inf_nan=False)
     pylon_retention_days: int = Field(90, ge=3, le=36500)
 

@@ -32,6 +32,11 @@ def test_the_example_file_has_every_setting_with_its_default() -> None:
     assert load_network_settings(load_settings({}), defaults) == load_network_settings(load_settings({}), {})
 
 
+def test_regions_have_connection_limits_where_they_are_named() -> None:
+    assert load_settings({}).region_limits_mw == {}
+    assert load_settings({"REGION_LIMITS_MW": "13=45, 2=20.5"}).region_limits_mw == {13: 45.0, 2: 20.5}
+
+
 def test_an_empty_variable_counts_as_not_set() -> None:
     assert load_settings({"API_PORT": "", "SUPABASE_URL": "", "GEMINI_API_KEY": ""}) == load_settings({})
 
@@ -63,6 +68,11 @@ def test_a_base_url_loses_its_last_slash() -> None:
         ("BG_WORKERS", "0", "a whole number from 1 to 64"),
         ("CARBON_PRICE_GBP_PER_T", "nan", "a number from 0 to 100000"),
         ("GEMINI_ROLE", "judge", "score or explain"),
+        ("NEGOTIATE_LIMITS", "yes", "on or off"),
+        *(
+            ("REGION_LIMITS_MW", limits, "each region once, from 1 to 14, with its MW, such as 13=45,2=20.5")
+            for limits in ("13", "15=1", "0=1", "13=-1", "13=nan", "13=1,13=2", "13=1;2=2")
+        ),
         ("CARBON_INTENSITY_URL", "api.carbonintensity.org.uk", "a URL such as https://example.org/path"),
         ("NESO_URL", "https://", "a URL such as https://example.org/path"),
         ("ELEXON_URL", "http://127.0.0.1:99999", "a URL such as https://example.org/path"),

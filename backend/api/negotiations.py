@@ -28,6 +28,7 @@ from negotiation.agents import (
     NoFallback,
     ReductionBuyer,
     RigidJob,
+    SearchTime,
     StorageAgent,
 )
 from negotiation.coordination import MOST_ROUNDS, TOLERANCE
@@ -216,9 +217,13 @@ def negotiation_endpoints(
         with turns.take():
             costs = Costs(database, now, body.half_hours, carbon_price_gbp_per_t)
             until = monotonic() + body.time_limit_s
+            searches = SearchTime()
+            agents = [_agent(number, each, costs) for number, each in enumerate(body.agents)]
+            for each in agents:
+                each.searches = searches
             try:
                 settlement = negotiate(
-                    [_agent(number, each, costs) for number, each in enumerate(body.agents)],
+                    agents,
                     most_rounds=body.most_rounds,
                     is_over=lambda: monotonic() >= until,
                 )

@@ -28,7 +28,7 @@ from api.what_if import BUSY, ConcurrencyLimit, refuse
 from api.workloads import Key, WrittenTime
 from database.interface import Calls, Database
 from grid.half_hours import HALF_HOUR, half_hour_of, is_half_hour, rfc3339
-from negotiation.agents import InterruptibleJob, NoFallback, RigidJob
+from negotiation.agents import InterruptibleJob, NoFallback, RigidJob, SearchTime
 from negotiation.coordination import MOST_ROUNDS
 from negotiation.declared import (
     Declared,
@@ -368,6 +368,7 @@ def _new(body: OpenBody, now: datetime, database: Database, carbon_price_gbp_per
         if name in names[:number]:
             raise refuse(f"agents.{number}.agent", "is another agent's name")
     costs = Costs(database, starts_at, body.half_hours, carbon_price_gbp_per_t)
+    searches = SearchTime()
     return NewNegotiation(
         name=body.name,
         starts_at=starts_at,
@@ -376,13 +377,18 @@ def _new(body: OpenBody, now: datetime, database: Database, carbon_price_gbp_per
         most_rounds=body.most_rounds,
         closes_at=min(now + LONGEST_NEGOTIATION, starts_at),
         document=body.model_dump(mode="json"),
-        agents=[_new_agent(number, each, costs) for number, each in enumerate(body.agents)],
+        agents=[_new_agent(number, each, costs, searches) for number, each in enumerate(body.agents)],
     )
 
 
-def _new_agent(number: int, body: HeldComputeBody | StorageBody | BuyerBody | OutsideBody, costs: Costs) -> NewAgent:
+def _new_agent(
+    number: int,
+    body: HeldComputeBody | StorageBody | BuyerBody | OutsideBody,
+    costs: Costs,
+    searches: SearchTime,
+) -> NewAgent:
     if isinstance(body, BuyerBody):
-        return _inside(number, body.agent, [0.0] * costs.half_hours, _buyer(number, body, costs))
+        return _inside(number, body.agent, [0.0] * costs.half_hours, _buyer(number, body, costs), searches)
     endowment = costs.each(number, "endowment_mw", body.endowment_mw).tolist()
     if isinstance(body, OutsideBody):
         return NewAgent(
@@ -395,16 +401,23 @@ def _new_agent(number: int, body: HeldComputeBody | StorageBody | BuyerBody | Ou
             most_mw=[body.most_mw] * costs.half_hours,
         )
     if isinstance(body, StorageBody):
-        return _inside(number, body.agent, endowment, _storage(number, body, costs))
-    return _inside(number, body.agent, endowment, _compute(number, body, costs), body.dc_id)
+        return _inside(number, body.agent, endowment, _storage(number, body, costs), searches)
+    return _inside(number, body.agent, endowment, _compute(number, body, costs), searches, body.dc_id)
 
 
 def _inside(
-    number: int, agent: str, endowment_mw: list[float], declared: Declared, dc_id: str | None = None
+    number: int,
+    agent: str,
+    endowment_mw: list[float],
+    declared: Declared,
+    searches: SearchTime,
+    dc_id: str | None = None,
 ) -> NewAgent:
     """Of an agent that is answered for here: what it could draw bounds it, and that it can do without the others."""
     try:
-        made_agent(agent, endowment_mw, declared).fallback()
+        made = made_agent(agent, endowment_mw, declared)
+        made.searches = searches
+        made.fallback()
     except NoFallback as error:
         raise refuse(f"agents.{number}", f"cannot negotiate: {error}") from None
     most = _most_mw(declared)
@@ -425,7 +438,7 @@ def _most_mw(declared: Declared) -> float:
         return declared.power_mw
     if isinstance(declared, DeclaredBuyer):
         return max(declared.need_mw)
-    return sum(job.power_mw if isinstance(job, DeclaredRigidJob) else job.max_power_mw for job in declared.jobs)
+    return sum(job.max_power_mw if isinstance(job, DeclaredJob) else job.power_mw for job in declared.jobs)
 
 
 def _buyer(number: int, body: BuyerBody, costs: Costs) -> DeclaredBuyer:

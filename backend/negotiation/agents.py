@@ -7,10 +7,12 @@ cannot, nor can a battery where a price is below 0.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 HOURS = 0.5
 """Of a half-hour."""
 
+Found = TypeVar("Found")
 Figures = NDArray[np.float64]
 """One a half-hour of the horizon."""
 
@@ -28,10 +31,34 @@ MOST_NODES = 20_000
 """Of a search over whole decisions, which then ends with the best plan it found: a count, so that it ends alike."""
 LONGEST_SEARCH_S = 5.0
 """Of such a search: what one agent's work can take of everybody's processor, where its nodes are slow ones."""
+SHORTEST_SEARCH_S = 0.05
+"""Of one that begins after the time of all is used up."""
+LONGEST_SEARCHES_S = 15.0
+"""Of all the searches of one call, or of one step of a negotiation."""
+
+
+DRAW_TOLERANCE_MW = 1e-6
+"""How far above what it was awarded work may draw, for figures that a solver made."""
 
 
 class NoFallback(Exception):
     """The agent cannot do what it must within its own endowment; the message says which agent, and what it lacks."""
+
+
+class SearchTime:
+    """How long the searches over whole decisions of several agents may take together. Not for several threads."""
+
+    def __init__(self, seconds: float = LONGEST_SEARCHES_S, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._left_s = seconds
+        self._monotonic = monotonic
+
+    def search(self, find: Callable[[float], Found]) -> Found:
+        """What is found in the time there is for it, in seconds."""
+        begun = self._monotonic()
+        try:
+            return find(min(LONGEST_SEARCH_S, max(SHORTEST_SEARCH_S, self._left_s)))
+        finally:
+            self._left_s -= self._monotonic() - begun
 
 
 @dataclass(frozen=True)
@@ -57,6 +84,8 @@ class Agent(ABC):
     def __init__(self, name: str, endowment_mw: Figures) -> None:
         self.name = name
         self.endowment_mw = endowment_mw
+        self.searches = SearchTime()
+        """Agents that are asked in one go share one."""
 
     @property
     def can_split(self) -> bool:
@@ -107,8 +136,58 @@ class RigidJob:
     end: int
 
 
+@dataclass(frozen=True)
+class BookedJob:
+    """Work that has a place and may have another: this power through so many half-hours, from one of these starts.
+
+    Attributes:
+        starts: the half-hours in which it may begin.
+        costs_gbp: of the whole run, by start: J, which its agent's cost of a MWh has no part of.
+    """
+
+    job_id: str
+    power_mw: float
+    half_hours: int
+    starts: tuple[int, ...]
+    costs_gbp: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Work that may not pause, by its starts and what each costs beside its energy."""
+
+    job_id: str
+    power_mw: float
+    half_hours: int
+    starts: tuple[int, ...]
+    costs_gbp: tuple[float, ...]
+
+    @classmethod
+    def of(cls, job: RigidJob | BookedJob) -> _Runs:
+        if isinstance(job, BookedJob):
+            return cls(job.job_id, job.power_mw, job.half_hours, job.starts, job.costs_gbp)
+        starts = tuple(range(job.first, job.end - job.half_hours + 1))
+        return cls(job.job_id, job.power_mw, job.half_hours, starts, (0.0,) * len(starts))
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """Columns of a program of an agent's work: a half-hour of a job that may pause, or a start of one that may not.
+
+    Attributes:
+        drawn_mw: shape (half-hours, columns).
+        found: how much of each column is taken.
+    """
+
+    drawn_mw: NDArray[np.float64]
+    costs_gbp: Figures
+    jobs: NDArray[np.int64]
+    places: NDArray[np.int64]
+    found: Figures
+
+
 class ComputeAgent(Agent):
-    """A data centre's waiting work.
+    """A data centre's work that waits, or that is booked and may move.
 
     Args:
         cost_gbp_per_mwh: what a MWh costs in each half-hour: price, carbon and stress as its objective has them.
@@ -121,12 +200,12 @@ class ComputeAgent(Agent):
         name: str,
         endowment_mw: Figures,
         cost_gbp_per_mwh: Figures,
-        jobs: Sequence[InterruptibleJob | RigidJob],
+        jobs: Sequence[InterruptibleJob | RigidJob | BookedJob],
     ) -> None:
         super().__init__(name, endowment_mw)
         self._cost = cost_gbp_per_mwh
         self._jobs = [job for job in jobs if isinstance(job, InterruptibleJob)]
-        self._rigid = [job for job in jobs if isinstance(job, RigidJob)]
+        self._rigid = [_Runs.of(job) for job in jobs if not isinstance(job, InterruptibleJob)]
 
     @property
     def can_split(self) -> bool:
@@ -138,12 +217,11 @@ class ComputeAgent(Agent):
         whole_cost = self._cost + price_gbp_per_mwh
         for job in self._jobs:
             self._fill(job, whole_cost, draw)
-        for rigid in self._rigid:
-            self._place(rigid, whole_cost, draw)
-        return self._plan(draw)
+        runs_gbp = sum(self._place(rigid, whole_cost, draw) for rigid in self._rigid)
+        return self._plan(draw, runs_gbp)
 
-    def _plan(self, draw_mw: Figures) -> Plan:
-        return Plan(float(HOURS * self._cost @ draw_mw), draw_mw)
+    def _plan(self, draw_mw: Figures, runs_gbp: float = 0.0) -> Plan:
+        return Plan(float(HOURS * self._cost @ draw_mw) + runs_gbp, draw_mw)
 
     def _fill(self, job: InterruptibleJob, whole_cost: Figures, draw: Figures) -> None:
         left_mwh = job.energy_mwh
@@ -157,43 +235,73 @@ class ComputeAgent(Agent):
         if left_mwh > 1e-9:
             raise NoFallback(f"{self.name}: {job.job_id} needs more than its window and power give it")
 
-    def _place(self, job: RigidJob, whole_cost: Figures, draw: Figures) -> None:
-        window = whole_cost[job.first : job.end]
-        if len(window) < job.half_hours:
+    def _place(self, job: _Runs, whole_cost: Figures, draw: Figures) -> float:
+        """Put it at its cheapest start; what that costs beside its energy."""
+        if not job.starts:
             raise NoFallback(f"{self.name}: {job.job_id} is longer than its window")
-        start = job.first + int(np.argmin(np.convolve(window, np.ones(job.half_hours), "valid")))
-        draw[start : start + job.half_hours] += job.power_mw
+        energy_gbp = HOURS * job.power_mw * np.convolve(whole_cost, np.ones(job.half_hours), "valid")
+        best = int(np.argmin(energy_gbp[list(job.starts)] + np.array(job.costs_gbp)))
+        draw[job.starts[best] : job.starts[best] + job.half_hours] += job.power_mw
+        return job.costs_gbp[best]
 
     def within(self, room_mw: Figures, price_gbp_per_mwh: Figures) -> Plan | None:
+        if not self._jobs and not self._rigid:
+            return self._plan(np.zeros(len(self._cost))) if (room_mw >= 0).all() else None
+        chosen = self._choose(room_mw, price_gbp_per_mwh)
+        if chosen is None:
+            return None
+        # What the solver lets through above the room, by its tolerance, is not the agent's.
+        draw = np.minimum(chosen.drawn_mw @ chosen.found, room_mw)
+        return self._plan(draw, float(chosen.costs_gbp @ chosen.found))
+
+    def starts_in(self, draw_mw: Figures) -> dict[str, int]:
+        """In which half-hour each job that may not pause begins, where all of them draw no more than this.
+
+        Raises:
+            NoFallback: they do not fit in it.
+        """
+        chosen = self._choose(draw_mw + DRAW_TOLERANCE_MW, np.zeros(len(self._cost)))
+        if chosen is None:
+            raise NoFallback(f"{self.name}: its work does not fit in what it was awarded")
+        return {
+            self._rigid[job - len(self._jobs)].job_id: int(place)
+            for job, place, taken in zip(chosen.jobs, chosen.places, chosen.found, strict=True)
+            if job >= len(self._jobs) and taken > 0.5
+        }
+
+    def _choose(self, room_mw: Figures, price_gbp_per_mwh: Figures) -> _Choices | None:
         """A column for each half-hour of a job that may pause (MW), and one for each start of one that may not."""
         size = len(self._cost)
+        # Of each: the job, the half-hours it draws in, how much it does of the job, what it draws, its most, its £.
         runs = [
-            (number, [place], HOURS, job.max_power_mw)
+            (number, place, 1, HOURS, 1.0, job.max_power_mw, 0.0)
             for number, job in enumerate(self._jobs)
             for place in range(job.first, job.end)
         ]
         runs += [
-            (len(self._jobs) + number, list(range(start, start + job.half_hours)), 1.0, 1.0)
-            for number, job in enumerate(self._rigid)
-            for start in range(job.first, job.end - job.half_hours + 1)
+            (len(self._jobs) + number, start, rigid.half_hours, 1.0, rigid.power_mw, 1.0, cost)
+            for number, rigid in enumerate(self._rigid)
+            for start, cost in zip(rigid.starts, rigid.costs_gbp, strict=True)
         ]
         needs = [*(job.energy_mwh for job in self._jobs), *(1.0 for _ in self._rigid)]
         if not runs:
-            fits = not needs and (room_mw >= 0).all()
-            return self._plan(np.zeros(size)) if fits else None
-        powers = [1.0] * len(self._jobs) + [job.power_mw for job in self._rigid]
+            return None
         drawn, done = np.zeros((size, len(runs))), np.zeros((len(needs), len(runs)))
-        for column, (number, places, amount, _) in enumerate(runs):
-            drawn[places, column] = powers[number]
+        for column, (number, place, length, amount, power, *_) in enumerate(runs):
+            drawn[place : place + length, column] = power
             done[number, column] = amount
+        jobs = np.array([number for number, *_ in runs])
+        costs = np.array([cost for *_, cost in runs])
         found = _least(
-            HOURS * (drawn.T @ (self._cost + price_gbp_per_mwh)),
+            HOURS * (drawn.T @ (self._cost + price_gbp_per_mwh)) + costs,
             [(drawn, -np.inf, room_mw), (done, np.array(needs), np.array(needs))],
-            most=np.array([most for *_, most in runs]),
-            whole=np.array([number >= len(self._jobs) for number, *_ in runs]),
+            self.searches,
+            most=np.array([most for *_, most, _ in runs]),
+            whole=jobs >= len(self._jobs),
         )
-        # What the solver lets through above the room, by its tolerance, is not the agent's.
-        return None if found is None else self._plan(np.minimum(drawn @ found, room_mw))
+        if found is None:
+            return None
+        return _Choices(drawn, costs, jobs, np.array([place for _, place, *_ in runs]), found)
 
 
 class StorageAgent(Agent):
@@ -255,6 +363,7 @@ class StorageAgent(Agent):
         found = _least(
             HOURS * np.concatenate([whole_cost + self._wear, self._wear - whole_cost, np.zeros(len(either))]),
             rows,
+            self.searches,
             most=np.concatenate([np.full(2 * size, self._power_mw), np.ones(len(either))]),
             whole=np.concatenate([np.zeros(2 * size, bool), np.ones(len(either), bool)]),
         )
@@ -294,22 +403,28 @@ _Rows = tuple[NDArray[np.float64], "Figures | float", "Figures | float"]
 def _least(
     cost: Figures,
     rows: Sequence[_Rows],
+    searches: SearchTime,
     *,
     most: Figures,
     whole: NDArray[np.bool_],
 ) -> Figures | None:
     """The columns, 0 to `most`, of the least cost where each row lies between its two figures; None without any."""
-    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 
     low = np.concatenate([np.broadcast_to(least, matrix.shape[0]) for matrix, least, _ in rows])
     high = np.concatenate([np.broadcast_to(top, matrix.shape[0]) for matrix, _, top in rows])
-    found = milp(
-        cost,
-        integrality=whole.astype(int),
-        bounds=Bounds(0, most),
-        constraints=LinearConstraint(np.vstack([matrix for matrix, *_ in rows]), low, high),
-        options={"mip_rel_gap": NEAR_ENOUGH, "node_limit": MOST_NODES, "time_limit": LONGEST_SEARCH_S},
-    )
+
+    def solve(seconds: float) -> OptimizeResult:
+        return milp(
+            cost,
+            integrality=whole.astype(int),
+            bounds=Bounds(0, most),
+            constraints=LinearConstraint(np.vstack([matrix for matrix, *_ in rows]), low, high),
+            options={"mip_rel_gap": NEAR_ENOUGH, "node_limit": MOST_NODES, "time_limit": seconds},
+        )
+
+    found = searches.search(solve) if whole.any() else solve(LONGEST_SEARCH_S)
     if found.x is None:
         return None
-    return np.where(whole, np.round(found.x), found.x)
+    columns: Figures = np.where(whole, np.round(found.x), found.x)
+    return columns

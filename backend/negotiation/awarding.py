@@ -12,7 +12,8 @@ import numpy as np
 from database.interface import Row
 from decimal_text import decimal_text as text
 from grid.half_hours import HALF_HOUR, rfc3339
-from negotiation.agents import Figures
+from negotiation.agents import Agent, ComputeAgent, Figures
+from negotiation.declared import booked_jobs_of
 from negotiation.model import KnownAgent
 from negotiation.settling import Award, Outcome
 
@@ -33,11 +34,13 @@ def award_row(
     starts_at: datetime,
     identity: UUID,
     *,
+    moves: Sequence[Row] = (),
     without_room: Collection[str] = (),
 ) -> Row:
     """What `step_negotiation` makes of an award.
 
     Args:
+        moves: of work that is booked; its agents' power is held by it already.
         without_room: data centres that have not the power: there nothing is held.
     """
     pays = exact_payments({award.agent: award.pays_gbp for award in settled.awards})
@@ -53,6 +56,7 @@ def award_row(
             }
             for award in settled.awards
         ],
+        "moves": list(moves),
         "payments": [
             {"payer": payer, "payee": payee, "amount_gbp": text(amount)}
             for payer, payee, amount in who_pays_whom(pays)
@@ -60,10 +64,44 @@ def award_row(
         "holds": [
             hold
             for award in settled.awards
-            if agents[award.agent].dc_id not in without_room
+            if agents[award.agent].dc_id not in without_room and not booked_jobs_of(agents[award.agent].declared)
             for hold in _holds(award, agents[award.agent], starts_at)
         ],
     }
+
+
+def moves_of(
+    settled: Outcome, agents: Mapping[str, KnownAgent], own: Mapping[str, Agent], starts_at: datetime
+) -> list[Row]:
+    """Where booked work is to begin that does not stay: {agent, operator, job_id, booking_key, dc_id, times…}.
+
+    Raises:
+        NoFallback: the work of an agent does not fit in what it is awarded.
+    """
+    moves: list[Row] = []
+    for award in settled.awards:
+        agent, planner = agents[award.agent], own.get(award.agent)
+        jobs = booked_jobs_of(agent.declared)
+        if not jobs or not isinstance(planner, ComputeAgent):
+            continue
+        places = planner.starts_in(award.draw_mw)
+        for job in jobs:
+            place = places[job.job_id]
+            if place != job.booked:
+                begins = starts_at + place * HALF_HOUR
+                moves.append(
+                    {
+                        "agent": award.agent,
+                        "operator": agent.operator,
+                        "job_id": job.job_id,
+                        "booking_key": str(job.booking_key),
+                        "dc_id": agent.dc_id,
+                        "from_starts_at": rfc3339(starts_at + job.booked * HALF_HOUR),
+                        "starts_at": rfc3339(begins),
+                        "ends_at": rfc3339(begins + job.half_hours * HALF_HOUR),
+                    }
+                )
+    return moves
 
 
 def exact_payments(pays_gbp: Mapping[str, float]) -> dict[str, Decimal]:

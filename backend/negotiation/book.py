@@ -58,7 +58,7 @@ class Step:
     """What becomes of a negotiation next. `due_at` None: nothing more is to be done.
 
     Attributes:
-        award: {award_id, awards, payments, holds}, as `step_negotiation` takes it; None: nothing is awarded.
+        award: {award_id, awards, payments, holds, moves}, as `step_negotiation` takes it; None: nothing is awarded.
     """
 
     state: NegotiationState
@@ -74,12 +74,14 @@ class Step:
 
 
 class Stepped(StrEnum):
-    """`FENCED`: somebody else has it. `OUTDATED`: something was said meanwhile. `NO_ROOM`: power has gone."""
+    """`FENCED`: somebody else has it. `OUTDATED`: something was said meanwhile, or the grid is another. `NO_ROOM`:
+    power has gone. `WORK_CHANGED`: what it would move is no longer as it was."""
 
     CHANGED = "changed"
     FENCED = "fenced"
     OUTDATED = "outdated"
     NO_ROOM = "no_room"
+    WORK_CHANGED = "work_changed"
 
 
 @dataclass(frozen=True)

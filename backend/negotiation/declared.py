@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from negotiation.agents import Agent, ComputeAgent, Figures, InterruptibleJob, ReductionBuyer, RigidJob, StorageAgent
+from negotiation.agents import (
+    Agent,
+    BookedJob,
+    ComputeAgent,
+    Figures,
+    InterruptibleJob,
+    ReductionBuyer,
+    RigidJob,
+    SearchTime,
+    StorageAgent,
+)
 
 
 class _Declared(BaseModel):
@@ -34,12 +45,24 @@ class DeclaredRigidJob(_Declared):
     end: int
 
 
+class DeclaredBookedJob(_Declared):
+    """Work that holds power from the half-hour `booked` on, and may begin in others at these costs."""
+
+    job_id: str
+    booking_key: UUID
+    booked: int
+    power_mw: float
+    half_hours: int
+    starts: list[int]
+    costs_gbp: list[float]
+
+
 class DeclaredCompute(_Declared):
-    """A data centre's waiting work."""
+    """A data centre's work that waits, or that is booked and may move."""
 
     kind: Literal["compute"] = "compute"
     cost_gbp_per_mwh: list[float]
-    jobs: list[DeclaredJob | DeclaredRigidJob]
+    jobs: list[DeclaredJob | DeclaredRigidJob | DeclaredBookedJob]
 
 
 class DeclaredStorage(_Declared):
@@ -66,14 +89,16 @@ Declared = Annotated[DeclaredCompute | DeclaredStorage | DeclaredBuyer, Field(di
 _READER: TypeAdapter[DeclaredCompute | DeclaredStorage | DeclaredBuyer] = TypeAdapter(Declared)
 
 
-def agent_of(name: str, endowment_mw: list[float], declared: dict[str, Any]) -> Agent:
-    """Who answers for what was stored.
+def agent_of(name: str, endowment_mw: list[float], declared: dict[str, Any], searches: SearchTime) -> Agent:
+    """Who answers for what was stored, searching within the time of all.
 
     Raises:
         NoFallback: it cannot take part.
         pydantic.ValidationError: that is no declaration.
     """
-    return made_agent(name, endowment_mw, _READER.validate_python(declared))
+    found = made_agent(name, endowment_mw, _READER.validate_python(declared))
+    found.searches = searches
+    return found
 
 
 def made_agent(
@@ -101,7 +126,15 @@ def made_agent(
     )
 
 
-def _job(job: DeclaredJob | DeclaredRigidJob) -> InterruptibleJob | RigidJob:
+def booked_jobs_of(declared: dict[str, Any]) -> list[DeclaredBookedJob]:
+    """The work that holds power already, of an agent of which this was stored; in a stored form of any kind."""
+    rows = declared.get("jobs", [])
+    return [DeclaredBookedJob.model_validate(row) for row in rows if "booking_key" in row]
+
+
+def _job(job: DeclaredJob | DeclaredRigidJob | DeclaredBookedJob) -> InterruptibleJob | RigidJob | BookedJob:
+    if isinstance(job, DeclaredBookedJob):
+        return BookedJob(job.job_id, job.power_mw, job.half_hours, tuple(job.starts), tuple(job.costs_gbp))
     if isinstance(job, DeclaredRigidJob):
         return RigidJob(**job.model_dump())
     return InterruptibleJob(**job.model_dump())

@@ -13,8 +13,11 @@ from datetime import datetime
 
 from database.errors import DatabaseError
 from database.interface import Database
-from negotiation.book import ClaimedNegotiation, NegotiationBook, NegotiationLease, Step, Stepped
-from negotiation.steps import next_step
+from decisions.scoring.objective import DEFAULT_CARBON_PRICE_GBP_PER_T
+from negotiation.book import ClaimedNegotiation, NegotiationBook, NegotiationLease, Step, StepOutcome, Stepped
+from negotiation.moving import AwardMover
+from negotiation.steps import next_step, work_has_changed
+from negotiation.watch import LOOK_EVERY, LimitWatch
 from queueing.consumer import Consumer, Round
 from queueing.failing import Failing
 from queueing.heartbeat import Heartbeat
@@ -29,15 +32,27 @@ LONGEST_PLANNING_S = 60.0
 BATCH = 4
 AGAIN_AFTER_S = 15.0
 POLL_SECONDS = 5.0
+WATCH = "limits"
 
 
 class CoordinatorThread(Consumer):
     """The coordinator of this process."""
 
     def __init__(
-        self, database: Database, *, worker: str, clock: Callable[[], datetime], poll_seconds: float = POLL_SECONDS
+        self,
+        database: Database,
+        *,
+        worker: str,
+        clock: Callable[[], datetime],
+        carbon_price_gbp_per_t: float = DEFAULT_CARBON_PRICE_GBP_PER_T,
+        watch: LimitWatch | None = None,
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
-        """Nothing runs before `start`."""
+        """Nothing runs before `start`.
+
+        Args:
+            watch: opens negotiations by itself; without one they are opened by hand alone.
+        """
         book = NegotiationBook(database)
         self._heartbeat: Heartbeat[NegotiationLease] = Heartbeat(
             "the heartbeat of negotiations",
@@ -55,9 +70,12 @@ class CoordinatorThread(Consumer):
             heartbeat=self._heartbeat,
         )
         self._book = book
+        self._mover = AwardMover(database, carbon_price_gbp_per_t)
+        self._watch = watch
         self._worker = worker
         self._clock = clock
         self._failing = Failing(AGAIN_AFTER_S)
+        self._failing_looks = Failing(LOOK_EVERY.total_seconds())
 
     def work_once(self) -> Round:
         """Make a step of everything that is due now."""
@@ -69,6 +87,7 @@ class CoordinatorThread(Consumer):
         Raises:
             DatabaseError: the work cannot be had.
         """
+        self._look_at_limits(now)
         claimed, next_due_at = self._book.claim_due(self._worker, now, lease_seconds=LEASE_SECONDS, limit=BATCH)
         if claimed:
             self.found(more_likely=False)
@@ -82,7 +101,21 @@ class CoordinatorThread(Consumer):
         """What is wrong with the thread, and that there are negotiations it cannot carry on, in words."""
         failing = len(self._failing)
         told = f"{failing} negotiations cannot be carried on: the log says why"
-        return [*super().troubles(), *([told] if failing else [])]
+        unseen = "what exceeds a limit cannot be looked at: the log says why"
+        return [*super().troubles(), *([told] if failing else []), *([unseen] if len(self._failing_looks) else [])]
+
+    def _look_at_limits(self, now: datetime) -> None:
+        """What was opened already goes on, even where what is booked cannot be looked at."""
+        if self._watch is None:
+            return
+        try:
+            looked = self._watch.look_sometimes(now)
+        except Exception:  # noqa: BLE001 - told, and tried again after a while
+            self._failing_looks.failed(WATCH)
+            _log.exception("the limits could not be looked at")
+        else:
+            if looked:
+                self._failing_looks.worked(WATCH)
 
     def _try_step(self, negotiation: ClaimedNegotiation, now: datetime) -> None:
         """One step of one negotiation; a fault in it does not hold up the others."""
@@ -107,12 +140,21 @@ class CoordinatorThread(Consumer):
             _log.info("negotiation %s: %s: %s", name, told, step.reason)
 
     def _step(self, negotiation: ClaimedNegotiation, now: datetime) -> tuple[Step, Stepped]:
-        """Where power has gone, the agents there stand at their fallbacks, and nothing is held."""
+        """Where power has gone, the agents there stand at their fallbacks, and nothing is held.
+
+        Where work that it would move has changed, it ends.
+        """
         without_room: set[str] = set()
         until = time.monotonic() + LONGEST_PLANNING_S
         while True:
             step = next_step(negotiation, now, without_room=without_room, is_over=lambda: time.monotonic() >= until)
-            stored = self._book.store(negotiation, step, now)
+            decided = self._mover.decided(negotiation, step, now)
+            stored = (
+                StepOutcome(Stepped.WORK_CHANGED) if decided is None else self._book.store(negotiation, decided, now)
+            )
+            if stored.state is Stepped.WORK_CHANGED:
+                ended = work_has_changed(negotiation)
+                return ended, self._book.store(negotiation, ended, now).state
             if stored.dc_id is None or stored.dc_id in without_room:
                 return step, stored.state
             without_room.add(stored.dc_id)

@@ -12,8 +12,8 @@ import numpy as np
 
 from database.interface import Row
 from grid.half_hours import rfc3339
-from negotiation.agents import Agent, Figures, NoFallback, Plan
-from negotiation.awarding import award_id, award_row
+from negotiation.agents import Agent, Figures, NoFallback, Plan, SearchTime
+from negotiation.awarding import award_id, award_row, moves_of
 from negotiation.book import ClaimedNegotiation, Message, Step
 from negotiation.coordination import Coordinator
 from negotiation.declared import agent_of
@@ -55,6 +55,22 @@ def next_step(
     return table.step(NegotiationState.SETTLED, "Its half-hours are over.", None)
 
 
+def work_has_changed(negotiation: ClaimedNegotiation) -> Step:
+    """The end of a negotiation whose award would move work that is no longer as it was: nothing is moved or paid.
+
+    A limit that binds still is negotiated anew.
+    """
+    return Step(
+        state=NegotiationState.EXPIRED,
+        reason="Work that it would have moved has begun, moved or gone meanwhile.",
+        round=negotiation.round,
+        award_number=negotiation.award_number,
+        answer_by=None,
+        due_at=None,
+        outcome=negotiation.outcome,
+    )
+
+
 class _Table:
     """What was said so far, and what is said in this step."""
 
@@ -76,6 +92,7 @@ class _Table:
         self._outcome = negotiation.outcome
         self._said: list[Message] = []
         self._inside: dict[str, Agent] = {}
+        self._searches = SearchTime()
         self._calls: dict[int, list[Figures]] = {}
         self._plans: dict[tuple[str, int], list[Plan]] = {}
         self._asked: dict[int, set[str]] = {}
@@ -219,7 +236,7 @@ class _Table:
     def _own(self, name: str) -> Agent:
         if name not in self._inside:
             known = self._agents[name]
-            self._inside[name] = agent_of(name, known.endowment_mw, known.declared)
+            self._inside[name] = agent_of(name, known.endowment_mw, known.declared, self._searches)
         return self._inside[name]
 
     def _ask(self, number: int, vectors: list[Figures], names: list[str]) -> None:
@@ -323,18 +340,23 @@ class _Table:
         settled = coordinator.settle(own, is_over=self._is_over)
         alone = sum(award.fallback_gbp for award in settled.awards)
         self._outcome = _outcome(coordinator, settled, stop, alone, fallen)
-        if alone - settled.cost_gbp <= LEAST_GAIN_GBP:
+        moves = moves_of(settled, self._agents, own, self._it.starts_at)
+        self._outcome["moves"] = len(moves)
+        # What is booked may exceed the limit: then their fallbacks are not where they are, and are awarded.
+        if alone - settled.cost_gbp <= LEAST_GAIN_GBP and not moves:
             for name in coordinator.fallbacks:
                 self._tell(
                     name, Performative.REJECT, "reject", {"reason": "nobody gains: all stand at their fallback"}
                 )
             return self.step(NegotiationState.FALLBACK, "Nobody gains: all do what they would do alone.", None)
-        return self._awarded(settled, alone, fallen)
+        return self._awarded(settled, moves, alone, fallen)
 
-    def _awarded(self, settled: Outcome, alone: float, fallen: set[str]) -> Step:
+    def _awarded(self, settled: Outcome, moves: list[Row], alone: float, fallen: set[str]) -> Step:
         self._award_number += 1
         identity = award_id(self._it.negotiation_id, self._award_number)
-        award = award_row(settled, self._agents, self._it.starts_at, identity, without_room=self._without_room)
+        award = award_row(
+            settled, self._agents, self._it.starts_at, identity, moves=moves, without_room=self._without_room
+        )
         answer_by = min(self._now + timedelta(seconds=self._it.round_seconds), self._it.starts_at)
         for given in award["awards"]:
             name = given["agent"]
@@ -342,6 +364,7 @@ class _Table:
                 **given,
                 "award_id": str(identity),
                 "price_gbp_per_mwh": (self._outcome or {})["price_gbp_per_mwh"],
+                "moves": [move for move in moves if move["agent"] == name],
             }
             self._tell(name, Performative.ACCEPT, "accept", {**body, "confirm_by": rfc3339(answer_by)})
             if name in fallen:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from negotiation.agents import (
     HOURS,
+    SHORTEST_SEARCH_S,
+    BookedJob,
     ComputeAgent,
     Figures,
     InterruptibleJob,
@@ -19,6 +21,7 @@ from negotiation.agents import (
     Plan,
     ReductionBuyer,
     RigidJob,
+    SearchTime,
     StorageAgent,
 )
 from negotiation.coordination import Coordinator
@@ -200,6 +203,29 @@ def test_work_that_takes_too_long_to_place_is_told_so(monkeypatch: pytest.Monkey
     hall = ComputeAgent("hall", np.full(96, room_mw), np.linspace(50, 150, 96), jobs)
     with pytest.raises(NoFallback, match="found in time"):
         hall.fallback()
+
+
+def test_the_searches_of_one_call_have_their_time_together() -> None:
+    now = [0.0]
+    searches = SearchTime(8.0, lambda: now[0])
+
+    def search(seconds: float) -> float:
+        now[0] += seconds
+        return seconds
+
+    assert [searches.search(search) for _ in range(4)] == [5.0, 3.0, SHORTEST_SEARCH_S, SHORTEST_SEARCH_S]
+
+
+def test_booked_work_takes_its_cheapest_start_and_says_where_that_is() -> None:
+    jobs = [BookedJob("a", 2, 2, (0, 2), (5.0, 9.0)), BookedJob("b", 1, 1, (0, 1, 3), (7.0, 6.5, 6.0))]
+    hall = ComputeAgent("hall", np.array([3.0, 3, 3, 3]), np.zeros(4), jobs)
+    assert hall.answer(np.zeros(4)).cost_gbp == 11.0
+    assert hall.answer(np.array([10.0, 0, 0, 0])).draw_mw == pytest.approx([0, 0, 2, 3])
+    fallback = hall.fallback()
+    assert (fallback.cost_gbp, list(fallback.draw_mw)) == (11.0, [2, 2, 0, 1])
+    assert hall.starts_in(fallback.draw_mw) == {"a": 0, "b": 3}
+    with pytest.raises(NoFallback, match="does not fit in what it was awarded"):
+        hall.starts_in(np.array([2.0, 2, 0, 0]))
 
 
 def test_once_the_time_is_over_nobody_plans_again() -> None:

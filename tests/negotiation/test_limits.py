@@ -1,0 +1,238 @@
+"""Limits that bind by themselves: what is booked negotiates, moves by decisions, and is told in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from booked_work import book, the_booking, the_workload
+from capacity_oracle import check_capacity
+from database.interface import OrderBy, Row, Where
+from database.postgres import PostgresDatabase
+from decisions.work.record import replay
+from flexibility_world import announced, store_flexible_world
+from flexibility_world import carry_on as carry_event_on
+from grid.half_hours import from_rfc3339, half_hour_of
+from grid_world import NOW, data_centre, store_data_centres, store_grid
+from negotiation.book import NegotiationBook
+from negotiation.life import CoordinatorThread
+from negotiation.model import NegotiationLife, NegotiationState, StartedBy
+from negotiation.talk import read_negotiation, read_negotiations
+from negotiation.watch import LimitWatch, WatchedLimits
+
+HALF_HOUR = timedelta(minutes=30)
+STARTS_AT = NOW.replace(hour=10, minute=0, second=0)
+REGION = 13
+SITE_MW = 1.44
+"""What a workload of 1.2 MW draws at a PUE of 1.2."""
+NEEDS = {"required_gpu_mins": 480, "estimated_energy_kwh": 2400, "deferral_window_mins": 720}
+
+
+@pytest.fixture
+def world(postgres: PostgresDatabase) -> PostgresDatabase:
+    """Two empty data centres of one region, and two hours of 1.2 MW booked at each from ten o'clock on."""
+    store_grid(postgres)
+    centres = [data_centre(n, region_id=REGION, current_load_percentage=0) for n in (1, 2)]
+    store_data_centres(postgres, centres)
+    for number in (1, 2):
+        book_movable(postgres, f"job-{number}", dc_id=f"DC-{number:03d}")
+    return postgres
+
+
+def book_movable(database: PostgresDatabase, job_id: str, **facts: Any) -> None:
+    needs: dict[str, Any] = {"it_power_kw": 1200, **NEEDS, **facts}
+    book(database, job_id, starts_at=STARTS_AT, hours=2, **needs)
+
+
+def watch(database: PostgresDatabase, limit_mw: float | None = SITE_MW + 0.1) -> LimitWatch:
+    limits = {} if limit_mw is None else {REGION: limit_mw}
+    return LimitWatch(database, WatchedLimits(of_regions_mw=limits, carbon_price_gbp_per_t=100))
+
+
+def carry_on(database: PostgresDatabase, limit_mw: float | None = SITE_MW + 0.1) -> None:
+    """Look at the limits, and make every step that is due."""
+    one = CoordinatorThread(
+        database,
+        worker="one",
+        clock=lambda: NOW,
+        carbon_price_gbp_per_t=100,
+        watch=watch(database, limit_mw),
+    )
+    while one.run_due(NOW).taken:
+        pass
+    assert not one.troubles()
+
+
+def the_negotiation(database: PostgresDatabase) -> NegotiationLife:
+    (negotiation,) = read_negotiations(database, 10)
+    life = read_negotiation(database, negotiation.negotiation_id)
+    assert life is not None
+    return life
+
+
+def events(database: PostgresDatabase) -> Iterator[Row]:
+    yield from database.select("broadcast_log", order=OrderBy(("sequence",)))
+
+
+def drawn_mw(database: PostgresDatabase) -> float:
+    """The most that the region draws in any half-hour."""
+    booked = database.select("capacity_bookings", where=[Where("state", "HELD")], order=OrderBy(("booking_id",)))
+    runs = [(from_rfc3339(row["starts_at"]), from_rfc3339(row["ends_at"]), row["it_power_kw"]) for row in booked]
+    at = [half_hour_of(NOW) + number * HALF_HOUR for number in range(48)]
+    return max(sum(float(kw) * 1.2 / 1000 for begins, ends, kw in runs if begins <= one < ends) for one in at)
+
+
+def begins(database: PostgresDatabase, job_id: str) -> datetime:
+    return from_rfc3339(the_booking(database, job_id)["starts_at"])
+
+
+def half_hours_of(database: PostgresDatabase, job_id: str) -> set[datetime]:
+    return {begins(database, job_id) + number * HALF_HOUR for number in range(4)}
+
+
+def test_a_regions_limit_that_binds_is_negotiated_and_booked_work_moves_by_a_decision(
+    world: PostgresDatabase,
+) -> None:
+    assert drawn_mw(world) == pytest.approx(2 * SITE_MW)
+    carry_on(world)
+    life = the_negotiation(world)
+    assert life.negotiation.state is NegotiationState.CONFIRMED, life.negotiation.state_reason
+    assert (life.negotiation.started_by, life.negotiation.limit_key) == (StartedBy.REGION_LIMIT, f"region:{REGION}")
+    assert {agent.agent for agent in life.agents} == {"DC-001", "DC-002"}
+    assert drawn_mw(world) == pytest.approx(SITE_MW)
+    assert sum(float(one.pays_gbp) for one in life.awards) == 0
+    assert all(one.cost_gbp + float(one.pays_gbp) <= one.fallback_gbp + 1e-6 for one in life.awards)
+    check_capacity(world)
+
+    moved = [name for name in ("job-1", "job-2") if begins(world, name) != STARTS_AT]
+    assert moved
+    decisions = world.select("orchestration_decisions", order=OrderBy(("job_id",)))
+    assert [decision["job_id"] for decision in decisions] == moved
+    for decision in decisions:
+        workload = the_workload(world, decision["job_id"])
+        assert (the_booking(world, decision["job_id"])["state"], workload["status"]) == ("HELD", "QUEUED")
+        assert from_rfc3339(workload["scheduled_start"]) == begins(world, decision["job_id"])
+        assert decision["context"]["negotiation"]["negotiation_id"] == str(life.negotiation.negotiation_id)
+        assert replay(decision["context"], sequence=1).decision.start == begins(world, decision["job_id"])
+    told = [row["event_type"] for row in events(world)]
+    assert {"negotiation.opened", "negotiation.awarded", "decision", "workload.moved"} <= set(told)
+    accepted = [move["job_id"] for one in life.messages for move in one.body.get("moves", [])]
+    assert sorted(accepted) == moved
+
+
+def test_it_is_opened_once_and_not_again_once_it_no_longer_binds(world: PostgresDatabase) -> None:
+    assert len(watch(world).look(NOW)) == 1
+    assert watch(world).look(NOW) == [], "it is negotiated already"
+    carry_on(world)
+    assert watch(world).look(NOW + HALF_HOUR) == []
+    assert len(read_negotiations(world, 10)) == 1
+
+
+@pytest.mark.parametrize("limit_mw", [None, 2 * SITE_MW + 0.01], ids=["none is set", "it has room"])
+def test_a_limit_that_does_not_bind_opens_nothing(world: PostgresDatabase, limit_mw: float | None) -> None:
+    assert watch(world, limit_mw).look(NOW) == []
+
+
+def test_what_may_not_move_stays_and_one_alone_negotiates_with_nobody(world: PostgresDatabase) -> None:
+    world.update("compute_workloads", {"urgency": "CRITICAL"}, where=[Where("job_id", "job-2")])
+    assert watch(world).look(NOW) == []
+
+
+def test_work_that_its_owner_moves_meanwhile_ends_the_negotiation_and_nothing_is_paid(
+    world: PostgresDatabase,
+) -> None:
+    (negotiation,) = watch(world).look(NOW)
+    one = CoordinatorThread(world, worker="one", clock=lambda: NOW, carbon_price_gbp_per_t=100)
+    for name in ("job-1", "job-2"):
+        later = {"starts_at": (STARTS_AT + timedelta(hours=5)).isoformat()}
+        moved = world.call("move_workload", {"p_job_id": name, "p_booking": later, "p_now": NOW})
+        assert moved["state"] == "moved"
+    while one.run_due(NOW).taken:
+        pass
+    life = the_negotiation(world)
+    assert life.negotiation.state is NegotiationState.EXPIRED
+    assert not life.awards
+    assert not life.payments
+    assert {begins(world, name) for name in ("job-1", "job-2")} == {STARTS_AT + timedelta(hours=5)}
+    assert not world.select("orchestration_decisions", order=OrderBy(("decision_id",)))
+    assert negotiation.limit_key == life.negotiation.limit_key
+
+
+def test_a_coordinator_that_lost_its_lease_at_the_award_moves_nothing(
+    world: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes to the award, sleeps through its lease, and another makes it."""
+    watch(world).look(NOW)
+    store = NegotiationBook.store
+    late = NOW + timedelta(seconds=31)
+
+    def overtaken(book: NegotiationBook, negotiation: object, step: object, now: object) -> object:
+        monkeypatch.setattr(NegotiationBook, "store", store)
+        other = CoordinatorThread(world, worker="other", clock=lambda: late, carbon_price_gbp_per_t=100)
+        while other.run_due(late).taken:
+            pass
+        return store(book, negotiation, step, now)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(NegotiationBook, "store", overtaken)
+    CoordinatorThread(world, worker="slow", clock=lambda: NOW, carbon_price_gbp_per_t=100).run_due(NOW)
+    life = the_negotiation(world)
+    assert (life.negotiation.state, life.negotiation.award_number) == (NegotiationState.CONFIRMED, 1)
+    moved = [begins(world, name) for name in ("job-1", "job-2") if begins(world, name) != STARTS_AT]
+    assert len(world.select("orchestration_decisions", order=OrderBy(("decision_id",)))) == len(moved)
+    assert drawn_mw(world) == pytest.approx(SITE_MW)
+
+
+def test_a_data_centre_that_promised_more_than_it_has_left_is_shared_by_the_owners(world: PostgresDatabase) -> None:
+    world.insert("operators", [{"operator_id": "op-b", "name": "B"}])
+    book_movable(world, "job-3", operator="op-b")
+    world.update("data_centres", {"base_load_percentage": 90}, where=[Where("dc_id", "DC-001")])
+    carry_on(world, None)
+    life = the_negotiation(world)
+    assert (life.negotiation.started_by, life.negotiation.limit_key) == (StartedBy.CONTENTION, "data_centre:DC-001")
+    assert [agent.agent for agent in life.agents] == ["DC-001", "DC-001.2"]
+    assert len({agent.operator for agent in life.agents}) == 2
+    assert life.negotiation.state is NegotiationState.CONFIRMED, life.negotiation.state_reason
+    check_capacity(world)
+
+
+def test_flexibility_that_is_sold_is_a_limit_to_what_is_booked_after_it(postgres: PostgresDatabase) -> None:
+    store_flexible_world(postgres)
+    event = announced(postgres)
+    carry_event_on(postgres, NOW)
+    begun = begins(postgres, "job-1")
+    assert begun != STARTS_AT, (
+        "it gave way: 0.5 of the 0.72 MWh that it freed are sold, and 0.44 MW may still be drawn"
+    )
+    postgres.insert("operators", [{"operator_id": "op-b", "name": "B"}])
+    small: dict[str, Any] = {"it_power_kw": 200, "estimated_energy_kwh": 400}
+    book_movable(postgres, "job-2", **small)
+    book_movable(postgres, "job-3", operator="op-b", **small)
+    carry_on(postgres, None)
+    life = the_negotiation(postgres)
+    assert life.negotiation.started_by is StartedBy.FLEXIBILITY_NEED
+    assert life.negotiation.limit_key is not None
+    assert life.negotiation.limit_key.startswith(f"flexibility:{event.event_id}:V__")
+    assert life.negotiation.state is NegotiationState.CONFIRMED, life.negotiation.state_reason
+    event_half_hours = {STARTS_AT + number * HALF_HOUR for number in range(4)}
+    both_run = event_half_hours.intersection(*(half_hours_of(postgres, name) for name in ("job-2", "job-3")))
+    assert not both_run, "0.48 MW would be too much"
+    assert watch(postgres, None).look(NOW + HALF_HOUR) == []
+
+
+def test_a_look_at_the_limits_that_fails_holds_up_no_negotiation(
+    world: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch(world).look(NOW)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("it cannot be looked at")
+
+    monkeypatch.setattr(LimitWatch, "look", broken)
+    one = CoordinatorThread(world, worker="one", clock=lambda: NOW, carbon_price_gbp_per_t=100, watch=watch(world))
+    while one.run_due(NOW).taken:
+        pass
+    assert one.troubles()
+    assert the_negotiation(world).negotiation.state is NegotiationState.CONFIRMED
