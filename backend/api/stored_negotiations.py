@@ -240,6 +240,9 @@ def stored_negotiation_endpoints(
             raise refuse(f"agents.{_place(body, outcome.detail)}.operator", "is no operator that is known here")
         if outcome.state is Opening.UNKNOWN_DATA_CENTRE:
             raise refuse(f"agents.{_place(body, outcome.detail)}.dc_id", "is no data centre of this agent's operator")
+        if outcome.state is Opening.PAST:
+            began = rfc3339(negotiation.starts_at)
+            raise Problem(409, f"its first half-hour began at {began}: a negotiation is about those to come")
         if outcome.state is Opening.TOO_MANY:
             raise Problem(409, "ten negotiations of yours are open, the most there may be: cancel one, or wait")
         if outcome.negotiation is None or outcome.state in {Opening.DIFFERENT, Opening.LIMIT_IN_USE}:
@@ -359,8 +362,18 @@ def _place(body: OpenBody, agent: str | None) -> int:
 
 def _new(body: OpenBody, now: datetime, database: Database, carbon_price_gbp_per_t: float) -> NewNegotiation:
     starts_at = body.starts_at or half_hour_of(now + STARTS_AFTER) + HALF_HOUR
+    opened = NewNegotiation(
+        name=body.name,
+        starts_at=starts_at,
+        half_hours=body.half_hours,
+        round_seconds=body.round_seconds,
+        most_rounds=body.most_rounds,
+        closes_at=min(now + LONGEST_NEGOTIATION, starts_at),
+        document=body.model_dump(mode="json"),
+        agents=[],
+    )
     if starts_at <= now:
-        raise Problem(409, f"its first half-hour began at {rfc3339(starts_at)}: a negotiation is about those to come")
+        return opened  # it may have been opened in time: nothing is opened of it now
     if starts_at + body.half_hours * HALF_HOUR > now + FURTHEST + HALF_HOUR:
         raise refuse("half_hours", "reach further than two days ahead")
     names = [each.agent for each in body.agents]
@@ -369,16 +382,8 @@ def _new(body: OpenBody, now: datetime, database: Database, carbon_price_gbp_per
             raise refuse(f"agents.{number}.agent", "is another agent's name")
     costs = Costs(database, starts_at, body.half_hours, carbon_price_gbp_per_t)
     searches = SearchTime()
-    return NewNegotiation(
-        name=body.name,
-        starts_at=starts_at,
-        half_hours=body.half_hours,
-        round_seconds=body.round_seconds,
-        most_rounds=body.most_rounds,
-        closes_at=min(now + LONGEST_NEGOTIATION, starts_at),
-        document=body.model_dump(mode="json"),
-        agents=[_new_agent(number, each, costs, searches) for number, each in enumerate(body.agents)],
-    )
+    agents = [_new_agent(number, each, costs, searches) for number, each in enumerate(body.agents)]
+    return opened.model_copy(update={"agents": agents})
 
 
 def _new_agent(

@@ -60,21 +60,22 @@ set local pylon.functions =
     'beckn_prune register_runner runner_name take_runs held_run run_to_begin begin_run heartbeat_run '
     'give_back_run finish_run end_run log_run give_run_back readings_so_far settle_silent_runs run_place '
     'list_runners offered_templates workload_run negotiation_row log_negotiation open_negotiation '
-    'claim_negotiations heartbeat_negotiation fail_negotiation release_negotiation hold_for_negotiation '
-    'step_negotiation say_in_negotiation cancel_negotiation negotiations_page negotiation_life '
-    'negotiation_parts openadr_object_row openadr_targets_of openadr_is_seen openadr_page openadr_one '
-    'openadr_missing openadr_hold_parents openadr_client openadr_content openadr_is_served openadr_tell '
-    'openadr_claim_webhooks openadr_settle_webhook openadr_webhooks_health openadr_create openadr_replace '
-    'openadr_delete openadr_dispatched_tenant openadr_hold_dispatch_programs openadr_dispatch openadr_withdraw '
-    'beckn_operator beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw log_order '
-    'beckn_place_order beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order '
-    'beckn_overdue flexibility_decision_texts flexibility_decision_hash chain_flexibility_decision '
-    'flexibility_chain_check flexibility_decision_chain flexibility_decision_heads gsp_group '
-    'ensure_flexibility_units flexibility_event_row log_flexibility_event announce_flexibility_event '
-    'claim_flexibility_events fail_flexibility_event flexibility_sites flexibility_batteries '
-    'flexibility_situation_of flexibility_situation flexibility_history flexibility_outcome release_flexibility '
-    'move_for_flexibility storage_may_be_sold step_flexibility_event cancel_flexibility_event '
-    'flexibility_events_page flexibility_event_life flexibility_baselines_page flexibility_commitments_page '
+    'binding_limits claim_negotiations heartbeat_negotiation fail_negotiation release_negotiation '
+    'hold_for_negotiation move_for_negotiation step_negotiation say_in_negotiation cancel_negotiation '
+    'negotiations_page negotiation_life negotiation_part negotiation_parts openadr_object_row '
+    'openadr_targets_of openadr_is_seen openadr_page openadr_one openadr_missing openadr_hold_parents '
+    'openadr_client openadr_content openadr_is_served openadr_tell openadr_claim_webhooks '
+    'openadr_settle_webhook openadr_webhooks_health openadr_create openadr_replace openadr_delete '
+    'openadr_dispatched_tenant openadr_hold_dispatch_programs openadr_dispatch openadr_withdraw beckn_operator '
+    'beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw log_order beckn_place_order '
+    'beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order beckn_overdue '
+    'flexibility_decision_texts flexibility_decision_hash chain_flexibility_decision flexibility_chain_check '
+    'flexibility_decision_chain flexibility_decision_heads gsp_group ensure_flexibility_units '
+    'flexibility_event_row log_flexibility_event announce_flexibility_event claim_flexibility_events '
+    'fail_flexibility_event flexibility_sites flexibility_batteries flexibility_situation_of '
+    'flexibility_situation flexibility_history flexibility_outcome release_flexibility move_for_flexibility '
+    'storage_may_be_sold step_flexibility_event cancel_flexibility_event flexibility_events_page '
+    'flexibility_event_life flexibility_baselines_page flexibility_commitments_page '
     'flexibility_settlements_page flexibility_units_of beckn_flexibility_prospect '
     'beckn_flexibility_contract_row beckn_flexibility_contract beckn_confirm_flexibility '
     'beckn_untold_flexibility beckn_tell_flexibility log_data_centre_change log_agent_state call_as '
@@ -7445,7 +7446,7 @@ $$;
 -- name, started_by, limit_key, starts_at, half_hours, round_seconds, most_rounds, closes_at, document (what tells a repeat
 -- from a change), agents: [{agent, tenant (null: whoever opens it), kind, dc_id, endowment_mw, least_mw, most_mw,
 -- declared}…]}, checked by whoever calls. Answers {"state": "opened" | "already" (the same, again) | "different" (another of
--- this name) | "limit_in_use" (another about this limit is open) | "too_many" (of this tenant are open) | "unknown_operator" |
+-- this name) | "past" (its first half-hour has begun) | "limit_in_use" (another about this limit is open) | "too_many" (of this tenant are open) | "unknown_operator" |
 -- "unknown_data_centre" (there is none, or it is not its agent's), "negotiation", "detail": the agent at fault}. Nothing is
 -- stored but where it is opened.
 create or replace function public.open_negotiation(p_negotiation jsonb, p_now timestamptz, p_operator text default null)
@@ -7467,6 +7468,9 @@ begin
             'state', case when found.document = coalesce(given.document, '{}') then 'already' else 'different' end,
             'negotiation', public.negotiation_row(found));
     end if;
+    if given.starts_at <= p_now then
+        return json_build_object('state', 'past', 'negotiation', null);
+    end if;
     select * into found
     from public.negotiations n
     where n.limit_key = given.limit_key and n.state in ('OPEN', 'ROUND', 'AWARDED');
@@ -7482,7 +7486,8 @@ begin
     end if;
     select a ->> 'agent' into at_fault
     from jsonb_array_elements(p_negotiation -> 'agents') as a
-    where coalesce(a ->> 'tenant', given.tenant) not in (given.tenant, 'platform')
+    -- Whoever has booked work is known, with an operator or without.
+    where given.started_by = 'hand' and coalesce(a ->> 'tenant', given.tenant) not in (given.tenant, 'platform')
         and not exists (select from public.operators o where o.operator_id = a ->> 'tenant')
     limit 1;
     if at_fault is not null then
@@ -7518,6 +7523,123 @@ begin
     perform pg_notify('negotiations', '');
     perform public.log_negotiation(found.negotiation_id, 'negotiation.opened');
     return json_build_object('state', 'opened', 'negotiation', public.negotiation_row(found));
+end
+$$;
+
+-- Where what is booked exceeds a limit in the p_half_hours from p_starts_at on, and nobody negotiates over it yet. Limits are:
+-- "region_limit", what the data centres of a region may draw together, all they draw counted (p_region_limits: [{region_id,
+-- limit_mw}…]); "flexibility_need", what those of an event may draw for runs after what was sold of them; "contention", what one
+-- data centre has for bookings, of several owners. Null where none binds, else {"limits": [{limit_key, started_by, limit_mw,
+-- drawn_mw (of site power by half-hour, in bookings), booked: [{booking_key, operator, job_id, dc_id, starts_at, ends_at,
+-- it_power_kw}…] (what a decision has placed there and has not begun, in the order of the promises)}…], "contexts":
+-- decision_contexts of all of it}. As many limits as are negotiated over at a time, and as much work as is planned in seconds.
+create or replace function public.binding_limits(
+    p_now timestamptz, p_starts_at timestamptz, p_half_hours integer, p_region_limits jsonb)
+returns json
+language plpgsql
+volatile
+set search_path = ''
+as $$
+declare
+    until constant timestamptz := p_starts_at + p_half_hours * interval '30 minutes';
+    limits jsonb;
+begin
+    with places as materialized (
+        select 'region:' || d.region_id as limit_key, 'region_limit' as started_by, d.dc_id, r.limit_mw, null::uuid as event_id,
+            null::text as unit_id
+        from jsonb_to_recordset(p_region_limits) as r (region_id integer, limit_mw double precision)
+        join public.data_centres d on d.region_id = r.region_id and d.status <> 'OFFLINE'
+        union all
+        select distinct 'flexibility:' || b.event_id || ':' || b.unit_id, 'flexibility_need', b.dc_id, null::double precision,
+            b.event_id, b.unit_id
+        from public.flexibility_events e
+        join public.flexibility_baselines b on b.event_id = e.event_id
+        where e.state in ('COMMITTED', 'NOTIFIED') and e.ends_at > p_starts_at and e.starts_at < until
+        union all
+        select 'data_centre:' || d.dc_id, 'contention', d.dc_id, public.capacity_kw(d)::double precision * d.pue / 1000, null, null
+        from public.data_centres d
+        where d.status <> 'OFFLINE' and exists (
+            select from public.held_power h
+            where h.dc_id = d.dc_id and h.half_hour >= p_starts_at and h.half_hour < until
+                and h.held_kw > public.capacity_kw(d))
+    ),
+    asked as materialized (
+        select p.*, d.pue, d.total_capacity_mw * coalesce(d.base_load_percentage, d.current_load_percentage) / 100 * d.pue as base_mw
+        from places p
+        join public.data_centres d on d.dc_id = p.dc_id
+        where not exists (
+            select from public.negotiations n
+            where n.limit_key = p.limit_key and (n.starts_at = p_starts_at or n.state in ('OPEN', 'ROUND', 'AWARDED')))
+    ),
+    slots as (
+        select i, p_starts_at + i * interval '30 minutes' as half_hour from generate_series(0, p_half_hours - 1) as i
+    ),
+    drawn as (
+        select a.limit_key, s.i, sum(b.it_power_kw::double precision * a.pue / 1000) as mw
+        from asked a
+        join public.capacity_bookings b
+            on b.dc_id = a.dc_id and b.state in ('HELD', 'RUNNING') and b.starts_at < until and b.ends_at > p_starts_at
+            -- What keeps power free draws none.
+            and (b.source <> 'flexibility' or a.started_by = 'contention')
+        join slots s on s.half_hour >= public.half_hour_of(b.starts_at) and s.half_hour < b.ends_at
+        group by a.limit_key, s.i
+    ),
+    limited as (
+        select
+            a.limit_key, a.started_by, s.i,
+            case a.started_by
+                when 'region_limit' then min(a.limit_mw) - sum(a.base_mw)
+                when 'contention' then min(a.limit_mw)
+                else coalesce(2 * (
+                    (
+                        select sum(b.baseline_mwh) from public.flexibility_baselines b
+                        where (b.event_id, b.unit_id, b.half_hour) = (a.event_id, a.unit_id, s.half_hour))
+                    - coalesce((
+                        select sum(c.committed_mwh) from public.flexibility_commitments c
+                        where (c.event_id, c.unit_id, c.half_hour) = (a.event_id, a.unit_id, s.half_hour)), 0)
+                    + coalesce((
+                        select sum(f.discharge_mw) / 2 from public.flexibility_storage f
+                        where (f.event_id, f.unit_id, f.half_hour) = (a.event_id, a.unit_id, s.half_hour)), 0))::double precision,
+                    10000) end as mw -- without an event there is no limit
+        from asked a
+        cross join slots s
+        group by a.limit_key, a.started_by, a.event_id, a.unit_id, s.i, s.half_hour
+    ),
+    binding as (
+        select
+            l.limit_key, l.started_by, jsonb_agg(l.mw order by l.i) as limit_mw, jsonb_agg(coalesce(d.mw, 0) order by l.i) as drawn_mw
+        from limited l
+        left join drawn d on (d.limit_key, d.i) = (l.limit_key, l.i)
+        group by l.limit_key, l.started_by
+        having bool_or(coalesce(d.mw, 0) > l.mw + 1e-6)
+        order by l.limit_key
+        limit 5
+    )
+    select jsonb_agg(to_jsonb(b) || jsonb_build_object('booked', (
+        select coalesce(jsonb_agg(to_jsonb(one) - 'booking_id' order by one.booking_id), '[]')
+        from (
+            select
+                c.booking_id, c.booking_key, c.tenant as operator, c.job_id, c.dc_id, c.starts_at, c.ends_at,
+                c.it_power_kw::double precision as it_power_kw
+            from asked a
+            join public.capacity_bookings c on c.dc_id = a.dc_id
+            where a.limit_key = b.limit_key and c.state = 'HELD' and c.source = 'decision' and c.work_state = 'available'
+                and c.carried_out_by in ('simulation', 'runner') and c.starts_at >= p_starts_at and c.ends_at <= until
+            order by c.it_power_kw desc, c.booking_id
+            limit 100) as one)) order by b.limit_key)
+    into limits
+    from binding b;
+    if limits is null then
+        return null;
+    end if;
+    return json_build_object(
+        'limits', limits,
+        'contexts', public.decision_contexts(
+            coalesce((
+                select jsonb_agg(distinct jsonb_build_object('operator', one ->> 'operator', 'job_id', one ->> 'job_id'))
+                from jsonb_array_elements(limits) as l
+                cross join lateral jsonb_array_elements(l -> 'booked') as one), '[]'),
+            p_now));
 end
 $$;
 
@@ -7661,13 +7783,104 @@ exception
 end
 $$;
 
+-- Moves the booked work of an award: each gives its place back and its new decision is published, all in this transaction or
+-- not at all. p_award: {moves: [{operator, job_id, booking_key, dc_id, from_starts_at, starts_at, record}…], grid,
+-- grid_version}. Answers why nothing has happened: "work_changed" where one of them is no longer as it was looked at, or the
+-- power it was to have has gone; "outdated" where the grid is another; null where all is done.
+create or replace function public.move_for_negotiation(p_award jsonb, p_now timestamptz)
+returns text
+language plpgsql
+set search_path = ''
+as $$
+declare
+    moves constant jsonb := p_award -> 'moves';
+    results json;
+begin
+    perform from public.data_centres d
+    where d.dc_id in (select m ->> 'dc_id' from jsonb_array_elements(moves) as m)
+    order by d.dc_id
+    for no key update;
+    perform from public.compute_workloads w
+    where (w.tenant, w.job_id) in (select m ->> 'operator', m ->> 'job_id' from jsonb_array_elements(moves) as m)
+    order by w.tenant, w.job_id
+    for no key update;
+    if exists (
+        select
+        from jsonb_to_recordset(moves) as m (
+            booking_key uuid, operator text, job_id text, dc_id text, from_starts_at timestamptz)
+        where not exists (
+                select
+                from public.capacity_bookings b
+                where b.booking_key = m.booking_key and b.state = 'HELD' and b.work_state <> 'running'
+                    and b.cancel_requested_at is null
+                    and (b.tenant, b.job_id, b.dc_id, b.starts_at) = (m.operator, m.job_id, m.dc_id, m.from_starts_at))
+            or exists (
+                select
+                from public.workload_notifications n
+                where (n.tenant, n.job_id) = (m.operator, m.job_id) and n.work_state <> 'completed'))
+    then
+        return 'work_changed';
+    end if;
+    perform public.give_power_back(b.booking_id, 'it moves by a negotiation', p_now)
+    from jsonb_array_elements(moves) as m
+    join public.capacity_bookings b on b.booking_key = (m ->> 'booking_key')::uuid;
+    update public.compute_workloads w
+    set status = 'PENDING', status_reason = 'It moves by a negotiation and is decided again.', scheduled_start = null
+    from jsonb_array_elements(moves) as m
+    where (w.tenant, w.job_id) = (m ->> 'operator', m ->> 'job_id');
+    -- Its own notification, in hand from the first moment: nobody else decides it meanwhile.
+    insert into public.workload_notifications (
+        tenant, job_id, reason, work_state, attempt, lease_token, leased_until, leased_by)
+    select
+        m ->> 'operator', m ->> 'job_id', 'reconsidered', 'running', 1, nextval('public.lease_tokens'),
+        p_now + interval '1 minute', 'negotiation'
+    from jsonb_array_elements(moves) as m
+    order by m ->> 'job_id', m ->> 'operator';
+    results := public.publish_decisions(
+        null, p_award -> 'grid', (
+            select jsonb_agg(
+                jsonb_set(
+                    -- What its run would have been without a decision is as it was: savings are counted against it.
+                    m -> 'record', '{booking,run_now}', coalesce(b.run_now, 'null'))
+                    || jsonb_build_object('notification_id', n.notification_id, 'lease_token', n.lease_token)
+                order by m ->> 'job_id', m ->> 'operator')
+            from jsonb_array_elements(moves) as m
+            join public.capacity_bookings b on b.booking_key = (m ->> 'booking_key')::uuid
+            join public.workload_notifications n
+                on (n.tenant, n.job_id) = (m ->> 'operator', m ->> 'job_id') and n.work_state = 'running'),
+        false, p_award ->> 'grid_version') -> 'results';
+    if exists (select from json_array_elements(results) as one where one ->> 'state' <> 'published') then
+        raise exception '%', case
+            when exists (select from json_array_elements(results) as one where one ->> 'state' = 'outdated')
+                then 'outdated' else 'work_changed' end
+            using errcode = 'PYN02';
+    end if;
+    perform pg_notify('capacity_bookings', '');
+    perform public.let_waiting_ask_again();
+    perform public.log_event(
+        m ->> 'operator', 'workload.moved', m ->> 'job_id',
+        jsonb_build_object(
+            'job_id', m ->> 'job_id', 'operator', m ->> 'operator', 'reason', 'by a negotiation', 'at', p_now,
+            'from', public.place_of(before), 'to', public.place_of(after)))
+    from jsonb_array_elements(moves) as m
+    join public.capacity_bookings before on before.booking_key = (m ->> 'booking_key')::uuid
+    join public.capacity_bookings after
+        on (after.tenant, after.job_id) = (before.tenant, before.job_id) and after.state = 'HELD';
+    return null;
+exception
+    when sqlstate 'PYN02' then
+        return sqlerrm; -- and nothing of the above has happened
+end
+$$;
+
 -- One step of a negotiation, under its lease, in one transaction: what is said, what becomes of its agents and, where it is
 -- awarded, the awards, the payments and the power that they hold. p_step: {negotiation_id, lease_token, version, state, reason,
 -- round, award_number, answer_by, outcome, due_at (of the next step; null: there is none), now, agents: [{agent, state}…],
 -- messages: [{agent, round, performative, sender, message_id, body}…], and where it is awarded: award: {award_id, awards:
 -- [{agent, draw_mw, cost_gbp, fallback_gbp, pays_gbp}…], payments: [{payer, payee, amount_gbp}…], holds: [{agent, starts_at,
--- ends_at, it_power_kw}…]}}. Answers {"state": "changed" | "fenced" (the lease was lost) | "outdated" (something was said
--- meanwhile: look again) | "no_room" (a data centre no longer has the power that the award would hold), "dc_id"}.
+-- ends_at, it_power_kw}…], moves, grid, grid_version (see move_for_negotiation)}}. Answers {"state": "changed" | "fenced" (the
+-- lease was lost) | "outdated" (something was said meanwhile, or the grid is another: look again) | "work_changed" (what would
+-- move is no longer as it was) | "no_room" (a data centre no longer has the power that the award would hold), "dc_id"}.
 create or replace function public.step_negotiation(p_step jsonb)
 returns json
 language plpgsql
@@ -7681,6 +7894,7 @@ declare
     award constant jsonb := nullif(p_step -> 'award', 'null');
     number constant integer := (p_step ->> 'award_number')::integer;
     short text;
+    unmoved text;
 begin
     select * into negotiation
     from public.negotiations n
@@ -7693,6 +7907,15 @@ begin
     end if;
     if negotiation.version is distinct from (p_step ->> 'version')::bigint then
         return json_build_object('state', 'outdated');
+    end if;
+    if jsonb_array_length(nullif(award -> 'moves', 'null')) > 0 then
+        if jsonb_array_length(award -> 'holds') > 0 then
+            raise exception 'an award either moves work that holds its power, or holds power'; -- one of them may fail alone
+        end if;
+        unmoved := public.move_for_negotiation(award, moment);
+        if unmoved is not null then
+            return json_build_object('state', unmoved);
+        end if;
     end if;
     if award is not null then
         short := public.hold_for_negotiation(negotiation.negotiation_id, (
@@ -7980,6 +8203,43 @@ as $$
             from public.capacity_bookings b
             where b.negotiation_id = n.negotiation_id))
     from public.negotiations n
+    where n.negotiation_id = p_negotiation_id
+$$;
+
+-- As much of negotiation_life as one agent is asked and awarded now: what passed between it and the coordinator in the present
+-- round, and the newest award of it; null where there is no such agent that the caller may see.
+create or replace function public.negotiation_part(p_negotiation_id uuid, p_agent text)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'negotiation', public.negotiation_row(n) - 'outcome' || jsonb_build_object(
+            'outcome', case when n.outcome ? 'price_gbp_per_mwh'
+                then jsonb_build_object('price_gbp_per_mwh', n.outcome -> 'price_gbp_per_mwh') end),
+        'agents', json_build_array(json_build_object(
+            'agent', a.agent, 'operator', a.tenant, 'kind', a.kind, 'dc_id', a.dc_id, 'endowment_mw', a.endowment_mw,
+            'least_mw', a.least_mw, 'most_mw', a.most_mw, 'state', a.state)),
+        'messages', (
+            select coalesce(json_agg(json_build_object(
+                'message_number', m.message_number, 'agent', m.agent, 'round', m.round, 'sender', m.sender,
+                'performative', m.performative, 'message_id', m.message_id, 'body',
+                case m.sender when 'coordinator' then m.body else '{}' end, 'received_at', m.received_at)
+                order by m.message_number), '[]')
+            from public.negotiation_messages m
+            where (m.negotiation_id, m.agent, m.round) = (n.negotiation_id, a.agent, n.round)),
+        'awards', (
+            select coalesce(json_agg(json_build_object(
+                'award_number', w.award_number, 'award_id', w.award_id, 'agent', w.agent, 'draw_mw', w.draw_mw,
+                'cost_gbp', w.cost_gbp, 'fallback_gbp', w.fallback_gbp, 'pays_gbp', w.pays_gbp::text,
+                'awarded_at', w.awarded_at)), '[]')
+            from public.negotiation_awards w
+            where (w.negotiation_id, w.award_number, w.agent) = (n.negotiation_id, n.award_number, a.agent)),
+        'payments', json_build_array(),
+        'bookings', json_build_array())
+    from public.negotiations n
+    join public.negotiation_agents a on (a.negotiation_id, a.agent) = (n.negotiation_id, p_agent)
     where n.negotiation_id = p_negotiation_id
 $$;
 
@@ -11731,6 +11991,15 @@ as $$
     select public.negotiation_life(p_negotiation_id)
 $$;
 
+create or replace function tenant.negotiation_part(p_negotiation_id uuid, p_agent text)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.negotiation_part(p_negotiation_id, p_agent)
+$$;
+
 create or replace function tenant.negotiation_parts(p_limit integer)
 returns json
 language sql
@@ -13018,7 +13287,7 @@ begin
                 'event_summary', 'flexibility_event_row', 'flexibility_events_page', 'flexibility_event_life',
                 'flexibility_units_of', 'flexibility_baselines_page', 'flexibility_commitments_page',
                 'flexibility_settlements_page', 'system_prices_between', 'loss_of_load_between', 'dfs_event_document',
-                'negotiation_row', 'negotiations_page', 'negotiation_life', 'negotiation_parts',
+                'negotiation_row', 'negotiations_page', 'negotiation_life', 'negotiation_part', 'negotiation_parts',
                 'dfs_events_between', 'dfs_event', 'dfs_requirements_from',
                 'openadr_object_row', 'openadr_targets_of', 'openadr_is_seen', 'openadr_page', 'openadr_one'))
     loop
@@ -13071,7 +13340,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '97ba30954d51b2e9'
+    fingerprint = '38c3f0148e489e73'
 where version = 20;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, Literal, cast
 from uuid import UUID
 
@@ -36,6 +34,7 @@ class Opening(StrEnum):
     ALREADY = "already"
     DIFFERENT = "different"
     LIMIT_IN_USE = "limit_in_use"
+    PAST = "past"
     TOO_MANY = "too_many"
     UNKNOWN_OPERATOR = "unknown_operator"
     UNKNOWN_DATA_CENTRE = "unknown_data_centre"
@@ -103,20 +102,16 @@ def read_negotiation(database: Calls, negotiation_id: UUID) -> NegotiationLife |
 
 def read_part(database: Calls, negotiation_id: UUID, agent: str) -> AgentPart | None:
     """Where one agent of the caller's stands; None where there is none."""
-    life = read_negotiation(database, negotiation_id)
-    return None if life is None else part_of(life, agent)
+    arguments = {"p_negotiation_id": str(negotiation_id), "p_agent": agent}
+    row = database.call("negotiation_part", arguments, repeatable=True)
+    return None if row is None else part_of(NegotiationLife.model_validate(row), agent)
 
 
 def parts_of(database: Calls, limit: int = 100) -> list[AgentPart]:
     """Where each agent outside of the caller's stands, those of the newest negotiation first."""
     rows = cast(list[Row], database.call("negotiation_parts", {"p_limit": limit}, repeatable=True))
-    parts: list[AgentPart] = []
-    # One life at a time: all that was said in one may be megabytes.
-    for name, named in groupby(rows, key=itemgetter("negotiation_id")):
-        life = read_negotiation(database, UUID(name))
-        if life is not None:
-            parts += filter(None, (part_of(life, row["agent"]) for row in named))
-    return parts
+    parts = (read_part(database, UUID(row["negotiation_id"]), row["agent"]) for row in rows)
+    return [part for part in parts if part is not None]
 
 
 def say(

@@ -11,13 +11,15 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
+from api.stored_negotiations import OpenBody
 from clock import utc_now
 from database.postgres import PostgresDatabase
-from grid.half_hours import rfc3339
+from grid.half_hours import half_hour_of, rfc3339
 from grid_world import NOW, data_centre, store_data_centres, store_world
 from negotiation.declared import made_agent
+from negotiation.talk import open_negotiation
 from served import Client
-from stored_negotiations import DECLARED, ENDOWMENT, STARTS_AT, carry_on
+from stored_negotiations import DECLARED, ENDOWMENT, STARTS_AT, carry_on, new_negotiation
 from tenancy.scopes import Role
 from tenant_settings import api_with_tenants, bearer, is_problem, made_key
 from two_operators import A, B, gate_of, make_operators
@@ -144,6 +146,21 @@ def test_the_same_again_is_answered_like_the_first_time_and_another_of_its_name_
     rest = api.get(f"{PATH}?limit=1&after={page['next']}").json()
     names = [one["name"] for one in page["negotiations"] + rest["negotiations"]]
     assert sorted(names) == ["another", "by-hand"]
+
+
+def test_a_repeat_after_its_first_half_hour_has_begun_is_answered_like_the_first_time(
+    api: Client, postgres: PostgresDatabase
+) -> None:
+    begun = half_hour_of(NOW)
+    sent = body(starts_at=rfc3339(begun))
+    document = OpenBody.model_validate(sent).model_dump(mode="json")
+    stored = new_negotiation(name="by-hand", starts_at=begun, document=document, agents=[])
+    first = open_negotiation(postgres, stored, begun - timedelta(hours=1)).negotiation
+    assert first is not None
+    again = api.post(PATH, sent)
+    assert (again.status_code, again.json()["negotiation_id"]) == (200, str(first.negotiation_id))
+    is_problem(api.post(PATH, body(starts_at=rfc3339(begun), round_seconds=5)), 409)
+    is_problem(api.post(PATH, body(starts_at=rfc3339(begun), name="new")), 409)
 
 
 @pytest.mark.parametrize(

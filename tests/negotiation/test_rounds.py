@@ -88,12 +88,15 @@ def test_with_work_that_may_not_pause_the_same_holds_and_the_gap_is_certified(
     holds(found, case.optimum_gbp)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_rigid_jobs_end_within_5_per_cent_of_the_bound_at_48_half_hours(seed: int) -> None:
-    case = random_case(seed, compute=0, storage=1, half_hours=48, rigid=5)
+@settings(max_examples=5, deadline=None)
+@given(SEEDS, st.integers(5, 8))
+def test_rigid_jobs_are_certified_within_5_per_cent_at_48_half_hours(seed: int, rigid: int) -> None:
+    """The gap that the coordinator works out from proposals alone; the best plan that there is lies within it."""
+    case = random_case(seed, compute=0, storage=1, half_hours=48, rigid=rigid)
     found = negotiate(case.agents)
     holds(found, case.optimum_gbp)
     assert found.gap_gbp <= 0.05 * abs(found.cost_gbp)
+    assert found.cost_gbp - case.optimum_gbp <= found.gap_gbp + 1e-6
 
 
 @settings(max_examples=5, deadline=None)

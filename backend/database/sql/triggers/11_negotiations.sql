@@ -62,7 +62,7 @@ $$;
 -- name, started_by, limit_key, starts_at, half_hours, round_seconds, most_rounds, closes_at, document (what tells a repeat
 -- from a change), agents: [{agent, tenant (null: whoever opens it), kind, dc_id, endowment_mw, least_mw, most_mw,
 -- declared}…]}, checked by whoever calls. Answers {"state": "opened" | "already" (the same, again) | "different" (another of
--- this name) | "limit_in_use" (another about this limit is open) | "too_many" (of this tenant are open) | "unknown_operator" |
+-- this name) | "past" (its first half-hour has begun) | "limit_in_use" (another about this limit is open) | "too_many" (of this tenant are open) | "unknown_operator" |
 -- "unknown_data_centre" (there is none, or it is not its agent's), "negotiation", "detail": the agent at fault}. Nothing is
 -- stored but where it is opened.
 create or replace function public.open_negotiation(p_negotiation jsonb, p_now timestamptz, p_operator text default null)
@@ -83,6 +83,9 @@ begin
         return json_build_object(
             'state', case when found.document = coalesce(given.document, '{}') then 'already' else 'different' end,
             'negotiation', public.negotiation_row(found));
+    end if;
+    if given.starts_at <= p_now then
+        return json_build_object('state', 'past', 'negotiation', null);
     end if;
     select * into found
     from public.negotiations n
@@ -816,6 +819,43 @@ as $$
             from public.capacity_bookings b
             where b.negotiation_id = n.negotiation_id))
     from public.negotiations n
+    where n.negotiation_id = p_negotiation_id
+$$;
+
+-- As much of negotiation_life as one agent is asked and awarded now: what passed between it and the coordinator in the present
+-- round, and the newest award of it; null where there is no such agent that the caller may see.
+create or replace function public.negotiation_part(p_negotiation_id uuid, p_agent text)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select json_build_object(
+        'negotiation', public.negotiation_row(n) - 'outcome' || jsonb_build_object(
+            'outcome', case when n.outcome ? 'price_gbp_per_mwh'
+                then jsonb_build_object('price_gbp_per_mwh', n.outcome -> 'price_gbp_per_mwh') end),
+        'agents', json_build_array(json_build_object(
+            'agent', a.agent, 'operator', a.tenant, 'kind', a.kind, 'dc_id', a.dc_id, 'endowment_mw', a.endowment_mw,
+            'least_mw', a.least_mw, 'most_mw', a.most_mw, 'state', a.state)),
+        'messages', (
+            select coalesce(json_agg(json_build_object(
+                'message_number', m.message_number, 'agent', m.agent, 'round', m.round, 'sender', m.sender,
+                'performative', m.performative, 'message_id', m.message_id, 'body',
+                case m.sender when 'coordinator' then m.body else '{}' end, 'received_at', m.received_at)
+                order by m.message_number), '[]')
+            from public.negotiation_messages m
+            where (m.negotiation_id, m.agent, m.round) = (n.negotiation_id, a.agent, n.round)),
+        'awards', (
+            select coalesce(json_agg(json_build_object(
+                'award_number', w.award_number, 'award_id', w.award_id, 'agent', w.agent, 'draw_mw', w.draw_mw,
+                'cost_gbp', w.cost_gbp, 'fallback_gbp', w.fallback_gbp, 'pays_gbp', w.pays_gbp::text,
+                'awarded_at', w.awarded_at)), '[]')
+            from public.negotiation_awards w
+            where (w.negotiation_id, w.award_number, w.agent) = (n.negotiation_id, n.award_number, a.agent)),
+        'payments', json_build_array(),
+        'bookings', json_build_array())
+    from public.negotiations n
+    join public.negotiation_agents a on (a.negotiation_id, a.agent) = (n.negotiation_id, p_agent)
     where n.negotiation_id = p_negotiation_id
 $$;
 

@@ -50,6 +50,15 @@ as $$
     select public.negotiation_life(p_negotiation_id)
 $$;
 
+create or replace function tenant.negotiation_part(p_negotiation_id uuid, p_agent text)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select public.negotiation_part(p_negotiation_id, p_agent)
+$$;
+
 create or replace function tenant.negotiation_parts(p_limit integer)
 returns json
 language sql

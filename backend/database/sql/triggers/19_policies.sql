@@ -168,7 +168,7 @@ begin
                 'event_summary', 'flexibility_event_row', 'flexibility_events_page', 'flexibility_event_life',
                 'flexibility_units_of', 'flexibility_baselines_page', 'flexibility_commitments_page',
                 'flexibility_settlements_page', 'system_prices_between', 'loss_of_load_between', 'dfs_event_document',
-                'negotiation_row', 'negotiations_page', 'negotiation_life', 'negotiation_parts',
+                'negotiation_row', 'negotiations_page', 'negotiation_life', 'negotiation_part', 'negotiation_parts',
                 'dfs_events_between', 'dfs_event', 'dfs_requirements_from',
                 'openadr_object_row', 'openadr_targets_of', 'openadr_is_seen', 'openadr_page', 'openadr_one'))
     loop
