@@ -47,6 +47,7 @@ from api.workload_life import workload_life_endpoints
 from api.workloads import workload_endpoints
 from clock import utc_now
 from dashboard.registration import FORM_ENDPOINTS, add_dashboard, stand_before_guard
+from dashboard.shared_pages import SharedPages
 from database.callers import CallersCalls, CallersDatabase
 from database.interface import Database
 from database.opening import open_database, open_gate
@@ -187,7 +188,7 @@ def create_app(
         turns,
         administration,
     )
-    app.wsgi_app = answers.before(app.wsgi_app)  # type: ignore[method-assign, assignment]
+    app.wsgi_app = answers.before(SharedPages(app.wsgi_app))  # type: ignore[method-assign, assignment]
     access.guard(app)
     stand_before_guard(app, pages)
     serve_metrics(app, pipeline_figures(database, clock), execution_figures(database, clock))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 log = logging.getLogger(__name__)
+
+CAME_AT = "pylon.came_at"
+"""In a WSGI environment: when the request was there, on `time.monotonic`."""
 
 THREADS = 14
 HEALTH_THREADS = 2
@@ -52,6 +56,7 @@ class ThreadedApplication:
         self._health_threads = _Threads(HEALTH_THREADS, "health")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ[CAME_AT] = time.monotonic()
         threads = self._health_threads if environ["PATH_INFO"] == HEALTH_PATH else self._threads
         if not threads.free.acquire(timeout=self._patience_s):
             return problem(503, "the server is busy: try again shortly")(environ, start_response)

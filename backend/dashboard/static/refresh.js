@@ -3,6 +3,7 @@ import { patch } from "./patch.js";
 import { holdRows } from "./rows.js";
 
 const SOON_MS = 250;
+const LEAST_REST_MS = 2000;
 const LONGEST_REST_MS = 30000;
 // However many pages are open and however much happens, each takes so little of the server's time.
 const REST_FOR_EACH = 100;
@@ -32,7 +33,7 @@ async function look() {
   if (answer.redirected && new URL(answer.url).pathname.endsWith("/sign-in")) return location.assign(answer.url);
   if (!answer.ok) return tryAgain(`${answer.status === 503 ? "The database is away" : "The server cannot answer"}: what is shown is the last that was known.`, Number(answer.headers.get("Retry-After")) || 5);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  notBefore = performance.now() + Math.min(LONGEST_REST_MS, REST_FOR_EACH * (performance.now() - began));
+  notBefore = performance.now() + Math.min(LONGEST_REST_MS, LEAST_REST_MS + REST_FOR_EACH * (performance.now() - began));
   const focused = document.activeElement;
   for (const shown of document.querySelectorAll("[data-live][id], #newest")) {
     const fresh = page.getElementById(shown.id);
