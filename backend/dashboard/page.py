@@ -78,6 +78,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._templates.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
         self._templates.filters |= {
             "number": words.number,
             "figure": words.figure,
