@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 
 _IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "\./(\w+)\.js";$')
+_REMARK = re.compile(r"(?<=[;{]) // .*$")
 _EXPORT = re.compile(r"^export (?=(?:async )?function (\w+)|const (\w+) =)")
 
 
@@ -27,13 +28,18 @@ def joined(modules: Mapping[str, str], entry: str) -> str:
     return "".join(parts.values())
 
 
+def after_first_frame(script: str) -> str:
+    """The script, run once the page has been drawn: it is whole without. Nothing is drawn of one that is hidden."""
+    return f"(document.hidden ? setTimeout : requestAnimationFrame)(() => setTimeout(() => {{\n{script}}}));\n"
+
+
 def _join(modules: Mapping[str, str], name: str, parts: dict[str, str], importing: tuple[str, ...]) -> None:
     if name in importing:
         raise ValueError(f"the modules {', '.join(importing)} import each other in a circle")
     lines: list[str] = []
     exported: list[str] = []
     for number, written in enumerate(modules[name].splitlines(), 1):
-        line = written.strip()
+        line = _REMARK.sub("", written.strip())
         if not line or line.startswith("//"):
             continue
         if wanted := _IMPORT.match(line):

@@ -12,7 +12,7 @@ def test_each_module_is_there_once_and_before_who_imports_it() -> None:
         {
             "page": 'import { two, THREE } from "./b.js";\nimport { one } from "./a.js";\n\none(two(THREE));\n',
             "a": "// What it is for.\nexport function one(x) {\n  return x;\n}\n",
-            "b": 'import { one } from "./a.js";\nexport const THREE = one(3);\nexport async function two() {}\n',
+            "b": 'import { one } from "./a.js";\nexport const THREE = one(3); // 3\nexport async function two() {}\n',
             "unused": "export function never() {}",
         },
         "page",

@@ -96,5 +96,9 @@ def test_what_went_wrong_sets_a_cookie_or_is_no_page_is_for_one_alone() -> None:
     making = Making()
     making.may_end.set()
     pages = SharedPages(making)
-    for question in ({"REQUEST_METHOD": "POST"}, {"PATH_INFO": "/api/v1/workloads"}, {"PATH_INFO": "/dashboard/static/x/y.js"}):
+    for question in (
+        {"REQUEST_METHOD": "POST"},
+        {"PATH_INFO": "/api/v1/workloads"},
+        {"PATH_INFO": "/dashboard/static/x/y.js"},
+    ):
         assert asked(pages, **{CAME_AT: came_at}, **question) != asked(pages, **{CAME_AT: came_at}, **question)
