@@ -5,7 +5,8 @@
 Workloads are inserted four a second, and decided; one client waits for each decision on an event stream, and
 `/beckn/llm-output` is polled. In turns with nobody else, and with so many dashboards open: each listens by WebSocket
 as the page of decisions does, in short, and after an event asks the API server for the page anew, a quarter of a
-second later and then not before a hundred times as long as that took (backend/dashboard/static/refresh.js). The
+second later and then not before two seconds and a hundred times as long as that took
+(backend/dashboard/static/refresh.js). The
 dashboards are one process on the same machine, without a browser's own work.
 """
 
@@ -33,6 +34,7 @@ from database.interface import Database
 EVERY_S = 0.25
 POLL_EVERY_S = 0.05
 SOON_S = 0.25
+LEAST_REST_S = 2.0
 REST_FOR_EACH = 100
 LONGEST_REST_S = 30.0
 ASKING_AT_ONCE = 6
@@ -136,7 +138,7 @@ class _Dashboard:
         if answer.status != 200:
             raise ConnectionError(f"{PAGE} was answered {answer.status}")
         ended = time.monotonic()
-        self._not_before = ended + min(LONGEST_REST_S, REST_FOR_EACH * (ended - began))
+        self._not_before = ended + min(LONGEST_REST_S, LEAST_REST_S + REST_FOR_EACH * (ended - began))
 
 
 def _keep_open(gateway_port: int, port: int, count: int) -> None:
