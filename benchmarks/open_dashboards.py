@@ -5,9 +5,9 @@
 Workloads are inserted four a second, and decided; one client waits for each decision on an event stream, and
 `/beckn/llm-output` is polled. In turns with nobody else, and with so many dashboards open: each listens by WebSocket
 as the page of decisions does, in short, and after an event asks the API server for the page anew, a quarter of a
-second later and then not before two seconds and a hundred times as long as that took
-(backend/dashboard/static/refresh.js). The
-dashboards are one process on the same machine, without a browser's own work.
+second later, then not before two seconds and a hundred times as long as that took
+(backend/dashboard/static/refresh.js). The dashboards are one process on the same machine, without a
+browser's own work.
 """
 
 from __future__ import annotations
