@@ -24,4 +24,4 @@ def test_blanks_and_comments_go_and_strings_stay(written: str, sent: str) -> Non
 def test_the_files_keep_their_budget() -> None:
     files = StaticFiles()
     assert files.size("page.js") <= 25_000
-    assert files.size("dashboard.css") <= 20_000
+    assert files.size("dashboard.css") <= 25_000
