@@ -331,6 +331,8 @@ def flexibility_endpoints(database: Database, clock: Callable[[], datetime]) -> 
                 409,
                 f"event {stored.event_id} is open from {rfc3339(stored.starts_at)}: cancel it, or choose other hours",
             )
+        if outcome.state is Announcing.TOO_MANY:
+            raise Problem(409, "a hundred events of yours are ahead, the most there may be: cancel one, or wait")
         if outcome.state is Announcing.DIFFERENT:
             raise Problem(409, f"another event is called {body.name}: give this one a name of its own")
         return answer(_shown(stored), 201 if outcome.state is Announcing.ANNOUNCED else 200)

@@ -243,6 +243,10 @@ def stored_negotiation_endpoints(
         if outcome.state is Opening.PAST:
             began = rfc3339(negotiation.starts_at)
             raise Problem(409, f"its first half-hour began at {began}: a negotiation is about those to come")
+        if outcome.state is Opening.TOO_OFTEN:
+            raise Problem(
+                409, "two hundred negotiations of yours were opened within an hour, the most there may be: wait"
+            )
         if outcome.state is Opening.TOO_MANY:
             raise Problem(409, "ten negotiations of yours are open, the most there may be: cancel one, or wait")
         if outcome.negotiation is None or outcome.state in {Opening.DIFFERENT, Opening.LIMIT_IN_USE}:

@@ -7446,8 +7446,9 @@ $$;
 -- name, started_by, limit_key, starts_at, half_hours, round_seconds, most_rounds, closes_at, document (what tells a repeat
 -- from a change), agents: [{agent, tenant (null: whoever opens it), kind, dc_id, endowment_mw, least_mw, most_mw,
 -- declared}…]}, checked by whoever calls. Answers {"state": "opened" | "already" (the same, again) | "different" (another of
--- this name) | "past" (its first half-hour has begun) | "limit_in_use" (another about this limit is open) | "too_many" (of this tenant are open) | "unknown_operator" |
--- "unknown_data_centre" (there is none, or it is not its agent's), "negotiation", "detail": the agent at fault}. Nothing is
+-- this name) | "past" (its first half-hour has begun) | "limit_in_use" (another about this limit is open) | "too_many" (of this
+-- tenant are open) | "too_often" (it opened as many as it may within the last hour) | "unknown_operator" | "unknown_data_centre"
+-- (there is none, or it is not its agent's), "negotiation", "detail": the agent at fault}. Nothing is
 -- stored but where it is opened.
 create or replace function public.open_negotiation(p_negotiation jsonb, p_now timestamptz, p_operator text default null)
 returns json
@@ -7457,6 +7458,7 @@ as $$
 declare
     given public.negotiations := jsonb_populate_record(null::public.negotiations, p_negotiation);
     most constant integer := 10; -- open at a time, of a tenant: one coordinator carries on everybody's
+    most_an_hour constant integer := 200; -- by hand
     found public.negotiations;
     at_fault text;
 begin
@@ -7483,6 +7485,15 @@ begin
         where n.tenant = given.tenant and n.state in ('OPEN', 'ROUND', 'AWARDED')) >= most
     then
         return json_build_object('state', 'too_many', 'negotiation', null);
+    end if;
+    -- What is said in one is kept for good.
+    if given.started_by = 'hand' and (
+        select count(*)
+        from public.negotiations n
+        where n.tenant = given.tenant and n.started_by = 'hand' and n.opened_at > p_now - interval '1 hour'
+            and n.opened_at <= p_now) >= most_an_hour
+    then
+        return json_build_object('state', 'too_often', 'negotiation', null);
     end if;
     select a ->> 'agent' into at_fault
     from jsonb_array_elements(p_negotiation -> 'agents') as a
@@ -8655,7 +8666,7 @@ $$;
 -- Stores something new. p_object: {object_id, object_type, program_id, event_id, ven_id, name, targets, content}. p_client_id is
 -- what a business logic says a VEN's client is. p_flexibility is what an event asks of flexibility (announce_flexibility_event).
 -- Answers {"state": "created" | "taken" (its name, or its client's VEN) | "full" | "no_program" | "no_event" | "no_ven" |
--- "no_client" | "closed" | "overlapping" | "subscribed" (its client has as many subscriptions as there may be), "object"};
+-- "no_client" | "closed" | "overlapping" | "too_many" | "subscribed" (its client has as many subscriptions as there may be), "object"};
 -- nothing is stored but where it is created. Subscriptions are told of it in the same transaction.
 create or replace function public.openadr_create(
     p_object jsonb, p_client text, p_client_id text, p_flexibility jsonb, p_now timestamptz, p_operator text default null)
@@ -9757,8 +9768,8 @@ $$;
 -- A new event. p_operator: whose it is, whatever p_event says. p_event: {tenant (null: the platform's), door, source_id, programme, starts_at, need_mw, price_gbp_per_mwh,
 -- penalty_gbp_per_mwh, compensation, in_day, document}, checked by whoever calls. Answers {"state": "announced" | "already"
 -- (the same, again) | "different" (another of this name) | "closed" (its gate has closed) | "overlapping" (another event of
--- the owner's is open in these half-hours; one that NESO publishes may overlap), "event"}. Nothing is stored but where it is
--- announced.
+-- the owner's is open in these half-hours; one that NESO publishes may overlap) | "too_many" (of the owner's are ahead, by hand
+-- and by OpenADR), "event"}. Nothing is stored but where it is announced.
 create or replace function public.announce_flexibility_event(
     p_event jsonb, p_now timestamptz, p_operator text default null)
 returns json
@@ -9767,6 +9778,7 @@ set search_path = ''
 as $$
 declare
     given public.flexibility_events := jsonb_populate_record(null::public.flexibility_events, p_event);
+    most constant integer := 100; -- ahead at a time, of a tenant, by hand and by OpenADR together
     found public.flexibility_events;
 begin
     -- One announcement at a time, so that no two of them overlap unseen.
@@ -9797,6 +9809,16 @@ begin
     limit 1;
     if found.event_id is not null and given.door <> 'dfs' then
         return json_build_object('state', 'overlapping', 'event', public.flexibility_event_row(found));
+    end if;
+    -- One thread carries on everybody's: those that are ahead are looked at every quarter of an hour.
+    if given.door in ('manual', 'openadr') and (
+        select count(*)
+        from public.flexibility_events e
+        where e.tenant = given.tenant and e.door in ('manual', 'openadr')
+            and e.state in ('ANNOUNCED', 'OFFERED', 'COMMITTED', 'NOTIFIED')
+            and e.ends_at > p_now and e.starts_at > p_now - interval '2 days') >= most -- none lasts longer
+    then
+        return json_build_object('state', 'too_many', 'event', null);
     end if;
     insert into public.flexibility_events (
         tenant, door, source_id, programme, starts_at, ends_at, gate_closes_at, need_mw, price_gbp_per_mwh,
@@ -13340,7 +13362,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '38c3f0148e489e73'
+    fingerprint = 'd28c302f9d61d184'
 where version = 20;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -15,13 +15,15 @@ from vocabulary import StrEnum
 
 class Announcing(StrEnum):
     """`ALREADY`: the same again. `DIFFERENT`: another has its name. `CLOSED`: its gate has closed. `OVERLAPPING`:
-    another event of the owner's is open in these half-hours. Only ANNOUNCED stores anything."""
+    another event of the owner's is open in these half-hours. `TOO_MANY` of the owner's are ahead. Only ANNOUNCED
+    stores anything."""
 
     ANNOUNCED = "announced"
     ALREADY = "already"
     DIFFERENT = "different"
     CLOSED = "closed"
     OVERLAPPING = "overlapping"
+    TOO_MANY = "too_many"
 
 
 class Cancelling(StrEnum):

@@ -36,6 +36,7 @@ class Opening(StrEnum):
     LIMIT_IN_USE = "limit_in_use"
     PAST = "past"
     TOO_MANY = "too_many"
+    TOO_OFTEN = "too_often"
     UNKNOWN_OPERATOR = "unknown_operator"
     UNKNOWN_DATA_CENTRE = "unknown_data_centre"
 

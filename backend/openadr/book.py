@@ -31,6 +31,7 @@ _REFUSALS = {
     "closed": (409, "its gate has closed: flexibility is asked for, or taken back, more than an hour ahead"),
     "overlapping": (409, "another flexibility event is open in these half-hours: delete that, or choose others"),
     "dispatched": (409, "this is what Pylon has sold: cancel its event of flexibility, which withdraws it"),
+    "too_many": (409, "a hundred events that ask for flexibility are ahead, the most there may be: delete one"),
     "different": (409, "what an event asks of flexibility cannot be changed: delete it, and post another"),
 }
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from api_application import create_app
-from database.interface import OrderBy
+from database.interface import OrderBy, Where
 from database.postgres import PostgresDatabase
 from flexibility_world import ENDS_AT, STARTS_AT, announced, book_movable, carry_on, store_flexible_world
 from grid.half_hours import rfc3339
@@ -102,6 +102,33 @@ def test_an_event_in_the_way_of_another_is_refused(api: Client, postgres: Postgr
     is_problem(api.post(EVENTS, body(need_mw=[2, 2, 2, 2])), 409)
     assert api.post(EVENTS, body(name="later", starts_at=rfc3339(ENDS_AT))).status_code == 201
     assert stored(postgres) == 2
+
+
+def test_an_operator_has_so_many_events_ahead_and_no_more(api: Client, postgres: PostgresDatabase) -> None:
+    facts = {
+        "tenant": "platform",
+        "programme": "P415",
+        "need_mw": [1],
+        "price_gbp_per_mwh": [1],
+        "compensation": "mutualised",
+        "in_day": "none",
+        "scheduled_at": NOW,
+        "announced_at": NOW,
+    }
+    ahead = []
+    for number in range(100):
+        starts_at = STARTS_AT + timedelta(days=1, minutes=30 * number)
+        times = {
+            "starts_at": starts_at,
+            "ends_at": starts_at + timedelta(minutes=30),
+            "gate_closes_at": starts_at - timedelta(hours=1),
+        }
+        door = ("manual", "openadr")[number % 2]
+        ahead.append({"door": door, "source_id": f"e-{number}", **times, **facts})
+    postgres.insert("flexibility_events", ahead)
+    is_problem(api.post(EVENTS, body()), 409)
+    postgres.update("flexibility_events", {"state": "CANCELLED"}, where=[Where("source_id", "e-7")])
+    assert api.post(EVENTS, body()).status_code == 201
 
 
 def test_what_is_no_number_is_refused(api: Client, postgres: PostgresDatabase) -> None:

@@ -409,6 +409,25 @@ def test_the_same_again_is_the_same_and_one_negotiation_at_a_time_is_about_a_lim
     assert open_negotiation(world, other, NOW).state is Opening.OPENED, "the first is awarded"
 
 
+def test_so_many_are_opened_by_hand_within_an_hour_and_no_more(world: PostgresDatabase) -> None:
+    ended = {
+        "tenant": "platform",
+        "started_by": "hand",
+        "starts_at": STARTS_AT,
+        "half_hours": 2,
+        "round_seconds": 60,
+        "most_rounds": 10,
+        "closes_at": STARTS_AT,
+        "state": "CANCELLED",
+        "work_state": "completed",
+        "scheduled_at": NOW,
+        "opened_at": NOW,
+    }
+    world.insert("negotiations", [ended | {"name": f"n-{number}"} for number in range(200)])
+    assert open_negotiation(world, new_negotiation(), NOW).state is Opening.TOO_OFTEN
+    assert open_negotiation(world, new_negotiation(), NOW + timedelta(minutes=61)).state is Opening.OPENED
+
+
 def test_a_negotiation_is_taken_back_until_it_is_awarded(world: PostgresDatabase) -> None:
     negotiation = opened(world, outside=["B"])
     carry_on(world)

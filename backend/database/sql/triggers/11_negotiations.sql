@@ -62,8 +62,9 @@ $$;
 -- name, started_by, limit_key, starts_at, half_hours, round_seconds, most_rounds, closes_at, document (what tells a repeat
 -- from a change), agents: [{agent, tenant (null: whoever opens it), kind, dc_id, endowment_mw, least_mw, most_mw,
 -- declared}…]}, checked by whoever calls. Answers {"state": "opened" | "already" (the same, again) | "different" (another of
--- this name) | "past" (its first half-hour has begun) | "limit_in_use" (another about this limit is open) | "too_many" (of this tenant are open) | "unknown_operator" |
--- "unknown_data_centre" (there is none, or it is not its agent's), "negotiation", "detail": the agent at fault}. Nothing is
+-- this name) | "past" (its first half-hour has begun) | "limit_in_use" (another about this limit is open) | "too_many" (of this
+-- tenant are open) | "too_often" (it opened as many as it may within the last hour) | "unknown_operator" | "unknown_data_centre"
+-- (there is none, or it is not its agent's), "negotiation", "detail": the agent at fault}. Nothing is
 -- stored but where it is opened.
 create or replace function public.open_negotiation(p_negotiation jsonb, p_now timestamptz, p_operator text default null)
 returns json
@@ -73,6 +74,7 @@ as $$
 declare
     given public.negotiations := jsonb_populate_record(null::public.negotiations, p_negotiation);
     most constant integer := 10; -- open at a time, of a tenant: one coordinator carries on everybody's
+    most_an_hour constant integer := 200; -- by hand
     found public.negotiations;
     at_fault text;
 begin
@@ -99,6 +101,15 @@ begin
         where n.tenant = given.tenant and n.state in ('OPEN', 'ROUND', 'AWARDED')) >= most
     then
         return json_build_object('state', 'too_many', 'negotiation', null);
+    end if;
+    -- What is said in one is kept for good.
+    if given.started_by = 'hand' and (
+        select count(*)
+        from public.negotiations n
+        where n.tenant = given.tenant and n.started_by = 'hand' and n.opened_at > p_now - interval '1 hour'
+            and n.opened_at <= p_now) >= most_an_hour
+    then
+        return json_build_object('state', 'too_often', 'negotiation', null);
     end if;
     select a ->> 'agent' into at_fault
     from jsonb_array_elements(p_negotiation -> 'agents') as a

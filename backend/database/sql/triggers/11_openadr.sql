@@ -391,7 +391,7 @@ $$;
 -- Stores something new. p_object: {object_id, object_type, program_id, event_id, ven_id, name, targets, content}. p_client_id is
 -- what a business logic says a VEN's client is. p_flexibility is what an event asks of flexibility (announce_flexibility_event).
 -- Answers {"state": "created" | "taken" (its name, or its client's VEN) | "full" | "no_program" | "no_event" | "no_ven" |
--- "no_client" | "closed" | "overlapping" | "subscribed" (its client has as many subscriptions as there may be), "object"};
+-- "no_client" | "closed" | "overlapping" | "too_many" | "subscribed" (its client has as many subscriptions as there may be), "object"};
 -- nothing is stored but where it is created. Subscriptions are told of it in the same transaction.
 create or replace function public.openadr_create(
     p_object jsonb, p_client text, p_client_id text, p_flexibility jsonb, p_now timestamptz, p_operator text default null)

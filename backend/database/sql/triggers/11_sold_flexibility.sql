@@ -244,8 +244,8 @@ $$;
 -- A new event. p_operator: whose it is, whatever p_event says. p_event: {tenant (null: the platform's), door, source_id, programme, starts_at, need_mw, price_gbp_per_mwh,
 -- penalty_gbp_per_mwh, compensation, in_day, document}, checked by whoever calls. Answers {"state": "announced" | "already"
 -- (the same, again) | "different" (another of this name) | "closed" (its gate has closed) | "overlapping" (another event of
--- the owner's is open in these half-hours; one that NESO publishes may overlap), "event"}. Nothing is stored but where it is
--- announced.
+-- the owner's is open in these half-hours; one that NESO publishes may overlap) | "too_many" (of the owner's are ahead, by hand
+-- and by OpenADR), "event"}. Nothing is stored but where it is announced.
 create or replace function public.announce_flexibility_event(
     p_event jsonb, p_now timestamptz, p_operator text default null)
 returns json
@@ -254,6 +254,7 @@ set search_path = ''
 as $$
 declare
     given public.flexibility_events := jsonb_populate_record(null::public.flexibility_events, p_event);
+    most constant integer := 100; -- ahead at a time, of a tenant, by hand and by OpenADR together
     found public.flexibility_events;
 begin
     -- One announcement at a time, so that no two of them overlap unseen.
@@ -284,6 +285,16 @@ begin
     limit 1;
     if found.event_id is not null and given.door <> 'dfs' then
         return json_build_object('state', 'overlapping', 'event', public.flexibility_event_row(found));
+    end if;
+    -- One thread carries on everybody's: those that are ahead are looked at every quarter of an hour.
+    if given.door in ('manual', 'openadr') and (
+        select count(*)
+        from public.flexibility_events e
+        where e.tenant = given.tenant and e.door in ('manual', 'openadr')
+            and e.state in ('ANNOUNCED', 'OFFERED', 'COMMITTED', 'NOTIFIED')
+            and e.ends_at > p_now and e.starts_at > p_now - interval '2 days') >= most -- none lasts longer
+    then
+        return json_build_object('state', 'too_many', 'event', null);
     end if;
     insert into public.flexibility_events (
         tenant, door, source_id, programme, starts_at, ends_at, gate_closes_at, need_mw, price_gbp_per_mwh,
