@@ -22,6 +22,9 @@ from dashboard.time_axis import TimeAxis
 from dashboard.workloads import faults_of
 from database.interface import Database
 from decimal_text import decimal_text as text
+from flexibility.rules.exact import HOURS
+from flexibility.tracing import Freed, shares_of
+from grid.half_hours import HALF_HOUR
 from web.problems import Problem
 
 ROWS_A_PAGE = 50
@@ -76,6 +79,9 @@ def flexibility_pages(dashboard: Blueprint, pages: Pages, database: Database, cl
             drawn=_drawn(life, clock()),
             key=KEY,
             half_hours=_half_hours(life),
+            moves=list(zip(life.moves, _brought(life), strict=True)),
+            batteries=_batteries(life),
+            warnings=_warnings(life),
         )
 
 
@@ -108,6 +114,38 @@ def _half_hours(life: EventLife) -> list[HalfHourRow]:
             _axis(life, life.event.starts_at).slots(), life.event.need_mw, life.event.price_gbp_per_mwh, strict=True
         )
     ]
+
+
+def _brought(life: EventLife) -> list[Decimal | None]:
+    """What each workload that gave way brought by the newest run, £; None before there is one."""
+    if not life.settlements:
+        return [None] * len(life.moves)
+    freed = [
+        Freed(number, move.unit_id, life.event.starts_at + place * HALF_HOUR, Decimal(mwh))
+        for number, move in enumerate(life.moves)
+        for place, mwh in enumerate(move.freed_mwh)
+    ]
+    brought: dict[int | None, Decimal] = defaultdict(Decimal)
+    for share in shares_of(max(life.settlements, key=lambda run: run.run).inputs, freed):
+        brought[share.workload] += share.received_gbp
+    return [brought[number] for number in range(len(life.moves))]
+
+
+def _batteries(life: EventLife) -> dict[str, Decimal]:
+    """What each battery gives in the event's half-hours, MWh."""
+    event = life.event
+    given = [
+        (one.asset_id, Decimal(one.discharge_mw) * HOURS)
+        for one in life.storage
+        if event.starts_at <= one.half_hour < event.ends_at
+    ]
+    return {name: sum((mwh for of, mwh in given if of == name), Decimal(0)) for name, _ in given}
+
+
+def _warnings(life: EventLife) -> list[str]:
+    """What is to be said of the signals behind the newest offer."""
+    offers = [one.content["warnings"] for one in life.decisions if one.content.get("warnings")]
+    return offers[-1] if offers else []
 
 
 def _sums(amounts: Iterable[tuple[datetime, str]]) -> dict[datetime, Decimal]:

@@ -7,19 +7,36 @@ from decimal import Decimal
 
 from database.interface import Row
 from decimal_text import decimal_text as text
+from decisions.scoring.freshness import SignalState
 from flexibility.choosing.battery_sale import BatterySale
 from flexibility.offering import WholeOffer
 from flexibility.rules.cashflows import Cashflow
 from grid.half_hours import rfc3339
 
 
+def in_words(mwh: Decimal) -> str:
+    """Energy for people, to the hundredth of a unit that suits it."""
+    return f"{mwh:,.2f} MWh" if abs(mwh) >= 1 else f"{mwh * 1000:,.2f} kWh"
+
+
+def what_gives_way(offer: WholeOffer) -> str:
+    """An offer that sells something, in a sentence."""
+    batteries = len(offer.batteries)
+    who = [f"{len(offer.moves)} of {offer.considered} workloads"] if offer.moves else []
+    who += [f"{batteries} {'battery' if batteries == 1 else 'batteries'}"] if batteries else []
+    cost_gbp = offer.cost_gbp
+    costs = f"it costs £{cost_gbp:,.2f} of J" if cost_gbp >= 0 else f"it saves £{-cost_gbp:,.2f} of J besides"
+    return f"To give way: {' and '.join(who)}. It brings £{offer.revenue_gbp:,.2f}, and {costs}."
+
+
 def texts(values: Iterable[Decimal]) -> list[str]:
     return [text(value) for value in values]
 
 
-def offer_document(offer: WholeOffer) -> Row:
-    """What is offered, or why nothing is: kept with the decision."""
+def offer_document(offer: WholeOffer, signals: Iterable[SignalState]) -> Row:
+    """What is offered, or why nothing is, and what is to be said of the signals behind it: kept with the decision."""
     return {
+        "warnings": [state.warning for state in signals if state.warning],
         "method": str(offer.choice.method),
         "revenue_gbp": text(offer.revenue_gbp),
         "cost_gbp": text(offer.cost_gbp),

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import numpy as np
 
+from decisions.scoring.freshness import SignalState, signal_states
 from decisions.scoring.grid_context import GridContext
 from decisions.scoring.objective import Terms
 from decisions.scoring.signals import line_up
@@ -92,6 +93,12 @@ def offer_in(situation: Situation, wanted: Event, carbon_price_gbp_per_t: float)
         left = _less(left, sale.freed_mwh)
     other = WholeOffer(_work(situation, left, carbon_price_gbp_per_t), left, sales)
     return max(one, other, key=lambda offer: offer.gain_gbp)
+
+
+def signals_behind(situation: Situation) -> tuple[SignalState, ...]:
+    """How real, how old and how complete the signals are that an offer is made from."""
+    grid = GridContext.model_validate(situation.contexts.grid)
+    return signal_states(grid, line_up(grid.as_of, grid.national, grid.regional), grid.as_of)
 
 
 def _work(situation: Situation, wanted: Event, carbon_price_gbp_per_t: float) -> Offer:

@@ -12,13 +12,14 @@ from itertools import groupby
 from database.interface import Row
 from decimal_text import decimal_text as text
 from decisions.publishing.schema import Scorer
+from decisions.scoring.freshness import Freshness
 from decisions.work.notifications import Lease, OwnedJob
 from decisions.work.record import DecidedWith, record_of
 from flexibility.book import BookedWork, EventBook, Outcome, SiteHistory, Situation, Step
 from flexibility.choosing.moves import Move
-from flexibility.documents import offer_document, texts
+from flexibility.documents import in_words, offer_document, texts, what_gives_way
 from flexibility.event_model import ClaimedEvent, EventState, Programme, StoredEvent
-from flexibility.offering import WholeOffer, offer_in
+from flexibility.offering import WholeOffer, offer_in, signals_behind
 from flexibility.rules.baseline import METHOD, VERSION, InDay, NoBaseline, baseline_of, wanted_days
 from flexibility.rules.dfs import MOST_MW
 from flexibility.rules.exact import HOURS, mean
@@ -66,17 +67,16 @@ class Steps:
         situation = self.book.situation(event, now)
         offer = offer_in(situation, event.wanted, self.carbon_price_gbp_per_t)
         if event.state is EventState.ANNOUNCED:
-            return self._offered(event, offer, now)
+            return self._offered(event, situation, offer, now)
         return self._committed(event, situation, offer, now)
 
-    def _offered(self, event: StoredEvent, offer: WholeOffer, now: datetime) -> Step:
+    def _offered(self, event: StoredEvent, situation: Situation, offer: WholeOffer, now: datetime) -> Step:
+        signals = signals_behind(situation)
+        document = offer_document(offer, signals)
         if offer.sells:
-            batteries = f" and {len(offer.batteries)} batteries" if offer.batteries else ""
-            reason = (
-                f"{len(offer.moves)} of {offer.considered} workloads{batteries} give way: "
-                f"£{offer.revenue_gbp:.2f} for £{offer.cost_gbp:.2f} of J."
-            )
-            return Step(EventState.OFFERED, reason, now, content=offer_document(offer))
+            invented = any(state.freshness is Freshness.INVENTED for state in signals)
+            rests = " It rests on invented figures: its warnings say which." if invented else ""
+            return Step(EventState.OFFERED, what_gives_way(offer) + rests, now, content=document)
         why = (
             f"None of {offer.considered} workloads gains by giving way."
             if offer.considered
@@ -85,12 +85,13 @@ class Steps:
         last_look = event.gate_closes_at - LAST_LOOK
         if now < last_look:
             return Step(EventState.ANNOUNCED, why, min(now + LOOK_AGAIN, last_look))
-        return Step(EventState.DECLINED, why, None, content=offer_document(offer))
+        return Step(EventState.DECLINED, why, None, content=document)
 
     def _committed(self, event: StoredEvent, situation: Situation, offer: WholeOffer, now: datetime) -> Step:
+        document = offer_document(offer, signals_behind(situation))
         if not offer.sells:
             reason = "What was offered can no longer give way, or no longer gains by it."
-            return Step(EventState.DECLINED, reason, None, content=offer_document(offer))
+            return Step(EventState.DECLINED, reason, None, content=document)
         work = {one.job: one for one in reversed(situation.booked)}
         dc_ids = sorted({move.booked.dc_id for move in offer.moves})
         history = self.book.history(event, dc_ids)
@@ -98,9 +99,9 @@ class Steps:
         total_mwh = sum((sum(mwh, Decimal(0)) for mwh in sold.values()), Decimal(0))
         return Step(
             EventState.COMMITTED,
-            f"{text(total_mwh)} MWh are sold, accepted as offered.",
+            f"Sold, and accepted as offered: {in_words(total_mwh)}.",
             now,
-            content=offer_document(offer),
+            content=document,
             with_it={
                 "agent_id": None,
                 "grid": situation.contexts.grid,
@@ -208,10 +209,10 @@ class Steps:
             + sum((one.freed_mwh for one in outcome.batteries if one.half_hour == half_hour), Decimal(0))
             for half_hour in event.half_hours
         }
-        total = text(sum(delivered.values(), Decimal(0)))
+        total = in_words(sum(delivered.values(), Decimal(0)))
         return Step(
             EventState.DELIVERED,
-            f"{total} MWh were delivered, by the meters.",
+            f"Delivered, by the meters: {total}.",
             now,
             content={"delivered_mwh": texts(delivered.values())},
         )
@@ -229,7 +230,7 @@ class Steps:
         run = outcome.run + 1
         return Step(
             EventState.SETTLED,
-            f"Run {run}: £{settlement.received_gbp:.2f} received.",
+            f"Run {run}: £{settlement.received_gbp:,.2f} received.",
             again,
             content={"run": run, "received_gbp": text(settlement.received_gbp)},
             with_it={"settlement": settlement.to_row(run)},

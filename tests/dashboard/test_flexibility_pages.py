@@ -25,6 +25,9 @@ def test_an_event_is_shown_from_its_offer_to_its_settlement(api: Client, postgre
     assert "The baseline comes to 2.88 MWh, and 0 MWh were metered." in page
     assert 'href="/dashboard/workloads/job-1"' in page
     assert "NESO" in page
+    assert "Brought" in page
+    assert page.count("£480.00</td>") == 1, "the one workload that moved brought all of it"
+    assert "To give way: 1 of 1 workloads." in page
 
 
 def test_what_is_no_event_is_not_found(api: Client) -> None:

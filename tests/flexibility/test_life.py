@@ -89,6 +89,20 @@ def test_an_event_goes_through_all_its_states_and_is_settled(world: PostgresData
     assert told[-1]["summary"]["state"] == "SETTLED"
 
 
+def test_an_offer_says_what_it_rests_on(postgres: PostgresDatabase) -> None:
+    store_flexible_world(postgres)
+    for source in ("carbon_source", "demand_source", "price_source"):
+        postgres.update("grid_signals", {source: "synthetic"}, where=[Where(source, False, "is_null")])
+    event = announced(postgres)
+    carry_on(postgres, NOW)
+    offered, sold = (decision for decision in life_of(postgres, event)["decisions"] if "moves" in decision["content"])
+    assert offered["reason"].startswith("To give way: 1 of 1 workloads. It brings £400.00, and it ")
+    assert offered["reason"].endswith("It rests on invented figures: its warnings say which.")
+    assert any("price is invented" in warning for warning in offered["content"]["warnings"])
+    assert sold["content"]["warnings"] == offered["content"]["warnings"]
+    assert sold["reason"] == "Sold, and accepted as offered: 2.00 MWh."
+
+
 def test_what_moved_was_decided_again_with_the_event_in_its_context(world: PostgresDatabase) -> None:
     event = announced(world)
     carry_on(world, NOW)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from decisions.scoring.context import DecisionContext
+from decisions.scoring.grid_context import GridContext
 from decisions.scoring.shared import Shared
 from decisions.scoring.signals import Extent, GridSignals
 from grid.provenance import SignalName, in_a_row, is_invented, origin_remarks, signal_title
@@ -75,7 +76,9 @@ class SignalState:
 _STATES = Shared[tuple[SignalState, ...]]()
 
 
-def signal_states(context: DecisionContext, signals: GridSignals, observed_at: datetime) -> tuple[SignalState, ...]:
+def signal_states(
+    context: DecisionContext | GridContext, signals: GridSignals, observed_at: datetime
+) -> tuple[SignalState, ...]:
     """Price, stress, and the intensity of each region with a data centre, with their age at `observed_at`."""
     return _STATES.of(
         (context.national, context.regional, context.data_centres, signals),
@@ -84,7 +87,9 @@ def signal_states(context: DecisionContext, signals: GridSignals, observed_at: d
     )
 
 
-def _states(context: DecisionContext, signals: GridSignals, observed_at: datetime) -> Iterator[SignalState]:
+def _states(
+    context: DecisionContext | GridContext, signals: GridSignals, observed_at: datetime
+) -> Iterator[SignalState]:
     forecast, present = context.national.forecast, context.national.current_at(context.as_of)
     price_at, demand_at = forecast.oldest_price_fetched_at, forecast.oldest_demand_fetched_at
     if present and present.price_source != SignalSource.SYNTHETIC:

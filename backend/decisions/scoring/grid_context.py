@@ -23,6 +23,10 @@ class GridContext(BaseModel):
     generation_mix: tuple[GenerationMix, ...] = ()
     capacity: Capacity | None = None
 
+    def region(self, region_id: int) -> RegionalSignals | None:
+        """The signals of a region; None where there are none."""
+        return next((region for region in self.regional if region.region_id == region_id), None)
+
     def data_centre(self, dc_id: str) -> DataCentre | None:
         """One of the data centres; None where it is OFFLINE or unknown."""
         return next((centre for centre in self.data_centres if centre.dc_id == dc_id), None)
