@@ -129,7 +129,7 @@ def test_what_is_not_spoiled_is_taken(vtn: Vtn, kind: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 @given(kind=st.sampled_from(sorted(WHOLE)), data=st.data())
-@settings(max_examples=80)
+@settings(max_examples=120)
 def test_whatever_stands_in_an_object_is_taken_or_refused_in_words(
     vtn: Vtn, method: str, kind: str, data: st.DataObject
 ) -> None:
