@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
 
 from database.interface import Database, Row
 from grid.half_hours import from_rfc3339
 from negotiation.model import AgentState, KnownAgent, KnownMessage, NegotiationState, Performative, StoredNegotiation
 from printable import LONGEST_REASON, printable
 from vocabulary import StrEnum
+from workloads.model import UtcDatetime
 
 
 class ClaimedNegotiation(StoredNegotiation):
@@ -21,6 +25,29 @@ class ClaimedNegotiation(StoredNegotiation):
     lease_token: int
     agents: tuple[KnownAgent, ...]
     messages: tuple[KnownMessage, ...]
+
+
+class SystemPrice(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    half_hour: UtcDatetime
+    system_price_gbp_mwh: Decimal
+
+
+class Metered(BaseModel):
+    """What booked work of a negotiation drew by its meters, once it is over.
+
+    Attributes:
+        is_metered: nothing of it runs still, or is yet to be metered.
+        metered_mwh: site energy by half-hour, of each agent with booked work.
+        system_prices: those that are known, of half-hours of the negotiation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    is_metered: bool
+    metered_mwh: dict[str, list[Decimal]]
+    system_prices: tuple[SystemPrice, ...]
 
 
 @dataclass(frozen=True)
@@ -107,6 +134,11 @@ class NegotiationBook:
         due = answer["next_due_at"]
         claimed = [ClaimedNegotiation.model_validate(row) for row in answer["claimed"]]
         return claimed, from_rfc3339(due) if due else None
+
+    def metered(self, negotiation: ClaimedNegotiation) -> Metered:
+        """What its agents' booked work drew, as far as that is known."""
+        arguments = {"p_negotiation_id": str(negotiation.negotiation_id)}
+        return Metered.model_validate(self._database.call("negotiation_metered", arguments, repeatable=True))
 
     def extend(self, leases: Sequence[NegotiationLease], now: datetime, *, lease_seconds: float) -> None:
         """Hold leases for another lease time."""

@@ -15,6 +15,7 @@ from database.errors import DatabaseError
 from database.interface import Database
 from decisions.scoring.objective import DEFAULT_CARBON_PRICE_GBP_PER_T
 from negotiation.book import ClaimedNegotiation, NegotiationBook, NegotiationLease, Step, StepOutcome, Stepped
+from negotiation.model import NegotiationState
 from negotiation.moving import AwardMover
 from negotiation.steps import next_step, work_has_changed
 from negotiation.watch import LOOK_EVERY, LimitWatch
@@ -146,8 +147,16 @@ class CoordinatorThread(Consumer):
         """
         without_room: set[str] = set()
         until = time.monotonic() + LONGEST_PLANNING_S
+        is_done = negotiation.state is NegotiationState.CONFIRMED and now >= negotiation.ends_at
+        metered = self._book.metered(negotiation) if is_done else None
         while True:
-            step = next_step(negotiation, now, without_room=without_room, is_over=lambda: time.monotonic() >= until)
+            step = next_step(
+                negotiation,
+                now,
+                metered=metered,
+                without_room=without_room,
+                is_over=lambda: time.monotonic() >= until,
+            )
             decided = self._mover.decided(negotiation, step, now)
             stored = (
                 StepOutcome(Stepped.WORK_CHANGED) if decided is None else self._book.store(negotiation, decided, now)

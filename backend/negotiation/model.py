@@ -92,6 +92,7 @@ class Performative(StrEnum):
     REJECT = "reject-proposal"
     CONFIRM = "confirm"
     FAILURE = "failure"
+    INFORM = "inform"
 
 
 class NewAgent(_Frozen):

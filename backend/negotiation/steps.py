@@ -14,9 +14,10 @@ from database.interface import Row
 from grid.half_hours import rfc3339
 from negotiation.agents import Agent, Figures, NoFallback, Plan, SearchTime
 from negotiation.awarding import award_id, award_row, moves_of
-from negotiation.book import ClaimedNegotiation, Message, Step
+from negotiation.book import ClaimedNegotiation, Message, Metered, Step
 from negotiation.coordination import Coordinator
 from negotiation.declared import agent_of
+from negotiation.metering import metered_row, prices_missing
 from negotiation.model import AgentState, Call, KnownAgent, NegotiationState, Performative
 from negotiation.settling import Outcome
 
@@ -25,6 +26,10 @@ ROUNDS_A_STEP = 5
 SILENT_ROUNDS = 2
 """After so many of them only an agent's fallback counts."""
 LEAST_GAIN_GBP = 1e-6
+METERS_AGAIN = timedelta(minutes=5)
+PRICES_AGAIN = timedelta(minutes=30)
+LONGEST_METERING = timedelta(days=3)
+"""After it a negotiation is settled by what is known."""
 FALLBACK_ROUND = 0
 GONE = {AgentState.LEFT, AgentState.BREACHED}
 
@@ -33,12 +38,14 @@ def next_step(
     negotiation: ClaimedNegotiation,
     now: datetime,
     *,
+    metered: Metered | None = None,
     without_room: Collection[str] = (),
     is_over: Callable[[], bool] = lambda: False,
 ) -> Step:
     """What is to be done about a negotiation now.
 
     Args:
+        metered: of one whose half-hours are over: what its booked work drew.
         without_room: data centres that turned out not to have the power: their agents stand at their fallbacks, and
             nothing is held there.
         is_over: whether the time is over in which agents may plan again to make an award better.
@@ -52,7 +59,7 @@ def next_step(
         return table.confirm()
     if now < negotiation.ends_at:
         return table.step(NegotiationState.CONFIRMED, "Its half-hours are not over yet.", negotiation.ends_at)
-    return table.step(NegotiationState.SETTLED, "Its half-hours are over.", None)
+    return table.settle(metered)
 
 
 def work_has_changed(negotiation: ClaimedNegotiation) -> Step:
@@ -96,11 +103,14 @@ class _Table:
         self._calls: dict[int, list[Figures]] = {}
         self._plans: dict[tuple[str, int], list[Plan]] = {}
         self._asked: dict[int, set[str]] = {}
+        self._awarded_mw: dict[str, list[float]] = {}
         for message in negotiation.messages:
             if message.performative == Performative.CFP:
                 self._heard_call(message.agent, message.round, message.body)
             elif message.performative == Performative.PROPOSE:
                 self._heard_plans(message.agent, message.round, message.body)
+            elif message.performative == Performative.ACCEPT:
+                self._awarded_mw[message.agent] = message.body["draw_mw"]  # the newest of them counts
 
     def step(
         self,
@@ -185,6 +195,25 @@ class _Table:
         for number in range(1, self._round + 1):
             self._hear(coordinator, number)
         return self._award(coordinator, (self._outcome or {}).get("stop", "time"))
+
+    def settle(self, metered: Metered | None) -> Step:
+        """Tell what each agent drew beside its award, once that is metered and its price is known, or long over."""
+        reason = "Its half-hours are over."
+        if metered is None or not metered.metered_mwh:
+            return self.step(NegotiationState.SETTLED, reason, None)
+        if self._now < self._it.ends_at + LONGEST_METERING:
+            if not metered.is_metered:
+                why = "What ran in its half-hours is yet to be metered."
+                return self.step(NegotiationState.CONFIRMED, why, self._now + METERS_AGAIN)
+            if prices_missing(metered, self._awarded_mw, self._it.starts_at):
+                why = "More was drawn than awarded, and the system price of it is not known yet."
+                return self.step(NegotiationState.CONFIRMED, why, self._now + PRICES_AGAIN)
+        prices = (self._outcome or {}).get("price_gbp_per_mwh", [0.0] * self._it.half_hours)
+        for name in sorted(metered.metered_mwh):
+            if name in self._awarded_mw:
+                body = metered_row(metered, name, self._awarded_mw[name], prices, self._it.starts_at)
+                self._say(self._agents[name], self._round, "agent", Performative.INFORM, "metered", body)
+        return self.step(NegotiationState.SETTLED, f"{reason} What was drawn is metered.", None)
 
     @property
     def _has_begun(self) -> bool:

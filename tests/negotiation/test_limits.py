@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from api.negotiation_answers import detail
 from booked_work import book, the_booking, the_workload
 from capacity_oracle import check_capacity
 from database.interface import OrderBy, Row, Where
@@ -236,3 +238,62 @@ def test_a_look_at_the_limits_that_fails_holds_up_no_negotiation(
         pass
     assert one.troubles()
     assert the_negotiation(world).negotiation.state is NegotiationState.CONFIRMED
+
+
+def meter(database: PostgresDatabase, job_id: str, site_wh: float) -> None:
+    """Four half-hours of a run that has ended, each of so much site energy."""
+    booking = the_booking(database, job_id)
+    over = {"state": "ENDED", "work_state": "completed"}
+    database.update("capacity_bookings", over, where=[Where("booking_id", booking["booking_id"])])
+    readings = [
+        {
+            "booking_id": booking["booking_id"],
+            "dc_id": booking["dc_id"],
+            "tenant": booking["tenant"],
+            "job_id": job_id,
+            "half_hour": half_hour,
+            "it_energy_wh": site_wh / 1.2,
+            "site_energy_wh": site_wh,
+            "source": "simulated",
+            "revision": 1,
+        }
+        for half_hour in half_hours_of(database, job_id)
+    ]
+    database.insert("meter_readings", readings)
+
+
+def test_what_was_drawn_is_told_once_it_is_metered_and_more_than_awarded_is_owed_at_the_dearer_price(
+    world: PostgresDatabase,
+) -> None:
+    carry_on(world)
+    ends_at = the_negotiation(world).negotiation.ends_at
+    one = CoordinatorThread(world, worker="one", clock=lambda: NOW, carbon_price_gbp_per_t=100)
+    one.run_due(ends_at)
+    assert the_negotiation(world).negotiation.state_reason == "What ran in its half-hours is yet to be metered."
+    meter(world, "job-1", 720_000)
+    meter(world, "job-2", 820_000)
+    one.run_due(ends_at + timedelta(minutes=5))
+    life = the_negotiation(world)
+    assert (
+        life.negotiation.state_reason == "More was drawn than awarded, and the system price of it is not known yet."
+    )
+    prices = [
+        {
+            "half_hour": half_hour,
+            "revision": 1,
+            "system_price_gbp_mwh": 500,
+            "published_at": NOW,
+            "fetched_at": NOW,
+        }
+        for half_hour in half_hours_of(world, "job-2")
+    ]
+    world.insert("system_price_revisions", prices)
+    one.run_due(ends_at + timedelta(minutes=35))
+    life = the_negotiation(world)
+    assert life.negotiation.state is NegotiationState.SETTLED
+    informed = {message.agent: message.body for message in life.messages if message.performative == "inform"}
+    assert (informed["DC-001"]["above_award_mwh"], informed["DC-001"]["owes_gbp"]) == ("0", "0")
+    assert Decimal(informed["DC-002"]["above_award_mwh"]) == Decimal("0.4")
+    assert Decimal(informed["DC-002"]["owes_gbp"]) == Decimal(200)
+    assert sum(map(Decimal, informed["DC-001"]["metered_mwh"])) == Decimal("2.88")
+    assert detail(life).rounds

@@ -328,6 +328,49 @@ as $$
         array[p_negotiation_id], array[p_lease_token], p_now + make_interval(secs => p_lease_seconds))) = 1)
 $$;
 
+-- What the booked work of a negotiation's agents drew in its half-hours, by its meters: {"is_metered" (nothing of it runs still,
+-- or is yet to be metered), "metered_mwh": {agent: [text by half-hour]}, "system_prices"}. Agents without such work are left out.
+create or replace function public.negotiation_metered(p_negotiation_id uuid)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    negotiation public.negotiations;
+    until timestamptz;
+    runs bigint[];
+begin
+    select * into negotiation from public.negotiations n where n.negotiation_id = p_negotiation_id;
+    until := negotiation.starts_at + negotiation.half_hours * interval '30 minutes';
+    select coalesce(array_agg(b.booking_id), '{}') into runs
+    from public.negotiation_agents a
+    cross join lateral jsonb_array_elements(a.declared -> 'jobs') as job
+    join public.capacity_bookings b on (b.tenant, b.job_id, b.dc_id) = (a.tenant, job ->> 'job_id', a.dc_id)
+    where a.negotiation_id = p_negotiation_id and job ? 'booking_key' and b.state <> 'RELEASED'
+        and b.starts_at < until and b.ends_at > negotiation.starts_at;
+    return json_build_object(
+        'is_metered', not exists (
+            select from public.capacity_bookings b
+            where b.booking_id = any (runs)
+                and (b.state in ('HELD', 'RUNNING') or (b.state = 'ENDED' and b.work_state <> 'completed'))),
+        'metered_mwh', (
+            select coalesce(json_object_agg(a.agent, (
+                select json_agg(trim_scale(coalesce(drawn.wh, 0) / 1000000)::text order by slot.half_hour)
+                from generate_series(
+                    negotiation.starts_at, until - interval '1 second', interval '30 minutes') as slot (half_hour)
+                left join (
+                    select r.half_hour, sum(r.site_energy_wh) as wh
+                    from public.newest_readings(runs) as r
+                    join public.capacity_bookings b on b.booking_id = r.booking_id
+                    where (b.tenant, b.dc_id) = (a.tenant, a.dc_id)
+                    group by r.half_hour) as drawn on drawn.half_hour = slot.half_hour)), '{}')
+            from public.negotiation_agents a
+            where a.negotiation_id = p_negotiation_id and a.declared @? '$.jobs[*].booking_key'),
+        'system_prices', public.system_prices_between(negotiation.starts_at, until));
+end
+$$;
+
 -- A step that failed is tried again after p_retry_seconds, give or take a quarter. Answers {"state": "retry" | "fenced"}.
 create or replace function public.fail_negotiation(
     p_negotiation_id uuid, p_lease_token bigint, p_error text, p_now timestamptz, p_retry_seconds double precision)
