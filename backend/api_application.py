@@ -160,7 +160,7 @@ def create_app(
     app.register_api(hosted_workload_endpoints(requests))
     app.register_api(flexibility_endpoints(requests, clock))
     app.register_api(sold_flexibility_endpoints(requests))
-    for endpoints in vtn_endpoints(requests, access, clock):
+    for endpoints in vtn_endpoints(requests, access, clock, public_url=settings.api_public_url):
         app.register_api(endpoints)
     app.register_api(market_endpoints(requests, clock))
     app.register_api(purchase_endpoints(requests))
@@ -171,7 +171,14 @@ def create_app(
     app.register_api(operations_endpoints(requests, clock))
     app.register_api(negotiation_endpoints(requests, clock, time.monotonic, turns, carbon_price))
     app.register_api(stored_negotiation_endpoints(requests, clock, turns, carbon_price))
-    app.register_api(a2a_endpoints(requests, clock, asks_for_credentials=access.asks_for() is not None))
+    app.register_api(
+        a2a_endpoints(
+            requests,
+            clock,
+            asks_for_credentials=access.asks_for() is not None,
+            public_url=settings.api_public_url,
+        )
+    )
     app.register_api(savings_endpoints(requests, clock, carbon_price))
     administration = Administration(database, access.door, access.audit.refused, has_tenants=settings.is_multi_tenant)
     app.register_api(key_endpoints(administration, clock))

@@ -146,6 +146,7 @@ class Settings(BaseModel):
 
     api_host: str = Field("127.0.0.1", min_length=1)
     api_port: Port = 5000
+    api_public_url: HttpUrl | None = None
     bg_host: str = Field("127.0.0.1", min_length=1)
     bg_port: Port = 5050
     pylon_api_key: Key | None = Field(None, min_length=8)

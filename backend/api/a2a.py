@@ -137,8 +137,14 @@ class _ListTasks(_Params):
     includeArtifacts: bool = False  # noqa: N815 - the protocol's name
 
 
-def a2a_endpoints(database: Database, clock: Callable[[], datetime], *, asks_for_credentials: bool) -> APIBlueprint:
-    """The agent card and `/a2a`."""
+def a2a_endpoints(
+    database: Database,
+    clock: Callable[[], datetime],
+    *,
+    asks_for_credentials: bool,
+    public_url: str | None = None,
+) -> APIBlueprint:
+    """The agent card and `/a2a`. `public_url`: where others reach this server; by default as the request has it."""
     endpoints = APIBlueprint("a2a", __name__, abp_tags=[TAG])
 
     @endpoints.get(
@@ -147,7 +153,8 @@ def a2a_endpoints(database: Database, clock: Callable[[], datetime], *, asks_for
         responses={200: AgentCard},
     )
     def card() -> Response:
-        found = agent_card(f"{request.host_url}a2a", asks_for_credentials=asks_for_credentials)
+        base = public_url or request.host_url.rstrip("/")
+        found = agent_card(f"{base}/a2a", asks_for_credentials=asks_for_credentials)
         return answer(found.model_dump(exclude_none=True))
 
     @endpoints.post(

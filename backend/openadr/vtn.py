@@ -20,14 +20,20 @@ from tenancy.guard import calling
 from web.api_blueprint import APIBlueprint
 
 
-def vtn_endpoints(database: Calls, access: Access, clock: Callable[[], datetime]) -> list[APIBlueprint]:
-    """`/openadr3/3.1.0/…`; `database` is as the caller of a request has it."""
+def vtn_endpoints(
+    database: Calls, access: Access, clock: Callable[[], datetime], *, public_url: str | None = None
+) -> list[APIBlueprint]:
+    """`/openadr3/3.1.0/…`; `database` is as the caller of a request has it.
+
+    Args:
+        public_url: where others reach this server; by default as the request has it.
+    """
 
     def book(object_type: ObjectType) -> ObjectBook:
         return ObjectBook(database, object_type, lambda: client_of(calling()), clock)
 
     return [
-        authorization_endpoints(access),
+        authorization_endpoints(access, public_url),
         program_endpoints(book(ObjectType.PROGRAM)),
         event_endpoints(book(ObjectType.EVENT), clock),
         report_endpoints(book(ObjectType.REPORT)),

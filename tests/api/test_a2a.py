@@ -19,12 +19,14 @@ from anyio.to_thread import run_sync
 from google.protobuf.json_format import MessageToDict, ParseDict  # type: ignore[import-untyped]
 from google.protobuf.struct_pb2 import Value  # type: ignore[import-untyped]
 
+from api_application import create_app
 from clock import utc_now
 from database.postgres import PostgresDatabase
 from grid.half_hours import HALF_HOUR, half_hour_of
 from grid_world import store_world
 from negotiation.declared import made_agent
-from served import Client
+from served import Client, served
+from settings import load_settings
 from stored_negotiations import DECLARED, ENDOWMENT, carry_on, life_of, new_agent, opened
 from tenancy.scopes import Role as OwnRole
 from tenant_settings import api_with_tenants, bearer, is_problem, made_key
@@ -101,6 +103,15 @@ def test_the_card_says_where_and_how_it_is_spoken(world: Client) -> None:
     ]
     assert card["capabilities"] == {"streaming": False, "pushNotifications": False}
     assert "securitySchemes" not in card
+
+
+def test_behind_a_proxy_the_addresses_are_those_that_others_use(postgres: PostgresDatabase) -> None:
+    settings = load_settings({"API_PUBLIC_URL": "https://pylon.example.org/"})
+    with served(create_app(postgres, settings)) as api:
+        card = api.get("/.well-known/agent-card.json").json()
+        assert card["supportedInterfaces"][0]["url"] == "https://pylon.example.org/a2a"
+        token_url = api.get("/openadr3/3.1.0/auth/server").json()["tokenURL"]
+        assert token_url == "https://pylon.example.org/openadr3/3.1.0/auth/token"
 
 
 @pytest.mark.parametrize(

@@ -43,13 +43,13 @@ class Refused(Exception):
         self.error = error
 
 
-def authorization_endpoints(access: Access) -> APIBlueprint:
+def authorization_endpoints(access: Access, public_url: str | None = None) -> APIBlueprint:
     """`/openadr3/3.1.0/auth`"""
     endpoints = APIBlueprint("openadr_auth", __name__, url_prefix=f"{ROOT}/auth", abp_tags=[TAG])
 
     @endpoints.get("/server", summary="Where a client gets its token", responses={200: AuthServer})
     def auth_server() -> Response:
-        return answer({"tokenURL": f"{request.host_url.rstrip('/')}{ROOT}/auth/token"})
+        return answer({"tokenURL": f"{public_url or request.host_url.rstrip('/')}{ROOT}/auth/token"})
 
     # In OAuth's words, not in OpenAPI's: a form, and errors of its own.
     @endpoints.route("/token", methods=["POST"])
