@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from math import ceil
@@ -19,6 +20,7 @@ from api.workloads import Key, WrittenTime
 from database.interface import Database
 from decisions.publishing.schema import tidy
 from grid.half_hours import HALF_HOUR, half_hour_of
+from grid.provenance import SignalName, in_a_row, origin_remarks, signal_title
 from negotiation.agents import (
     HOURS,
     Agent,
@@ -35,6 +37,7 @@ from negotiation.coordination import MOST_ROUNDS, TOLERANCE
 from negotiation.rounds import Settlement, negotiate
 from negotiation.settling import Award
 from ontology.types import Moment, RegionId
+from vocabulary import SignalSource
 from web.api_blueprint import APIBlueprint
 from web.application import answer
 from web.parameters import NoParameters
@@ -192,6 +195,9 @@ class NegotiationAnswer(BaseModel):
     rounds: list[RoundAnswer]
     awards: list[AwardAnswer] = Field(description="By name; their payments sum to 0")
     explanation: list[str]
+    warnings: list[str] = Field(
+        description="Which forecasts that agents with a region_id cost their work by are invented or modelled"
+    )
 
 
 def negotiation_endpoints(
@@ -229,12 +235,12 @@ def negotiation_endpoints(
                 )
             except NoFallback as error:
                 raise refuse("agents", f"cannot negotiate: {error}") from None
-        return answer(negotiation_answer(settlement, now))
+        return answer(negotiation_answer(settlement, now, costs.warnings()))
 
     return endpoints
 
 
-def negotiation_answer(settlement: Settlement, now: datetime) -> NegotiationAnswer:
+def negotiation_answer(settlement: Settlement, now: datetime, warnings: list[str]) -> NegotiationAnswer:
     """The answer for a settlement whose first half-hour is that of `now`."""
     limit = np.sum([award.endowment_mw for award in settlement.awards], axis=0)
     alone = sum(award.fallback_gbp for award in settlement.awards)
@@ -257,6 +263,7 @@ def negotiation_answer(settlement: Settlement, now: datetime) -> NegotiationAnsw
         ],
         awards=[_award(award) for award in settlement.awards],
         explanation=_explanation(settlement, alone),
+        warnings=warnings,
     )
 
 
@@ -270,6 +277,9 @@ class Costs:
         self._now = now
         self._carbon_price = carbon_price_gbp_per_t
         self._of_region: dict[int, Figures] | None = None
+        self._asked: set[int] = set()
+        self._price_sources: list[str] = []
+        self._carbon_sources: dict[int, list[str]] = {}
 
     def of(self, number: int, body: _OfRegion) -> Figures:
         """
@@ -282,12 +292,30 @@ class Costs:
             return self.each(number, "cost_gbp_per_mwh", body.cost_gbp_per_mwh)
         if self._of_region is None:
             self._of_region = self._read()
+        self._asked.add(body.region_id or 0)
         found = self._of_region[body.region_id or 0][: self.half_hours]
         if len(found) < self.half_hours or np.isnan(found).any():
             raise refuse(
                 "half_hours", "reaches further than the forecast of prices and carbon is known: ask for less"
             )
         return found
+
+    def warnings(self) -> list[str]:
+        """Of the forecasts that were asked for: what of them no source gave."""
+        if not self._asked:
+            return []
+        told: list[tuple[SignalName, int | None, list[str]]] = [
+            (SignalName.WHOLESALE_PRICE, None, self._price_sources)
+        ]
+        told += [
+            (SignalName.CARBON_INTENSITY, region_id, self._carbon_sources.get(region_id, []))
+            for region_id in sorted(self._asked)
+        ]
+        return [
+            f"The {signal_title(signal, region_id)} {in_a_row(remarks)}."
+            for signal, region_id, sources in told
+            if (remarks := origin_remarks(signal, Counter(sources)))
+        ]
 
     def each(self, number: int, name: str, given: float | Sequence[float]) -> Figures:
         """One figure a half-hour.
@@ -309,7 +337,11 @@ class Costs:
             price = getattr(row, "wholesale_price_gbp_mwh", None)
             if 0 <= place < MOST_HALF_HOURS and price is not None:
                 prices[place] = price
+            if 0 <= place < self.half_hours and (source := getattr(row, "price_source", None)):
+                self._price_sources.append(str(source))
         regional = read_regional_forecasts(self._database, self._now)
+        for region_id, changes in zip(regional.region_ids, regional.carbon_source_changes, strict=True):
+            self._carbon_sources[region_id] = _by_half_hour(changes, regional.carbon_sources, self.half_hours)
         rows = zip(regional.region_ids, regional.carbon_intensity_gco2, strict=True)
         return {region_id: prices + self._carbon(figures) for region_id, figures in rows}
 
@@ -319,6 +351,19 @@ class Costs:
         known = np.array([np.nan if each is None else each for each in gco2_per_kwh[:MOST_HALF_HOURS]], dtype=float)
         found[: len(known)] = known / 1000 * self._carbon_price
         return found
+
+
+def _by_half_hour(
+    changes: Sequence[tuple[int, int | None]], words: Sequence[SignalSource], half_hours: int
+) -> list[str]:
+    """The source of each half-hour that has one."""
+    ends = [*(begins for begins, _ in changes[1:]), half_hours]
+    return [
+        str(words[number])
+        for (begins, number), end in zip(changes, ends, strict=True)
+        if number is not None
+        for _ in range(begins, min(end, half_hours))
+    ]
 
 
 def _check_names(body: NegotiationBody) -> None:

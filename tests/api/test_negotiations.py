@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from database.interface import Where
+from database.postgres import PostgresDatabase
+from grid_world import NOW, store_world
 from served import Client
 
 PATH = "/api/v1/negotiations/plan"
@@ -52,6 +56,24 @@ def test_costs_are_of_the_forecast_where_a_region_is_named(world: Client) -> Non
     assert sum(north["draw_mw"]) == pytest.approx(2)
     assert answer["as_of"] == "2026-11-22T08:04:11Z"
     assert north["cost_gbp"] == pytest.approx(80 + 1.15, abs=0.5)
+    assert answer["warnings"] == []
+
+
+def test_costs_that_are_of_invented_figures_are_told_to_be(api: Client, postgres: PostgresDatabase) -> None:
+    store_world(postgres)
+    every = [Where("timestamp", NOW - timedelta(days=1), "gte")]
+    postgres.update("grid_signals", {"price_source": "synthetic"}, where=every)
+    of_london = [*every, Where("region_id", 13)]
+    postgres.update("regional_grid_signals", {"carbon_source": "synthetic"}, where=of_london)
+    halls = [
+        {"kind": "compute", "agent": name, "region_id": region, "endowment_mw": 9, "jobs": [JOB]}
+        for name, region in (("north", 1), ("south", 13))
+    ]
+    assert api.post(PATH, {"half_hours": 6, "agents": halls}).json()["warnings"] == [
+        "The wholesale price is invented (synthetic), with no real figure behind it.",
+        "The carbon intensity of region 13 is invented (synthetic), with no real figure behind it.",
+    ]
+    assert api.post(PATH, {"half_hours": 2, "agents": [HALL_A, HALL_B]}).json()["warnings"] == []
 
 
 @pytest.mark.parametrize(
