@@ -60,11 +60,11 @@ set local pylon.functions =
     'beckn_prune register_runner runner_name take_runs held_run run_to_begin begin_run heartbeat_run '
     'give_back_run finish_run end_run log_run give_run_back readings_so_far settle_silent_runs run_place '
     'list_runners offered_templates workload_run negotiation_row log_negotiation open_negotiation '
-    'binding_limits claim_negotiations heartbeat_negotiation fail_negotiation release_negotiation '
-    'hold_for_negotiation move_for_negotiation step_negotiation say_in_negotiation cancel_negotiation '
-    'negotiations_page negotiation_life negotiation_part negotiation_parts openadr_object_row '
-    'openadr_targets_of openadr_is_seen openadr_page openadr_one openadr_missing openadr_hold_parents '
-    'openadr_client openadr_content openadr_is_served openadr_tell openadr_claim_webhooks '
+    'binding_limits claim_negotiations heartbeat_negotiation negotiation_metered fail_negotiation '
+    'release_negotiation hold_for_negotiation move_for_negotiation step_negotiation say_in_negotiation '
+    'cancel_negotiation negotiations_page negotiation_life negotiation_part negotiation_parts '
+    'openadr_object_row openadr_targets_of openadr_is_seen openadr_page openadr_one openadr_missing '
+    'openadr_hold_parents openadr_client openadr_content openadr_is_served openadr_tell openadr_claim_webhooks '
     'openadr_settle_webhook openadr_webhooks_health openadr_create openadr_replace openadr_delete '
     'openadr_dispatched_tenant openadr_hold_dispatch_programs openadr_dispatch openadr_withdraw beckn_operator '
     'beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw log_order beckn_place_order '
@@ -7385,7 +7385,8 @@ $$;
 
 -- Negotiations -----------------------------------------------------------------------------------------------------------
 --
--- Locks: the negotiation first, then as everywhere: data centres, bookings, and last the publishing lock.
+-- Locks: the table where one is opened or stepped, the negotiation, then as everywhere: data centres, notifications, workloads,
+-- bookings, and last the publishing lock.
 
 do $once$
 declare
@@ -7712,6 +7713,49 @@ as $$
         array[p_negotiation_id], array[p_lease_token], p_now + make_interval(secs => p_lease_seconds))) = 1)
 $$;
 
+-- What the booked work of a negotiation's agents drew in its half-hours, by its meters: {"is_metered" (nothing of it runs still,
+-- or is yet to be metered), "metered_mwh": {agent: [text by half-hour]}, "system_prices"}. Agents without such work are left out.
+create or replace function public.negotiation_metered(p_negotiation_id uuid)
+returns json
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    negotiation public.negotiations;
+    until timestamptz;
+    runs bigint[];
+begin
+    select * into negotiation from public.negotiations n where n.negotiation_id = p_negotiation_id;
+    until := negotiation.starts_at + negotiation.half_hours * interval '30 minutes';
+    select coalesce(array_agg(b.booking_id), '{}') into runs
+    from public.negotiation_agents a
+    cross join lateral jsonb_array_elements(a.declared -> 'jobs') as job
+    join public.capacity_bookings b on (b.tenant, b.job_id, b.dc_id) = (a.tenant, job ->> 'job_id', a.dc_id)
+    where a.negotiation_id = p_negotiation_id and job ? 'booking_key' and b.state <> 'RELEASED'
+        and b.starts_at < until and b.ends_at > negotiation.starts_at;
+    return json_build_object(
+        'is_metered', not exists (
+            select from public.capacity_bookings b
+            where b.booking_id = any (runs)
+                and (b.state in ('HELD', 'RUNNING') or (b.state = 'ENDED' and b.work_state <> 'completed'))),
+        'metered_mwh', (
+            select coalesce(json_object_agg(a.agent, (
+                select json_agg(trim_scale(coalesce(drawn.wh, 0) / 1000000)::text order by slot.half_hour)
+                from generate_series(
+                    negotiation.starts_at, until - interval '1 second', interval '30 minutes') as slot (half_hour)
+                left join (
+                    select r.half_hour, sum(r.site_energy_wh) as wh
+                    from public.newest_readings(runs) as r
+                    join public.capacity_bookings b on b.booking_id = r.booking_id
+                    where (b.tenant, b.dc_id) = (a.tenant, a.dc_id)
+                    group by r.half_hour) as drawn on drawn.half_hour = slot.half_hour)), '{}')
+            from public.negotiation_agents a
+            where a.negotiation_id = p_negotiation_id and a.declared @? '$.jobs[*].booking_key'),
+        'system_prices', public.system_prices_between(negotiation.starts_at, until));
+end
+$$;
+
 -- A step that failed is tried again after p_retry_seconds, give or take a quarter. Answers {"state": "retry" | "fenced"}.
 create or replace function public.fail_negotiation(
     p_negotiation_id uuid, p_lease_token bigint, p_error text, p_now timestamptz, p_retry_seconds double precision)
@@ -7907,6 +7951,9 @@ declare
     short text;
     unmoved text;
 begin
+    -- Before any other lock: whoever opens a negotiation has the table to itself, and then wants the publishing lock, which a
+    -- step that moves work has before it writes here.
+    lock table public.negotiations in row exclusive mode;
     select * into negotiation
     from public.negotiations n
     where n.negotiation_id = (p_step ->> 'negotiation_id')::uuid
@@ -13362,7 +13409,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'd28c302f9d61d184'
+    fingerprint = 'b9082326702fe139'
 where version = 20;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
 
 from api.negotiation_answers import detail
@@ -19,7 +21,7 @@ from flexibility_world import announced, store_flexible_world
 from flexibility_world import carry_on as carry_event_on
 from grid.half_hours import from_rfc3339, half_hour_of
 from grid_world import NOW, data_centre, store_data_centres, store_grid
-from negotiation.book import NegotiationBook
+from negotiation.book import NegotiationBook, Stepped
 from negotiation.life import CoordinatorThread
 from negotiation.model import NegotiationLife, NegotiationState, StartedBy
 from negotiation.talk import read_negotiation, read_negotiations
@@ -297,3 +299,24 @@ def test_what_was_drawn_is_told_once_it_is_metered_and_more_than_awarded_is_owed
     assert Decimal(informed["DC-002"]["owes_gbp"]) == Decimal(200)
     assert sum(map(Decimal, informed["DC-001"]["metered_mwh"])) == Decimal("2.88")
     assert detail(life).rounds
+
+
+def test_a_step_that_moves_work_waits_for_whoever_opens_a_negotiation_before_it_locks_anything(
+    world: PostgresDatabase, conninfo: str
+) -> None:
+    """Whoever opens one has the table and then wants the publishing lock: the other order would be a deadlock."""
+    watch(world).look(NOW)
+    publishing_lock = "select pg_try_advisory_xact_lock(7263812)"
+    waits = "select count(*) from pg_locks where relation = 'public.negotiations'::regclass and not granted"
+    with psycopg.connect(conninfo) as opening, ThreadPoolExecutor(1) as pool:
+        one = CoordinatorThread(world, worker="one", clock=lambda: NOW, carbon_price_gbp_per_t=100)
+        # What claims the work does not wait: it is claimed before the table is taken.
+        (claimed,), _ = NegotiationBook(world).claim_due("one", NOW, lease_seconds=30, limit=1)
+        opening.execute("lock table public.negotiations in share row exclusive mode")
+        stepped = pool.submit(one._step, claimed, NOW)
+        while opening.execute(waits).fetchone() == (0,):
+            assert not stepped.done()
+        assert opening.execute(publishing_lock).fetchone() == (True,)
+        opening.execute("select from public.data_centres for no key update nowait")
+        opening.commit()
+        assert stepped.result()[1] is Stepped.CHANGED

@@ -1,7 +1,8 @@
 
 -- Negotiations -----------------------------------------------------------------------------------------------------------
 --
--- Locks: the negotiation first, then as everywhere: data centres, bookings, and last the publishing lock.
+-- Locks: the table where one is opened or stepped, the negotiation, then as everywhere: data centres, notifications, workloads,
+-- bookings, and last the publishing lock.
 
 do $once$
 declare
@@ -566,6 +567,9 @@ declare
     short text;
     unmoved text;
 begin
+    -- Before any other lock: whoever opens a negotiation has the table to itself, and then wants the publishing lock, which a
+    -- step that moves work has before it writes here.
+    lock table public.negotiations in row exclusive mode;
     select * into negotiation
     from public.negotiations n
     where n.negotiation_id = (p_step ->> 'negotiation_id')::uuid
