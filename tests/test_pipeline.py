@@ -51,6 +51,12 @@ OFFLINE = load_settings({})
 BACKEND = Path(pipeline.__file__).parent
 
 
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that fails is asked again at once: tests/upstreams/test_session.py has the pauses between attempts."""
+    monkeypatch.setattr("upstreams.session.pause_s", lambda *_, **__: 0.0)
+
+
 @pytest.fixture
 def upstream() -> Iterator[GridUpstreams]:
     with GridUpstreams(NOW) as server:

@@ -49,7 +49,7 @@ def gate(postgres: PostgresDatabase, conninfo: str) -> Iterator[PostgresDatabase
 
 @pytest.fixture
 def gateway(postgres: PostgresDatabase, gate: PostgresDatabase) -> Iterator[RunningGateway]:
-    with running_gateway(postgres, gate=gate, environ=with_tenants(), look_every_s=0.1) as running:
+    with running_gateway(postgres, gate=gate, environ=with_tenants(), look_every_s=0.1, heartbeat_s=0.5) as running:
         yield running
 
 

@@ -232,23 +232,25 @@ def test_many_that_read_nothing_share_what_is_read_and_hold_up_nobody(
 
 
 def test_a_place_is_taken_before_the_first_byte_and_let_go_whatever_becomes_of_the_answer(
-    gateway: RunningGateway, postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.endpoints.broadcast.MOST_STREAMS", 2)
-    assert gateway.client.request("HEAD", STREAM).status_code == 200
-    places = [gateway.feed.take_place(2), gateway.feed.take_place(2)]
-    assert None not in places
-    assert gateway.feed.take_place(2) is None
-    assert gateway.get(STREAM).status_code == 503
-    for place in places * 2:  # a second time is nothing
-        assert place is not None
-        place.let_go()
-    for _ in range(3):
-        with SseReader(gateway.port, path=STREAM), SseReader(gateway.port, path=STREAM):
-            wait_until(lambda: gateway.feed.streams == 2)
-            assert gateway.get(STREAM).status_code == 503
-        publish(postgres, f"told-{_}")  # whose sending finds that they are gone
-        wait_until(lambda: gateway.feed.streams == 0)
+    # Who has gone is found by the second thing that is sent to it.
+    with running_gateway(postgres, heartbeat_s=0.2) as gateway:
+        assert gateway.client.request("HEAD", STREAM).status_code == 200
+        places = [gateway.feed.take_place(2), gateway.feed.take_place(2)]
+        assert None not in places
+        assert gateway.feed.take_place(2) is None
+        assert gateway.get(STREAM).status_code == 503
+        for place in places * 2:  # a second time is nothing
+            assert place is not None
+            place.let_go()
+        for _ in range(3):
+            with SseReader(gateway.port, path=STREAM), SseReader(gateway.port, path=STREAM):
+                wait_until(lambda: gateway.feed.streams == 2)
+                assert gateway.get(STREAM).status_code == 503
+            publish(postgres, f"told-{_}")
+            wait_until(lambda: gateway.feed.streams == 0)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
