@@ -8877,7 +8877,8 @@ set search_path = ''
 as $$
 declare
     old public.openadr_objects;
-    asked public.openadr_objects;
+    asked uuid[];
+    cancelled uuid;
     gone public.openadr_objects;
 begin
     select * into old
@@ -8906,14 +8907,23 @@ begin
     then
         return json_build_object('state', 'dispatched', 'object', null);
     end if;
-    for asked in
-        select o.*
+    asked := array(
+        select o.flexibility_event_id
         from public.openadr_objects o
         where p_id in (o.object_id, o.program_id) and o.flexibility_event_id is not null
-        order by o.place
-    loop
-        perform public.cancel_flexibility_event(
-            asked.flexibility_event_id, 'its OpenADR event was deleted', p_now, p_operator);
+        order by o.place);
+    -- The locks of all of them, and their power given back, before the first that is cancelled takes the publishing lock.
+    perform from public.flexibility_events e where e.event_id = any (asked) order by e.event_id for update;
+    perform from public.data_centres d
+    where d.dc_id in (
+        select b.dc_id from public.capacity_bookings b where b.flexibility_event_id = any (asked) and b.state = 'HELD')
+    order by d.dc_id
+    for no key update;
+    perform public.release_flexibility(e.event_id, 'RELEASED', 'the event was cancelled')
+    from public.flexibility_events e
+    where e.event_id = any (asked) and e.state in ('ANNOUNCED', 'OFFERED', 'COMMITTED', 'NOTIFIED') and e.gate_closes_at > p_now;
+    foreach cancelled in array asked loop
+        perform public.cancel_flexibility_event(cancelled, 'its OpenADR event was deleted', p_now, p_operator);
     end loop;
     -- Told of while it is still there to be seen; what hangs on it before what it hangs on.
     for gone in
@@ -9636,7 +9646,8 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform pg_advisory_xact_lock(7263813); -- the chains' own: taken last but for the publishing lock
+    -- The publishing lock, as for the chains of decisions: whoever has published has it already.
+    perform pg_advisory_xact_lock(7263812);
     select d.chain_position + 1, d.chain_hash into new.chain_position, new.previous_hash
     from public.flexibility_decisions d
     where d.tenant = new.tenant
@@ -10297,6 +10308,8 @@ begin
         perform public.openadr_hold_dispatch_programs(
             (p_step ->> 'event_id')::uuid, nullif(p_step -> 'storage', 'null'), moment);
     end if;
+    -- What the update below needs, before the publishing lock: an announcement has the table first, and that lock then.
+    lock table public.flexibility_events in row exclusive mode;
     select * into event from public.flexibility_events e where e.event_id = (p_step ->> 'event_id')::uuid for update;
     if event.event_id is null or event.work_state <> 'running'
         or event.lease_token is distinct from (p_step ->> 'lease_token')::bigint
@@ -13409,7 +13422,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'b9082326702fe139'
+    fingerprint = '85dd19266a1fbe82'
 where version = 20;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

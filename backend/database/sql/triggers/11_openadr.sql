@@ -555,7 +555,8 @@ set search_path = ''
 as $$
 declare
     old public.openadr_objects;
-    asked public.openadr_objects;
+    asked uuid[];
+    cancelled uuid;
     gone public.openadr_objects;
 begin
     select * into old
@@ -584,14 +585,23 @@ begin
     then
         return json_build_object('state', 'dispatched', 'object', null);
     end if;
-    for asked in
-        select o.*
+    asked := array(
+        select o.flexibility_event_id
         from public.openadr_objects o
         where p_id in (o.object_id, o.program_id) and o.flexibility_event_id is not null
-        order by o.place
-    loop
-        perform public.cancel_flexibility_event(
-            asked.flexibility_event_id, 'its OpenADR event was deleted', p_now, p_operator);
+        order by o.place);
+    -- The locks of all of them, and their power given back, before the first that is cancelled takes the publishing lock.
+    perform from public.flexibility_events e where e.event_id = any (asked) order by e.event_id for update;
+    perform from public.data_centres d
+    where d.dc_id in (
+        select b.dc_id from public.capacity_bookings b where b.flexibility_event_id = any (asked) and b.state = 'HELD')
+    order by d.dc_id
+    for no key update;
+    perform public.release_flexibility(e.event_id, 'RELEASED', 'the event was cancelled')
+    from public.flexibility_events e
+    where e.event_id = any (asked) and e.state in ('ANNOUNCED', 'OFFERED', 'COMMITTED', 'NOTIFIED') and e.gate_closes_at > p_now;
+    foreach cancelled in array asked loop
+        perform public.cancel_flexibility_event(cancelled, 'its OpenADR event was deleted', p_now, p_operator);
     end loop;
     -- Told of while it is still there to be seen; what hangs on it before what it hangs on.
     for gone in

@@ -65,7 +65,8 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform pg_advisory_xact_lock(7263813); -- the chains' own: taken last but for the publishing lock
+    -- The publishing lock, as for the chains of decisions: whoever has published has it already.
+    perform pg_advisory_xact_lock(7263812);
     select d.chain_position + 1, d.chain_hash into new.chain_position, new.previous_hash
     from public.flexibility_decisions d
     where d.tenant = new.tenant
@@ -726,6 +727,8 @@ begin
         perform public.openadr_hold_dispatch_programs(
             (p_step ->> 'event_id')::uuid, nullif(p_step -> 'storage', 'null'), moment);
     end if;
+    -- What the update below needs, before the publishing lock: an announcement has the table first, and that lock then.
+    lock table public.flexibility_events in row exclusive mode;
     select * into event from public.flexibility_events e where e.event_id = (p_step ->> 'event_id')::uuid for update;
     if event.event_id is null or event.work_state <> 'running'
         or event.lease_token is distinct from (p_step ->> 'lease_token')::bigint
