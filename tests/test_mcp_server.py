@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import anyio
@@ -33,6 +35,7 @@ from settings import load_settings
 from tenant_settings import bearer, keys_of, made_key
 from two_operators import A
 
+DOCUMENT = BACKEND.parent / "docs" / "agents.md"
 LATEST = "pylon://decisions/latest"
 JOB = {"workload_type": "INFERENCE_BATCH", "required_gpu_mins": 60}
 
@@ -323,3 +326,36 @@ def test_the_conformance_suite_s_scenarios_for_any_server_pass(
     mcp_clients_required()
     name, _, version = scenario.partition("@")
     assert conformance(tmp_path, for_anybody, name, version) == set()
+
+
+def test_the_program_of_the_document_places_a_job_as_pasted(world: AgentsWorld, tmp_path: Path) -> None:
+    found = re.search(r"/tmp/agent.py <<'PYTHON'\n(.*?)\nPYTHON", DOCUMENT.read_text(), re.DOTALL)
+    assert found is not None
+    program = tmp_path / "agent.py"
+    program.write_text(found[1].replace('".venv/bin/python"', repr(sys.executable)))
+    stopped = Event()
+
+    def decide() -> None:
+        while not stopped.wait(0.1):
+            world.decide()
+
+    deciding = Thread(target=decide)
+    deciding.start()
+    try:
+        ended = subprocess.run(
+            [sys.executable, str(program)],
+            cwd=BACKEND.parent,
+            env={**inherited(), **world.environment(world.of_a)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        stopped.set()
+        deciding.join()
+    assert ended.returncode == 0, ended.stderr
+    told = [line.partition(": ") for line in ended.stdout.splitlines()]
+    assert [word for word, _, _ in told] == ["planned", "stored", "decided", "because"]
+    assert "'my-agents-job'" in told[2][2]
+    assert told[3][2]
