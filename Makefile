@@ -20,9 +20,10 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run agents test test-thorough coverage chaos soak check format docs bench bench-negmas clean
 
-# The three processes, their logs side by side, each started again if it is killed; Ctrl-C stops them.
+# The three processes, their logs side by side, each started again if it is killed; Ctrl-C stops them. Each reads `.env`
+# itself, below the environment; honcho would put it above.
 run: $(VENV)/installed
-	@$(VENV)/bin/honcho start || test $$? -eq 130
+	@$(VENV)/bin/honcho --env /dev/null start || test $$? -eq 130
 
 # What the tools for agents need (docs/agents.md); the three processes do without.
 agents: $(VENV)/installed-for-agents

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,22 @@ def test_without_any_variable_everything_has_its_documented_default() -> None:
     assert (found.bg_poll_seconds, found.bg_workers, found.carbon_price_gbp_per_t) == (2.0, 4, 100.0)
     assert (found.gemini_model, found.gemini_role) == ("gemini-3.8-flash", "score")
     assert (found.supabase_url, found.database_url, found.pylon_api_key) == (None, None, None)
+
+
+def test_make_run_leaves_the_environment_above_the_file(tmp_path: Path) -> None:
+    (call,) = re.findall(r"\$\(VENV\)/bin/honcho (.*) start", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    (tmp_path / ".env").write_text("API_PORT=1\n")
+    (tmp_path / "Procfile").write_text("one: echo API_PORT=$API_PORT\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "honcho", *call.split(), "start"],
+        cwd=tmp_path,
+        env={**os.environ, "API_PORT": "2"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "API_PORT=2" in ended.stdout, ended.stdout + ended.stderr
 
 
 def test_the_example_file_has_every_setting_with_its_default() -> None:
