@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from weakref import ReferenceType
 
 from database.interface import Row
 from decisions.publishing.grid_parts import GridParts, SignalWords, grid_parts, signal_words
@@ -151,13 +152,14 @@ def _score(option: Assessment, judgement: Judgement | None) -> float:
     return option.score if judgement is None or judgement.score is None else float(judgement.score)
 
 
-class _WrittenOptions:
+class WrittenOptions:
     """Options as they were written, by the very option and grid: decisions of like workloads share most of them."""
 
-    MOST = 4096
-
     def __init__(self) -> None:
-        self._rows: dict[int, tuple[Assessment, GridParts, SignalWords, Row]] = {}
+        self._rows: dict[int, tuple[ReferenceType[Assessment], GridParts, SignalWords, Row]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     def of(
         self, option: Assessment, score: float, judgement: Judgement | None, parts: GridParts, words: SignalWords
@@ -165,18 +167,17 @@ class _WrittenOptions:
         """The option as published, not to be changed by anybody; what a model has judged is written anew."""
         if judgement is not None:
             return _option(option, score, judgement, parts, words)
-        # An id is of this option for as long as it is kept.
-        known = self._rows.get(id(option))
-        if known is not None and known[0] is option and known[1] is parts and known[2] is words:
+        key, rows = id(option), self._rows
+        known = rows.get(key)
+        if known is not None and known[0]() is option and known[1] is parts and known[2] is words:
             return known[3]
         row = _option(option, score, None, parts, words)
-        if len(self._rows) >= self.MOST:
-            self._rows = {}
-        self._rows[id(option)] = option, parts, words, row
+        # For as long as the option itself is kept by whoever shares it.
+        rows[key] = ReferenceType(option, lambda _: rows.pop(key, None)), parts, words, row
         return row
 
 
-_WRITTEN = _WrittenOptions()
+_WRITTEN = WrittenOptions()
 
 
 def _option(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decision_contexts import NOON, a_context, centre, context_json, random_context_json, task
-from decisions.publishing.output import Judgement, build_output, published_form
+from decisions.publishing.grid_parts import grid_parts, signal_words
+from decisions.publishing.output import Judgement, WrittenOptions, build_output, published_form
 from decisions.publishing.schema import DecisionOutput, FigureSources, Scorer
 from decisions.scoring.context import DecisionContext
 from decisions.scoring.decide import SCORER_VERSION, decide
@@ -326,3 +328,15 @@ def test_without_data_centres_the_output_is_empty_and_says_so() -> None:
     assert output.decision.rationale == "There is no data centre."
     assert output.decision.waiting is not None
     assert output.decision.waiting.status == "PENDING"
+
+
+def test_an_option_is_written_once_and_forgotten_with_the_option() -> None:
+    decision = decide(a_context())
+    option, parts, words = replace(decision.options[0]), grid_parts(decision.context), signal_words(())
+    written = WrittenOptions()
+    row = written.of(option, option.score, None, parts, words)
+    assert written.of(option, option.score, None, parts, words) is row
+    assert written.of(option, option.score, Judgement(50, "Fine."), parts, words)["rationale"].startswith("Fine.")
+    assert len(written) == 1
+    del option
+    assert len(written) == 0
