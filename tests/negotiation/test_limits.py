@@ -21,6 +21,7 @@ from flexibility_world import announced, store_flexible_world
 from flexibility_world import carry_on as carry_event_on
 from grid.half_hours import from_rfc3339, half_hour_of
 from grid_world import NOW, data_centre, store_data_centres, store_grid
+from killed_steps import run_until_killed
 from negotiation.book import NegotiationBook, Stepped
 from negotiation.life import CoordinatorThread
 from negotiation.model import NegotiationLife, NegotiationState, StartedBy
@@ -320,3 +321,21 @@ def test_a_step_that_moves_work_waits_for_whoever_opens_a_negotiation_before_it_
         opening.execute("select from public.data_centres for no key update nowait")
         opening.commit()
         assert stepped.result()[1] is Stepped.CHANGED
+
+
+def test_a_coordinator_that_is_killed_at_the_award_has_moved_nothing_or_all(
+    world: PostgresDatabase, conninfo: str
+) -> None:
+    watch(world).look(NOW)
+    run_until_killed("negotiation_process.py", conninfo, NOW, "storing CONFIRMED")
+    assert begins(world, "job-1") == begins(world, "job-2") == STARTS_AT
+    assert not the_negotiation(world).awards
+    later = NOW + timedelta(seconds=31)
+    run_until_killed("negotiation_process.py", conninfo, later, "stored CONFIRMED")
+    life = the_negotiation(world)
+    assert (life.negotiation.state, life.negotiation.award_number) == (NegotiationState.CONFIRMED, 1)
+    assert drawn_mw(world) == pytest.approx(SITE_MW)
+    moved = [name for name in ("job-1", "job-2") if begins(world, name) != STARTS_AT]
+    decisions = world.select("orchestration_decisions", order=OrderBy(("job_id",)))
+    assert [decision["job_id"] for decision in decisions] == moved
+    check_capacity(world)

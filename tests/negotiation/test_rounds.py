@@ -108,8 +108,9 @@ def test_batteries_that_are_paid_for_charging_never_charge_and_discharge_at_once
     holds(negotiate(case.agents), case.optimum_gbp)
 
 
-def test_10_agents_are_within_1_per_cent_after_20_rounds_of_48_half_hours() -> None:
-    agents = tight_agents(0, compute=8, storage=2, half_hours=48)
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.thorough) for seed in range(1, 6))])
+def test_10_agents_are_within_1_per_cent_after_20_rounds_of_48_half_hours(seed: int) -> None:
+    agents = tight_agents(seed, compute=8, storage=2, half_hours=48)
     found = negotiate(agents, tolerance=0.01)
     assert (found.stop, len(found.rounds) <= 20) == ("gap", True)
 
