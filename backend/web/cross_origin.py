@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 _METHODS = "GET, POST, PUT, PATCH, DELETE"
 _READING = "GET"
-_REQUEST_HEADERS = "Authorization, Content-Type, If-None-Match, Last-Event-ID, Pylon-Operator, X-Request-ID"
+_REQUEST_HEADERS = (
+    "A2A-Version, Authorization, Content-Type, If-None-Match, Last-Event-ID, Pylon-Operator, X-Request-ID"
+)
 _ANSWER_HEADERS = "ETag, Retry-After, X-Request-ID"
 _PREFLIGHT_AGE_S = "600"
 

@@ -162,7 +162,7 @@ def test_a_page_of_an_allowed_origin_may_ask_and_read(postgres: PostgresDatabase
         preflight = client.request("OPTIONS", "/closed", headers={**own, **asked})
         assert preflight.status_code == 204
         assert preflight.headers["Access-Control-Allow-Origin"] == "https://app.example"
-        assert "Authorization" in preflight.headers["Access-Control-Allow-Headers"]
+        assert {"Authorization", "A2A-Version"} <= set(preflight.headers["Access-Control-Allow-Headers"].split(", "))
         for found in (client.get("/closed", headers=own), client.post("/closed", headers=own)):
             assert found.headers["Access-Control-Allow-Origin"] == "https://app.example"
             assert "Origin" in found.headers["Vary"]
