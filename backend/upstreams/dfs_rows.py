@@ -19,6 +19,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from grid.half_hours import HALF_HOUR, LONDON, UTC
+from printable import printable
 from upstreams.row_models import Figure, RowModel, empty_as_none
 
 HALF_AN_HOUR = Decimal("0.5")
@@ -72,7 +73,8 @@ def read_zonal_caps(value: Any) -> dict[int, Decimal]:
 
 
 def read_names(value: Any) -> tuple[str, ...]:
-    return tuple(name.strip() for name in str(value or "").split(",") if name.strip())
+    # They only tell who may bid: one that cannot be printed, or stored, costs no row.
+    return tuple(printable(name.strip()) for name in str(value or "").split(",") if name.strip())
 
 
 DeliveryDate = Annotated[date, BeforeValidator(read_date)]

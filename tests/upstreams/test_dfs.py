@@ -43,6 +43,13 @@ def test_a_requirement_says_when_how_much_and_of_whom() -> None:
     assert row.participants == ("FIRST LIMITED", "SECOND LIMITED")
 
 
+def test_a_participant_s_name_that_no_database_stores_is_made_printable() -> None:
+    names = {"Participant Bids Eligible": "A\x00B, \x1b[2JC," + "x" * 1000}
+    (row,) = parse_file(REQUIREMENTS, [dfs_requirement(START) | names], NOW).rows
+    assert row.participants[:2] == ("A\\x00B", "\\x1b[2JC")
+    assert len(row.participants[2]) == 200
+
+
 def test_an_event_s_number_begins_anew_in_april() -> None:
     for start, name in ((datetime(2027, 3, 31, 17, 0, tzinfo=UTC), "2026-136"), (START, "2026-136")):
         assert requirements(dfs_requirement(start)).rows[0].event_ref == name
