@@ -16,7 +16,7 @@ from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from linked_world import store_linked_world
 from new_database import as_url, new_database
-from openapi_description import check_parameter_examples, fuzz, operations
+from openapi_description import LONGEST_FUZZ_S, check_parameter_examples, fuzz, operations
 from served import Client
 from server_process import ServerProcess
 from settings import load_settings
@@ -118,6 +118,7 @@ def live_server(
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(LONGEST_FUZZ_S)
 def test_the_live_server_keeps_to_its_description_whatever_it_is_sent(
     live_server: ServerProcess, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_the_live_server_keeps_to_its_description_whatever_it_is_sent(
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(LONGEST_FUZZ_S)
 @pytest.mark.parametrize("group", [RUNNERS, TENANCY, FLEXIBILITY, READS])
 def test_a_group_of_endpoints_keeps_to_its_description(
     live_server: ServerProcess, group: str, tmp_path: Path

@@ -14,7 +14,7 @@ from database.embedded import EmbeddedPostgres
 from database.postgres import PostgresDatabase
 from grid_world import store_world, submit, workload
 from new_database import new_database
-from openapi_description import check_parameter_examples, fuzz, operations
+from openapi_description import LONGEST_FUZZ_S, check_parameter_examples, fuzz, operations
 from running_gateway import RunningGateway, running_gateway, workers_on
 from web.problems import MEDIA_TYPE
 
@@ -103,6 +103,7 @@ def test_what_is_answered_is_what_is_described(description: dict[str, Any], gate
         jsonschema_rs.validate(schema | {"components": description["components"]}, answer.json())
 
 
+@pytest.mark.timeout(LONGEST_FUZZ_S)
 def test_the_live_gateway_keeps_to_its_description_whatever_it_is_sent(
     gateway: RunningGateway, tmp_path: Path
 ) -> None:
