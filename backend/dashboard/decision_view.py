@@ -112,7 +112,7 @@ def _why_not(option: DataCentreOption, chosen_objective_gbp: float | None) -> tu
     if chosen_objective_gbp is None:
         return (option.rationale,)
     margin = option.objective_gbp - chosen_objective_gbp
-    return (f"costs {pounds(margin)} more, all told",) if margin > 0 else ("is as good, and comes second",)
+    return (f"{pounds(margin)} more, all told",) if margin > 0 else ("is as good, and comes second",)
 
 
 def _would_change(output: DecisionOutput, now: datetime) -> list[str]:

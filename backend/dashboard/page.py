@@ -94,7 +94,7 @@ class Pages:
             "utc": words.utc_words,
             "british": words.british_words,
             "utc_seconds": words.utc_seconds,
-            "span": words.duration,
+            "span": words.span,
             "path_part": lambda text: quote(str(text), safe=""),
         }
         self._templates.globals |= {

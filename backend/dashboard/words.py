@@ -94,6 +94,11 @@ def duration(span: timedelta) -> str:
     return f"{round(hours / 24)} days"
 
 
+def span(length: timedelta) -> str:
+    """How long something takes: `30 s`, and from a minute on as `duration`."""
+    return f"{round(length.total_seconds())} s" if length < timedelta(minutes=1) else duration(length)
+
+
 def age(moment: datetime | None, now: datetime) -> str:
     """How long ago `moment` was: `4 min old`, `unknown age`."""
     return "unknown age" if moment is None else f"{duration(now - moment)} old"
