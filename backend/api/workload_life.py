@@ -205,12 +205,18 @@ def life_of(row: WorkloadRow, told: Told) -> list[LifeStep]:
 def _place(step: LifeStep, row: WorkloadRow, told: Told) -> tuple[bool, datetime]:
     """Where a step that is done comes among the others: by its time, but what leads to another comes before it."""
     at = step.at or row.updated_at
-    if step.step is StepKind.HELD:
-        # A decision is written down in the transaction that held its power before, and what ran was held by then.
-        written = [one.decided_at for one in told.decisions if at <= one.decided_at <= at + _WRITTEN_WITHIN]
+    if step.step in {StepKind.HELD, StepKind.STARTED}:
+        at = _decided_by(at, told)
+    if step.step is StepKind.HELD:  # what ran was held by then
         began = [one.started_at for one in told.bookings if one.booking_key == step.booking_key and one.started_at]
-        at = min([max([at, *written[:1]]), *began])
+        at = min([at, *(_decided_by(moment, told) for moment in began)])
     return step.step is not StepKind.SUBMITTED, at
+
+
+def _decided_by(at: datetime, told: Told) -> datetime:
+    """Not before the decision, which is written down when its power is held, perhaps for a start at once."""
+    written = [one.decided_at for one in told.decisions if at <= one.decided_at <= at + _WRITTEN_WITHIN]
+    return max([at, *written[:1]])
 
 
 def _decided(decision: DecisionStep) -> LifeStep:

@@ -30,7 +30,7 @@ PICTURES = Path(__file__).resolve().parent
 BACKEND = PICTURES.parent.parent / "backend"
 CHROMIUM = Path("/usr/bin/chromium")
 NOWHERE = "http://127.0.0.1:9"
-WIDTH, QUALITY, PATIENCE_S = 1280, 82, 240.0
+WIDTH, QUALITY, PATIENCE_S = 1280, 55, 240.0
 WORK: list[dict[str, Any]] = [
     {"job_id": "nightly-fine-tune", "workload_type": "FINE_TUNING", "urgency": "LOW", "required_gpu_mins": 2400},
     {"job_id": "train-llm-7b", "workload_type": "TRAINING_RUN", "urgency": "LOW", "required_gpu_mins": 9600},
@@ -68,9 +68,9 @@ def main() -> None:
         )
         page = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme="light")
         for name, path, height in (
-            ("dashboard_now.webp", "/", 945),
-            ("dashboard_workload.webp", f"/workloads/{ENDS}", 1130),
-            ("dashboard_decisions.webp", "/decisions", 800),
+            ("dashboard_now.webp", "/", 1005),
+            ("dashboard_workload.webp", f"/workloads/{ENDS}", 715),
+            ("dashboard_decisions.webp", "/decisions", 720),
             ("dashboard_plan.webp", f"/plan?workloads={quote(json.dumps(PLANNED))}", 800),
         ):
             page.goto(f"{url}/dashboard{path}")

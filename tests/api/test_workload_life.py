@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from api.workload_life import read_life, read_told
+from api.workload_life import life_of, read_life, read_told
 from api.workloads import read_workload
 from api_application import create_app
 from booked_work import book
@@ -71,6 +73,18 @@ def test_a_decision_and_the_power_that_it_holds_are_told_with_what_is_to_come(
     assert of_kind["held"]["it_power_kw"] > 0
     assert of_kind["held"]["starts_at"] == of_kind["started"]["at"] == of_kind["decided"]["starts_at"]
     assert of_kind["held"]["ends_at"] == of_kind["ended"]["at"]
+
+
+def test_what_starts_at_once_is_told_after_the_decision_that_says_so(postgres: PostgresDatabase) -> None:
+    store_world(postgres)
+    submit(postgres, workload("job-1", urgency="CRITICAL"))
+    workers_on(postgres).work_once()
+    told = read_told(postgres, "job-1")
+    (one,), (booking,) = told.decisions, told.bookings
+    at_once = one.decided_at - timedelta(milliseconds=100)  # the moment it was decided for
+    of_run = booking.model_copy(update={"created_at": at_once, "started_at": at_once, "state": "RUNNING"})
+    life = life_of(read_workload(postgres, "job-1"), replace(told, bookings=[of_run]))
+    assert [step.step for step in life if step.is_done] == ["submitted", "decided", "held", "started"]
 
 
 def test_a_run_that_is_over_is_told_to_its_account_beside_the_run_at_once(
