@@ -94,7 +94,7 @@ def test_a_row_changes_in_its_place_by_its_event_even_while_the_server_is_away(
     page.route("**/dashboard/workloads", lambda route: route.abort())
     decide(site.database)
     expect(status_of(page, "job-1")).to_have_text("queued")
-    expect(row.locator("[data-cell=place]")).to_have_text("Data centre 1")
+    expect(row.locator("[data-cell=place]")).to_have_text("Data centre 1 DC-001")
     expect(page.locator("#away")).to_contain_text("The server does not answer")
     expect(page.locator("#away")).to_contain_text("Trying again in")
     page.unroute("**/dashboard/workloads")
