@@ -1,27 +1,18 @@
-"""Carries events on: a thread that takes what is due and makes one step of each, under a lease.
-
-Any number of processes may have one. A step is one transaction under a fencing token: whatever dies when, none is
-lost or made twice.
-"""
+"""Carries events on, step by step, each in one transaction; and lets in what the sources have published."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from time import monotonic
 
-from database.errors import DatabaseError
 from database.interface import Database
 from flexibility.book import EventBook, Stepped
 from flexibility.dfs_door import announce_published
 from flexibility.event_model import ClaimedEvent
 from flexibility.rules.supplier_prices import SupplierPrices
 from flexibility.steps import Steps
-from queueing.consumer import Consumer, Round
-from queueing.failing import Failing
-
-_log = logging.getLogger(__name__)
+from queueing.stepping import Made, StepThread
 
 CHANNEL = "flexibility"
 LEASE_SECONDS = 60.0
@@ -31,8 +22,10 @@ POLL_SECONDS = 5.0
 LOOK_AT_WHAT_IS_PUBLISHED = timedelta(seconds=30)
 
 
-class FlexibilityLife(Consumer):
+class FlexibilityLife(StepThread[ClaimedEvent]):
     """The one who carries events on in this process."""
+
+    thing = "flexibility event"
 
     def __init__(
         self,
@@ -45,39 +38,18 @@ class FlexibilityLife(Consumer):
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         """Nothing runs before `start`."""
-        super().__init__("flexibility", self.work_once, database, CHANNEL, threads=1, poll_seconds=poll_seconds)
+        super().__init__(database, CHANNEL, clock=clock, poll_seconds=poll_seconds, again_after_s=AGAIN_AFTER_S)
         self._database = database
         self._book = EventBook(database)
         self._steps = Steps(self._book, carbon_price_gbp_per_t, supplier_prices)
         self._worker = worker
-        self._clock = clock
         self._looked_at: datetime | None = None
-        self._failing = Failing(AGAIN_AFTER_S)
+        self._claimed_at_s = 0.0
 
-    def work_once(self) -> Round:
-        """Make a step of everything that is due now."""
-        return self.run_due(self._clock())
-
-    def run_due(self, now: datetime) -> Round:
-        """Make a step of everything that is due at `now`, in this thread.
-
-        Raises:
-            DatabaseError: the work cannot be had.
-        """
+    def _claim_due(self, now: datetime) -> tuple[list[ClaimedEvent], datetime | None]:
         self._let_in(now)
-        since_s = monotonic()
-        claimed, next_due_at = self._book.claim_due(self._worker, now, lease_seconds=LEASE_SECONDS, limit=BATCH)
-        if claimed:
-            self.found(more_likely=False)
-        for event in claimed:
-            self._try_step(event, now, since_s)
-        return Round(len(claimed), (next_due_at - now).total_seconds() if next_due_at else None)
-
-    def troubles(self) -> list[str]:
-        """What is wrong with the thread, and that there are events it cannot carry on, in words."""
-        failing = len(self._failing)
-        told = f"{failing} flexibility events cannot be carried on: the log says why"
-        return [*super().troubles(), *([told] if failing else [])]
+        self._claimed_at_s = monotonic()
+        return self._book.claim_due(self._worker, now, lease_seconds=LEASE_SECONDS, limit=BATCH)
 
     def _let_in(self, now: datetime) -> None:
         """What was published since the last look becomes events."""
@@ -86,28 +58,19 @@ class FlexibilityLife(Consumer):
             announce_published(self._database, now)
             self._looked_at = now
 
-    def _try_step(self, event: ClaimedEvent, now: datetime, since_s: float) -> None:
-        """One step of one event, claimed at `now`; a fault in it does not hold up the others."""
-        name = str(event.event_id)
-        try:
-            step = self._steps.next_step(event, now)
-            outcome = self._book.store(event, step, now, worked_s=monotonic() - since_s)
-        except DatabaseError as error:
-            # Its lease is given back; what the database could not do now it may do later.
-            self._fail(event, now, error)
-        except Exception as error:  # noqa: BLE001 - told, and tried again after a while
-            _log.exception("flexibility event %s: this step failed", name)
-            self._fail(event, now, error)
-        else:
-            self._failing.worked(name)
-            if outcome is Stepped.OUTDATED:
-                self._book.fail(event, "what was to move has changed: it is looked at again", now, again_after_s=0.0)
-            _log.info("flexibility event %s: %s: %s", name, _told(event, step.state, outcome), step.reason)
+    def _name(self, claimed: ClaimedEvent) -> str:
+        return str(claimed.event_id)
 
-    def _fail(self, event: ClaimedEvent, now: datetime, error: Exception) -> None:
-        _log.warning("flexibility event %s: tried again later: %s", event.event_id, error)
-        self._failing.failed(str(event.event_id))
-        self._book.fail(event, f"{type(error).__name__}: {error}", now, again_after_s=AGAIN_AFTER_S)
+    def _make_step(self, claimed: ClaimedEvent, now: datetime) -> Made:
+        step = self._steps.next_step(claimed, now)
+        outcome = self._book.store(claimed, step, now, worked_s=monotonic() - self._claimed_at_s)
+        return Made(
+            f"{_told(claimed, step.state, outcome)}: {step.reason}",
+            "what was to move has changed: it is looked at again" if outcome is Stepped.OUTDATED else None,
+        )
+
+    def _give_back(self, claimed: ClaimedEvent, reason: str, now: datetime, *, again_after_s: float) -> None:
+        self._book.fail(claimed, reason, now, again_after_s=again_after_s)
 
 
 def _told(event: ClaimedEvent, state: str, outcome: Stepped) -> str:

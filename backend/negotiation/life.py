@@ -1,17 +1,16 @@
-"""Carries negotiations on: a thread that takes what is due and makes one step of each, under a lease.
+"""Carries negotiations on, step by step, each in one transaction: an award is made once.
 
-Any number of processes may have one. A step is one transaction under a fencing token: whatever dies when, none is
-lost or made twice, and an award is made once.
+It also looks now and then whether what is booked exceeds a limit, and opens a negotiation where it does.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 
-from database.errors import DatabaseError
 from database.interface import Database
 from decisions.scoring.objective import DEFAULT_CARBON_PRICE_GBP_PER_T
 from negotiation.book import ClaimedNegotiation, NegotiationBook, NegotiationLease, Step, StepOutcome, Stepped
@@ -19,9 +18,9 @@ from negotiation.model import NegotiationState
 from negotiation.moving import AwardMover
 from negotiation.steps import next_step, work_has_changed
 from negotiation.watch import LOOK_EVERY, LimitWatch
-from queueing.consumer import Consumer, Round
 from queueing.failing import Failing
 from queueing.heartbeat import Heartbeat
+from queueing.stepping import Made, StepThread
 
 _log = logging.getLogger(__name__)
 
@@ -36,8 +35,10 @@ POLL_SECONDS = 5.0
 WATCH = "limits"
 
 
-class CoordinatorThread(Consumer):
+class CoordinatorThread(StepThread[ClaimedNegotiation]):
     """The coordinator of this process."""
+
+    thing = "negotiation"
 
     def __init__(
         self,
@@ -62,48 +63,33 @@ class CoordinatorThread(Consumer):
             longest_hold_s=LONGEST_HOLD_S,
         )
         super().__init__(
-            "negotiations",
-            self.work_once,
             database,
             CHANNEL,
-            threads=1,
+            clock=clock,
             poll_seconds=poll_seconds,
+            again_after_s=AGAIN_AFTER_S,
             heartbeat=self._heartbeat,
         )
         self._book = book
         self._mover = AwardMover(database, carbon_price_gbp_per_t)
         self._watch = watch
         self._worker = worker
-        self._clock = clock
-        self._failing = Failing(AGAIN_AFTER_S)
         self._failing_looks = Failing(LOOK_EVERY.total_seconds())
-
-    def work_once(self) -> Round:
-        """Make a step of everything that is due now."""
-        return self.run_due(self._clock())
-
-    def run_due(self, now: datetime) -> Round:
-        """Make a step of everything that is due at `now`, in this thread.
-
-        Raises:
-            DatabaseError: the work cannot be had.
-        """
-        self._look_at_limits(now)
-        claimed, next_due_at = self._book.claim_due(self._worker, now, lease_seconds=LEASE_SECONDS, limit=BATCH)
-        if claimed:
-            self.found(more_likely=False)
-        with self._heartbeat.holding([_lease(one) for one in claimed]):
-            for negotiation in claimed:
-                # Those before it may have taken a minute, and agents have as long to answer as they were promised.
-                self._try_step(negotiation, max(now, self._clock()))
-        return Round(len(claimed), (next_due_at - now).total_seconds() if next_due_at else None)
 
     def troubles(self) -> list[str]:
         """What is wrong with the thread, and that there are negotiations it cannot carry on, in words."""
-        failing = len(self._failing)
-        told = f"{failing} negotiations cannot be carried on: the log says why"
         unseen = "what exceeds a limit cannot be looked at: the log says why"
-        return [*super().troubles(), *([told] if failing else []), *([unseen] if len(self._failing_looks) else [])]
+        return [*super().troubles(), *([unseen] if len(self._failing_looks) else [])]
+
+    def _claim_due(self, now: datetime) -> tuple[list[ClaimedNegotiation], datetime | None]:
+        self._look_at_limits(now)
+        return self._book.claim_due(self._worker, now, lease_seconds=LEASE_SECONDS, limit=BATCH)
+
+    def _holding(self, claimed: Sequence[ClaimedNegotiation]) -> AbstractContextManager[object]:
+        return self._heartbeat.holding([NegotiationLease(one.negotiation_id, one.lease_token) for one in claimed])
+
+    def _name(self, claimed: ClaimedNegotiation) -> str:
+        return str(claimed.negotiation_id)
 
     def _look_at_limits(self, now: datetime) -> None:
         """What was opened already goes on, even where what is booked cannot be looked at."""
@@ -118,27 +104,15 @@ class CoordinatorThread(Consumer):
             if looked:
                 self._failing_looks.worked(WATCH)
 
-    def _try_step(self, negotiation: ClaimedNegotiation, now: datetime) -> None:
-        """One step of one negotiation; a fault in it does not hold up the others."""
-        name = str(negotiation.negotiation_id)
-        try:
-            step, stepped = self._step(negotiation, now)
-        except DatabaseError as error:
-            # Its lease is given back; what the database could not do now it may do later.
-            self._fail(negotiation, now, error)
-        except Exception as error:  # noqa: BLE001 - told, and tried again after a while
-            _log.exception("negotiation %s: this step failed", name)
-            self._fail(negotiation, now, error)
-        else:
-            self._failing.worked(name)
-            if stepped is Stepped.OUTDATED:
-                self._book.fail(negotiation, "something was said meanwhile", now, again_after_s=0.0)
-            told = (
-                f"{negotiation.state} to {step.state}"
-                if stepped is Stepped.CHANGED
-                else f"not {step.state}: {stepped}"
-            )
-            _log.info("negotiation %s: %s: %s", name, told, step.reason)
+    def _make_step(self, claimed: ClaimedNegotiation, now: datetime) -> Made:
+        # Those before it may have taken a minute, and agents have as long to answer as they were promised.
+        step, stepped = self._step(claimed, max(now, self._clock()))
+        told = f"{claimed.state} to {step.state}" if stepped is Stepped.CHANGED else f"not {step.state}: {stepped}"
+        again = "something was said meanwhile" if stepped is Stepped.OUTDATED else None
+        return Made(f"{told}: {step.reason}", again)
+
+    def _give_back(self, claimed: ClaimedNegotiation, reason: str, now: datetime, *, again_after_s: float) -> None:
+        self._book.fail(claimed, reason, max(now, self._clock()), again_after_s=again_after_s)
 
     def _step(self, negotiation: ClaimedNegotiation, now: datetime) -> tuple[Step, Stepped]:
         """Where power has gone, the agents there stand at their fallbacks, and nothing is held.
@@ -167,12 +141,3 @@ class CoordinatorThread(Consumer):
             if stored.dc_id is None or stored.dc_id in without_room:
                 return step, stored.state
             without_room.add(stored.dc_id)
-
-    def _fail(self, negotiation: ClaimedNegotiation, now: datetime, error: Exception) -> None:
-        _log.warning("negotiation %s: tried again later: %s", negotiation.negotiation_id, error)
-        self._failing.failed(str(negotiation.negotiation_id))
-        self._book.fail(negotiation, f"{type(error).__name__}: {error}", now, again_after_s=AGAIN_AFTER_S)
-
-
-def _lease(negotiation: ClaimedNegotiation) -> NegotiationLease:
-    return NegotiationLease(negotiation.negotiation_id, negotiation.lease_token)
