@@ -12,7 +12,7 @@ import numpy as np
 from database.interface import Row
 from decimal_text import decimal_text as text
 from grid.half_hours import HALF_HOUR, rfc3339
-from negotiation.agents import Agent, ComputeAgent, Figures
+from negotiation.agents import Agent, ComputeAgent, Figures, SearchTime
 from negotiation.declared import booked_jobs_of
 from negotiation.model import KnownAgent
 from negotiation.settling import Award, Outcome
@@ -79,11 +79,13 @@ def moves_of(
         NoFallback: the work of an agent does not fit in what it is awarded.
     """
     moves: list[Row] = []
+    searches = SearchTime()  # what planning has left of its own may be nothing, and then no award could ever be made
     for award in settled.awards:
         agent, planner = agents[award.agent], own.get(award.agent)
         jobs = booked_jobs_of(agent.declared)
         if not jobs or not isinstance(planner, ComputeAgent):
             continue
+        planner.searches = searches
         places = planner.starts_in(award.draw_mw)
         for job in jobs:
             place = places[job.job_id]

@@ -20,7 +20,7 @@ from decisions.work.record import replay
 from flexibility_world import announced, store_flexible_world
 from flexibility_world import carry_on as carry_event_on
 from grid.half_hours import from_rfc3339, half_hour_of
-from grid_world import NOW, data_centre, store_data_centres, store_grid
+from grid_world import NOW, data_centre, store_data_centres, store_grid, workload
 from killed_steps import run_until_killed
 from negotiation.book import NegotiationBook, Stepped
 from negotiation.life import CoordinatorThread
@@ -203,6 +203,18 @@ def test_a_data_centre_that_promised_more_than_it_has_left_is_shared_by_the_owne
     check_capacity(world)
 
 
+def test_limits_of_which_nothing_comes_hold_up_no_other(world: PostgresDatabase) -> None:
+    """Ten data centres whose work may not move come before the region, in the order of their names."""
+    numbers = range(101, 111)
+    store_data_centres(world, [data_centre(number, region_id=1, current_load_percentage=0) for number in numbers])
+    for number in numbers:
+        book_movable(world, f"fixed-{number}", dc_id=f"DC-{number:03d}", urgency="CRITICAL")
+        world.update("data_centres", {"base_load_percentage": 99}, where=[Where("dc_id", f"DC-{number:03d}")])
+    looks = (watch(world).look(NOW + number * timedelta(seconds=30)) for number in range(20))
+    (opened,) = next(found for found in looks if found)
+    assert opened.started_by is StartedBy.REGION_LIMIT
+
+
 def test_flexibility_that_is_sold_is_a_limit_to_what_is_booked_after_it(postgres: PostgresDatabase) -> None:
     store_flexible_world(postgres)
     event = announced(postgres)
@@ -218,8 +230,10 @@ def test_flexibility_that_is_sold_is_a_limit_to_what_is_booked_after_it(postgres
     carry_on(postgres, None)
     life = the_negotiation(postgres)
     assert life.negotiation.started_by is StartedBy.FLEXIBILITY_NEED
-    assert life.negotiation.limit_key is not None
-    assert life.negotiation.limit_key.startswith(f"flexibility:{event.event_id}:V__")
+    told = f"{life.negotiation.limit_key} {life.negotiation.name} {[dict(row) for row in events(postgres)][-1]}"
+    assert told.startswith("flexibility:")
+    assert str(event.event_id) not in told, "op-b, who takes part, is not to learn whose event it is"
+    assert "V__" not in told
     assert life.negotiation.state is NegotiationState.CONFIRMED, life.negotiation.state_reason
     event_half_hours = {STARTS_AT + number * HALF_HOUR for number in range(4)}
     both_run = event_half_hours.intersection(*(half_hours_of(postgres, name) for name in ("job-2", "job-3")))
@@ -320,6 +334,25 @@ def test_a_step_that_moves_work_waits_for_whoever_opens_a_negotiation_before_it_
         assert opening.execute(publishing_lock).fetchone() == (True,)
         opening.execute("select from public.data_centres for no key update nowait")
         opening.commit()
+        assert stepped.result()[1] is Stepped.CHANGED
+
+
+def test_a_step_that_moves_work_waits_for_whoever_lets_the_same_ask_again_before_it_publishes(
+    world: PostgresDatabase, conninfo: str
+) -> None:
+    """Whoever gives power back lets others ask again, and then wants the publishing lock to tell of it."""
+    world.insert("compute_workloads", [workload("waiting", status="DEFERRED_CARBON")])
+    watch(world).look(NOW)
+    waits = "select count(*) from pg_locks where locktype = 'transactionid' and not granted"
+    with psycopg.connect(conninfo) as cancelling, ThreadPoolExecutor(1) as pool:
+        one = CoordinatorThread(world, worker="one", clock=lambda: NOW, carbon_price_gbp_per_t=100)
+        (claimed,), _ = NegotiationBook(world).claim_due("one", NOW, lease_seconds=30, limit=1)
+        assert cancelling.execute("select public.let_waiting_ask_again()").fetchone() == (1,)
+        stepped = pool.submit(one._step, claimed, NOW)
+        while cancelling.execute(waits).fetchone() == (0,):
+            assert not stepped.done()
+        assert cancelling.execute("select pg_try_advisory_xact_lock(7263812)").fetchone() == (True,)
+        cancelling.commit()
         assert stepped.result()[1] is Stepped.CHANGED
 
 

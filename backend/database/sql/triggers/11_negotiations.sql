@@ -160,7 +160,8 @@ $$;
 -- data centre has for bookings, of several owners. Null where none binds, else {"limits": [{limit_key, started_by, limit_mw,
 -- drawn_mw (of site power by half-hour, in bookings), booked: [{booking_key, operator, job_id, dc_id, starts_at, ends_at,
 -- it_power_kw}…] (what a decision has placed there and has not begun, in the order of the promises)}…], "contexts":
--- decision_contexts of all of it}. As many limits as are negotiated over at a time, and as much work as is planned in seconds.
+-- decision_contexts of all of it}. As many limits as are negotiated over at a time, by the moment in another order: of some
+-- nothing may come, and those hold up no other. As much work as is planned in seconds.
 create or replace function public.binding_limits(
     p_now timestamptz, p_starts_at timestamptz, p_half_hours integer, p_region_limits jsonb)
 returns json
@@ -178,8 +179,9 @@ begin
         from jsonb_to_recordset(p_region_limits) as r (region_id integer, limit_mw double precision)
         join public.data_centres d on d.region_id = r.region_id and d.status <> 'OFFLINE'
         union all
-        select distinct 'flexibility:' || b.event_id || ':' || b.unit_id, 'flexibility_need', b.dc_id, null::double precision,
-            b.event_id, b.unit_id
+        -- Whose work is booked there is told the limit's key, and no event or unit that may be another operator's.
+        select distinct 'flexibility:' || md5(b.event_id || ':' || b.unit_id), 'flexibility_need', b.dc_id,
+            null::double precision, b.event_id, b.unit_id
         from public.flexibility_events e
         join public.flexibility_baselines b on b.event_id = e.event_id
         where e.state in ('COMMITTED', 'NOTIFIED') and e.ends_at > p_starts_at and e.starts_at < until
@@ -240,7 +242,7 @@ begin
         left join drawn d on (d.limit_key, d.i) = (l.limit_key, l.i)
         group by l.limit_key, l.started_by
         having bool_or(coalesce(d.mw, 0) > l.mw + 1e-6)
-        order by l.limit_key
+        order by md5(l.limit_key || p_now), l.limit_key
         limit 5
     )
     select jsonb_agg(to_jsonb(b) || jsonb_build_object('booked', (
@@ -507,6 +509,8 @@ begin
         p_now + interval '1 minute', 'negotiation'
     from jsonb_array_elements(moves) as m
     order by m ->> 'job_id', m ->> 'operator';
+    -- Before the publishing lock: whoever lets the same ask again at this moment wants that lock next.
+    perform public.let_waiting_ask_again();
     results := public.publish_decisions(
         null, p_award -> 'grid', (
             select jsonb_agg(
@@ -527,7 +531,6 @@ begin
             using errcode = 'PYN02';
     end if;
     perform pg_notify('capacity_bookings', '');
-    perform public.let_waiting_ask_again();
     perform public.log_event(
         m ->> 'operator', 'workload.moved', m ->> 'job_id',
         jsonb_build_object(
