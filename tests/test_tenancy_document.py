@@ -77,8 +77,9 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walked]:
         }
 
         def pasted(script: str) -> str:
-            for name, (_, usual) in PROGRAMS.items():
-                script = script.replace(f"127.0.0.1:{usual}", f"127.0.0.1:{ports[name]}")
+            # All at once: the port of one may begin with the usual one of another.
+            usual = {str(port): str(ports[name]) for name, (_, port) in PROGRAMS.items()}
+            script = re.sub(rf"(?<=127\.0\.0\.1:)({'|'.join(usual)})\b", lambda found: usual[found[0]], script)
             done = subprocess.run(
                 ["bash", "-c", script],
                 cwd=clone,

@@ -385,7 +385,9 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         ),
         # They take workloads as they stand in the request, and look none up.
         "POST /api/v1/plan/batch": Row(_body({"workloads": [WORKLOAD]}), harmless=OPTIONS | {"workloads"}),
-        "POST /api/v1/backtest": Row(_body({"workloads": [WORKLOAD]}), harmless=OPTIONS | {"workloads"}),
+        "POST /api/v1/backtest": Row(
+            _body({"workloads": [WORKLOAD]}), harmless=OPTIONS | {"workloads", "hold_power"}
+        ),
         # So does this with agents.
         "POST /api/v1/negotiations/plan": Row(
             _body({"agents": NEGOTIATORS, "half_hours": 2}),
