@@ -54,8 +54,9 @@ SHARED_TABLES = {
     "held_power",  # what is left of what is offered
     "capacity_prices",  # and what that is worth
 }
-# The first has none. The second is fed by the gateway's own reader, and is looked at by another test.
-WITHOUT_THE_DOOR = {"GET /api/v1/ontology", "GET /beckn/broadcast"}
+# The first and the third say the same to everybody. The second is fed by the gateway's own reader, and is looked at
+# by another test.
+WITHOUT_THE_DOOR = {"GET /api/v1/ontology", "GET /beckn/broadcast", "GET /openadr3/3.1.0/notifiers"}
 
 
 @dataclass
