@@ -207,9 +207,12 @@ class StreamSession:
                 except StopIteration as stop:
                     self._is_waiting = False
                     ending: Ending = stop.value
-                    self._web_socket.close(_ENDS_WITH[ending], ending)
+                    if self._subscription == number:
+                        self._web_socket.close(_ENDS_WITH[ending], ending)
                     return
                 self._is_waiting = False
+                if self._subscription != number:
+                    return  # woken while it is stopped, and killed at once: whoever stops it sends what was begun
                 if heard.what is What.EVENTS:
                     self._web_socket.send(hand.events(heard.events))
                 elif heard.what is What.BEGUN:
@@ -223,6 +226,7 @@ class StreamSession:
         except ClientGone:
             pass
         finally:
+            self._is_waiting = False  # or the next one would be killed before it has begun, and let go of nothing
             following.close()
             place.let_go()
 
