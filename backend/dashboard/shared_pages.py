@@ -2,7 +2,8 @@
 
 An event has every open dashboard ask for its page anew, and all at once. What somebody else began to make since a
 request came is as good for it, and no older than the request. Who asks is a part of what is asked: nobody is ever
-shown what was made for another.
+shown what was made for another. Nor does anybody wait long: a page that takes its time, as a plan does or any while
+the database is away, is made by each alone, or those who wait in line would hold all threads for as long together.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 MOST_PAGES = 64
 """Those asked for longest ago are forgotten."""
+
+PATIENCE_S = 2.0
+"""For what another begins to make; a page of the usual kind takes a tenth of that."""
 
 _OTHERS = tuple(f"{PREFIX}/{name}" for name in ("static/", "sign-in", "sign-out"))
 _OWN_HEADERS = {REQUEST_ID_HEADER.lower(), "set-cookie"}
@@ -64,8 +68,9 @@ class _Place:
 class SharedPages:
     """Stands before `application`, behind the guard. For requests in threads."""
 
-    def __init__(self, application: WSGIApplication) -> None:
+    def __init__(self, application: WSGIApplication, *, patience_s: float = PATIENCE_S) -> None:
         self._application = application
+        self._patience_s = patience_s
         self._alone = threading.Lock()
         self._places: OrderedDict[_Asked, _Place] = OrderedDict()
 
@@ -75,11 +80,15 @@ class SharedPages:
             return self._application(environ, start_response)
         came_at = environ.get(CAME_AT) or time.monotonic()
         place = self._place(_asked(environ))
-        with place.one_at_a_time:
+        if not place.one_at_a_time.acquire(timeout=self._patience_s):
+            return self._application(environ, start_response)
+        try:
             page = place.newest
             if page is None or page.begun_at < came_at:
                 page = self._made(environ)
                 place.newest = page if page.is_for_others else None
+        finally:
+            place.one_at_a_time.release()
         if page.route is not None:
             environ[ROUTE] = page.route
         start_response(page.status, list(page.headers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -20,15 +21,17 @@ class Making:
     """An application whose answers are numbered; each waits until it is let."""
 
     def __init__(self, status: str = "200 OK", **headers: str) -> None:
-        self.made = 0
         self.has_begun = threading.Event()
+        self.all_six_are_made = threading.Event()
         self.may_end = threading.Event()
+        self._numbers = itertools.count(1)
         self._answer = (status, list(headers.items()))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:  # noqa: ARG002
-        self.made += 1
-        number = self.made
+        number = next(self._numbers)
         self.has_begun.set()
+        if number == 6:
+            self.all_six_are_made.set()
         assert self.may_end.wait(20)
         status, headers = self._answer
         start_response(status, [*headers, ("Content-Type", "text/html")])
@@ -66,6 +69,16 @@ def test_those_who_came_before_it_was_begun_share_it_and_who_comes_later_gets_a_
         assert first.result() == b"1"
         assert {other.result() for other in others} == {b"2"}
     assert asked(pages) == b"3"
+
+
+def test_who_has_waited_long_makes_it_alone_so_that_a_slow_page_holds_up_nobody_in_line() -> None:
+    making = Making()
+    pages = SharedPages(making, patience_s=0.01)
+    with ThreadPoolExecutor(6) as threads:
+        asking = [threads.submit(asked, pages) for _ in range(6)]
+        assert making.all_six_are_made.wait(20)
+        making.may_end.set()
+        assert len({one.result() for one in asking}) == 6
 
 
 def test_whatever_is_asked_otherwise_or_by_somebody_else_is_made_for_itself() -> None:
