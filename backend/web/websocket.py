@@ -186,7 +186,7 @@ class WebSocket:
         with self._writing:
             if self._closing_with is not None:
                 raise ClientGone
-            self._line.write(frame)
+            self._write(frame)
 
     def send_now(self, frame: bytes) -> Sent:
         """Send a frame, or several, without waiting. After `Sent.SOME` nothing else goes before `send_rest`."""
@@ -210,7 +210,7 @@ class WebSocket:
         rest, self._rest = self._rest, b""
         if rest:
             try:
-                self._line.write(rest)
+                self._write(rest)
             finally:
                 self._writing.release()
 
@@ -240,6 +240,13 @@ class WebSocket:
                 self.receive(deadline)
         except TimeoutError:
             raise WebSocketClosed(code) from None
+
+    def _write(self, frame: bytes) -> None:
+        try:
+            self._line.write(frame)
+        except ClientGone:
+            self._closing_with = int(CloseReason.ABNORMAL_CLOSURE)  # nothing may follow on half a frame
+            raise
 
     def _receive(self, deadline: float) -> bytes:
         try:

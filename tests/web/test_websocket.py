@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import kosoku
 import pytest
+from wsproto.connection import Connection as Rules
+from wsproto.connection import ConnectionType
 from wsproto.frame_protocol import CloseReason
 
 from raw_http import http_server
@@ -19,8 +21,10 @@ from web.http_answer import ClientGone
 from web.http_connection import TAKE_OVER, Connection
 from web.problems import problem_body
 from web.websocket import (
+    Sent,
     Upgrade,
     UpgradeRefused,
+    WebSocket,
     WebSocketClosed,
     binary_frame,
     compressed_frame,
@@ -141,3 +145,43 @@ def test_a_ready_frame_is_compressed_once_for_all(port: int) -> None:
             frame = compressed_frame(text)
             assert connection.recv(len(frame), socket.MSG_WAITALL) == frame
             assert len(frame) < len(text)
+
+
+class StalledLine:
+    """Takes half of what it is first given, and then nothing until whoever sends gives it up."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.is_stalled = True
+
+    def receive(self, deadline: float) -> bytes:
+        raise TimeoutError(deadline)
+
+    def write(self, data: bytes, *, before: float | None = None) -> None:  # noqa: ARG002 - as a line has it
+        if self.is_stalled:
+            self.sent += data[: len(data) // 2]
+            raise ClientGone
+        self.sent += data
+
+    def write_now(self, data: bytes) -> int:
+        self.sent += data[:3]
+        return 3
+
+
+@pytest.mark.parametrize("is_handed", [False, True])
+def test_nothing_follows_on_a_frame_that_was_given_up_half_way(is_handed: bool) -> None:
+    line = StalledLine()
+    web_socket = WebSocket(
+        line, Rules(ConnectionType.SERVER), compresses=False, longest_bytes=LONGEST_BYTES, takes_binary=False
+    )
+    frame = text_frame(b"a message")
+    if is_handed:
+        assert web_socket.send_now(frame) is Sent.SOME
+    with pytest.raises(ClientGone):
+        web_socket.send_rest() if is_handed else web_socket.send(frame)
+    line.is_stalled, sent = False, line.sent
+    with pytest.raises(ClientGone):
+        web_socket.ping()
+    web_socket.close(1001)
+    assert web_socket.send_now(frame) is Sent.NOTHING
+    assert line.sent == sent
