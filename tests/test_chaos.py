@@ -107,21 +107,24 @@ def test_every_workload_becomes_one_decision_that_every_reader_sees_once(
             reader.wait_for(due, timeout_s=max(1, until - time.monotonic()))
         time.sleep(1)  # for what should not come
 
-    everything = list(range(1, WORKLOADS + 1))
+    # One log without a gap: the decisions, and that agents decided otherwise for a while, without the model.
+    log = in_order(database, "broadcast_log", "sequence")
+    assert [event["sequence"] for event in log] == list(range(1, len(log) + 1))
+    told = [event for event in log if event["topic"] == "decisions"]
+    assert {event["event_type"] for event in log if event["topic"] != "decisions"} <= {"agent.changed"}
     decisions = in_order(database, "orchestration_decisions", "sequence")
-    assert [decision["sequence"] for decision in decisions] == everything
+    assert [decision["sequence"] for decision in decisions] == [event["sequence"] for event in told]
     assert sorted((each["tenant"], each["job_id"]) for each in decisions) == sorted(jobs)
     for operator in OPERATORS:
         own = [decision for decision in decisions if decision["tenant"] == operator]
         numbers = list(range(1, WORKLOADS // 2 + 1))
         assert [decision["tenant_sequence"] for decision in own] == numbers
-        events = [event for event in in_order(database, "broadcast_log", "sequence") if event["tenant"] == operator]
+        events = [event for event in log if event["tenant"] == operator]
         assert [event["tenant_sequence"] for event in events] == numbers
         assert [event["job_id"] for event in events] == [decision["job_id"] for decision in own]
-    assert [event["sequence"] for event in in_order(database, "broadcast_log", "sequence")] == everything
     for operator, reader in readers:
         heard = [each for each in decisions if operator in {None, each["tenant"]}]
-        assert reader.ids == list(range(1, len(heard) + 1))
+        assert reader.ids == [each["sequence" if operator is None else "tenant_sequence"] for each in heard]
         assert [event.data["_metadata"]["sequence"] for event in reader.events] == reader.ids
         assert [event.data["task"]["job_id"] for event in reader.events] == [each["job_id"] for each in heard]
     notifications = in_order(database, "workload_notifications", "notification_id")
