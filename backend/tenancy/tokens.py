@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 import jwt
 from jwt import PyJWK
@@ -123,21 +124,32 @@ class Tokens:
 
     def _key_for(self, token: str) -> tuple[PyJWK | str, list[str]]:
         try:
-            # The header alone: the rest is read where the signature is.
-            header = jwt.get_unverified_header(token.partition(".")[0] + "..")
+            header = _header(token.partition(".")[0])
         except _MADE_OF_ANYTHING:
             raise TokenRefused("the credential is neither a key of ours nor a token") from None
-        if "crit" in header or "b64" in header:
+        if header.asks_for_extensions:
             raise TokenRefused("the token asks for extensions that are not known here")
         if isinstance(self._keys, str):
             return self._keys, list(SECRET_ALGORITHMS)
-        key_id = header.get("kid")
-        if not isinstance(key_id, str):
+        if header.key_id is None:
             raise TokenRefused("the token does not say which key it is signed with")
-        found = self._keys.find(key_id)
+        found = self._keys.find(header.key_id)
         if found is None:
             raise TokenRefused("the token is signed with a key that its issuer does not list")
         return found, list(PUBLIC_KEY_ALGORITHMS)
+
+
+class _Header(NamedTuple):
+    key_id: str | None
+    asks_for_extensions: bool
+
+
+@lru_cache(maxsize=64)
+def _header(segment: str) -> _Header:
+    """The first part of a token, alone: the rest is read where the signature is. An issuer's tokens share a few."""
+    header = jwt.get_unverified_header(segment + "..")
+    key_id = header.get("kid")
+    return _Header(key_id if isinstance(key_id, str) else None, "crit" in header or "b64" in header)
 
 
 def _read(claims: dict[str, Any]) -> VerifiedToken:
