@@ -1662,6 +1662,9 @@ begin
         execute $statements$
 -- Which event of flexibility an OpenADR event tells VENs to deliver, and when an OpenADR event is over: it goes with the
 -- history that is pruned.
+--
+-- Gateways of versions before 7 take the numbers of decisions for numbers without a gap, and repeat one where the log holds
+-- anything else, such as an agent that decides otherwise.
 alter table public.openadr_objects add column dispatches uuid references public.flexibility_events;
 alter table public.openadr_objects add column ends_at timestamptz;
 create index openadr_objects_dispatches on public.openadr_objects (dispatches) where dispatches is not null;
@@ -1670,13 +1673,13 @@ create index openadr_objects_ended on public.openadr_objects (ends_at) where end
 -- What one buyer may have has more than one bound.
 drop function if exists public.beckn_confirm_flexibility(jsonb, jsonb, integer, timestamptz);
 $statements$;
-        insert into public.schema_version (version, compatible_from) values (20, 1);
+        insert into public.schema_version (version, compatible_from) values (20, 7);
     end if;
 end
 $migration$;
 
 insert into public.schema_version (version, compatible_from)
-select 20, 1
+select 20, 7
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.

@@ -1,7 +1,10 @@
--- Compatible from: 1
+-- Compatible from: 7
 
 -- Which event of flexibility an OpenADR event tells VENs to deliver, and when an OpenADR event is over: it goes with the
 -- history that is pruned.
+--
+-- Gateways of versions before 7 take the numbers of decisions for numbers without a gap, and repeat one where the log holds
+-- anything else, such as an agent that decides otherwise.
 alter table public.openadr_objects add column dispatches uuid references public.flexibility_events;
 alter table public.openadr_objects add column ends_at timestamptz;
 create index openadr_objects_dispatches on public.openadr_objects (dispatches) where dispatches is not null;
