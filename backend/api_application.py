@@ -131,14 +131,10 @@ def create_app(
             lambda: _scheduler_state(schedule),
             interval=interval,
             troubles=lambda: [
-                *([] if schedule is None else schedule.troubles()),
-                *([] if executor is None else executor.troubles()),
-                *([] if silent_runs is None else silent_runs.troubles()),
-                *([] if flexibility is None else flexibility.troubles()),
-                *([] if pricing is None else pricing.troubles()),
-                *([] if coordinator is None else coordinator.troubles()),
-                *([] if webhooks is None else webhooks.troubles()),
-                *access.troubles(),
+                trouble
+                for part in (schedule, executor, silent_runs, flexibility, pricing, coordinator, webhooks, access)
+                if part is not None
+                for trouble in part.troubles()
             ],
         )
     )
@@ -286,21 +282,8 @@ def application() -> Iterator[OpenAPI]:
             webhooks=webhooks,
             access=access,
         )
-        access.start()
-        at_the_end.callback(access.stop)
-        schedule.start()
-        at_the_end.callback(schedule.stop)
-        executor.start()
-        at_the_end.callback(executor.stop)
-        silent_runs.start()
-        at_the_end.callback(silent_runs.stop)
-        flexibility.start()
-        at_the_end.callback(flexibility.stop)
-        pricing.start()
-        at_the_end.callback(pricing.stop)
-        coordinator.start()
-        at_the_end.callback(coordinator.stop)
-        webhooks.start()
-        at_the_end.callback(webhooks.stop)
+        for part in (access, schedule, executor, silent_runs, flexibility, pricing, coordinator, webhooks):
+            part.start()
+            at_the_end.callback(part.stop)
         log.info("listening on http://%s:%d (a dashboard, and /docs)", settings.api_host, settings.api_port)
         yield app

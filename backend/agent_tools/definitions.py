@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Generic, TypeVar
@@ -36,6 +36,11 @@ class Asked(BaseModel):
 
 class Given(BaseModel):
     """What a tool gives. null is unknown, 0 is zero."""
+
+    @classmethod
+    def those_of(cls, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What of a row of the platform's is told."""
+        return {name: row[name] for name in cls.model_fields if name in row}
 
 
 @dataclass(frozen=True)

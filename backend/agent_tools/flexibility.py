@@ -97,12 +97,12 @@ async def _one(event_id: UUID, call: Call) -> Flexibility:
         price_gbp_per_mwh=life["event"]["price_gbp_per_mwh"],
         offer=None if offer is None else _told(offer),
         moves=[_moved(move, brought.get(_whose(move))) for move in moves],
-        settlement=None if settlement is None else EventSettled(**_those_of(EventSettled, settlement)),
+        settlement=None if settlement is None else EventSettled(**EventSettled.those_of(settlement)),
     )
 
 
 def _event(event: dict[str, Any]) -> EventRow:
-    return EventRow(**_those_of(EventRow, event))
+    return EventRow(**EventRow.those_of(event))
 
 
 def _offer(decisions: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -112,7 +112,7 @@ def _offer(decisions: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _told(offer: dict[str, Any]) -> Offer:
-    return Offer(**{**_those_of(Offer, offer), "batteries": len(offer["batteries"])})
+    return Offer(**{**Offer.those_of(offer), "batteries": len(offer["batteries"])})
 
 
 def _would_move(offer: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -124,15 +124,11 @@ def _would_move(offer: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def _moved(move: dict[str, Any], received_gbp: str | None) -> Moved:
-    return Moved(**{**_those_of(Moved, move), "received_gbp": received_gbp})
+    return Moved(**{**Moved.those_of(move), "received_gbp": received_gbp})
 
 
 def _whose(move: dict[str, Any]) -> tuple[str, str]:
     return move["operator"], move["job_id"]
-
-
-def _those_of(model: type[Given], row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in model.model_fields if name in row}
 
 
 GET_FLEXIBILITY = ToolDefinition(

@@ -67,16 +67,12 @@ async def get_negotiations(asked: NegotiationsAsked, call: Call) -> Negotiations
 def _told(rows: list[dict[str, Any]], after: str | None, detail: dict[str, Any]) -> Negotiations:
     figures = ("limit_mw", "price_gbp_per_mwh", "cost_gbp", "bound_gbp", "alone_gbp", "saving_gbp")
     return Negotiations(
-        negotiations=[NegotiationRow(**_those_of(NegotiationRow, row)) for row in rows],
+        negotiations=[NegotiationRow(**NegotiationRow.those_of(row)) for row in rows],
         next=after,
-        awards=[Awarded(**_those_of(Awarded, award)) for award in detail.get("awards", [])],
+        awards=[Awarded(**Awarded.those_of(award)) for award in detail.get("awards", [])],
         explanation=detail.get("explanation", [])[:MOST_SENTENCES],
         **{name: detail.get(name) for name in figures},
     )
-
-
-def _those_of(model: type[Given], row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in model.model_fields}
 
 
 GET_NEGOTIATIONS = ToolDefinition(

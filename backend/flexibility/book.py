@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 
 from database.interface import Database, Row
 from decisions.scoring.context import DecisionContext
-from decisions.work.known_grid import KnownGrid
 from decisions.work.notifications import ContextBatch, OwnedJob
 from flexibility.choosing.moves import Booked
 from flexibility.event_model import ClaimedEvent, EventState, StoredEvent
@@ -76,12 +75,10 @@ class Situation:
 
 def read_situation(answer: Any) -> Situation:
     """What `flexibility_situation` answers."""
-    contexts = answer["contexts"]
-    grid = KnownGrid(contexts["grid"], contexts["grid_version"])
     return Situation(
         {site["dc_id"]: site["unit_id"] for site in answer["sites"]},
         tuple(BookedWork.model_validate(row) for row in answer["booked"]),
-        ContextBatch(grid, contexts["tasks"], contexts["capacity"]),
+        ContextBatch.of(answer["contexts"]),
         tuple(BatteryRow.model_validate(row) for row in answer["batteries"]),
     )
 

@@ -12,7 +12,6 @@ from decisions.scoring.capacity import NOTHING_FREE, counted_kw
 from decisions.scoring.context import Capacity, DecisionContext, FreePowerSteps
 from decisions.scoring.decide import decide
 from decisions.scoring.energy import compute_load
-from decisions.work.known_grid import KnownGrid
 from decisions.work.notifications import ContextBatch, Lease, OwnedJob
 from decisions.work.record import DecidedWith, record_of
 from grid.half_hours import HALF_HOUR, from_rfc3339
@@ -43,7 +42,7 @@ class AwardMover:
         moves: list[Row] = award["moves"]
         named = [{"operator": move["operator"], "job_id": move["job_id"]} for move in moves]
         found = self._database.call("decision_contexts", {"p_job_ids": named, "p_now": now})
-        batch = ContextBatch(KnownGrid(found["grid"], found["grid_version"]), found["tasks"], found["capacity"])
+        batch = ContextBatch.of(found)
         records = [self._record(negotiation, step, move, batch, now) for move in moves]
         if any(record is None for record in records):
             return None

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel, ConfigDict
 
 from database.interface import Database, Row
-from decisions.work.known_grid import KnownGrid
 from decisions.work.notifications import ContextBatch
 from grid.half_hours import HALF_HOUR, half_hour_of
 from negotiation.limits import BindingLimit, negotiation_over
@@ -66,12 +65,9 @@ class LimitWatch:
         )
         if found is None:
             return []
-        contexts = found["contexts"]
-        if not contexts["grid"]["data_centres"] or contexts["grid"]["national"]["current"] is None:
+        batch = ContextBatch.of(found["contexts"])
+        if not batch.is_whole:
             return []
-        batch = ContextBatch(
-            KnownGrid(contexts["grid"], contexts["grid_version"]), contexts["tasks"], contexts["capacity"]
-        )
         opened = []
         for row in found["limits"]:
             limit = BindingLimit.model_validate(row)

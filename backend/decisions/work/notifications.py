@@ -231,6 +231,12 @@ class ContextBatch:
         self._tasks = {_owned(task["task"]): task for task in tasks}
         self._capacity = None if capacity is None else Capacity.model_validate(capacity)
 
+    @classmethod
+    def of(cls, contexts: Row) -> ContextBatch:
+        """What `decision_contexts` answers whoever knows no grid."""
+        grid = KnownGrid(contexts["grid"], contexts["grid_version"])
+        return cls(grid, contexts["tasks"], contexts["capacity"])
+
     def __contains__(self, job: OwnedJob | str) -> bool:
         return self._full(job) in self._tasks
 

@@ -105,9 +105,9 @@ class PlacePricing:
     def _planned(self, contexts: Row, held: Sequence[_Held]) -> PlacePrices | None:
         """The prices; None where there is no data centre, or no signal for the present half-hour."""
         grid = KnownGrid(contexts["grid"], contexts["grid_version"])
-        if not contexts["grid"]["data_centres"] or contexts["grid"]["national"]["current"] is None:
+        if not grid.is_whole:
             return None
-        context = grid.context(_NOBODYS, None, Capacity.model_validate(contexts["capacity"]))
+        context = grid.parse().model_copy(update={"capacity": Capacity.model_validate(contexts["capacity"])})
         tasks, _ = read_each(
             Task.model_validate, [row["task"] for row in contexts["tasks"]], lambda task: f"Workload/{task['job_id']}"
         )
@@ -130,9 +130,6 @@ class PlacePricing:
                 prices.left_out,
             )
         return lambda: self._stopping.wait(LOOK_EVERY_S)
-
-
-_NOBODYS: Row = {"context_id": "prices", "task": {"job_id": "prices", "workload_type": "OTHER"}}
 
 
 def _with_its_power(held: Sequence[_Held], context: DecisionContext) -> PlanInputs:
