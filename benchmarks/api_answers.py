@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -151,6 +152,13 @@ class Version:
         times_ms = self._drive(1, requests, lambda client: client.post("/api/v1/plan", body))
         self._note("POST /api/v1/plan: p50, ms", percentile(times_ms, 0.5))
         self._note("POST /api/v1/plan: p99, ms", percentile(times_ms, 0.99))
+        numbers = count(1)
+
+        def ask_of_another(client: _Client) -> object:
+            return client.post("/api/v1/plan", json.dumps(workload("what-if") | {"required_gpu_mins": next(numbers)}))
+
+        times_ms = self._drive(1, requests, ask_of_another)
+        self._note("POST /api/v1/plan, another workload each time: p50, ms", percentile(times_ms, 0.5))
         self._note("GET /api/v1/live-state: a second", self._rate(4, requests // 4, "/api/v1/live-state"))
         for clients in CLIENTS:
             hello = self._rate(clients, requests, "/hello")

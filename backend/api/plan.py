@@ -135,10 +135,12 @@ def _plan_alone(
     carbon_price_gbp_per_t: float,
 ) -> Row:
     """The same as the document that is answered."""
-    context = read_context(present, task_of(workload), now=now, at=query.at)
-    check_deadlines([workload], context.as_of)
+    check_deadlines([workload], query.at or now)
+    # As of the whole second: those who ask within one share what is reckoned of the grid and of like workloads.
+    moment = now.replace(microsecond=0)
+    context = read_context(present, task_of(workload), now=moment, at=query.at)
     check_hosts([workload], context)
-    decision = decide(context, policy=query.policy, carbon_price_gbp_per_t=carbon_price_gbp_per_t, observed_at=now)
+    decision = decide(context, policy=query.policy, carbon_price_gbp_per_t=carbon_price_gbp_per_t, observed_at=moment)
     return published_form(decision, generated_at=now).document
 
 

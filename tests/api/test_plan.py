@@ -229,7 +229,13 @@ def test_plans_see_the_power_that_is_promised_to_others(postgres_server: Embedde
             (together,) = batch(client, JOB)["jobs"]
             critical = planned(client, {**JOB, "urgency": "CRITICAL"})
             (site,) = batch(client, JOB)["capacity"]
+            # By the clock no time has passed.
+            submit(database, workload("next"))
+            next_hour = {"p_starts_at": FIRST + 2 * HALF_HOUR, "p_ends_at": FIRST + 4 * HALF_HOUR}
+            assert database.call("take_power", {**promised, **next_hour, "p_job_id": "next"}) is not None
+            after = planned(client)
         database.close()
+    assert after["decision"]["start"] == rfc3339(FIRST + 4 * HALF_HOUR)
     room_from = rfc3339(FIRST + 2 * HALF_HOUR)
     assert alone["data_centre_options"][0]["displaced_gbp"] == together["displaced_gbp"] > 0
     assert alone["decision"]["capacity_prices"]["workloads"] == 5

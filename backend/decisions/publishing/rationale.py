@@ -7,7 +7,7 @@ from datetime import datetime
 
 from decisions.scoring.assessment import Assessment, RunEstimate
 from decisions.scoring.freshness import SignalState
-from grid.provenance import in_a_row, origin_remarks, signal_title
+from grid.provenance import in_a_row
 from vocabulary import SignalSource
 
 
@@ -47,11 +47,10 @@ def origin_sentence(states: Iterable[SignalState], region_ids: Collection[int]) 
     named: dict[str, list[str]] = {invented: [], modelled: []}
     for state in states:
         if state.region_id is None or state.region_id in region_ids:
-            title = signal_title(state.signal, state.region_id, state.place)
             if state.sources.get(invented):
-                named[invented].append(title)
-            elif origin_remarks(state.signal, state.sources):
-                named[modelled].append(title)
+                named[invented].append(state.origin.title)
+            elif state.origin.remarks:
+                named[modelled].append(state.origin.title)
     parts = [
         f"{adjective} figures for the {in_a_row(titles)}"
         for adjective, titles in (("invented (synthetic)", named[invented]), ("modelled", named[modelled]))
