@@ -6,6 +6,9 @@ is the half-hour, a document is the same but for its `as_of`; it is neither read
 it already (`ETag`, `If-None-Match`) is told so. As soon as it differs, the document is made anew. So no answer is
 older than its request, whatever has been heard of changes or has not.
 
+Nobody waits long for what somebody else reads, nor asks a database again that has just not answered: while it is away
+each would take its turn after the other, and hold a thread all the while.
+
 Who asks for what is a part of what is kept: nobody is ever sent what was made for another.
 """
 
@@ -42,11 +45,17 @@ MOST_ANSWERS = 2048
 MOST_VIEWERS = 1024
 LOCKS = 64
 
+PATIENCE_S = 2.0
+"""For a document that another is making; it is then made by each alone. The usual one takes a fiftieth of that."""
+
 UNCHANGED: dict[str | int, Any] = {304: {"description": "The document with this ETag (If-None-Match) is still right"}}
 """Among an endpoint's `responses`."""
 
 _VERSION = "pylon.data_version"
 """In a WSGI environment: the database's version, asked for since the request came."""
+
+_FAILURE = "pylon.data_version_failure"
+"""In a WSGI environment: why that cannot be had."""
 
 _AS_OF = b'{"as_of":"'
 
@@ -133,17 +142,20 @@ class KeptAnswers:
         to_callers: CallersCalls | None = None,
         caller_of: Callable[[WSGIEnvironment], Caller | None] = lambda _: None,
         most_bytes: int = MOST_BYTES,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         """
         Args:
             to_callers: the database as each caller has it, where callers see different things in it.
             caller_of: who makes a request, needed then.
+            patience_s: how long a request waits for what another one makes.
         """
         self._database = database
         self._clock = clock
         self._to_callers = to_callers
         self._caller_of = caller_of
         self._most_bytes = most_bytes
+        self._patience_s = patience_s
         self._versions: SharedQuestions[Viewer, tuple[str | None]] = SharedQuestions(
             self._find_version, threading.Lock, most=MOST_VIEWERS
         )
@@ -179,15 +191,25 @@ class KeptAnswers:
             make: reads and makes the document as of a moment: what `web.application.answer` takes, or that in
                 `Passing`. Nothing of it but `as_of`, where it begins with that, may depend on the time within a
                 half-hour, and nothing on more of the request than address, query, and whose eyes it is for.
+
+        Raises:
+            DatabaseError: of `make`, or that the database was asked for its version already and did not answer.
         """
+        if _FAILURE in request.environ:
+            raise request.environ[_FAILURE]
         began = time.monotonic()
         asked = self._asked(request.environ)
-        with self._locks[hash(asked) % LOCKS]:
+        turn = self._locks[hash(asked) % LOCKS]
+        is_in_turn = turn.acquire(timeout=self._patience_s)
+        try:
             now = self._clock()
             found = self._answers.get(asked)
             # What somebody else began to read since this request came is as good.
             if found is None or found.read_at < began or not found.is_of(now):
                 found = self._made(asked, make, now)
+        finally:
+            if is_in_turn:
+                turn.release()
         status, headers, body = found.sent(request.environ, now)
         return Response(body, status, headers, content_type="application/json")
 
@@ -212,8 +234,9 @@ class KeptAnswers:
             return None
         try:
             version = self._version(asked.viewer)
-        except DatabaseError:
-            return None  # the application will find the same, and say it
+        except DatabaseError as error:
+            environ[_FAILURE] = error
+            return None  # the application says it
         environ[_VERSION] = version
         if not answer.is_right(version, now):
             return None

@@ -38,14 +38,14 @@ class Numbered:
 class World:
     """An application with one document, and how often that was made."""
 
-    def __init__(self, most_bytes: int = 10_000_000) -> None:
+    def __init__(self, most_bytes: int = 10_000_000, patience_s: float = 30.0) -> None:
         self.database = Numbered()
         self.now = NOW
         self.content: Any = "a" * 2000
         self.made = 0
         self.in_the_application = 0
         self.make: Callable[[datetime], Any] = self.usual
-        self.answers = KeptAnswers(self.database, lambda: self.now, most_bytes=most_bytes)
+        self.answers = KeptAnswers(self.database, lambda: self.now, most_bytes=most_bytes, patience_s=patience_s)
         self.app = Flask("test")
         answer_problems(self.app)
 
@@ -133,7 +133,9 @@ def test_a_database_whose_state_has_no_name_is_read_every_time(world: World) -> 
 def test_a_database_that_is_away_is_said_to_be(world: World) -> None:
     world.get()
     world.database.is_away = True
+    asked = world.database.asked
     assert world.get().status_code == 503
+    assert world.database.asked == asked + 1, "it did not answer: it is not asked again for the same request"
     world.database.is_away = False
     assert world.get().status_code == 200
     assert world.made == 1
@@ -202,6 +204,29 @@ def test_those_who_wait_for_a_document_share_it_and_later_ones_do_not(world: Wor
     for thread in threads:
         thread.join(30)
     assert world.made <= 2
+
+
+def test_whoever_waits_too_long_for_what_another_makes_makes_it_alone() -> None:
+    world = World(patience_s=0.01)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def stuck(now: datetime) -> Any:
+        world.make = world.usual
+        begun.set()
+        assert go_on.wait(30)
+        return world.usual(now)
+
+    world.make = stuck
+    first = threading.Thread(target=world.get)
+    first.start()
+    assert begun.wait(30)
+    try:
+        assert world.get().json["content"] == world.content
+    finally:
+        go_on.set()
+        first.join(30)
+    assert world.made == 2
+    assert world.get().status_code == 200, "the turn was given back once, by the one that had it"
 
 
 class Somebody:
