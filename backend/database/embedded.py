@@ -82,22 +82,27 @@ class EmbeddedPostgres:
         """
         with self._one_thread, self._explained():
             self._home = self._home or settle(self.data_dir)
-            self._start_or_join(self._home)
+            self._start_or_join(self._home, time.monotonic() + self._start_timeout_s)
 
-    def ensure_running(self) -> None:
+    def ensure_running(self, within_s: float | None = None) -> None:
         """Bring the server back if it was killed. Costs a few milliseconds when it was not.
 
         For the caller whose connection has just failed. Nothing the server had acknowledged is lost.
 
+        Args:
+            within_s: how long this may take, by default as long as a start. A server that needs longer to recover
+                does so by itself, for whoever asks next.
+
         Raises:
-            EmbeddedPostgresError: not started, or it cannot be brought back.
+            EmbeddedPostgresError: not started, or it cannot be brought back, or not in time.
         """
+        deadline = time.monotonic() + (self._start_timeout_s if within_s is None else within_s)
         if self._claim is not None and _accepts_connections(self.conninfo):
             return
-        with self._one_thread, self._explained():
+        with self._only_thread(deadline), self._explained():
             if self._home is None or self._claim is None:
                 raise EmbeddedPostgresError("the embedded PostgreSQL is not in use here: call start() first")
-            self._start_or_join(self._home)
+            self._start_or_join(self._home, deadline)
 
     def stop(self) -> None:
         """Give up the claim, and stop the server when nobody else holds one. Calling it again is harmless.
@@ -119,8 +124,16 @@ class EmbeddedPostgres:
                 fcntl.flock(claim, fcntl.LOCK_UN)
                 os.close(claim)
 
-    def _start_or_join(self, home: ClusterHome) -> None:
-        deadline = time.monotonic() + self._start_timeout_s
+    @contextmanager
+    def _only_thread(self, deadline: float) -> Iterator[None]:
+        if not self._one_thread.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise EmbeddedPostgresError("another thread is still bringing the embedded PostgreSQL back: try again")
+        try:
+            yield
+        finally:
+            self._one_thread.release()
+
+    def _start_or_join(self, home: ClusterHome, deadline: float) -> None:
         with _start_lock(home, deadline):
             claim = self._claim if self._claim is not None else home.open(CLIENTS_LOCK)
             try:

@@ -14,6 +14,8 @@ from database.postgres import PostgresDatabase
 log = logging.getLogger(__name__)
 
 GATE_USER = "pylon_gate"
+REVIVED_WITHIN_S = 8.0
+"""A server that was killed is mostly there again sooner. Whoever asks while it recovers for longer is told so."""
 
 
 class EmbeddedDatabase(PostgresDatabase):
@@ -46,6 +48,6 @@ class EmbeddedDatabase(PostgresDatabase):
 
     def _bring_back(self) -> None:
         try:
-            self._server.ensure_running()
+            self._server.ensure_running(REVIVED_WITHIN_S)
         except EmbeddedPostgresError as error:
             raise DatabaseUnreachable(str(error)) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,6 +43,8 @@ OWN_SESSION: dict[str, Any] = {"prepare_threshold": 5, "options": "-c statement_
 SHARED_SESSION: dict[str, Any] = {"prepare_threshold": None}
 # In every statement, and for it alone: how the server writes times is a setting of the session otherwise.
 _IN_UTC = sql.SQL("set_config('timezone', 'UTC', true)")
+# What a unix socket says to whoever comes when as many wait already as may.
+_TOO_MANY_KNOCK = os.strerror(errno.EAGAIN)
 _REPEAT_AFTER_S = (0.1, 0.5, 2.0)
 _OPERATORS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
@@ -298,7 +302,9 @@ class PostgresDatabase:
         except psycopg.errors.ConnectionTimeout:
             # It is there, and can only be waited for. Looking closer, with libpq's ping, would hold up every thread.
             return False
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
+            if _TOO_MANY_KNOCK in str(error):
+                return False  # as above: it is there, and takes nobody in
             self._revive()
         return True
 

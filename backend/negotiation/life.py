@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 
+from database.errors import DatabaseError
 from database.interface import Database
 from decisions.scoring.objective import DEFAULT_CARBON_PRICE_GBP_PER_T
 from negotiation.book import ClaimedNegotiation, NegotiationBook, NegotiationLease, Step, StepOutcome, Stepped
@@ -97,12 +98,21 @@ class CoordinatorThread(StepThread[ClaimedNegotiation]):
             return
         try:
             looked = self._watch.look_sometimes(now)
-        except Exception:  # noqa: BLE001 - told, and tried again after a while
+        except Exception as error:  # noqa: BLE001 - told, and tried again after a while
+            self._tell_of_failing_look(error)
             self._failing_looks.failed(WATCH)
-            _log.exception("the limits could not be looked at")
         else:
             if looked:
                 self._failing_looks.worked(WATCH)
+
+    def _tell_of_failing_look(self, error: Exception) -> None:
+        """In full where nobody foresaw it, and once for as long as it goes on."""
+        if len(self._failing_looks):
+            return
+        if isinstance(error, DatabaseError):
+            _log.warning("the limits cannot be looked at, and are again in a while: %s", error)
+        else:
+            _log.error("the limits cannot be looked at, and are again in a while", exc_info=error)
 
     def _make_step(self, claimed: ClaimedNegotiation, now: datetime) -> Made:
         # Those before it may have taken a minute, and agents have as long to answer as they were promised.

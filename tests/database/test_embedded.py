@@ -401,6 +401,34 @@ class TestRecovery:
         assert "waiting for PostgreSQL to start or recover" in caplog.text
         assert str(data_dir / "postgres.log") in caplog.text
 
+    def test_a_recovery_that_takes_long_holds_up_nobody_who_asks(
+        self, server: EmbeddedPostgres, data_dir: Path
+    ) -> None:
+        cluster = data_dir / "postgres"
+        settings = cluster / "postgresql.auto.conf"
+        (cluster / "slow").touch()
+        settings.write_text("restore_command = 'while test -e slow; do sleep 0.05; done; false'\nhot_standby = off\n")
+        kill(postmaster_of(data_dir))
+        (cluster / "recovery.signal").touch()
+        told: list[str] = []
+
+        def ask_for_it() -> None:
+            with pytest.raises(EmbeddedPostgresError) as refusal:
+                server.ensure_running(within_s=1.0)
+            told.append(str(refusal.value))
+
+        askers = [threading.Thread(target=ask_for_it) for _ in range(3)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+        assert len(told) == 3
+        assert any("waiting for PostgreSQL to start or recover" in why for why in told)
+        (cluster / "slow").unlink()
+        server.ensure_running()
+        settings.write_text("")
+        assert ask(server.conninfo, "select 1") == 1
+
     def test_a_server_with_no_connection_to_spare_is_running(self, server: EmbeddedPostgres, data_dir: Path) -> None:
         postmaster = postmaster_of(data_dir)
         with ExitStack() as crowd:

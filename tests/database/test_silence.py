@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -97,6 +100,26 @@ def test_calls_end_also_when_new_connections_are_silent_too_and_work_again_after
             break
         except DatabaseUnreachable:
             assert time.monotonic() < deadline
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere such a socket refuses instead")
+def test_a_server_that_takes_nobody_in_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_door, "CONNECT_TIMEOUT_S", 1)
+    address = str(tmp_path / ".s.PGSQL.5432")
+    with socket.socket(socket.AF_UNIX) as stopped, socket.socket(socket.AF_UNIX) as waiting:
+        stopped.bind(address)
+        stopped.listen(0)
+        waiting.connect(address)
+        revived: list[str] = []
+        database = PostgresDatabase(
+            f"host={tmp_path} user=postgres dbname=postgres",
+            own_sessions=True,
+            revive=lambda: revived.append("revived"),
+        )
+        with pytest.raises(DatabaseUnreachable, match="no connection"):
+            database.scalar("select 1")
+        database.close()
+    assert revived == []
 
 
 def test_a_connection_that_went_silent_while_idle_is_found_before_it_is_used(

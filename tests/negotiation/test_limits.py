@@ -14,6 +14,7 @@ import pytest
 from api.negotiation_answers import detail
 from booked_work import book, the_booking, the_workload
 from capacity_oracle import check_capacity
+from database.errors import DatabaseError
 from database.interface import OrderBy, Row, Where
 from database.postgres import PostgresDatabase
 from decisions.work.record import replay
@@ -26,7 +27,7 @@ from negotiation.book import NegotiationBook, Stepped
 from negotiation.life import CoordinatorThread
 from negotiation.model import NegotiationLife, NegotiationState, StartedBy
 from negotiation.talk import read_negotiation, read_negotiations
-from negotiation.watch import LimitWatch, WatchedLimits
+from negotiation.watch import LOOK_EVERY, LimitWatch, WatchedLimits
 
 HALF_HOUR = timedelta(minutes=30)
 STARTS_AT = NOW.replace(hour=10, minute=0, second=0)
@@ -241,13 +242,18 @@ def test_flexibility_that_is_sold_is_a_limit_to_what_is_booked_after_it(postgres
     assert watch(postgres, None).look(NOW + HALF_HOUR) == []
 
 
-def test_a_look_at_the_limits_that_fails_holds_up_no_negotiation(
-    world: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("error", "is_foreseen"), [(RuntimeError("a bug"), False), (DatabaseError("busy"), True)])
+def test_a_look_at_the_limits_that_fails_holds_up_no_negotiation_and_is_told_once(
+    world: PostgresDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    is_foreseen: bool,
 ) -> None:
     watch(world).look(NOW)
 
     def broken(*_: object) -> None:
-        raise RuntimeError("it cannot be looked at")
+        raise error
 
     monkeypatch.setattr(LimitWatch, "look", broken)
     one = CoordinatorThread(world, worker="one", clock=lambda: NOW, carbon_price_gbp_per_t=100, watch=watch(world))
@@ -255,6 +261,9 @@ def test_a_look_at_the_limits_that_fails_holds_up_no_negotiation(
         pass
     assert one.troubles()
     assert the_negotiation(world).negotiation.state is NegotiationState.CONFIRMED
+    one.run_due(NOW + LOOK_EVERY)
+    told = [record for record in caplog.records if "cannot be looked at" in record.getMessage()]
+    assert [record.exc_info is None for record in told] == [is_foreseen]
 
 
 def meter(database: PostgresDatabase, job_id: str, site_wh: float) -> None:
