@@ -199,8 +199,7 @@ def balancing_endpoints(database: Database, clock: Callable[[], datetime], answe
 
         def read(now: datetime) -> DfsEvents:
             start, until = _period(query, now, back=USUAL_EVENTS_BACK, ahead=AHEAD)
-            found = database.call("dfs_events_between", {"p_from": start, "p_until": until}, repeatable=True)
-            return DfsEvents.model_validate({"as_of": now, "events": found})
+            return read_dfs_events(database, start, until, now)
 
         return answers.answer(read)
 
@@ -259,6 +258,16 @@ def _revision(row: dict[str, object]) -> SystemPriceRevision:
             "published_at": row["created_at"],
         }
     )
+
+
+def read_dfs_events(database: Database, start: datetime, until: datetime, now: datetime) -> DfsEvents:
+    """Events that are not over at `start` and begin before `until`, the latest first.
+
+    Raises:
+        DatabaseError: the database does not answer.
+    """
+    found = database.call("dfs_events_between", {"p_from": start, "p_until": until}, repeatable=True)
+    return DfsEvents.model_validate({"as_of": now, "events": found})
 
 
 def read_margin(database: Database, now: datetime) -> Margin:

@@ -1,7 +1,7 @@
 """Endpoints for what was sold of flexibility: baselines, commitments and settlements, each list over all events.
 
-Every pound of a settlement leads back to the workload that moved: a run's `workloads` are what each of them brought,
-and together they are what the run received, to the last digit.
+Every pound of a settlement leads back to what gave way: a run's `workloads` and `batteries` are what each of them
+brought, and together they are what the run received, to the last digit.
 """
 
 from __future__ import annotations
@@ -98,6 +98,14 @@ class WorkloadBrought(BaseModel):
     half_hours: list[HalfHourBrought]
 
 
+class BatteryBrought(BaseModel):
+    """What a battery brought that gave its energy in the event's half-hours."""
+
+    asset_id: str
+    freed_mwh: str
+    received_gbp: str = Field(description="Its share of what was received, by the energy it gave")
+
+
 class Settlement(BaseModel):
     """A run of an event's settlement. A later run wins, and changes no earlier one."""
 
@@ -110,8 +118,11 @@ class Settlement(BaseModel):
     settled_at: Moment
     received_gbp: str = Field(description="By whoever sold")
     cashflows: list[EventCashflow] = Field(description="All of them: together all parties come to nothing")
-    workloads: list[WorkloadBrought] = Field(description="Together with unassigned_gbp what was received")
-    unassigned_gbp: str = Field(description="What batteries brought, and what came where nothing freed anything")
+    workloads: list[WorkloadBrought] = Field(
+        description="Together with batteries and unassigned_gbp what was received"
+    )
+    batteries: list[BatteryBrought]
+    unassigned_gbp: str = Field(description="What came where nothing freed anything")
 
 
 class SettlementPage(BaseModel):
@@ -218,12 +229,17 @@ def _settlement(row: dict[str, Any]) -> Settlement:
         for number, move in enumerate(moves)
         for place, mwh in enumerate(move.freed_mwh)
     ]
-    shares: dict[int | None, list[Share]] = defaultdict(list)
+    shares: dict[int | str | None, list[Share]] = defaultdict(list)
     for share in shares_of(row["inputs"], freed):
-        shares[share.workload].append(share)
+        shares[share.workload if share.battery is None else share.battery].append(share)
     return Settlement(
         **{name: value for name, value in row.items() if name not in {"inputs", "moves"}},
         workloads=[_brought(move, shares[number]) for number, move in enumerate(moves)],
+        batteries=[
+            BatteryBrought(asset_id=giver, freed_mwh=_sum_mwh(each), received_gbp=_sum(each))
+            for giver, each in shares.items()
+            if isinstance(giver, str)
+        ],
         unassigned_gbp=_sum(shares[None]),
     )
 
@@ -244,3 +260,8 @@ def _brought(move: _Move, shares: list[Share]) -> WorkloadBrought:
 @exactly
 def _sum(shares: Iterable[Share]) -> str:
     return text(sum((share.received_gbp for share in shares), Decimal(0)))
+
+
+@exactly
+def _sum_mwh(shares: Iterable[Share]) -> str:
+    return text(sum((share.freed_mwh for share in shares), Decimal(0)))

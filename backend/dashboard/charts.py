@@ -29,6 +29,7 @@ _NARROW_STEP_HOURS, _WIDE_STEP_HOURS = 12, 6
 _ROOM_FOR_WORD = 0.2
 """Of the plot's width."""
 _ROOM_FOR_DAY = timedelta(hours=5)
+"""Within less the half-hours are named, and no day."""
 _LONGEST_WITH_HOURS_WHEN_NARROW = timedelta(hours=48)
 
 Values = Sequence[float | None]
@@ -349,8 +350,18 @@ def _threshold(threshold: Threshold, scale: Scale) -> Markup:
 # The same below every chart of one height, in all pages of a half-hour.
 @lru_cache(maxsize=32)
 def _hours(start: datetime, half_hours: int, y: int) -> Markup:
-    """Days, which begin at British midnight, and between them hours of UTC; `y` is the bottom of the plot."""
+    """Days, which begin at British midnight, and between them hours of UTC; `y` is the bottom of the plot.
+
+    Of a few half-hours alone, when each begins.
+    """
     axis = TimeAxis(start, half_hours, start)
+    if axis.end - axis.start < _ROOM_FOR_DAY:
+        return Markup("").join(
+            Markup('<text class="slot" x="{}" dx="2" y="{}">{}</text>').format(
+                _per_cent(axis.fraction(slot)), y + 15, f"{slot:%H:%M}"
+            )
+            for slot in axis.slots()
+        )
     drawn = []
     midnights = list(axis.british_midnights())
     for midnight in midnights:

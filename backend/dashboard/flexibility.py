@@ -18,10 +18,13 @@ from dashboard.charts import Chart, Line, line_chart
 from dashboard.grid_charts import KeyEntry
 from dashboard.page import JsonLink, Pages
 from dashboard.paging import following, given_values
+from dashboard.published_flexibility import published_today
 from dashboard.time_axis import TimeAxis
+from dashboard.words import number
 from dashboard.workloads import faults_of
 from database.interface import Database
 from decimal_text import decimal_text as text
+from flexibility.event_model import Door
 from flexibility.rules.exact import HOURS
 from flexibility.tracing import Freed, shares_of
 from grid.half_hours import HALF_HOUR
@@ -52,12 +55,14 @@ def flexibility_pages(dashboard: Blueprint, pages: Pages, database: Database, cl
         except ValidationError as error:
             query, faults = EventsQuery(limit=ROWS_A_PAGE), faults_of(error)
         found = read_events(database, query.limit, query.after)
+        published = published_today(database, clock()) if query.after is None else []
         return pages.page(
             "flexibility.html",
             "flexibility",
             "Flexibility",
             json=JsonLink(f"/api/v1/flexibility/events?limit={ROWS_A_PAGE}"),
             events=found.events,
+            published=published,
             doors=DOORS,
             faults=faults,
             following=following("dashboard.flexibility", found.next),
@@ -68,6 +73,7 @@ def flexibility_pages(dashboard: Blueprint, pages: Pages, database: Database, cl
         life = read_event_life(database, _identity(event_id))
         if life is None:
             raise Problem(404, f"there is no event {event_id}")
+        brought = _brought(life)
         return pages.page(
             "flexibility_event.html",
             "flexibility",
@@ -79,8 +85,12 @@ def flexibility_pages(dashboard: Blueprint, pages: Pages, database: Database, cl
             drawn=_drawn(life, clock()),
             key=KEY,
             half_hours=_half_hours(life),
-            moves=list(zip(life.moves, _brought(life), strict=True)),
-            batteries=_batteries(life),
+            moves=[
+                (move, None if brought is None else brought.get(number, Decimal(0)))
+                for number, move in enumerate(life.moves)
+            ],
+            batteries=_batteries(life, brought),
+            bid=_bid(life),
             warnings=_warnings(life),
         )
 
@@ -116,30 +126,50 @@ def _half_hours(life: EventLife) -> list[HalfHourRow]:
     ]
 
 
-def _brought(life: EventLife) -> list[Decimal | None]:
-    """What each workload that gave way brought by the newest run, £; None before there is one."""
+def _brought(life: EventLife) -> dict[int | str | None, Decimal] | None:
+    """What each that gave way brought by the newest run, £: workloads by their place, batteries by their names."""
     if not life.settlements:
-        return [None] * len(life.moves)
+        return None
     freed = [
         Freed(number, move.unit_id, life.event.starts_at + place * HALF_HOUR, Decimal(mwh))
         for number, move in enumerate(life.moves)
         for place, mwh in enumerate(move.freed_mwh)
     ]
-    brought: dict[int | None, Decimal] = defaultdict(Decimal)
+    brought: dict[int | str | None, Decimal] = defaultdict(Decimal)
     for share in shares_of(max(life.settlements, key=lambda run: run.run).inputs, freed):
-        brought[share.workload] += share.received_gbp
-    return [brought[number] for number in range(len(life.moves))]
+        brought[share.workload if share.battery is None else share.battery] += share.received_gbp
+    return brought
 
 
-def _batteries(life: EventLife) -> dict[str, Decimal]:
-    """What each battery gives in the event's half-hours, MWh."""
+@dataclass(frozen=True)
+class BatteryRow:
+    """What a battery gives in the event's half-hours, and what that brought, once it is settled."""
+
+    asset_id: str
+    gives_mwh: Decimal
+    brought_gbp: Decimal | None
+
+
+def _batteries(life: EventLife, brought: dict[int | str | None, Decimal] | None) -> list[BatteryRow]:
     event = life.event
-    given = [
-        (one.asset_id, Decimal(one.discharge_mw) * HOURS)
-        for one in life.storage
-        if event.starts_at <= one.half_hour < event.ends_at
+    given: dict[str, Decimal] = defaultdict(Decimal)
+    for one in life.storage:
+        if event.starts_at <= one.half_hour < event.ends_at:
+            given[one.asset_id] += Decimal(one.discharge_mw) * HOURS
+    return [
+        BatteryRow(name, mwh, None if brought is None else brought.get(name, Decimal(0)))
+        for name, mwh in given.items()
     ]
-    return {name: sum((mwh for of, mwh in given if of == name), Decimal(0)) for name, _ in given}
+
+
+def _bid(life: EventLife) -> str | None:
+    """At what an event of the Demand Flexibility Service is bid for, and why; None for any other."""
+    if life.event.door is not Door.DFS:
+        return None
+    bid, accepted = Decimal(life.event.price_gbp_per_mwh[0]), life.document.get("accepted_price_gbp_per_mwh")
+    is_accepted = accepted is not None and Decimal(accepted) == bid
+    why = f"the mean accepted in event {life.document['accepted_in']}" if is_accepted else "what NESO guarantees"
+    return f"At {number(float(bid), 2)} £/MWh: {why}"
 
 
 def _warnings(life: EventLife) -> list[str]:
@@ -168,13 +198,21 @@ def _drawn(life: EventLife, now: datetime) -> Markup | None:
     told = f"The baseline comes to {_total(baseline)} MWh"
     if any(mwh is not None for mwh in metered):
         told += f", and {_total(metered)} MWh were metered"
-    lines = [Line(_floats(baseline), BASELINE, "baseline"), Line(_floats(metered), METERED, "metered")]
-    return line_chart(Chart(_axis(life, now), "MWh", f"{told}."), lines)
+    unit, size = ("MWh", 1) if max(_known([*baseline, *metered]), default=0) >= 1 else ("kWh", 1000)
+    lines = [
+        Line(_floats(baseline, size), BASELINE, "baseline", is_stepped=True),
+        Line(_floats(metered, size), METERED, "metered", is_stepped=True),
+    ]
+    return line_chart(Chart(_axis(life, now), unit, f"{told}."), lines)
+
+
+def _known(volumes: Iterable[Decimal | None]) -> list[Decimal]:
+    return [mwh for mwh in volumes if mwh is not None]
 
 
 def _total(volumes: list[Decimal | None]) -> str:
-    return text(sum((mwh for mwh in volumes if mwh is not None), Decimal(0)))
+    return text(sum(_known(volumes), Decimal(0)))
 
 
-def _floats(volumes: list[Decimal | None]) -> list[float | None]:
-    return [None if mwh is None else float(mwh) for mwh in volumes]
+def _floats(volumes: list[Decimal | None], size: int) -> list[float | None]:
+    return [None if mwh is None else float(mwh * size) for mwh in volumes]

@@ -88,6 +88,10 @@ class SoldUnit:
             battery_mwh=Decimal(row.get("battery_mwh", 0)),
         )
 
+    def by_batteries(self) -> dict[str, Decimal]:
+        """What each battery freed, by its name: of all that is metered they alone draw less than nothing."""
+        return {site.dc_id: site.delivered_mwh for site in self.sites if self.battery_mwh and site.metered_mwh < 0}
+
     def to_row(self) -> Row:
         optional = {"system_price": self.system_price, "supplier_price": self.supplier_price, "penalty": self.penalty}
         return {

@@ -1,9 +1,9 @@
-"""From what an event came to back to the workloads that moved: each pound is some workload's in some half-hour.
+"""From what an event came to back to what gave way: each pound is some workload's or battery's in some half-hour.
 
-What a unit received in a half-hour is shared among its workloads that gave way then, in proportion to the energy that
-each freed; of a contract of the Digital Energy Grid, which knows no units, what all received together. Shares are
+What a unit received in a half-hour is shared among what gave way in it then, in proportion to the energy that each
+freed; of a contract of the Digital Energy Grid, which knows no units, what all received together. Shares are
 rounded down to millionths of a pound, and the last has the rest, so that they come to what was received to the last
-digit. What came where no workload freed anything is nobody's, and told as that; so is what batteries brought.
+digit. What came where nothing freed anything is nobody's, and told as that.
 """
 
 from __future__ import annotations
@@ -26,29 +26,31 @@ _MILLIONTH = Decimal("0.000001")
 
 @dataclass(frozen=True)
 class Freed:
-    """What one workload freed in a half-hour of an event. `workload` names it to the caller; None for batteries."""
+    """What one workload freed in a half-hour of an event, or one battery. `workload` names it to the caller."""
 
     workload: int | None
     unit_id: str
     half_hour: datetime
     mwh: Decimal
+    battery: str | None = None
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one workload brought in a half-hour; `workload` is None for what none did."""
+    """What one workload brought in a half-hour, or one battery; without either what nothing that gave way did."""
 
     workload: int | None
     half_hour: datetime
     freed_mwh: Decimal
     received_gbp: Decimal
+    battery: str | None = None
 
 
 def shares_of(inputs: Row, freed: Iterable[Freed]) -> list[Share]:
-    """What each workload brought of one run of a settlement, by half-hour. Together they are what the run received.
+    """What each brought of one run of a settlement, by half-hour. Together they are what the run received.
 
     Args:
-        inputs: what the run was worked out from, as it is kept.
+        inputs: what the run was worked out from, as it is kept; it names the batteries.
         freed: of all workloads that the event moved.
     """
     programme, compensation = Programme(inputs["programme"]), Compensation(inputs["compensation"])
@@ -61,7 +63,11 @@ def shares_of(inputs: Row, freed: Iterable[Freed]) -> list[Share]:
     for unit in sold:
         units[settled_with(unit.unit_id, unit.half_hour)].append(unit)
     gave_way: dict[tuple[str | None, datetime], list[Freed]] = defaultdict(list)
-    by_batteries = [Freed(None, unit.unit_id, unit.half_hour, unit.battery_mwh) for unit in sold]
+    by_batteries = [
+        Freed(None, unit.unit_id, unit.half_hour, mwh, asset_id)
+        for unit in sold
+        for asset_id, mwh in unit.by_batteries().items()
+    ]
     for one in (*freed, *by_batteries):
         if one.mwh > 0:
             gave_way[settled_with(one.unit_id, one.half_hour)].append(one)
@@ -82,7 +88,7 @@ def _shared(half_hour: datetime, received_gbp: Decimal, freed: Sequence[Freed]) 
     for place, one in enumerate(freed):
         is_last = place == len(freed) - 1
         gbp = left_gbp if is_last else _part(received_gbp, one.mwh, total_mwh)
-        shares.append(Share(one.workload, half_hour, one.mwh, gbp))
+        shares.append(Share(one.workload, half_hour, one.mwh, gbp, one.battery))
         left_gbp -= gbp
     return shares
 

@@ -34,7 +34,8 @@ AT_MOST_EVERY = {"neso_dfs_bids": timedelta(hours=2), "neso_dfs_summary": timede
 NO_DECISION_RESTS_ON = frozenset(
     {"elexon_system_price", "elexon_loss_of_load", "neso_dfs_requirement", "neso_dfs_bids", "neso_dfs_summary"}
 )
-"""What is read for flexibility and for people alone: without one of these every decision is as good as with it."""
+"""What is read for flexibility and for people, and the margin, which is a second opinion: without one of these every
+decision stands on what it has always stood on."""
 
 
 class SourceState(BaseModel):

@@ -79,6 +79,12 @@ def test_now_is_drawn_only_where_it_is_within_the_axis() -> None:
         assert len(of_class(parsed(line_chart(chart, [Line([1.0] * 6, "line-1", "power")])), "now")) == drawn
 
 
+def test_of_a_few_half_hours_each_says_when_it_begins() -> None:
+    drawn = parsed(line_chart(Chart(AXIS, "MW", "x"), [Line([1.0] * 6, "line-1", "power")]))
+    assert [text.text for text in of_class(drawn, "slot")] == ["07:00", "07:30", "08:00", "08:30", "09:00", "09:30"]
+    assert not of_class(drawn, "day")
+
+
 def test_a_long_stretch_of_unknown_half_hours_says_so() -> None:
     known = [1.0, None, 1.0, None, None, None]
     drawn = parsed(line_chart(Chart(AXIS, "MW", "x"), [Line(known, "line-1", "power")]))

@@ -173,7 +173,7 @@ def test_a_battery_alone_is_offered_sold_and_paid(world: PostgresDatabase, progr
     (run,) = life["settlements"]
     assert (life["event"]["state"], float(run["received_gbp"])) == ("SETTLED", received)
     shares = shares_of(run["inputs"], [])
-    assert {share.workload for share in shares} == {None}, "what a battery brings is no workload's"
+    assert {(share.workload, share.battery) for share in shares} == {(None, "SA-1")}, "it is no workload's"
     assert sum(share.received_gbp for share in shares) == received
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from api_application import create_app
 from booked_work import book, the_booking, the_workload
 from capacity_oracle import check_capacity
 from database.errors import DatabaseError
@@ -28,11 +29,14 @@ from flexibility_world import (
     announced,
     book_movable,
     carry_on,
+    life,
     new_event,
     store_flexible_world,
 )
 from grid.half_hours import HALF_HOUR, from_rfc3339
 from grid_world import NOW, data_centre, store_data_centres, store_world
+from served import served
+from settings import load_settings
 from two_operators import A, B, make_operators
 
 LEASE = timedelta(seconds=61)
@@ -233,6 +237,25 @@ def test_whoever_dies_at_any_step_loses_and_repeats_nothing(world: PostgresDatab
     assert [run["received_gbp"] for run in life["settlements"]] == ["480"]
     assert len(world.select("flexibility_moves", order=OrderBy(("job_id",)))) == 1
     check_capacity(world)
+
+
+def test_a_step_that_fails_is_told_on_the_health_page_and_made_later(
+    world: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = announced(world)
+    carrying = life(world)
+
+    def fail(*_: Any) -> None:
+        raise ValueError("a bug")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Steps, "next_step", fail)
+        assert carrying.run_due(NOW).taken == 1
+    told = "1 flexibility events cannot be carried on: the log says why"
+    with served(create_app(world, load_settings({}), clock=lambda: NOW, flexibility=carrying)) as api:
+        assert told in api.get("/health").json()["reasons"]
+        carry_on(world, NOW + timedelta(minutes=1))
+        assert state_of(world, event) is EventState.NOTIFIED
 
 
 def test_two_tenants_with_jobs_of_one_name_both_give_way_for_one_event(postgres: PostgresDatabase) -> None:

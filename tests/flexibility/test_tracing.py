@@ -83,6 +83,22 @@ def test_what_a_unit_received_goes_to_those_that_gave_way_by_what_they_freed() -
     assert [(share.workload, str(share.received_gbp)) for share in shares] == [(0, "33.333333"), (1, "66.666667")]
 
 
+def test_a_battery_has_its_share_beside_the_work_of_its_unit() -> None:
+    sites = (
+        SiteVolumes("DC-001", Decimal(5), Decimal(4)),
+        SiteVolumes("SA-1", Decimal(0), Decimal(-2)),
+        SiteVolumes("SA-2", Decimal(0), Decimal(-1)),
+    )
+    unit = SoldUnit(STARTS_AT, UNITS[0], Decimal(4), Decimal(100), None, None, None, True, sites, Decimal(3))
+    freed = [Freed(0, UNITS[0], STARTS_AT, Decimal(1))]
+    shares = shares_of(inputs([unit], Programme.DFS, Compensation.MUTUALISED), freed)
+    assert [(share.workload, share.battery, str(share.received_gbp)) for share in shares] == [
+        (0, None, "100.000000"),
+        (None, "SA-1", "200.000000"),
+        (None, "SA-2", "100.000000"),
+    ]
+
+
 def test_what_comes_without_anything_that_gave_way_is_nobodys() -> None:
     sites = (SiteVolumes("DC-001", Decimal(5), Decimal(4)),)
     unit = SoldUnit(STARTS_AT, UNITS[0], Decimal(1), Decimal(100), None, None, None, True, sites)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -15,13 +16,15 @@ from api_application import create_app
 from beckn_network import eventually
 from database.interface import OrderBy
 from database.postgres import PostgresDatabase
-from flexibility_world import STARTS_AT
+from flexibility_world import ENDS_AT, HALF_HOURS, STARTS_AT, book_movable, carry_on
 from grid.half_hours import HALF_HOUR, half_hour_of, rfc3339
 from grid_world import NOW, store_world
+from ingest.market import MarketData, store_market
 from openadr.endpoints.parameters import ROOT
 from served import Client, served
 from settings import load_settings
 from tenant_settings import is_problem
+from upstreams.system_prices import SystemPrice
 
 
 @pytest.fixture
@@ -131,6 +134,28 @@ def test_a_reduction_is_an_event_of_flexibility_until_it_is_deleted(vtn: Client)
     assert vtn.request("DELETE", f"{ROOT}/events/{event['id']}").json() == renamed.json()
     (asked,) = vtn.get("/api/v1/flexibility/events").json()["events"]
     assert asked["state"] == "CANCELLED"
+
+
+def test_a_reduction_is_carried_through_to_its_settlement(vtn: Client, postgres: PostgresDatabase) -> None:
+    book_movable(postgres)
+    event = post(vtn, "events", reduction(program(vtn), [-1000] * HALF_HOURS))
+    carry_on(postgres, NOW)
+    (asked,) = vtn.get("/api/v1/flexibility/events").json()["events"]
+    assert (asked["source_id"], asked["state"]) == (event["id"], "NOTIFIED")
+    (told,) = vtn.get(f"{ROOT}/events?skip=0&limit=1").json()
+    assert {payload["values"][0] for one in told["intervals"] for payload in one["payloads"]} == {-1000}
+    is_problem(vtn.request("DELETE", f"{ROOT}/events/{told['id']}"), 409)
+
+    prices = [
+        SystemPrice(STARTS_AT + place * HALF_HOUR, NOW, Decimal(100), None, None, "N", False) for place in range(4)
+    ]
+    store_market(postgres, MarketData(system_prices=tuple(prices)), ENDS_AT)
+    carry_on(postgres, ENDS_AT)
+    (asked,) = vtn.get("/api/v1/flexibility/events").json()["events"]
+    assert asked["state"] == "SETTLED"
+    (run,) = vtn.get("/api/v1/flexibility/settlements").json()["settlements"]
+    assert (run["programme"], run["received_gbp"]) == ("P415", "489"), "2 MWh at £200.50, and 0.88 beyond at £100"
+    assert [one["received_gbp"] for one in run["workloads"]] == ["489"]
 
 
 def test_what_cannot_be_asked_is_refused_and_nothing_of_it_stored(vtn: Client, postgres: PostgresDatabase) -> None:
