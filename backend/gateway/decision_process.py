@@ -4,7 +4,7 @@ Deciding is computing, and in one process with the streams it would hold them up
 (docs/gateway.md has the figures). The two halves share the database and this pipe: the child writes a line when
 its status changes, and ends in order when its input does, as it does by itself when the parent is killed.
 
-    python -m gateway.deciding          what the parent starts, in backend/
+    python -m gateway.decision_process   what the parent starts, in backend/
 """
 
 from __future__ import annotations

@@ -6,10 +6,12 @@ from typing import Any
 
 import flask_openapi3.utils
 import pytest
+from flask import url_for
 from pydantic import BaseModel
+from werkzeug.routing import BuildError, Map, Rule
 
 from served import Client, served
-from web.api_blueprint import APIBlueprint
+from web.api_blueprint import APIBlueprint, Route
 from web.application import answer, make_application
 
 
@@ -77,3 +79,44 @@ def test_those_who_ask_for_the_first_description_at_the_same_time_get_the_same(g
     with ThreadPoolExecutor(8) as askers:
         got = list(askers.map(lambda _: garden.get("/openapi.json").content, range(8)))
     assert set(got) == {got[0]}
+
+
+@pytest.mark.parametrize(
+    ("rule", "values", "address"),
+    [
+        ("/", {}, "/"),
+        ("/plants/<plant>", {"plant": "thyme & sage"}, "/plants/thyme%20&%20sage"),
+        ("/plants/<plant>/leaves/<int:number>", {"plant": "thyme", "number": 3}, "/plants/thyme/leaves/3"),
+        (
+            "/files/<path:file>",
+            {"file": "a/b c", "more": "one & two", "none": None},
+            "/files/a/b%20c?more=one+%26+two",
+        ),
+    ],
+)
+def test_addresses_are_as_the_library_makes_them(rule: str, values: dict[str, Any], address: str) -> None:
+    for route in (Route, Rule):
+        places = Map([route(rule, endpoint="place")]).bind("pylon.example")
+        for _ in range(2):
+            assert places.build("place", values) == address
+            assert places.build("place", values, append_unknown=False) == address.partition("?")[0]
+        for missing in values.keys() & {"plant", "number", "file"}:
+            with pytest.raises(BuildError):
+                places.build("place", {name: value for name, value in values.items() if name != missing})
+
+
+def test_no_address_is_compiled_before_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    library = Rule._compile_builder
+
+    def recorded(rule: Rule, append_unknown: bool = True) -> Any:
+        compiled.append(rule.rule)
+        return library(rule, append_unknown)
+
+    monkeypatch.setattr(Rule, "_compile_builder", recorded)
+    app = make_application("Garden", "", "0")
+    app.add_url_rule("/plants/<plant>", "plant")
+    assert compiled == []
+    with app.test_request_context():
+        assert {url_for("plant", plant="thyme") for _ in range(3)} == {"/plants/thyme"}
+    assert compiled == ["/plants/<plant>"]
