@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dashboard import words
 from dashboard.gateway_address import GatewayAddress
-from dashboard.static_files import StaticFiles
+from dashboard.static_files import SHEET, StaticFiles
 from database.errors import DatabaseError
 from ingest.health import Health
 from tenancy.guard import caller_of
@@ -39,6 +39,9 @@ OPERATIONS = (
     ("audit", "Audit trail", "dashboard.audit", Scope.AUDIT_READ),
 )
 """The pages of the last section, each for whoever may see it."""
+
+FETCH_SITE, SAME_ORIGIN = "Sec-Fetch-Site", "same-origin"
+"""The header in which a browser says where a request comes from, and what it says of our own pages'."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,8 @@ class Pages:
         health = self._readable_health()
         caller = caller_of(request.environ)
         body = self._templates.get_template(template).render(
+            sheet=self._static_url(SHEET),
+            inline_sheet=self._static.inline_sheet.text if comes_from_outside() else None,
             section=section,
             status=status,
             title=title,
@@ -148,11 +153,12 @@ class Pages:
         """The Content-Security-Policy of every page: nothing but our own files, and the gateway's stream."""
         origin = self._gateway.origin(request.host)
         stream = origin.replace("http", "ws", 1)
+        inline = f" {self._static.inline_sheet.allowed_as}" if comes_from_outside() else ""
         return "; ".join(
             [
                 "default-src 'none'",
                 "script-src 'self'",
-                "style-src 'self'",
+                f"style-src 'self'{inline}",
                 "img-src 'self' data:",
                 f"connect-src 'self' {origin} {stream}",
                 "form-action 'self'",
@@ -167,7 +173,7 @@ class Pages:
         answer.headers["Cross-Origin-Opener-Policy"] = "same-origin"
         # To others nothing. Without any, browsers call the origin of our own forms null, which is nobody's.
         answer.headers["Referrer-Policy"] = "same-origin"
-        answer.headers["Vary"] = "Cookie"
+        answer.headers["Vary"] = f"Cookie, {FETCH_SITE}"
 
     def _readable_health(self) -> Health | None:
         try:
@@ -177,6 +183,15 @@ class Pages:
 
     def _static_url(self, name: str) -> str:
         return url_for("dashboard.static_file", digest=self._static.digest, name=name)
+
+
+def comes_from_outside() -> bool:
+    """Whether a browser says that none of our pages has led to this one.
+
+    It may have no style sheet yet, and is given it within the page: nothing is seen of a page until it is there. From
+    one page to the next it is a file, which browsers keep.
+    """
+    return request.headers.get(FETCH_SITE, SAME_ORIGIN) != SAME_ORIGIN
 
 
 def _operations(caller: Principal | None) -> list[tuple[str, str, str]]:

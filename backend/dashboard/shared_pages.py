@@ -128,7 +128,7 @@ class SharedPages:
 
 
 def _asked(environ: WSGIEnvironment) -> _Asked:
-    named = ("HTTP_HOST", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")
+    named = ("HTTP_HOST", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING", "HTTP_SEC_FETCH_SITE")
     return _Asked(
         caller_of(environ), environ["PATH_INFO"], environ["QUERY_STRING"], tuple(environ.get(name) for name in named)
     )

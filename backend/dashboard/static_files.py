@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import re
@@ -18,6 +19,8 @@ MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+
 SCRIPT = "page.js"
 """The module that a page begins with, and what all of them are joined into."""
 
+SHEET = "dashboard.css"
+
 _DIGEST_LENGTH = 12
 _CSS_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _CSS_STRING = re.compile(r'("[^"]*")')
@@ -32,6 +35,14 @@ class StaticFile:
     media_type: str
     plain: bytes
     compressed: bytes
+
+
+@dataclass(frozen=True)
+class InlineSheet:
+    """The style sheet, to be written into a page; a policy lets a browser take it under the name `allowed_as`."""
+
+    text: str
+    allowed_as: str
 
 
 class StaticFiles:
@@ -51,6 +62,9 @@ class StaticFiles:
         for name, file in self._files.items():
             digest.update(name.encode() + b"\0" + file.plain + b"\0")
         self.digest = digest.hexdigest()[:_DIGEST_LENGTH]
+        sheet = self._files[SHEET].plain
+        named = base64.b64encode(hashlib.sha256(sheet).digest()).decode()
+        self.inline_sheet = InlineSheet(sheet.decode(), f"'sha256-{named}'")
 
     def names(self) -> list[str]:
         return list(self._files)

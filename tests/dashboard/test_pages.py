@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import re
 from collections.abc import Iterator
@@ -108,6 +110,21 @@ def test_a_page_loads_nothing_but_our_own(api: Client) -> None:
     assert not re.search(r"<[^>]+\son\w+=", page.text)
     for address in re.findall(r'(?:src|href)="([^"]+)"', page.text):
         assert address.startswith(("/", "#")), address
+
+
+def test_whoever_comes_from_outside_has_the_style_sheet_within_the_page(api: Client) -> None:
+    for site in ("none", "cross-site"):
+        page = api.get("/dashboard/", headers={"Sec-Fetch-Site": site})
+        assert 'rel="stylesheet"' not in page.text
+        (sheet,) = re.findall(r"<style>(.*)</style>", page.text)
+        digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
+        assert f"style-src 'self' 'sha256-{digest}';" in page.headers["Content-Security-Policy"]
+        assert "Sec-Fetch-Site" in page.headers["Vary"]
+    for told in ({"Sec-Fetch-Site": "same-origin"}, {}):  # led here by a page of ours, or a client that does not say
+        page = api.get("/dashboard/", headers=told)
+        assert 'rel="stylesheet"' in page.text
+        assert "<style>" not in page.text
+        assert "style-src 'self';" in page.headers["Content-Security-Policy"]
 
 
 def test_the_documentation_keeps_its_own_policy(api: Client) -> None:
