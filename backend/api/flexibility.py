@@ -36,6 +36,7 @@ from flexibility.event_model import (
     StoredEvent,
 )
 from flexibility.events import Announcing, Cancelling, announce, cancel
+from flexibility.rules.baseline import InDay
 from flexibility.rules.cashflows import CashflowKind
 from flexibility.rules.p415 import Compensation
 from grid.half_hours import is_half_hour, rfc3339
@@ -125,6 +126,11 @@ class EventBody(BaseModel):
         None, description="DEG alone: what is charged for each MWh that is promised and does not come"
     )
     compensation: Compensation = Field(Compensation.MUTUALISED, description="P415 alone: who pays the suppliers")
+    in_day: InDay = Field(
+        InDay.NONE,
+        description="Not with DEG. `additive`: baselines are moved by how far the six half-hours before gate closure "
+        "were from theirs",
+    )
 
 
 class CancelEventBody(BaseModel):
@@ -156,6 +162,7 @@ class FlexibilityEvent(BaseModel):
     price_gbp_per_mwh: list[str]
     penalty_gbp_per_mwh: list[str] | None
     compensation: Compensation
+    in_day: InDay
     state: EventState
     state_reason: str | None
     announced_at: Moment

@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 20 then
-        raise exception 'this database has schema version %, but these files are of version 20 and would put older '
+    if newest > 21 then
+        raise exception 'this database has schema version %, but these files are of version 21 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -1678,8 +1678,20 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 20 then
+        execute $statements$
+-- Baselines that are adjusted by the hours before gate closure: what is added stands in the decision that an event is over. Tables
+-- stay as they are; the functions that read baselines add it.
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (21, 7);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 20, 7
+select 21, 7
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.

@@ -13,8 +13,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest is distinct from 20 then
-        raise exception 'this database has the tables of schema version %, but this file is of version 20: '
+    if newest is distinct from 21 then
+        raise exception 'this database has the tables of schema version %, but this file is of version 21: '
             'first run the supabase_schema.sql from the same directory', newest;
     end if;
 end
@@ -72,11 +72,11 @@ set local pylon.functions =
     'flexibility_decision_texts flexibility_decision_hash chain_flexibility_decision flexibility_chain_check '
     'flexibility_decision_chain flexibility_decision_heads gsp_group ensure_flexibility_units '
     'flexibility_event_row log_flexibility_event announce_flexibility_event claim_flexibility_events '
-    'fail_flexibility_event flexibility_sites flexibility_batteries flexibility_situation_of '
-    'flexibility_situation flexibility_history flexibility_outcome release_flexibility move_for_flexibility '
-    'storage_may_be_sold step_flexibility_event cancel_flexibility_event flexibility_events_page '
-    'flexibility_event_life flexibility_baselines_page flexibility_commitments_page '
-    'flexibility_settlements_page flexibility_units_of beckn_flexibility_prospect '
+    'fail_flexibility_event flexibility_adjustment_mwh flexibility_sites flexibility_batteries '
+    'flexibility_situation_of flexibility_situation flexibility_history flexibility_in_day_readings '
+    'flexibility_outcome release_flexibility move_for_flexibility storage_may_be_sold step_flexibility_event '
+    'cancel_flexibility_event flexibility_events_page flexibility_event_life flexibility_baselines_page '
+    'flexibility_commitments_page flexibility_settlements_page flexibility_units_of beckn_flexibility_prospect '
     'beckn_flexibility_contract_row beckn_flexibility_contract beckn_confirm_flexibility '
     'beckn_untold_flexibility beckn_tell_flexibility log_data_centre_change log_agent_state call_as '
     'tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member tenancy_remove_member '
@@ -9952,6 +9952,25 @@ as $$
         p_event_id, p_lease_token, p_error, p_retry_seconds, p_retry_seconds, p_moment => p_now) as failed
 $$;
 
+-- What an in-day adjustment adds to a baseline, which is known, and told, when its event is over: it is in the decision that
+-- says so. The row itself was written before.
+create or replace function public.flexibility_adjustment_mwh(b public.flexibility_baselines)
+returns numeric
+language sql
+stable
+set search_path = ''
+as $$
+    select case b.in_day
+        when 'additive' then coalesce(
+            (
+                select (d.content -> 'in_day_mwh' ->> b.dc_id)::numeric
+                from public.flexibility_decisions d
+                where d.event_id = b.event_id and d.to_state = 'DELIVERED'
+                limit 1),
+            0)
+        else b.adjustment_mwh end
+$$;
+
 -- The data centres that may give way for an event: its owner's, but those that another event has sold in its half-hours.
 create or replace function public.flexibility_sites(p_event public.flexibility_events)
 returns table (dc_id text, unit_id text)
@@ -10104,6 +10123,30 @@ begin
 end
 $$;
 
+-- What data centres drew for runs in the six half-hours before an event's gate closure: {dc_id: {half_hour: MWh}}, those that
+-- are known.
+create or replace function public.flexibility_in_day_readings(p_event_id uuid, p_dc_ids jsonb)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_object_agg(known.dc_id, known.readings), '{}')
+    from (
+        select
+            l.dc_id,
+            json_object_agg(
+                to_char(l.half_hour at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+                trim_scale(l.site_energy_wh / 1000000)::text) as readings
+        from public.flexibility_events e
+        join public.data_centre_loads l
+            on l.half_hour >= e.gate_closes_at - interval '3 hours' and l.half_hour < e.gate_closes_at
+        where e.event_id = p_event_id
+            and l.dc_id in (select asked.dc_id from jsonb_array_elements_text(p_dc_ids) as asked (dc_id))
+        group by l.dc_id) as known
+$$;
+
+
 -- What an event is settled from: {"is_metered" (nothing that ran at its data centres in its half-hours is yet to be metered),
 -- "run": the newest, 0 without any, "inputs": the newest run's, "baselines": [{dc_id, unit_id, half_hour, baseline_mwh,
 -- metered_mwh}…], "batteries": [{asset_id, unit_id, half_hour, discharge_mw}…], "commitments": [{unit_id, half_hour, committed_mwh,
@@ -10131,7 +10174,8 @@ begin
         'inputs', newest.inputs,
         'baselines', (
             select coalesce(json_agg(json_build_object(
-                'dc_id', w.dc_id, 'unit_id', w.unit_id, 'half_hour', w.half_hour, 'baseline_mwh', w.baseline_mwh::text,
+                'dc_id', w.dc_id, 'unit_id', w.unit_id, 'half_hour', w.half_hour,
+                'baseline_mwh', (w.unadjusted_mwh + public.flexibility_adjustment_mwh(w))::text,
                 'metered_mwh', trim_scale(coalesce(l.site_energy_wh, 0) / 1000000)::text) order by w.half_hour, w.dc_id), '[]')
             from public.flexibility_baselines w
             left join public.data_centre_loads l on (l.dc_id, l.half_hour) = (w.dc_id, w.half_hour)
@@ -10499,7 +10543,8 @@ as $$
             select coalesce(json_agg(json_build_object(
                 'dc_id', b.dc_id, 'unit_id', b.unit_id, 'half_hour', b.half_hour, 'method', b.method, 'version', b.version,
                 'days', b.days, 'wanted_days', b.wanted_days, 'unadjusted_mwh', b.unadjusted_mwh::text,
-                'adjustment_mwh', b.adjustment_mwh::text, 'baseline_mwh', b.baseline_mwh::text, 'in_day', b.in_day,
+                'adjustment_mwh', public.flexibility_adjustment_mwh(b)::text,
+                'baseline_mwh', (b.unadjusted_mwh + public.flexibility_adjustment_mwh(b))::text, 'in_day', b.in_day,
                 'metered_mwh', case when e.state in ('DELIVERED', 'SETTLED')
                     then trim_scale(coalesce(l.site_energy_wh, 0) / 1000000)::text end) order by b.half_hour, b.dc_id), '[]')
             from public.flexibility_baselines b
@@ -10544,13 +10589,13 @@ as $$
     select coalesce(json_agg(json_build_object(
         'event_id', b.event_id, 'operator', b.tenant, 'dc_id', b.dc_id, 'unit_id', b.unit_id, 'half_hour', b.half_hour,
         'method', b.method, 'version', b.version, 'days', b.days, 'wanted_days', b.wanted_days,
-        'unadjusted_mwh', b.unadjusted_mwh::text, 'adjustment_mwh', b.adjustment_mwh::text,
-        'baseline_mwh', b.baseline_mwh::text, 'in_day', b.in_day,
+        'unadjusted_mwh', b.unadjusted_mwh::text, 'adjustment_mwh', public.flexibility_adjustment_mwh(b.whole)::text,
+        'baseline_mwh', (b.unadjusted_mwh + public.flexibility_adjustment_mwh(b.whole))::text, 'in_day', b.in_day,
         'metered_mwh', case when e.state in ('DELIVERED', 'SETTLED')
             then trim_scale(coalesce(l.site_energy_wh, 0) / 1000000)::text end)
         order by b.half_hour desc, b.event_id desc, b.dc_id desc), '[]')
     from (
-        select *
+        select f.*, f as whole
         from public.flexibility_baselines f
         where (p_event_id is null or f.event_id = p_event_id) and (p_unit_id is null or f.unit_id = p_unit_id)
             and (p_before is null or (f.half_hour, f.event_id, f.dc_id) < (p_before, p_before_id, p_before_name))
@@ -13370,7 +13415,7 @@ begin
                 'live_state', 'signal_history', 'decision_readiness', 'savings', 'changes', 'regional_forecasts',
                 'grid_history', 'pipeline_runs_page', 'data_version', 'present_grid_unless', 'chosen_topics',
                 'event_summary', 'flexibility_event_row', 'flexibility_events_page', 'flexibility_event_life',
-                'flexibility_units_of', 'flexibility_baselines_page', 'flexibility_commitments_page',
+                'flexibility_units_of', 'flexibility_adjustment_mwh', 'flexibility_baselines_page', 'flexibility_commitments_page',
                 'flexibility_settlements_page', 'system_prices_between', 'loss_of_load_between', 'dfs_event_document',
                 'negotiation_row', 'negotiations_page', 'negotiation_life', 'negotiation_part', 'negotiation_parts',
                 'dfs_events_between', 'dfs_event', 'dfs_requirements_from',
@@ -13425,8 +13470,8 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '5fa7129eb5687ec2'
-where version = 20;
+    fingerprint = 'be3c6dd040d111a7'
+where version = 21;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside
 -- newer ones, it must not put its functions back.

@@ -184,6 +184,15 @@ class EventBook:
         answer = self._database.call("flexibility_history", arguments, repeatable=True)
         return {dc_id: SiteHistory.model_validate(row) for dc_id, row in answer.items()}
 
+    def in_day_readings(self, event: StoredEvent, dc_ids: list[str]) -> dict[str, dict[datetime, Decimal]]:
+        """What data centres drew for runs in the hours before the event's gate closure, MWh, where it is known."""
+        arguments = {"p_event_id": str(event.event_id), "p_dc_ids": dc_ids}
+        answer = self._database.call("flexibility_in_day_readings", arguments, repeatable=True)
+        return {
+            dc_id: {from_rfc3339(half_hour): Decimal(mwh) for half_hour, mwh in metered.items()}
+            for dc_id, metered in answer.items()
+        }
+
     def outcome(self, event: StoredEvent) -> Outcome:
         """What was committed and metered, and the prices that are known."""
         answer = self._database.call("flexibility_outcome", {"p_event_id": str(event.event_id)}, repeatable=True)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from decisions.scoring.context import HalfHourStart
 from flexibility.choosing.choice import Event
+from flexibility.rules.baseline import InDay
 from flexibility.rules.p415 import Compensation
 from grid.half_hours import HALF_HOUR
 from vocabulary import StrEnum
@@ -80,6 +81,7 @@ class NewEvent(BaseModel):
     price_gbp_per_mwh: Annotated[list[Price], Field(min_length=1, max_length=MOST_HALF_HOURS)]
     penalty_gbp_per_mwh: Annotated[list[Price], Field(max_length=MOST_HALF_HOURS)] | None = None
     compensation: Compensation = Compensation.MUTUALISED
+    in_day: InDay = InDay.NONE
     document: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -89,6 +91,8 @@ class NewEvent(BaseModel):
             raise ValueError(f"give one price for each of the {many} half-hours, not {len(self.price_gbp_per_mwh)}")
         if (self.programme is Programme.DEG) != (self.penalty_gbp_per_mwh is not None):
             raise ValueError("a DEG event has penalty_gbp_per_mwh, and no other has")
+        if self.programme is Programme.DEG and self.in_day is not InDay.NONE:
+            raise ValueError("a DEG event takes no in-day adjustment: its buyer is told the baseline when it is sold")
         if self.penalty_gbp_per_mwh is not None and len(self.penalty_gbp_per_mwh) != many:
             raise ValueError(f"give one penalty for each of the {many} half-hours")
         return self
@@ -105,7 +109,6 @@ class NewEvent(BaseModel):
             "need_mw": _texts(self.need_mw),
             "price_gbp_per_mwh": _texts(self.price_gbp_per_mwh),
             "penalty_gbp_per_mwh": None if self.penalty_gbp_per_mwh is None else _texts(self.penalty_gbp_per_mwh),
-            "in_day": "none",
         }
 
 
@@ -130,6 +133,7 @@ class StoredEvent(BaseModel):
     price_gbp_per_mwh: tuple[Decimal, ...]
     penalty_gbp_per_mwh: tuple[Decimal, ...] | None = None
     compensation: Compensation
+    in_day: InDay
     state: EventState
     state_reason: str | None = None
     announced_at: UtcDatetime

@@ -77,11 +77,7 @@ class Steps:
             invented = any(state.freshness is Freshness.INVENTED for state in signals)
             rests = " It rests on invented figures: its warnings say which." if invented else ""
             return Step(EventState.OFFERED, what_gives_way(offer) + rests, now, content=document)
-        why = (
-            f"None of {offer.considered} workloads gains by giving way."
-            if offer.considered
-            else "Nothing that may give way is placed in its half-hours."
-        )
+        why = _why_nothing(offer, situation)
         last_look = event.gate_closes_at - LAST_LOOK
         if now < last_look:
             return Step(EventState.ANNOUNCED, why, min(now + LOOK_AGAIN, last_look))
@@ -201,21 +197,45 @@ class Steps:
         outcome = self.book.outcome(event)
         if not outcome.is_metered:
             return Step(EventState.NOTIFIED, "What ran in its half-hours is yet to be metered.", now + METERS_AGAIN)
+        adjustment_mwh = self._in_day_adjustments(event, outcome)
         delivered = {
             half_hour: sum(
-                (one.baseline_mwh - one.metered_mwh for one in outcome.baselines if one.half_hour == half_hour),
+                (
+                    one.baseline_mwh + adjustment_mwh.get(one.dc_id, Decimal(0)) - one.metered_mwh
+                    for one in outcome.baselines
+                    if one.half_hour == half_hour
+                ),
                 Decimal(0),
             )
             + sum((one.freed_mwh for one in outcome.batteries if one.half_hour == half_hour), Decimal(0))
             for half_hour in event.half_hours
         }
         total = in_words(sum(delivered.values(), Decimal(0)))
-        return Step(
-            EventState.DELIVERED,
-            f"Delivered, by the meters: {total}.",
-            now,
-            content={"delivered_mwh": texts(delivered.values())},
-        )
+        content: Row = {"delivered_mwh": texts(delivered.values())}
+        if adjustment_mwh:
+            # From here the database adds them to the baselines, which are written before they can be known.
+            content["in_day_mwh"] = {dc_id: text(mwh) for dc_id, mwh in adjustment_mwh.items()}
+        return Step(EventState.DELIVERED, f"Delivered, by the meters: {total}.", now, content=content)
+
+    def _in_day_adjustments(self, event: StoredEvent, outcome: Outcome) -> dict[str, Decimal]:
+        """By data centre, where the event wants them: one without history, or without readings then, has none."""
+        if event.in_day is not InDay.ADDITIVE:
+            return {}
+        dc_ids = sorted({one.dc_id for one in outcome.baselines})
+        readings, found = self.book.in_day_readings(event, dc_ids), {}
+        for dc_id, history in self.book.history(event, dc_ids).items():
+            try:
+                baseline = baseline_of(
+                    event.half_hours[:1],
+                    history.days,
+                    event_days=frozenset(history.event_days),
+                    in_day=event.in_day,
+                    metered_today=readings.get(dc_id, {}),
+                )
+            except NoBaseline:
+                continue
+            found[dc_id] = baseline.adjustment_mwh
+        return found
 
     def _settled(self, event: StoredEvent, now: datetime) -> Step:
         is_open_still = now < event.ends_at + SETTLED_FOR_GOOD
@@ -235,6 +255,14 @@ class Steps:
             content={"run": run, "received_gbp": text(settlement.received_gbp)},
             with_it={"settlement": settlement.to_row(run)},
         )
+
+
+def _why_nothing(offer: WholeOffer, situation: Situation) -> str:
+    if offer.considered:
+        return f"None of {offer.considered} workloads gains by giving way."
+    if not situation.unit_of:
+        return "No data centre of its owner's can give way in its half-hours."
+    return "Nothing that may give way is placed in its half-hours."
 
 
 def _sold_by_unit(event: StoredEvent, offer: WholeOffer, situation: Situation) -> dict[str, list[Decimal]]:
@@ -298,7 +326,7 @@ def _baseline_rows_of_a_day(
             "unadjusted_mwh": text(mwh),
             "adjustment_mwh": "0",
             "baseline_mwh": text(mwh),
-            "in_day": str(InDay.NONE),
+            "in_day": str(event.in_day),
         }
         for half_hour, mwh in zip(half_hours, values, strict=True)
     ]

@@ -85,6 +85,8 @@ def test_an_event_is_taken_back_over_http(api: Client, postgres: PostgresDatabas
         ({"need_mw": [1e300, 1, 1, 1]}, 422),
         ({"programme": "DEG"}, 422),
         ({"programme": "P999"}, 422),
+        ({"programme": "DEG", "penalty_gbp_per_mwh": [1, 1, 1, 1], "in_day": "additive"}, 422),
+        ({"in_day": "multiplied"}, 422),
         ({"name": "a name"}, 422),
         ({"direction": "Upwards"}, 422),
     ],

@@ -35,11 +35,21 @@ from flexibility_world import (
 )
 from grid.half_hours import HALF_HOUR, from_rfc3339
 from grid_world import NOW, data_centre, store_data_centres, store_world
+from ingest.market import MarketData, store_market
 from served import served
 from settings import load_settings
 from two_operators import A, B, make_operators
+from upstreams.system_prices import SystemPrice
 
 LEASE = timedelta(seconds=61)
+
+
+def prices_of(gbp_per_mwh: int) -> tuple[SystemPrice, ...]:
+    """One price in all half-hours of the event."""
+    return tuple(
+        SystemPrice(STARTS_AT + place * HALF_HOUR, NOW, Decimal(gbp_per_mwh), None, None, "N", False)
+        for place in range(HALF_HOURS)
+    )
 
 
 def life_of(database: PostgresDatabase, event: StoredEvent) -> Row:
@@ -349,6 +359,58 @@ def test_a_baseline_is_of_the_days_before_that_are_metered_throughout(world: Pos
     baselines = life_of(world, event)["baselines"]
     assert {(row["method"], row["baseline_mwh"], row["wanted_days"]) for row in baselines} == {("BL01", "0.6", 4)}
     assert baselines[0]["days"] == ["2026-11-15"]
+
+
+def test_an_in_day_adjustment_moves_the_baseline_once_the_hours_before_gate_closure_are_metered(
+    world: PostgresDatabase,
+) -> None:
+    sunday = datetime(2026, 11, 15, tzinfo=NOW.tzinfo)
+    before_gate = STARTS_AT - timedelta(hours=1)
+    loads = {sunday + place * HALF_HOUR: 600_000 for place in range(48)}
+    loads |= {before_gate - back * HALF_HOUR: 700_000 for back in range(1, 7)}
+    world.insert(
+        "data_centre_loads",
+        [
+            {"dc_id": "DC-001", "half_hour": half_hour, "it_energy_wh": 500_000, "site_energy_wh": site_energy_wh}
+            for half_hour, site_energy_wh in loads.items()
+        ],
+    )
+    event = announced(world, programme="P415", in_day="additive")
+    carry_on(world, NOW)
+
+    def told() -> set[tuple[str, str, str, str]]:
+        names = ("in_day", "unadjusted_mwh", "adjustment_mwh", "baseline_mwh")
+        pages = world.call(
+            "flexibility_baselines_page",
+            {
+                "p_event_id": str(event.event_id),
+                **dict.fromkeys(("p_unit_id", "p_before", "p_before_id", "p_before_name")),
+                "p_limit": 10,
+            },
+        )
+        rows = [*life_of(world, event)["baselines"], *pages]
+        return {(row[names[0]], row[names[1]], row[names[2]], row[names[3]]) for row in rows}
+
+    assert told() == {("additive", "0.6", "0", "0.6")}, "it is not known yet"
+    store_market(world, MarketData(system_prices=prices_of(100)), ENDS_AT)
+    carry_on(world, ENDS_AT)
+    assert told() == {("additive", "0.6", "0.1", "0.7")}
+    life = life_of(world, event)
+    assert life["decisions"][-2]["content"] == {
+        "delivered_mwh": ["0.7"] * HALF_HOURS,
+        "in_day_mwh": {"DC-001": "0.1"},
+    }
+    assert life["settlements"][0]["received_gbp"] == "480", "2 MWh at £200, and 0.8 beyond at £100"
+
+
+def test_without_readings_before_gate_closure_there_is_no_in_day_adjustment(world: PostgresDatabase) -> None:
+    event = announced(world, in_day="additive")
+    carry_on(world, NOW)
+    carry_on(world, ENDS_AT)
+    life = life_of(world, event)
+    assert life["event"]["state"] == "SETTLED"
+    assert "in_day_mwh" not in life["decisions"][-2]["content"]
+    assert {row["adjustment_mwh"] for row in life["baselines"]} == {"0"}
 
 
 def test_an_event_across_midnight_has_each_day_s_own_baseline(postgres: PostgresDatabase) -> None:

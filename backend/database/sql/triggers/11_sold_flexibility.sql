@@ -368,6 +368,25 @@ as $$
         p_event_id, p_lease_token, p_error, p_retry_seconds, p_retry_seconds, p_moment => p_now) as failed
 $$;
 
+-- What an in-day adjustment adds to a baseline, which is known, and told, when its event is over: it is in the decision that
+-- says so. The row itself was written before.
+create or replace function public.flexibility_adjustment_mwh(b public.flexibility_baselines)
+returns numeric
+language sql
+stable
+set search_path = ''
+as $$
+    select case b.in_day
+        when 'additive' then coalesce(
+            (
+                select (d.content -> 'in_day_mwh' ->> b.dc_id)::numeric
+                from public.flexibility_decisions d
+                where d.event_id = b.event_id and d.to_state = 'DELIVERED'
+                limit 1),
+            0)
+        else b.adjustment_mwh end
+$$;
+
 -- The data centres that may give way for an event: its owner's, but those that another event has sold in its half-hours.
 create or replace function public.flexibility_sites(p_event public.flexibility_events)
 returns table (dc_id text, unit_id text)
@@ -520,6 +539,30 @@ begin
 end
 $$;
 
+-- What data centres drew for runs in the six half-hours before an event's gate closure: {dc_id: {half_hour: MWh}}, those that
+-- are known.
+create or replace function public.flexibility_in_day_readings(p_event_id uuid, p_dc_ids jsonb)
+returns json
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(json_object_agg(known.dc_id, known.readings), '{}')
+    from (
+        select
+            l.dc_id,
+            json_object_agg(
+                to_char(l.half_hour at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+                trim_scale(l.site_energy_wh / 1000000)::text) as readings
+        from public.flexibility_events e
+        join public.data_centre_loads l
+            on l.half_hour >= e.gate_closes_at - interval '3 hours' and l.half_hour < e.gate_closes_at
+        where e.event_id = p_event_id
+            and l.dc_id in (select asked.dc_id from jsonb_array_elements_text(p_dc_ids) as asked (dc_id))
+        group by l.dc_id) as known
+$$;
+
+
 -- What an event is settled from: {"is_metered" (nothing that ran at its data centres in its half-hours is yet to be metered),
 -- "run": the newest, 0 without any, "inputs": the newest run's, "baselines": [{dc_id, unit_id, half_hour, baseline_mwh,
 -- metered_mwh}…], "batteries": [{asset_id, unit_id, half_hour, discharge_mw}…], "commitments": [{unit_id, half_hour, committed_mwh,
@@ -547,7 +590,8 @@ begin
         'inputs', newest.inputs,
         'baselines', (
             select coalesce(json_agg(json_build_object(
-                'dc_id', w.dc_id, 'unit_id', w.unit_id, 'half_hour', w.half_hour, 'baseline_mwh', w.baseline_mwh::text,
+                'dc_id', w.dc_id, 'unit_id', w.unit_id, 'half_hour', w.half_hour,
+                'baseline_mwh', (w.unadjusted_mwh + public.flexibility_adjustment_mwh(w))::text,
                 'metered_mwh', trim_scale(coalesce(l.site_energy_wh, 0) / 1000000)::text) order by w.half_hour, w.dc_id), '[]')
             from public.flexibility_baselines w
             left join public.data_centre_loads l on (l.dc_id, l.half_hour) = (w.dc_id, w.half_hour)
@@ -915,7 +959,8 @@ as $$
             select coalesce(json_agg(json_build_object(
                 'dc_id', b.dc_id, 'unit_id', b.unit_id, 'half_hour', b.half_hour, 'method', b.method, 'version', b.version,
                 'days', b.days, 'wanted_days', b.wanted_days, 'unadjusted_mwh', b.unadjusted_mwh::text,
-                'adjustment_mwh', b.adjustment_mwh::text, 'baseline_mwh', b.baseline_mwh::text, 'in_day', b.in_day,
+                'adjustment_mwh', public.flexibility_adjustment_mwh(b)::text,
+                'baseline_mwh', (b.unadjusted_mwh + public.flexibility_adjustment_mwh(b))::text, 'in_day', b.in_day,
                 'metered_mwh', case when e.state in ('DELIVERED', 'SETTLED')
                     then trim_scale(coalesce(l.site_energy_wh, 0) / 1000000)::text end) order by b.half_hour, b.dc_id), '[]')
             from public.flexibility_baselines b
@@ -960,13 +1005,13 @@ as $$
     select coalesce(json_agg(json_build_object(
         'event_id', b.event_id, 'operator', b.tenant, 'dc_id', b.dc_id, 'unit_id', b.unit_id, 'half_hour', b.half_hour,
         'method', b.method, 'version', b.version, 'days', b.days, 'wanted_days', b.wanted_days,
-        'unadjusted_mwh', b.unadjusted_mwh::text, 'adjustment_mwh', b.adjustment_mwh::text,
-        'baseline_mwh', b.baseline_mwh::text, 'in_day', b.in_day,
+        'unadjusted_mwh', b.unadjusted_mwh::text, 'adjustment_mwh', public.flexibility_adjustment_mwh(b.whole)::text,
+        'baseline_mwh', (b.unadjusted_mwh + public.flexibility_adjustment_mwh(b.whole))::text, 'in_day', b.in_day,
         'metered_mwh', case when e.state in ('DELIVERED', 'SETTLED')
             then trim_scale(coalesce(l.site_energy_wh, 0) / 1000000)::text end)
         order by b.half_hour desc, b.event_id desc, b.dc_id desc), '[]')
     from (
-        select *
+        select f.*, f as whole
         from public.flexibility_baselines f
         where (p_event_id is null or f.event_id = p_event_id) and (p_unit_id is null or f.unit_id = p_unit_id)
             and (p_before is null or (f.half_hour, f.event_id, f.dc_id) < (p_before, p_before_id, p_before_name))

@@ -166,7 +166,7 @@ begin
                 'live_state', 'signal_history', 'decision_readiness', 'savings', 'changes', 'regional_forecasts',
                 'grid_history', 'pipeline_runs_page', 'data_version', 'present_grid_unless', 'chosen_topics',
                 'event_summary', 'flexibility_event_row', 'flexibility_events_page', 'flexibility_event_life',
-                'flexibility_units_of', 'flexibility_baselines_page', 'flexibility_commitments_page',
+                'flexibility_units_of', 'flexibility_adjustment_mwh', 'flexibility_baselines_page', 'flexibility_commitments_page',
                 'flexibility_settlements_page', 'system_prices_between', 'loss_of_load_between', 'dfs_event_document',
                 'negotiation_row', 'negotiations_page', 'negotiation_life', 'negotiation_part', 'negotiation_parts',
                 'dfs_events_between', 'dfs_event', 'dfs_requirements_from',
