@@ -2642,14 +2642,20 @@ immutable
 set search_path = ''
 as $$
 declare
-    pieces text[]; -- before and after the place
-    opened text[]; -- before and after the beginning of _metadata, which the place is in
+    place constant text := '"sequence":null';
+    beginning constant text := '"_metadata":{'; -- of what the place is in
+    written text;
 begin
     if jsonb_typeof(p_output) = 'string' then
-        pieces := string_to_array(p_output #>> '{}', '"sequence":null');
-        opened := string_to_array(pieces[1], '"_metadata":{');
-        if cardinality(pieces) = 2 and cardinality(opened) = 2 and opened[2] !~ '[{}]' then
-            return pieces[1] || '"sequence":' || p_sequence || pieces[2];
+        written := p_output #>> '{}';
+        -- Each is there once, and nothing opens or closes between them. Looked for without taking the text apart, which may
+        -- be megabytes.
+        if octet_length(replace(written, place, '')) = octet_length(written) - octet_length(place)
+            and octet_length(replace(written, beginning, '')) = octet_length(written) - octet_length(beginning)
+            and position(place in split_part(written, beginning, 2)) > 0
+            and split_part(split_part(written, beginning, 2), place, 1) !~ '[{}]'
+        then
+            return replace(written, place, '"sequence":' || p_sequence);
         end if;
     end if;
     return (

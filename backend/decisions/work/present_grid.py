@@ -62,5 +62,7 @@ class PresentGrid:
             return last
         grid = last.grid if last and found["grid"] is None else KnownGrid(found["grid"], found["grid_version"])
         capacity = found["capacity"]
-        self._last = _Present(now, answer["data_version"], grid, capacity, Capacity.model_validate(capacity))
+        # What was written may be about other things: then the free power stays the very same for those who share it.
+        free = last.free if last and last.capacity == capacity else Capacity.model_validate(capacity)
+        self._last = _Present(now, answer["data_version"], grid, capacity, free)
         return self._last

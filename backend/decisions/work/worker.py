@@ -59,6 +59,9 @@ CHANNEL = "workload_ready"
 LEASE_SECONDS = 15.0
 # Claimed together where no model is asked: one context, one transaction and one flush to disk for all of them.
 BATCH = 24
+# Published in one call: some six megabytes. Of a longer one libpq moves what is not sent yet to the front again and
+# again, and where the database is slow too little of its deadline is left.
+MOST_OPTIONS_AT_ONCE = 4000
 # For so long work is kept for the model while every seat at it is taken; then it is decided without.
 SEAT_WITHIN_S = 3.0
 
@@ -290,10 +293,14 @@ class DecisionWorkers:
                 again.add(result.notification_id)
         return frozenset(again)
 
-    def _published(self, decided: Decided, grid_version: str | None) -> list[PublishResult]:
-        grid, records = decided.grid, decided.records
-        if not records:
-            return []
+    def _published(self, decided: Decided, grid_version: str | None) -> Iterator[PublishResult]:
+        """Publish as many together as make no call of many megabytes; the results as they come."""
+        for records in _by_size(decided.records):
+            yield from self._published_together(decided.grid, records, grid_version)
+
+    def _published_together(
+        self, grid: Row, records: Sequence[DecisionRecord], grid_version: str | None
+    ) -> list[PublishResult]:
         try:
             return list(self._patiently(lambda: self.queue.publish(grid, records, grid_version=grid_version)))
         except DatabaseError as error:
@@ -397,6 +404,14 @@ class _Outage:
             if self._since is not None:
                 _log.info("the database works again, after %.1f s", time.monotonic() - self._since)
                 self._since = None
+
+
+def _by_size(records: Sequence[DecisionRecord]) -> Iterator[Sequence[DecisionRecord]]:
+    """Decisions of one grid, in their order, with no more than MOST_OPTIONS_AT_ONCE in each part."""
+    options = max((len(record.output["data_centre_options"]) for record in records), default=0)
+    at_once = max(1, MOST_OPTIONS_AT_ONCE // max(1, options))
+    for first in range(0, len(records), at_once):
+        yield records[first : first + at_once]
 
 
 def _log_result(result: PublishResult, record: DecisionRecord, took_ms: float) -> None:

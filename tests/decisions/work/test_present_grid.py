@@ -56,6 +56,17 @@ def test_what_has_not_changed_is_not_read_again(database: Database) -> None:
     assert PresentGrid(database).document(later) == grid.document(later)
 
 
+def test_what_is_written_about_other_things_leaves_the_free_power_the_very_same(database: Database) -> None:
+    store_world(database)
+    watched = Watched(database)
+    grid = PresentGrid(watched)
+    first = context_of(grid)
+    database.upsert("write_probe", [{"only_row": True, "written_at": NOW}], conflict=["only_row"])
+    second = context_of(grid)
+    assert watched.reads == [True, True]
+    assert second.capacity is first.capacity
+
+
 def test_power_that_is_promised_meanwhile_is_gone_at_once(database: Database) -> None:
     store_world(database)
     grid = PresentGrid(database)

@@ -25,8 +25,9 @@ from decisions.model.gemini import GeminiJudge
 from decisions.model.judgement import Role
 from decisions.publishing.schema import DecisionOutput
 from decisions.publishing.store import ContextState, PublishedDecisions
+from decisions.work import worker
 from decisions.work.agent import AgentState, gateway_agent_id
-from decisions.work.notifications import ContextBatch, OwnedJob, WorkQueue
+from decisions.work.notifications import ContextBatch, DecisionRecord, OwnedJob, WorkQueue
 from decisions.work.record import replay
 from decisions.work.worker import MOST_OUTDATED, DecisionWorkers
 from grid.half_hours import half_hour_of
@@ -408,6 +409,26 @@ def test_a_poisonous_workload_fails_alone(postgres: PostgresDatabase, caplog: py
     assert (row["work_state"], row["attempt"]) == ("retryable", 1)
     assert "urgency" in row["last_error"]
     assert "job-1" in caplog.text
+
+
+def test_a_batch_of_many_options_is_published_in_parts(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_world(postgres)
+    submit(postgres, *(workload(f"job-{number}") for number in range(5)))
+    original, parts = WorkQueue.publish, list[int]()
+
+    def noted(queue: WorkQueue, grid: Row, records: Sequence[DecisionRecord], **version: Any) -> Any:
+        parts.append(len(records))
+        return original(queue, grid, records, **version)
+
+    monkeypatch.setattr(WorkQueue, "publish", noted)
+    monkeypatch.setattr(worker, "MOST_OPTIONS_AT_ONCE", 7)  # of three data centres each
+    assert an_engine(postgres).work_once() == 5
+    assert parts == [2, 2, 1]
+    stored = decisions(postgres)
+    assert [(row["sequence"], row["job_id"]) for row in stored] == [(at, f"job-{at - 1}") for at in range(1, 6)]
+    assert {len(row["output"]["data_centre_options"]) for row in stored} == {3}
 
 
 def test_a_decision_the_database_refuses_does_not_hold_up_its_batch(
