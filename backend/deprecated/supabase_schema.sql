@@ -30,8 +30,8 @@ do $version$
 declare
     newest integer := (select max(version) from public.schema_version);
 begin
-    if newest > 21 then
-        raise exception 'this database has schema version %, but these files are of version 21 and would put older '
+    if newest > 22 then
+        raise exception 'this database has schema version %, but these files are of version 22 and would put older '
             'functions back: use the files of the newer program', newest;
     end if;
     -- Version 1 kept no versions.
@@ -1690,8 +1690,19 @@ $statements$;
 end
 $migration$;
 
+do $migration$
+begin
+    if (select max(version) from public.schema_version) = 21 then
+        execute $statements$
+-- No table changes: limits that bind without being exceeded are told too, with what each data centre has free.
+$statements$;
+        insert into public.schema_version (version, compatible_from) values (22, 7);
+    end if;
+end
+$migration$;
+
 insert into public.schema_version (version, compatible_from)
-select 21, 7
+select 22, 7
 where not exists (select from public.schema_version);
 
 -- This file's functions, for the blocks that drop them, below, and grant them, at the end.

@@ -191,6 +191,7 @@ class ComputeAgent(Agent):
 
     Args:
         cost_gbp_per_mwh: what a MWh costs in each half-hour: price, carbon and stress as its objective has them.
+        room_mw: what its data centre has for it in each half-hour, whatever the limit; None: as much as it can use.
     """
 
     _why_no_fallback = "its work does not fit within its own share of the limit, or no way was found in time"
@@ -201,9 +202,11 @@ class ComputeAgent(Agent):
         endowment_mw: Figures,
         cost_gbp_per_mwh: Figures,
         jobs: Sequence[InterruptibleJob | RigidJob | BookedJob],
+        room_mw: Figures | None = None,
     ) -> None:
         super().__init__(name, endowment_mw)
         self._cost = cost_gbp_per_mwh
+        self._room_mw = np.full(len(cost_gbp_per_mwh), np.inf) if room_mw is None else room_mw
         self._jobs = [job for job in jobs if isinstance(job, InterruptibleJob)]
         self._rigid = [_Runs.of(job) for job in jobs if not isinstance(job, InterruptibleJob)]
 
@@ -212,12 +215,14 @@ class ComputeAgent(Agent):
         return not self._rigid
 
     def answer(self, price_gbp_per_mwh: Figures) -> Plan:
-        """Each job takes its cheapest half-hours or its cheapest start: nothing else couples them."""
+        """Each job takes its cheapest half-hours or its cheapest start, as its data centre has room for all."""
         draw = np.zeros(len(self._cost))
         whole_cost = self._cost + price_gbp_per_mwh
         for job in self._jobs:
             self._fill(job, whole_cost, draw)
         runs_gbp = sum(self._place(rigid, whole_cost, draw) for rigid in self._rigid)
+        if (draw > self._room_mw + DRAW_TOLERANCE_MW).any():
+            return self.within(self._room_mw, price_gbp_per_mwh) or self.fallback()
         return self._plan(draw, runs_gbp)
 
     def _plan(self, draw_mw: Figures, runs_gbp: float = 0.0) -> Plan:
@@ -247,6 +252,7 @@ class ComputeAgent(Agent):
     def within(self, room_mw: Figures, price_gbp_per_mwh: Figures) -> Plan | None:
         if not self._jobs and not self._rigid:
             return self._plan(np.zeros(len(self._cost))) if (room_mw >= 0).all() else None
+        room_mw = np.minimum(room_mw, self._room_mw)
         chosen = self._choose(room_mw, price_gbp_per_mwh)
         if chosen is None:
             return None

@@ -89,20 +89,29 @@ Declared = Annotated[DeclaredCompute | DeclaredStorage | DeclaredBuyer, Field(di
 _READER: TypeAdapter[DeclaredCompute | DeclaredStorage | DeclaredBuyer] = TypeAdapter(Declared)
 
 
-def agent_of(name: str, endowment_mw: list[float], declared: dict[str, Any], searches: SearchTime) -> Agent:
+def agent_of(
+    name: str, endowment_mw: list[float], most_mw: list[float], declared: dict[str, Any], searches: SearchTime
+) -> Agent:
     """Who answers for what was stored, searching within the time of all.
+
+    Args:
+        most_mw: what it may propose, which of booked work is what its data centre has for it.
 
     Raises:
         NoFallback: it cannot take part.
         pydantic.ValidationError: that is no declaration.
     """
-    found = made_agent(name, endowment_mw, _READER.validate_python(declared))
+    room_mw = most_mw if booked_jobs_of(declared) else None
+    found = made_agent(name, endowment_mw, _READER.validate_python(declared), room_mw)
     found.searches = searches
     return found
 
 
 def made_agent(
-    name: str, endowment_mw: list[float], declared: DeclaredCompute | DeclaredStorage | DeclaredBuyer
+    name: str,
+    endowment_mw: list[float],
+    declared: DeclaredCompute | DeclaredStorage | DeclaredBuyer,
+    room_mw: list[float] | None = None,
 ) -> Agent:
     """Who answers for what is declared.
 
@@ -113,7 +122,8 @@ def made_agent(
         return ReductionBuyer(name, _figures(declared.pays_gbp_per_mwh), _figures(declared.need_mw))
     endowment, cost = _figures(endowment_mw), _figures(declared.cost_gbp_per_mwh)
     if isinstance(declared, DeclaredCompute):
-        return ComputeAgent(name, endowment, cost, [_job(job) for job in declared.jobs])
+        room = None if room_mw is None else _figures(room_mw)
+        return ComputeAgent(name, endowment, cost, [_job(job) for job in declared.jobs], room)
     return StorageAgent(
         name,
         endowment,

@@ -142,7 +142,7 @@ class _Table:
             self._ask(FALLBACK_ROUND, [np.zeros(self._it.half_hours)], sorted(self._agents))
             answer_by = self._answer_by()
         else:
-            answer_by = self._it.answer_by or self._now
+            answer_by = self._promised()
         if self._waits_for(FALLBACK_ROUND) and self._now < answer_by:
             return self.step(
                 NegotiationState.OPEN, "It waits for what all would do alone.", answer_by, answer_by=answer_by
@@ -159,7 +159,7 @@ class _Table:
 
     def go_on(self) -> Step:
         """End the round when all have answered, or its time is over; then award, or call for the next."""
-        answer_by = min(self._it.answer_by or self._now, self._it.closes_at)
+        answer_by = min(self._promised(), self._it.closes_at)
         waits_for = self._waits_for(self._round)
         if waits_for and self._now < answer_by:
             names = ", ".join(waits_for)
@@ -177,7 +177,7 @@ class _Table:
 
     def confirm(self) -> Step:
         """Wait for those awarded; solve again without the plans of whoever went back on them."""
-        answer_by = self._it.answer_by or self._now
+        answer_by = self._promised()
         at_fallback = set((self._outcome or {}).get("at_fallback", []))
         pending = [name for name, state in self._states.items() if state is AgentState.AWARDED]
         went_back = [name for name in self._present() if self._states[name] in GONE and name not in at_fallback]
@@ -224,6 +224,10 @@ class _Table:
         began = f"Its first half-hour began at {rfc3339(self._it.starts_at)}."
         return self.step(NegotiationState.EXPIRED, began, None)
 
+    def _promised(self) -> datetime:
+        """Until when an answer is waited for: no longer than any is, should the clock have been set back since."""
+        return min(self._it.answer_by or self._now, self._now + timedelta(seconds=self._it.round_seconds))
+
     def _answer_by(self) -> datetime:
         return min(self._now + timedelta(seconds=self._it.round_seconds), self._it.closes_at)
 
@@ -265,7 +269,7 @@ class _Table:
     def _own(self, name: str) -> Agent:
         if name not in self._inside:
             known = self._agents[name]
-            self._inside[name] = agent_of(name, known.endowment_mw, known.declared, self._searches)
+            self._inside[name] = agent_of(name, known.endowment_mw, known.most_mw, known.declared, self._searches)
         return self._inside[name]
 
     def _ask(self, number: int, vectors: list[Figures], names: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Opens negotiations by itself, where what is booked exceeds a limit that it could be moved within."""
+"""Opens negotiations by itself, where a limit binds that booked work could be moved within, or moved under."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
+from database.errors import DatabaseUnreachable
 from database.interface import Database, Row
 from decisions.work.notifications import ContextBatch
 from grid.half_hours import HALF_HOUR, half_hour_of
@@ -21,6 +22,10 @@ LOOK_EVERY = timedelta(seconds=30)
 STARTS_AFTER = timedelta(minutes=15)
 """From when on a negotiation may move work: it has ten minutes, and runs are prepared before they begin."""
 HALF_HOURS = 48
+
+
+class LimitsUnseen(Exception):
+    """Limits that could not be looked at, by their keys; its cause is why the first of them could not."""
 
 
 class WatchedLimits(BaseModel):
@@ -52,9 +57,12 @@ class LimitWatch:
     def look(self, now: datetime) -> list[StoredNegotiation]:
         """Open one negotiation for each limit that binds, if it has none about these half-hours; those opened.
 
+        Each limit is looked at by itself: one that cannot be holds up no other.
+
         Raises:
             DatabaseError: the database does not answer.
-            pydantic.ValidationError: it holds what the scorer does not understand.
+            pydantic.ValidationError: it holds of the grid what the scorer does not understand.
+            LimitsUnseen: some limits could not be looked at; the others were.
         """
         starts_at = half_hour_of(now + STARTS_AFTER) + HALF_HOUR
         limits = [{"region_id": region, "limit_mw": mw} for region, mw in self._watched.of_regions_mw.items()]
@@ -68,16 +76,30 @@ class LimitWatch:
         batch = ContextBatch.of(found["contexts"])
         if not batch.is_whole:
             return []
-        opened = []
+        opened: list[StoredNegotiation] = []
+        unseen: dict[str, Exception] = {}
         for row in found["limits"]:
-            limit = BindingLimit.model_validate(row)
-            wanted = negotiation_over(
-                limit, batch, starts_at, now, carbon_price_gbp_per_t=self._watched.carbon_price_gbp_per_t
-            )
-            if wanted is None:
+            try:
+                negotiation = self._look_at(row, batch, starts_at, now)
+            except DatabaseUnreachable:
+                raise
+            except Exception as error:  # noqa: BLE001 - told once the others were looked at
+                unseen[str(row.get("limit_key"))] = error
                 continue
-            outcome = open_negotiation(self._database, wanted, now)
-            if outcome.state is Opening.OPENED and outcome.negotiation is not None:
-                _log.info("%s binds: %d agents negotiate", limit.limit_key, len(wanted.agents))
-                opened.append(outcome.negotiation)
+            opened += [negotiation] if negotiation else []
+        if unseen:
+            raise LimitsUnseen(", ".join(unseen)) from next(iter(unseen.values()))
         return opened
+
+    def _look_at(self, row: Row, batch: ContextBatch, starts_at: datetime, now: datetime) -> StoredNegotiation | None:
+        limit = BindingLimit.model_validate(row)
+        wanted = negotiation_over(
+            limit, batch, starts_at, now, carbon_price_gbp_per_t=self._watched.carbon_price_gbp_per_t
+        )
+        if wanted is None:
+            return None
+        outcome = open_negotiation(self._database, wanted, now)
+        if outcome.state is not Opening.OPENED:
+            return None
+        _log.info("%s binds: %d agents negotiate", limit.limit_key, len(wanted.agents))
+        return outcome.negotiation

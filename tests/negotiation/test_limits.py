@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from api.negotiation_answers import detail
-from booked_work import book, the_booking, the_workload
+from booked_work import the_booking, the_workload
 from capacity_oracle import check_capacity
 from database.errors import DatabaseError
 from database.interface import OrderBy, Row, Where
@@ -20,79 +20,40 @@ from database.postgres import PostgresDatabase
 from decisions.work.record import replay
 from flexibility_world import announced, store_flexible_world
 from flexibility_world import carry_on as carry_event_on
-from grid.half_hours import from_rfc3339, half_hour_of
-from grid_world import NOW, data_centre, store_data_centres, store_grid, workload
+from grid.half_hours import from_rfc3339
+from grid_world import NOW, data_centre, store_data_centres, workload
 from killed_steps import run_until_killed
+from limited_world import (
+    HALF_HOUR,
+    REGION,
+    SITE_MW,
+    STARTS_AT,
+    begins,
+    book_movable,
+    carry_on,
+    drawn_mw,
+    store_region,
+    the_negotiation,
+    watch,
+)
 from negotiation.book import NegotiationBook, Stepped
 from negotiation.life import CoordinatorThread
-from negotiation.model import NegotiationLife, NegotiationState, StartedBy
-from negotiation.talk import read_negotiation, read_negotiations
-from negotiation.watch import LOOK_EVERY, LimitWatch, WatchedLimits
-
-HALF_HOUR = timedelta(minutes=30)
-STARTS_AT = NOW.replace(hour=10, minute=0, second=0)
-REGION = 13
-SITE_MW = 1.44
-"""What a workload of 1.2 MW draws at a PUE of 1.2."""
-NEEDS = {"required_gpu_mins": 480, "estimated_energy_kwh": 2400, "deferral_window_mins": 720}
+from negotiation.model import NegotiationState, StartedBy
+from negotiation.talk import read_negotiations
+from negotiation.watch import LOOK_EVERY, LimitWatch
 
 
 @pytest.fixture
 def world(postgres: PostgresDatabase) -> PostgresDatabase:
     """Two empty data centres of one region, and two hours of 1.2 MW booked at each from ten o'clock on."""
-    store_grid(postgres)
-    centres = [data_centre(n, region_id=REGION, current_load_percentage=0) for n in (1, 2)]
-    store_data_centres(postgres, centres)
+    store_region(postgres)
     for number in (1, 2):
         book_movable(postgres, f"job-{number}", dc_id=f"DC-{number:03d}")
     return postgres
 
 
-def book_movable(database: PostgresDatabase, job_id: str, **facts: Any) -> None:
-    needs: dict[str, Any] = {"it_power_kw": 1200, **NEEDS, **facts}
-    book(database, job_id, starts_at=STARTS_AT, hours=2, **needs)
-
-
-def watch(database: PostgresDatabase, limit_mw: float | None = SITE_MW + 0.1) -> LimitWatch:
-    limits = {} if limit_mw is None else {REGION: limit_mw}
-    return LimitWatch(database, WatchedLimits(of_regions_mw=limits, carbon_price_gbp_per_t=100))
-
-
-def carry_on(database: PostgresDatabase, limit_mw: float | None = SITE_MW + 0.1) -> None:
-    """Look at the limits, and make every step that is due."""
-    one = CoordinatorThread(
-        database,
-        worker="one",
-        clock=lambda: NOW,
-        carbon_price_gbp_per_t=100,
-        watch=watch(database, limit_mw),
-    )
-    while one.run_due(NOW).taken:
-        pass
-    assert not one.troubles()
-
-
-def the_negotiation(database: PostgresDatabase) -> NegotiationLife:
-    (negotiation,) = read_negotiations(database, 10)
-    life = read_negotiation(database, negotiation.negotiation_id)
-    assert life is not None
-    return life
-
-
 def events(database: PostgresDatabase) -> Iterator[Row]:
     yield from database.select("broadcast_log", order=OrderBy(("sequence",)))
-
-
-def drawn_mw(database: PostgresDatabase) -> float:
-    """The most that the region draws in any half-hour."""
-    booked = database.select("capacity_bookings", where=[Where("state", "HELD")], order=OrderBy(("booking_id",)))
-    runs = [(from_rfc3339(row["starts_at"]), from_rfc3339(row["ends_at"]), row["it_power_kw"]) for row in booked]
-    at = [half_hour_of(NOW) + number * HALF_HOUR for number in range(48)]
-    return max(sum(float(kw) * 1.2 / 1000 for begins, ends, kw in runs if begins <= one < ends) for one in at)
-
-
-def begins(database: PostgresDatabase, job_id: str) -> datetime:
-    return from_rfc3339(the_booking(database, job_id)["starts_at"])
 
 
 def half_hours_of(database: PostgresDatabase, job_id: str) -> set[datetime]:

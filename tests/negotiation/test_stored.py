@@ -309,6 +309,18 @@ def test_an_agents_time_to_answer_begins_with_its_own_step(world: PostgresDataba
     assert part.call.answer_by == NOW + LATER + timedelta(seconds=ROUND_SECONDS)
 
 
+def test_what_a_clock_that_was_ahead_put_off_goes_on_by_the_right_time(world: PostgresDatabase) -> None:
+    tomorrow = NOW + timedelta(days=1)
+    later = {"starts_at": STARTS_AT + timedelta(days=1), "closes_at": tomorrow + timedelta(minutes=10)}
+    negotiation = opened(world, outside=["B"], **later)
+    CoordinatorThread(world, worker="ahead", clock=lambda: tomorrow).run_due(tomorrow)
+    assert (life_of(world, negotiation).negotiation.answer_by or NOW) > tomorrow
+    coordinator(world).run_due(NOW)
+    stored = life_of(world, negotiation).negotiation
+    assert (stored.state, stored.answer_by) == (NegotiationState.OPEN, NOW + timedelta(seconds=ROUND_SECONDS))
+    assert coordinator(world).run_due(NOW).taken == 0, "it waits for B"
+
+
 def test_a_coordinator_that_lost_its_lease_changes_nothing(world: PostgresDatabase) -> None:
     negotiation = opened(world)
     book = NegotiationBook(world)

@@ -154,14 +154,18 @@ begin
 end
 $$;
 
--- Where what is booked exceeds a limit in the p_half_hours from p_starts_at on, and nobody negotiates over it yet. Limits are:
+-- Which limits bind in the p_half_hours from p_starts_at on, that nobody negotiates over yet: what is booked exceeds them, or
+-- ("is_over": false) leaves no room for the least of the work that two agents or more have under them and could move, some of it
+-- booked since they negotiated over it last, or that was six hours ago. Limits are:
 -- "region_limit", what the data centres of a region may draw together, all they draw counted (p_region_limits: [{region_id,
 -- limit_mw}…]); "flexibility_need", what those of an event may draw for runs after what was sold of them; "contention", what one
--- data centre has for bookings, of several owners. Null where none binds, else {"limits": [{limit_key, started_by, limit_mw,
--- drawn_mw (of site power by half-hour, in bookings), booked: [{booking_key, operator, job_id, dc_id, starts_at, ends_at,
--- it_power_kw}…] (what a decision has placed there and has not begun, in the order of the promises)}…], "contexts":
--- decision_contexts of all of it}. As many limits as are negotiated over at a time, by the moment in another order: of some
--- nothing may come, and those hold up no other. As much work as is planned in seconds.
+-- data centre has for bookings, of several owners, where it has promised more, or its power is worth something by the prices of
+-- the joint plan. Null where none binds, else {"limits": [{limit_key, started_by, is_over, limit_mw, drawn_mw (of site power by
+-- half-hour, in bookings), booked: [{booking_key, operator, job_id, dc_id, starts_at, ends_at, it_power_kw}…] (what a decision has
+-- placed there and has not begun, in the order of the promises), free_kw: {dc_id: [kW…]} (IT power that its data centres have free,
+-- below 0 where more is promised than there is)}…], "contexts": decision_contexts of all of it}. As many limits as are negotiated
+-- over at a time, of both kinds, by the moment in another order: of some nothing may come, and those hold up no other. As much
+-- work as is planned in seconds.
 create or replace function public.binding_limits(
     p_now timestamptz, p_starts_at timestamptz, p_half_hours integer, p_region_limits jsonb)
 returns json
@@ -171,8 +175,14 @@ set search_path = ''
 as $$
 declare
     until constant timestamptz := p_starts_at + p_half_hours * interval '30 minutes';
+    worth jsonb;
     limits jsonb;
 begin
+    select p.gbp_per_kw into worth
+    from public.capacity_prices p
+    where p.slot between public.half_hour_of(p_now) - interval '30 minutes' and public.half_hour_of(p_now)
+    order by p.slot desc
+    limit 1;
     with places as materialized (
         select 'region:' || d.region_id as limit_key, 'region_limit' as started_by, d.dc_id, r.limit_mw, null::uuid as event_id,
             null::text as unit_id
@@ -188,13 +198,17 @@ begin
         union all
         select 'data_centre:' || d.dc_id, 'contention', d.dc_id, public.capacity_kw(d)::double precision * d.pue / 1000, null, null
         from public.data_centres d
-        where d.status <> 'OFFLINE' and exists (
-            select from public.held_power h
-            where h.dc_id = d.dc_id and h.half_hour >= p_starts_at and h.half_hour < until
-                and h.held_kw > public.capacity_kw(d))
+        where d.status <> 'OFFLINE' and (
+            coalesce(worth ? d.dc_id, false)
+            or exists (
+                select from public.held_power h
+                where h.dc_id = d.dc_id and h.half_hour >= p_starts_at and h.half_hour < until
+                    and h.held_kw > public.capacity_kw(d)))
     ),
     asked as materialized (
-        select p.*, d.pue, d.total_capacity_mw * coalesce(d.base_load_percentage, d.current_load_percentage) / 100 * d.pue as base_mw
+        select
+            p.*, d.pue, public.capacity_kw(d) as capacity_kw,
+            d.total_capacity_mw * coalesce(d.base_load_percentage, d.current_load_percentage) / 100 * d.pue as base_mw
         from places p
         join public.data_centres d on d.dc_id = p.dc_id
         where not exists (
@@ -213,6 +227,27 @@ begin
             and (b.source <> 'flexibility' or a.started_by = 'contention')
         join slots s on s.half_hour >= public.half_hour_of(b.starts_at) and s.half_hour < b.ends_at
         group by a.limit_key, s.i
+    ),
+    movable as materialized (
+        select
+            a.limit_key, a.pue, c.booking_id, c.booking_key, c.tenant as operator, c.job_id, c.dc_id, c.starts_at, c.ends_at,
+            c.it_power_kw::double precision as it_power_kw, c.created_at
+        from asked a
+        join public.capacity_bookings c on c.dc_id = a.dc_id
+        where c.state = 'HELD' and c.source = 'decision' and c.work_state = 'available'
+            and c.carried_out_by in ('simulation', 'runner') and c.starts_at >= p_starts_at and c.ends_at <= until
+    ),
+    wanting as (
+        select m.limit_key, min(m.it_power_kw * m.pue / 1000) as least_mw
+        from movable m
+        group by m.limit_key
+        -- Nothing new comes of the same work: until other is booked there too, or figures have changed in hours.
+        having count(distinct (m.dc_id, m.operator)) > 1 and coalesce(
+            max(m.created_at) > (
+                select max(n.updated_at)
+                from public.negotiations n
+                where n.limit_key = m.limit_key and n.opened_at between p_now - interval '6 hours' and p_now),
+            true)
     ),
     limited as (
         select
@@ -237,28 +272,35 @@ begin
     ),
     binding as (
         select
-            l.limit_key, l.started_by, jsonb_agg(l.mw order by l.i) as limit_mw, jsonb_agg(coalesce(d.mw, 0) order by l.i) as drawn_mw
+            l.limit_key, l.started_by, bool_or(coalesce(d.mw, 0) > l.mw + 1e-6) as is_over,
+            jsonb_agg(l.mw order by l.i) as limit_mw, jsonb_agg(coalesce(d.mw, 0) order by l.i) as drawn_mw
         from limited l
         left join drawn d on (d.limit_key, d.i) = (l.limit_key, l.i)
+        left join wanting w on w.limit_key = l.limit_key
         group by l.limit_key, l.started_by
-        having bool_or(coalesce(d.mw, 0) > l.mw + 1e-6)
-        order by md5(l.limit_key || p_now), l.limit_key
+        having bool_or(coalesce(d.mw, 0) > l.mw + 1e-6 or coalesce(d.mw, 0) + w.least_mw > l.mw + 1e-6)
+    ),
+    in_turn as (
+        select b.*, row_number() over (partition by b.is_over order by md5(b.limit_key || p_now), b.limit_key) as turn
+        from binding b
+        order by turn, b.is_over desc
         limit 5
     )
-    select jsonb_agg(to_jsonb(b) || jsonb_build_object('booked', (
-        select coalesce(jsonb_agg(to_jsonb(one) - 'booking_id' order by one.booking_id), '[]')
-        from (
-            select
-                c.booking_id, c.booking_key, c.tenant as operator, c.job_id, c.dc_id, c.starts_at, c.ends_at,
-                c.it_power_kw::double precision as it_power_kw
+    select jsonb_agg(to_jsonb(b) - 'turn' || jsonb_build_object(
+        'booked', (
+            select coalesce(jsonb_agg(to_jsonb(one) - '{booking_id,limit_key,pue,created_at}'::text[] order by one.booking_id), '[]')
+            from (
+                select * from movable m where m.limit_key = b.limit_key order by m.it_power_kw desc, m.booking_id limit 100) as one),
+        'free_kw', (
+            select jsonb_object_agg(a.dc_id, (
+                select jsonb_agg((a.capacity_kw - coalesce(h.held_kw, 0))::double precision order by s.i)
+                from slots s
+                left join public.held_power h on (h.dc_id, h.half_hour) = (a.dc_id, s.half_hour)))
             from asked a
-            join public.capacity_bookings c on c.dc_id = a.dc_id
-            where a.limit_key = b.limit_key and c.state = 'HELD' and c.source = 'decision' and c.work_state = 'available'
-                and c.carried_out_by in ('simulation', 'runner') and c.starts_at >= p_starts_at and c.ends_at <= until
-            order by c.it_power_kw desc, c.booking_id
-            limit 100) as one)) order by b.limit_key)
+            where a.limit_key = b.limit_key and exists (
+                select from movable m where (m.limit_key, m.dc_id) = (a.limit_key, a.dc_id)))) order by b.limit_key)
     into limits
-    from binding b;
+    from in_turn b;
     if limits is null then
         return null;
     end if;
@@ -287,9 +329,16 @@ declare
 begin
     perform public.queue_negotiations_sweep(null, p_now);
     -- Named one by one: a step may be due in hours and days, which to the engine would be a clock that was set back.
+    -- One that is due later than any is put off to (see negotiation.steps) was put off by a clock that has been set back since.
     select coalesce(array_agg(ready.negotiation_id order by ready.scheduled_at, ready.negotiation_id), '{}') into due
     from public.negotiations ready
-    where (ready.work_state = 'available' and ready.scheduled_at <= p_now)
+    where (
+            ready.work_state = 'available'
+            and (
+                ready.scheduled_at <= p_now
+                or ready.scheduled_at > case
+                    when ready.state in ('OPEN', 'ROUND', 'AWARDED') then p_now + interval '15 minutes'
+                    else greatest(p_now, ready.starts_at + ready.half_hours * interval '30 minutes') + interval '1 hour' end))
         or (ready.work_state = 'running' and public.has_come(ready.leased_until, p_now));
     select coalesce(json_agg(
         public.negotiation_row(n) || jsonb_build_object(
