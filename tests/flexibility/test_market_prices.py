@@ -16,8 +16,12 @@ from booked_work import book
 from clock import utc_now
 from database.interface import OrderBy, Where
 from database.postgres import PostgresDatabase
+from flexibility.book import EventBook
 from flexibility.event_model import EventState, StoredEvent
-from flexibility_world import ENDS_AT, HALF_HOURS, STARTS_AT, announced, carry_on, store_flexible_world
+from flexibility.rules.p415 import Compensation
+from flexibility.rules.supplier_prices import SupplierPrices
+from flexibility.steps import Steps
+from flexibility_world import ENDS_AT, HALF_HOURS, SITE_MWH, STARTS_AT, announced, carry_on, store_flexible_world
 from grid.half_hours import HALF_HOUR, half_hour_of
 from grid_world import NOW, store_world
 from ingest.market import MarketData, store_market
@@ -94,6 +98,39 @@ def test_a_trade_waits_for_its_prices_and_a_revised_one_makes_a_further_run(
 
     carry_on(postgres, ENDS_AT + timedelta(days=22, hours=1))
     assert life_of(postgres, traded)["settlements"] == later, "the same prices again settle nothing anew"
+
+
+@pytest.mark.parametrize("compensation", list(Compensation))
+def test_suppliers_are_compensated_by_whoever_is_to(postgres: PostgresDatabase, compensation: Compensation) -> None:
+    store_flexible_world(postgres)
+    event = announced(postgres, programme="P415", compensation=compensation)
+    carry_on(postgres, NOW)
+    store_market(postgres, prices(STARTS_AT, *["100"] * HALF_HOURS), ENDS_AT + timedelta(days=1))
+    carry_on(postgres, ENDS_AT)
+    (run,) = life_of(postgres, event)["settlements"]
+    compensated = [flow for flow in run["cashflows"] if flow["kind"] == "compensation"]
+    pays = {Compensation.MUTUALISED: "all suppliers", Compensation.BILATERAL: "Pylon"}[compensation]
+    assert {(flow["payer"], flow["payee"]) for flow in compensated} == {(pays, "supplier of DC-001")}
+    scrp_gbp = Decimal("98.53") * SITE_MWH * HALF_HOURS
+    assert sum(Decimal(flow["amount_gbp"]) for flow in compensated) == scrp_gbp
+    owed_gbp = scrp_gbp if compensation is Compensation.BILATERAL else 0
+    assert Decimal(run["received_gbp"]) == TRADE_GBP + BEYOND_MWH * 400 - owed_gbp
+
+
+def test_what_the_seller_is_to_pay_the_suppliers_waits_for_the_quarters_price(postgres: PostgresDatabase) -> None:
+    store_flexible_world(postgres)
+    event = announced(postgres, programme="P415", compensation="bilateral")
+    carry_on(postgres, NOW)
+    store_market(postgres, prices(STARTS_AT, *["100"] * HALF_HOURS), ENDS_AT)
+    book_of_events = EventBook(postgres)
+    (delivered,), _ = book_of_events.claim_due("a", ENDS_AT, lease_seconds=60, limit=1)
+    steps = Steps(book_of_events, 100, SupplierPrices.read("2026Q3=98.53"))
+    book_of_events.store(delivered, steps.next_step(delivered, ENDS_AT), ENDS_AT)
+    (waits,), _ = book_of_events.claim_due("a", ENDS_AT, lease_seconds=60, limit=1)
+    step = steps.next_step(waits, ENDS_AT)
+    assert (step.state, step.content) == (EventState.DELIVERED, None)
+    assert "FLEX_SUPPLIER_PRICES does not name the quarter's price" in step.reason
+    assert life_of(postgres, event)["settlements"] == []
 
 
 def service(start: datetime) -> MarketData:

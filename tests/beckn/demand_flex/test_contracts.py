@@ -149,12 +149,15 @@ def test_less_may_be_taken_than_is_offered(shop: Market, utility: FlexibilityBuy
     assert offered(the_contract(utility.next_told())) == [600, 600, 0, 1000]
 
 
-def test_a_market_that_cleared_pays_its_clearing_price(shop: Market, utility: FlexibilityBuyer) -> None:
-    need = wanted_contract(start_of_need(), CAPACITY_REQUESTED=[2000] * 4)
+def test_a_market_that_cleared_pays_its_clearing_price_and_is_paid_for_what_is_missing(
+    shop: Market, utility: FlexibilityBuyer
+) -> None:
+    start = start_of_need()
+    need = wanted_contract(start, CAPACITY_REQUESTED=[2000] * 4)
     (commitment,) = need["commitments"]
     (inputs,) = commitment["offer"]["offerAttributes"]["inputs"]
     inputs["inputs"] |= {"clearingMethod": "PAY-AS-CLEAR", "penaltyRate": 0.05}
-    cleared = wanted_contract(start_of_need(), CAPACITY_CLEARED=[1000] * 4, CLEARING_PRICE=[0.25] * 4)
+    cleared = wanted_contract(start, CAPACITY_CLEARED=[1000] * 4, CLEARING_PRICE=[0.25] * 4)
     commitment["commitmentAttributes"] = cleared["commitments"][0]["resources"][0]["resourceAttributes"]
     the_contract(utility.ask(Action.CONFIRM, need))
     (event,) = events(shop)
@@ -165,6 +168,16 @@ def test_a_market_that_cleared_pays_its_clearing_price(shop: Market, utility: Fl
     series = sold["commitments"][0]["commitmentAttributes"]
     assert (values(series, "CAPACITY_CLEARED"), values(series, "CLEARING_PRICE")) == ([1000] * 4, [0.25] * 4)
     assert sold["contractAttributes"]["policy"]["queryPath"].endswith("_pac")
+
+    drawn = {"dc_id": "DC-001", "half_hour": start, "it_energy_wh": 300_000, "site_energy_wh": 360_000}
+    shop.database.insert("data_centre_loads", [drawn])
+    shop.clock.ahead = AHEAD + LASTS
+    carry_on(shop.database, start + LASTS)
+    while (paid := the_contract(utility.next_told()))["status"]["code"] != "COMPLETE":
+        pass
+    flows = {flow["role"]: flow["value"] for flow in paid["contractAttributes"]["revenueFlows"]}
+    assert flows == {"seller": 458, "buyer": -458}, "720 of 1,000 kW came at first: £90 less £7, then £125"
+    assert seller_receives({"message": {"contract": paid}}) == 458
 
 
 def test_what_is_refused_is_stored_nowhere(shop: Market, utility: FlexibilityBuyer) -> None:
