@@ -342,7 +342,8 @@ ROWS: Mapping[Server, Mapping[str, Row]] = {
         ),
         "GET /api/v1/flexibility/events": Row(harmless=OPTIONS | {"after"}),
         "POST /api/v1/flexibility/events": Row(
-            _body(FLEXIBILITY), harmless=frozenset(FLEXIBILITY) | {"penalty_gbp_per_mwh", "compensation", "programme"}
+            _body(FLEXIBILITY),
+            harmless=frozenset(FLEXIBILITY) | {"penalty_gbp_per_mwh", "compensation", "programme", "in_day"},
         ),
         "GET /api/v1/flexibility/events/{event_id}": Row(names=at(PATH, "event_id", "decision")),
         "POST /api/v1/flexibility/events/{event_id}/cancel": Row(
