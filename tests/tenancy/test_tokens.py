@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import jwt
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from bad_tokens import bad_tokens
 from grid.half_hours import UTC
 from tenancy.signing_keys import KeySet, read_key_set
-from tenancy.tokens import LEEWAY_S, TokenRefused, Tokens
+from tenancy.tokens import LEEWAY_S, QuickSegments, TokenRefused, Tokens
 from token_issuer import AUDIENCE, ISSUER, SUBJECT, SigningKey, claims, es256_key, rs256_key, token
 
 ES = es256_key()
@@ -117,3 +120,46 @@ def test_a_token_that_was_good_is_refused_once_its_key_id_stands_for_another_key
     listed.keys = read_key_set(json.dumps({"keys": [other]}).encode())
     with pytest.raises(TokenRefused, match="signature is wrong"):
         known.verified(good)
+
+
+BASE64URL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+SEGMENTS = st.one_of(
+    st.binary(max_size=24),
+    st.lists(st.sampled_from(BASE64URL + b"=+/.\n "), max_size=24).map(bytes),
+    st.builds(
+        lambda text, padding: bytes(text) + b"=" * padding, st.lists(st.sampled_from(BASE64URL)), st.integers(0, 3)
+    ),
+)
+
+
+@given(SEGMENTS)
+@example(b"")
+@example(b"QQ")  # "A", and
+@example(b"QR")  # the same with bits left over
+@example(b"QQ==")
+@example(b"Q")
+@example("é".encode())
+def test_a_part_of_a_token_is_read_or_refused_as_the_library_does(segment: bytes) -> None:
+    assert _read_by(QuickSegments._decode_base64url_segment, segment) == _read_by(
+        jwt.PyJWS._decode_base64url_segment, segment
+    )
+
+
+def _read_by(read: Callable[[bytes, str], bytes], segment: bytes) -> bytes | str:
+    try:
+        return read(segment, "part")
+    except jwt.DecodeError as refused:
+        return str(refused)
+
+
+def test_the_library_reads_the_parts_of_a_token_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    quick = QuickSegments._decode_base64url_segment
+
+    def noted(segment: bytes, name: str) -> bytes:
+        read.append(name)
+        return quick(segment, name)
+
+    monkeypatch.setattr(QuickSegments, "_decode_base64url_segment", staticmethod(noted))
+    tokens().verified(token(ES))
+    assert read == ["header", "payload", "crypto"]
