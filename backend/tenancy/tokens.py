@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import jwt
+import orjson
 from jwt import PyJWK, PyJWS, PyJWT
 from jwt.exceptions import InvalidSubjectError
 
@@ -85,6 +86,12 @@ class _Verifier(PyJWT):
     def __init__(self) -> None:
         super().__init__({"require": list(REQUIRED_CLAIMS), "enforce_minimum_key_length": True})
         self._jws = QuickSegments(options=self._get_sig_options())
+
+    def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:
+        claims = orjson.loads(decoded["payload"])
+        if not isinstance(claims, dict):
+            raise jwt.DecodeError("the claims are no JSON object")
+        return claims
 
 
 _VERIFIER = _Verifier()
