@@ -11079,11 +11079,43 @@ begin
 end
 $$;
 
+-- What call_as needs to know before it is a tenant, by one query instead of two: the operator of the claims, if their user
+-- belongs to it; the function to call, a tenant's own version (schema "tenant") before the public one; and its arguments,
+-- spelled out. Each is null where there is none. It takes who is asking as an argument, so it is not for tenants.
+create or replace function tenancy.opened(
+    p_claims jsonb, p_function text, p_arguments jsonb, out operator text, out target regproc, out given text)
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    -- A scalar is a literal whose type the function's declaration gives; documents go as they are.
+    select m.operator_id, called.target, called.given
+    into operator, target, given
+    from (
+        select
+            coalesce(to_regproc(format('tenant.%I', p_function)), to_regproc(format('public.%I', p_function))) as target,
+            string_agg(
+                case jsonb_typeof(argument.value)
+                    when 'null' then format('%I => null', argument.key)
+                    when 'object' then format('%I => ($1 -> %L)', argument.key, argument.key)
+                    when 'array' then format('%I => ($1 -> %L)', argument.key, argument.key)
+                    else format('%I => %L', argument.key, argument.value #>> '{}')
+                end, ', ') as given
+        from jsonb_each(p_arguments) as argument) as called
+    left join tenancy.memberships m
+        on m.user_id = p_claims ->> 'sub' and m.operator_id = p_claims -> 'app_metadata' ->> 'operator_id';
+end
+$$;
+
 -- Calls a function for the user that p_claims name: {"sub", "role": "authenticated", "app_metadata": {"operator_id",
 -- "role": optional, can only lower the membership's}, "request_id", "credential_id": optional, for the audit log}.
 -- p_arguments by name; a tenant's own version of a function (schema "tenant") comes before the public one. The answer is
 -- the function's. Works wherever the session's user may become pylon_tenant: SET ROLE looks at the session's user, and
--- what runs as pylon_tenant may not call this again.
+-- what runs as pylon_tenant may not call this again. The claims are a setting of the function, so that they end with it.
+--
+-- Written for few steps, as each begins anew in every transaction: assignments, which are no queries as "perform" is.
 --
 -- Raises 42501 where the user is no member of the operator or tenants may not call the function, 42883 where there is no
 -- such function or its arguments are others, 22023 where the claims are none.
@@ -11091,52 +11123,40 @@ create or replace function public.call_as(p_claims jsonb, p_function text, p_arg
 returns json
 language plpgsql
 set search_path = ''
+set "request.jwt.claims" = ''
 as $$
 declare
     role_before constant text := current_setting('role');
-    claims_before constant text := current_setting('request.jwt.claims', true);
-    target regproc;
-    given text;
+    opened record;
+    set_to text;
     answer json;
 begin
-    if jsonb_typeof(p_claims) is distinct from 'object' or jsonb_typeof(p_arguments) is distinct from 'object'
-        or jsonb_typeof(p_claims -> 'sub') is distinct from 'string'
-        or jsonb_typeof(p_claims #> '{app_metadata,operator_id}') is distinct from 'string'
+    if (jsonb_typeof(p_arguments) = 'object' and jsonb_typeof(p_claims -> 'sub') = 'string'
+        and jsonb_typeof(p_claims #> '{app_metadata,operator_id}') = 'string') is not true
     then
         raise exception 'the claims need a sub and an app_metadata.operator_id' using errcode = 'invalid_parameter_value';
     end if;
     if p_claims ->> 'role' is distinct from 'authenticated' then
         raise exception 'the claims are not those of a user' using errcode = 'insufficient_privilege';
     end if;
-    perform set_config('request.jwt.claims', p_claims::text, true);
-    perform set_config('role', 'pylon_tenant', true);
-    if tenancy.operator_id() is null then
+    opened := tenancy.opened(p_claims, p_function, p_arguments);
+    if opened.operator is null then
         raise exception 'this principal is not a member of that operator' using errcode = 'insufficient_privilege';
     end if;
-
-    target := coalesce(
-        to_regproc(format('tenant.%I', p_function)), to_regproc(format('public.%I', p_function)));
-    if target is null then
+    if opened.target is null then
         raise exception 'there is no function %', p_function using errcode = 'undefined_function';
     end if;
-    if not has_function_privilege(target, 'execute') then
+    set_to := set_config('request.jwt.claims', p_claims::text, true);
+    set_to := set_config('role', 'pylon_tenant', true);
+    if not has_function_privilege(opened.target, 'execute') then
         raise exception 'tenants may not call %', p_function using errcode = 'insufficient_privilege';
     end if;
 
-    -- A scalar is a literal whose type the function's declaration gives; documents go as they are.
-    select string_agg(
-        case jsonb_typeof(argument.value)
-            when 'null' then format('%I => null', argument.key)
-            when 'object' then format('%I => ($1 -> %L)', argument.key, argument.key)
-            when 'array' then format('%I => ($1 -> %L)', argument.key, argument.key)
-            else format('%I => %L', argument.key, argument.value #>> '{}')
-        end, ', ')
-    into given
-    from jsonb_each(p_arguments) as argument;
-    execute format('select %s(%s)', target, given) into answer using p_arguments; -- a regproc is written with its schema
+    execute format('select %s(%s)', opened.target, opened.given) -- a regproc is written with its schema
+    into answer
+    using p_arguments;
 
-    perform set_config('role', role_before, true);
-    perform set_config('request.jwt.claims', coalesce(claims_before, ''), true);
+    set_to := set_config('role', role_before, true);
     return answer;
 end
 $$;
@@ -13388,7 +13408,7 @@ begin
         where p.pronamespace in ('tenancy'::regnamespace, 'tenant'::regnamespace)
     loop
         execute format('revoke all on function %s from public', routine.signature);
-        if routine.name = any (asked) and to_regrole('service_role') is not null then
+        if (routine.name = any (asked) or routine.name = 'opened') and to_regrole('service_role') is not null then
             execute format('grant execute on function %s to service_role', routine.signature);
         end if;
     end loop;
@@ -13477,6 +13497,7 @@ begin
         return;
     end if;
     grant usage on schema public, tenancy to pylon_gate;
+    grant execute on function tenancy.opened(jsonb, text, jsonb) to pylon_gate;
     for routine in
         select p.oid::regprocedure as signature
         from pg_catalog.pg_proc p
@@ -13519,7 +13540,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '06c4a6efaeaa60d1'
+    fingerprint = 'd194c38cc60d80ed'
 where version = 22;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

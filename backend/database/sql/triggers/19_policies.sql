@@ -118,7 +118,7 @@ begin
         where p.pronamespace in ('tenancy'::regnamespace, 'tenant'::regnamespace)
     loop
         execute format('revoke all on function %s from public', routine.signature);
-        if routine.name = any (asked) and to_regrole('service_role') is not null then
+        if (routine.name = any (asked) or routine.name = 'opened') and to_regrole('service_role') is not null then
             execute format('grant execute on function %s to service_role', routine.signature);
         end if;
     end loop;
@@ -179,6 +179,7 @@ begin
         return;
     end if;
     grant usage on schema public, tenancy to pylon_gate;
+    grant execute on function tenancy.opened(jsonb, text, jsonb) to pylon_gate;
     for routine in
         select p.oid::regprocedure as signature
         from pg_catalog.pg_proc p
