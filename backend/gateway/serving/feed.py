@@ -41,6 +41,8 @@ NOTHING_NEW = b": nothing new\n\n"
 
 # Read at the start, so that the clients of a restarted process find what they missed.
 EVENTS_AT_START = 64
+# For so long events are read although nobody listens: clients that lost their connection are back by then.
+UNATTENDED_AFTER_S = 5.0
 
 LONGEST_TURN_S = 60.0
 PAUSE_AFTER_FAILURE_S = 1.0
@@ -151,6 +153,7 @@ class BroadcastFeed:
         self._greenlets: list[gevent.Greenlet] = []
         self._has_read = False
         self._places = 0
+        self._attended_at = time.monotonic()
         self.streams = 0
 
     @property
@@ -345,10 +348,14 @@ class BroadcastFeed:
         """Read what the log has grown by, page by page; whether it has grown."""
         grown = False
         while not self._stopping.is_set():
+            if self._is_unattended():
+                ends = self._published.events_after(0, 0)
+                # Who has come meanwhile is to be told what is new since: then it is read after all.
+                if (ends.newest or 0) >= self.newest and self._is_unattended():
+                    grown = self._pass_over(ends.newest or 0) or grown
+                    break
             page = self._published.events_after(self.newest, PAGE_EVENTS, EVERYTHING)
-            if not self._has_read:
-                log.info("following the event log from %d", page.next)
-                self._has_read = True
+            self._note_reading(page.next)
             if (page.newest or 0) < self.newest:
                 self._start_anew(page.newest or 0)
                 break
@@ -359,6 +366,26 @@ class BroadcastFeed:
             self._tell([self._whole, *self._tenants.feed(page.events)], {event.topic for event in page.events})
             grown = True
         return grown
+
+    def _is_unattended(self) -> bool:
+        """Whether nobody listens, nor has for a while: then events are not worth reading."""
+        if self.streams or self._places or any(True for _ in self._tenants):
+            self._attended_at = time.monotonic()
+            return False
+        return time.monotonic() - self._attended_at > UNATTENDED_AFTER_S
+
+    def _pass_over(self, newest: int) -> bool:
+        """Leave what is new to be read by who asks for it; whether anything was."""
+        self._note_reading(newest)
+        if newest == self.newest:
+            return False
+        self._whole.backlog = Backlog(newest, most_events=self._backlog_events)
+        return True
+
+    def _note_reading(self, place: int) -> None:
+        if not self._has_read:
+            log.info("following the event log from %d", place)
+            self._has_read = True
 
     def _start_anew(self, newest: int) -> None:
         # The database was replaced, by a backup say. Streams end, and their clients hear why when they come back.

@@ -279,6 +279,30 @@ def test_clients_share_one_reading_of_the_database(postgres: PostgresDatabase, c
         assert len(readings) - before < 10
 
 
+def test_events_are_read_while_somebody_listens_and_nobody_misses_one_that_was_passed_over(
+    postgres: PostgresDatabase, conninfo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.serving.feed.UNATTENDED_AFTER_S", -1)
+    wanted: list[int] = []
+    read = postgres.call
+
+    def noting(function: str, arguments: Any = None, **options: Any) -> Any:
+        if function == "events_after":
+            wanted.append(arguments["p_limit"])
+        return read(function, arguments, **options)
+
+    with running_gateway(postgres, poll_seconds=0.1) as gateway:
+        postgres.call = noting  # type: ignore[method-assign]
+        append(conninfo, 5)
+        wait_until(lambda: gateway.feed.newest == 5)
+        assert set(wanted) == {0}
+        with SseReader(gateway.port) as from_now, SseReader(gateway.port, path=f"{STREAM}?after=2") as missed_some:
+            wait_until(lambda: gateway.feed.streams == 2)
+            append(conninfo, 3)
+            assert [event.id for event in from_now.wait_for(3)] == [6, 7, 8]
+            assert [event.id for event in missed_some.wait_for(6)] == [3, 4, 5, 6, 7, 8]
+
+
 def test_streams_end_when_the_database_is_replaced_by_another(gateway: RunningGateway, conninfo: str) -> None:
     append(conninfo, 5)
     with SseReader(gateway.port, path=f"{STREAM}?after=0") as reader:

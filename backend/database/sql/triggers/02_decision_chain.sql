@@ -39,13 +39,16 @@ declare
         'notification_id', 'job_id', 'agent_id', 'chosen_dc_id', 'recommended_start',
         'scorer', 'model', 'scorer_version', 'fallback_reason', 'reasoning', 'constraints_evaluated',
         'alternatives_considered', 'context', 'output', 'token_usage', 'decided_at', 'grid_digest'];
+    texts constant text[] := public.decision_texts(d);
+    written text := E'pylon decision 1\n';
 begin
-    return (
-        select encode(sha256(convert_to(
-            E'pylon decision 1\n' || string_agg(
-                one.name || coalesce('=' || octet_length(convert_to(one.text, 'UTF8')) || ':' || one.text, '=-') || E'\n',
-                '' order by one.place), 'UTF8')), 'hex')
-        from unnest(names, public.decision_texts(d)) with ordinality as one (name, text, place));
+    -- Put together without a query, which would take as long as the hashing itself.
+    for i in 1 .. cardinality(names) loop
+        written := concat(
+            written, names[i],
+            coalesce(concat('=', octet_length(convert_to(texts[i], 'UTF8')), ':') || texts[i], '=-'), E'\n');
+    end loop;
+    return encode(sha256(convert_to(written, 'UTF8')), 'hex');
 end
 $$;
 

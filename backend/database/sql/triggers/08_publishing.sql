@@ -128,11 +128,12 @@ begin
         order by d.place)
     into asked
     from rows from (jsonb_to_recordset(p_decisions) as (
-        notification_id bigint, chosen_dc_id text, workload_status text, booking jsonb, output jsonb)) with ordinality
-        as d (notification_id, chosen_dc_id, workload_status, booking, output, place)
+        notification_id bigint, chosen_dc_id text, workload_status text, booking jsonb)) with ordinality
+        as d (notification_id, chosen_dc_id, workload_status, booking, place)
     join public.workload_notifications n on n.notification_id = d.notification_id
     join public.data_centres c on c.dc_id = d.chosen_dc_id
-    cross join lateral (select coalesce(d.booking, public.booking_of_output(d.output)) as booking) as wanted
+    cross join lateral (select coalesce(
+            d.booking, public.booking_of_output(p_decisions -> (d.place - 1)::integer -> 'output')) as booking) as wanted
     where d.notification_id = any (publishable) and d.workload_status = 'QUEUED' and wanted.booking is not null;
     if asked is not null then
         displaced := public.book_decisions(asked);
@@ -184,20 +185,11 @@ begin
         )
         select jsonb_object_agg(h.tenant, h.head) into tenant_heads from heads h;
 
-        with decided as materialized (
-            select
-                head + row_number() over (order by d.notification_id) as sequence,
-                (tenant_heads ->> n.tenant)::bigint
-                    + row_number() over (partition by n.tenant order by d.notification_id) as tenant_sequence,
-                n.tenant,
-                n.job_id,
-                d.*
+        -- The documents are in no row that is read twice: they are most of the bytes.
+        with told as materialized (
+            select d.*
             from jsonb_to_recordset(p_decisions) as d (
-                notification_id bigint, context jsonb, output jsonb, chosen_dc_id text, recommended_start timestamptz,
-                workload_status text, status_reason text, scorer text, model text, scorer_version text,
-                fallback_reason text, reasoning text, constraints_evaluated jsonb, alternatives_considered jsonb,
-                token_usage jsonb, summary jsonb)
-            join public.workload_notifications n on n.notification_id = d.notification_id
+                notification_id bigint, workload_status text, status_reason text, summary jsonb)
             where d.notification_id = any (publishable)
         ),
         audited as (
@@ -210,9 +202,23 @@ begin
                 d.recommended_start, d.scorer, d.model, d.scorer_version, d.fallback_reason, d.reasoning, coalesce(d.constraints_evaluated, '[]'),
                 coalesce(d.alternatives_considered, '[]'), own_moment || d.context,
                 public.numbered_output(d.output, d.sequence), d.token_usage, shared_digest
-            from decided d
+            from (
+                select
+                    head + row_number() over (order by d.notification_id) as sequence,
+                    (tenant_heads ->> n.tenant)::bigint
+                        + row_number() over (partition by n.tenant order by d.notification_id) as tenant_sequence,
+                    n.tenant,
+                    n.job_id,
+                    d.*
+                from jsonb_to_recordset(p_decisions) as d (
+                    notification_id bigint, context jsonb, output jsonb, chosen_dc_id text, recommended_start timestamptz,
+                    scorer text, model text, scorer_version text, fallback_reason text, reasoning text,
+                    constraints_evaluated jsonb, alternatives_considered jsonb, token_usage jsonb)
+                join public.workload_notifications n on n.notification_id = d.notification_id
+                where d.notification_id = any (publishable)) as d
             left join public.agents a on a.agent_id = p_agent_id
-            returning decision_id, notification_id, sequence, tenant, tenant_sequence, job_id
+            returning
+                decision_id, notification_id, sequence, tenant, tenant_sequence, job_id, chosen_dc_id, recommended_start, scorer
         ),
         logged as (
             -- The output is stored once, in the audit log; events_after joins the two.
@@ -223,26 +229,27 @@ begin
                 json_build_object('decision_id', a.decision_id),
                 -- Almost always short enough as it is, which takes a tenth of the time that cutting does.
                 case
-                    when d.status_reason is null and octet_length(told.summary::text) <= 480
-                        and greatest(length(a.job_id), length(d.chosen_dc_id)) <= 120
-                        then told.summary
-                    else public.event_summary(told.summary) end,
+                    when d.status_reason is null and octet_length(summary.document::text) <= 480
+                        and greatest(length(a.job_id), length(a.chosen_dc_id)) <= 120
+                        then summary.document
+                    else public.event_summary(summary.document) end,
                 everybodys_head
             from audited a
-            join decided d on d.notification_id = a.notification_id
+            join told d on d.notification_id = a.notification_id
             cross join lateral (
                 select jsonb_strip_nulls(jsonb_build_object(
-                    'job_id', a.job_id, 'decision_id', a.decision_id, 'status', d.workload_status, 'dc_id', d.chosen_dc_id,
-                    'starts_at', d.recommended_start, 'scorer', d.scorer, 'reason', d.status_reason)
-                    || coalesce(d.summary, '{}')) as summary) as told
+                    'job_id', a.job_id, 'decision_id', a.decision_id, 'status', d.workload_status, 'dc_id', a.chosen_dc_id,
+                    'starts_at', a.recommended_start, 'scorer', a.scorer, 'reason', d.status_reason)
+                    || coalesce(d.summary, '{}')) as document) as summary
         )
         update public.compute_workloads w
         set status = d.workload_status,
             status_reason = d.status_reason,
-            host_dc_id = case when d.workload_status = 'QUEUED' then d.chosen_dc_id else w.host_dc_id end,
-            scheduled_start = case when d.workload_status = 'QUEUED' then d.recommended_start end
-        from decided d
-        where (w.tenant, w.job_id) = (d.tenant, d.job_id);
+            host_dc_id = case when d.workload_status = 'QUEUED' then a.chosen_dc_id else w.host_dc_id end,
+            scheduled_start = case when d.workload_status = 'QUEUED' then a.recommended_start end
+        from audited a
+        join told d on d.notification_id = a.notification_id
+        where (w.tenant, w.job_id) = (a.tenant, a.job_id);
 
         perform pg_notify('broadcast', (head + cardinality(publishable))::text);
     end if;
