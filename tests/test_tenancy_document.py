@@ -57,7 +57,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walked]:
     if shutil.which("curl") is None and not os.environ.get("CI"):
         pytest.skip("curl is not installed")
     clone = tmp_path_factory.mktemp("clone")
-    shutil.copytree(ROOT / "backend", clone / "backend", ignore=shutil.ignore_patterns("__pycache__", ".env"))
+    shutil.copytree(ROOT / "backend", clone / "backend", ignore=shutil.ignore_patterns(".env"))
     (clone / ".venv" / "bin").mkdir(parents=True)
     (clone / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (clone / ".venv" / "bin" / "python").chmod(0o755)

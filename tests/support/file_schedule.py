@@ -14,16 +14,25 @@ from xdist.workermanage import WorkerController
 FEWEST_PENDING = 2  # a worker begins a test once it knows the next
 
 LONGEST = (
-    "tests/tenancy/test_matrix.py",
-    "tests/test_api_server.py",
-    "tests/api/test_openapi.py",
-    "tests/test_pipeline.py",
-    "tests/test_BPP.py",
-    "tests/test_BG.py",
     "tests/execution/runner/test_runner.py",
-    "tests/execution/runner/test_at_work.py",
+    "tests/tenancy/test_matrix.py",
     "tests/dashboard/test_in_a_browser.py",
+    "tests/test_pipeline.py",
+    "tests/decisions/work/test_worker.py",
+    "tests/test_mcp_server.py",
+    "tests/execution/runner/test_at_work.py",
+    "tests/database/test_schema_versions.py",
+    "tests/test_BG.py",
     "tests/test_three_servers.py",
+    "tests/test_BPP.py",
+    "tests/test_api_server.py",
+    "tests/openadr/test_clients.py",
+    "tests/api/test_openapi.py",
+    "tests/test_tenancy_document.py",
+    "tests/gateway/test_openapi.py",
+    "tests/dashboard/test_live_pages.py",
+    "tests/tenancy/test_runners.py",
+    "tests/negotiation/test_rounds.py",
 )
 """The files of minutes go first: one that comes last keeps its worker busy when the others have nothing left."""
 

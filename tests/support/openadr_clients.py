@@ -1,4 +1,7 @@
-"""OpenADR clients that others wrote, each in an environment of its own, made once and kept between runs."""
+"""OpenADR clients that others wrote, each in an environment of its own, made once and kept between runs.
+
+python tests/support/openadr_clients.py      makes them, as `make test` does before the tests
+"""
 
 from __future__ import annotations
 
@@ -78,3 +81,8 @@ def _missing(why: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(told)
     pytest.skip(told)
+
+
+if __name__ == "__main__":
+    for found in filter(None, (sys.executable, newer_python())):
+        python_with_clients(found)
