@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from itertools import islice
 from weakref import ReferenceType
+
+import orjson
 
 from database.interface import Row
 from decisions.publishing.grid_parts import GridParts, SignalWords, grid_parts, signal_words
@@ -39,17 +43,48 @@ class Judgement:
     sentence: str
 
 
+class WrittenOption:
+    """An option as it is published, and as the record of its decision names it. Made once, changed by nobody."""
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+
+    @cached_property
+    def json(self) -> orjson.Fragment:
+        """The row as it is written into an output's text."""
+        return orjson.Fragment(orjson.dumps(self.row))
+
+    @cached_property
+    def constraints(self) -> Row:
+        return {
+            "dc_id": self.row["dc_id"],
+            "violated": [violation["constraint"] for violation in self.row["constraint_violations"]],
+        }
+
+    @cached_property
+    def alternative(self) -> Row:
+        return {
+            "dc_id": self.row["dc_id"],
+            "suitability_score": self.row["suitability_score"],
+            "objective_gbp": self.row["objective_gbp"],
+            "start": self.row["estimates"]["recommended_start"],
+            "displaced_gbp": self.row["displaced_gbp"],
+        }
+
+
 @dataclass(frozen=True)
 class PublishedForm:
     """A decision as it is published.
 
     Attributes:
         document: the output, in JSON's own values and the order of the schema.
+        options: its options, in the same order.
         chosen: the answer, which a model may have chosen; None where the workload is not placed.
         waiting: what becomes of it then.
     """
 
     document: Row
+    options: Sequence[WrittenOption]
     chosen: Assessment | None
     waiting: WaitingStatus | None
 
@@ -110,10 +145,11 @@ def published_form(
         key=lambda scored: (not scored[0].feasible, -scored[1], scored[0].rank),
     )
     waiting = None if any(option.recommended for option, _ in ranked) else waiting_status(decision)
+    written = [
+        _WRITTEN.of(option, score, judgements.get(option.centre.dc_id), parts, words) for option, score in ranked
+    ]
     document = {
-        "data_centre_options": [
-            _WRITTEN.of(option, score, judgements.get(option.centre.dc_id), parts, words) for option, score in ranked
-        ],
+        "data_centre_options": [option.row for option in written],
         "task": _task(decision),
         "decision": _summary(decision, [option for option, _ in ranked], words, waiting),
         "_metadata": {
@@ -132,7 +168,7 @@ def published_form(
         },
     }
     chosen = ranked[0][0] if ranked and ranked[0][0].recommended else None
-    return PublishedForm(document, chosen, waiting)
+    return PublishedForm(document, written, chosen, waiting)
 
 
 def _check(judgements: Mapping[str, Judgement], decision: Decision) -> None:
@@ -156,25 +192,25 @@ class WrittenOptions:
     """Options as they were written, by the very option and grid: decisions of like workloads share most of them."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, tuple[ReferenceType[Assessment], GridParts, SignalWords, Row]] = {}
+        self._rows: dict[int, tuple[ReferenceType[Assessment], GridParts, SignalWords, WrittenOption]] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def of(
         self, option: Assessment, score: float, judgement: Judgement | None, parts: GridParts, words: SignalWords
-    ) -> Row:
+    ) -> WrittenOption:
         """The option as published, not to be changed by anybody; what a model has judged is written anew."""
         if judgement is not None:
-            return _option(option, score, judgement, parts, words)
+            return WrittenOption(_option(option, score, judgement, parts, words))
         key, rows = id(option), self._rows
         known = rows.get(key)
         if known is not None and known[0]() is option and known[1] is parts and known[2] is words:
             return known[3]
-        row = _option(option, score, None, parts, words)
+        written = WrittenOption(_option(option, score, None, parts, words))
         # For as long as the option itself is kept by whoever shares it.
-        rows[key] = ReferenceType(option, lambda _: rows.pop(key, None)), parts, words, row
-        return row
+        rows[key] = ReferenceType(option, lambda _: rows.pop(key, None)), parts, words, written
+        return written
 
 
 _WRITTEN = WrittenOptions()
@@ -270,8 +306,8 @@ def _summary(
     decision: Decision, ranked: Sequence[Assessment], words: SignalWords, waiting: WaitingStatus | None
 ) -> Row:
     """The answer is the first feasible option as published, which a model may have reordered."""
-    placed = [(option, option.recommended) for option in ranked if option.recommended]
-    compared = {option.centre.region_id for option, _ in placed[:2]} or {each.centre.region_id for each in ranked}
+    placed = list(islice(((option, option.recommended) for option in ranked if option.recommended), 2))
+    compared = {option.centre.region_id for option, _ in placed} or {each.centre.region_id for each in ranked}
     origin = words.origin_sentence(*sorted(compared))
     chosen, run = placed[0] if placed else (None, None)
     best = decision.chosen

@@ -18,6 +18,7 @@ import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
 from database.interface import Database, Row
+from decisions.publishing.output import WrittenOption
 from decisions.scoring.capacity import less
 from decisions.scoring.context import Capacity, DecisionContext
 from decisions.work.known_grid import KnownGrid
@@ -172,7 +173,8 @@ class DecisionRecord:
     """One decision as it is stored.
 
     `context` is what the grid lacks to be the whole decision context (context_id, task, capacity) and the settings it
-    was decided with. `output` is the published JSON document. `booking` is the power that it takes.
+    was decided with. `output` is the published JSON document, and `options` are its options as they were written, or
+    nothing. `booking` is the power that it takes.
     """
 
     lease: Lease
@@ -192,6 +194,7 @@ class DecisionRecord:
     token_usage: Row | None
     booking: Row | None = None
     summary: Row | None = None
+    options: Sequence[WrittenOption] = ()
 
     @property
     def job(self) -> OwnedJob:
@@ -199,9 +202,12 @@ class DecisionRecord:
 
     def to_row(self) -> Row:
         """As `publish_decisions` takes it: the output as text, which keeps the order of its keys."""
-        row: Row = {name: value for name, value in self.__dict__.items() if name != "lease"}
+        row: Row = {name: value for name, value in self.__dict__.items() if name not in {"lease", "options"}}
+        output = self.output
+        if self.options:  # which decisions of like workloads share, so that they are not written again
+            output = {**output, "data_centre_options": [option.json for option in self.options]}
         return row | {
-            "output": orjson.dumps(self.output).decode(),
+            "output": orjson.dumps(output).decode(),
             "notification_id": self.lease.notification_id,
             "lease_token": self.lease.token,
         }

@@ -76,7 +76,6 @@ def record_of(
     form = form_of(decision, decided_with)
     run = form.chosen.recommended if form.chosen else None
     dc_id = form.chosen.centre.dc_id if form.chosen else None
-    options = form.document["data_centre_options"]
     return DecisionRecord(
         lease=lease,
         context={**task_row, DECIDED_WITH: decided_with.model_dump(mode="json")},
@@ -90,11 +89,12 @@ def record_of(
         scorer_version=SCORER_VERSION,
         fallback_reason=decided_with.fallback_reason,
         reasoning=form.document["decision"]["rationale"],
-        constraints_evaluated=[_constraints(option) for option in options],
-        alternatives_considered=[_alternative(option) for option in options if option["dc_id"] != dc_id],
+        constraints_evaluated=[option.constraints for option in form.options],
+        alternatives_considered=[option.alternative for option in form.options if option.row["dc_id"] != dc_id],
         token_usage=token_usage,
         booking=booking_of(decision, form.chosen),
-        summary=_in_short(next((option for option in options if option["dc_id"] == dc_id), None)),
+        summary=_in_short(next((option.row for option in form.options if option.row["dc_id"] == dc_id), None)),
+        options=form.options,
     )
 
 
@@ -109,21 +109,4 @@ def _in_short(chosen: Row | None) -> Row:
         "energy_kwh": estimates["energy_kwh"],
         "carbon_gco2": recommended.get("carbon_gco2"),
         "cost_gbp": recommended.get("cost_gbp"),
-    }
-
-
-def _constraints(option: Row) -> Row:
-    return {
-        "dc_id": option["dc_id"],
-        "violated": [violation["constraint"] for violation in option["constraint_violations"]],
-    }
-
-
-def _alternative(option: Row) -> Row:
-    return {
-        "dc_id": option["dc_id"],
-        "suitability_score": option["suitability_score"],
-        "objective_gbp": option["objective_gbp"],
-        "start": option["estimates"]["recommended_start"],
-        "displaced_gbp": option["displaced_gbp"],
     }

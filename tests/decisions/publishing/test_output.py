@@ -334,9 +334,16 @@ def test_an_option_is_written_once_and_forgotten_with_the_option() -> None:
     decision = decide(a_context())
     option, parts, words = replace(decision.options[0]), grid_parts(decision.context), signal_words(())
     written = WrittenOptions()
-    row = written.of(option, option.score, None, parts, words)
-    assert written.of(option, option.score, None, parts, words) is row
-    assert written.of(option, option.score, Judgement(50, "Fine."), parts, words)["rationale"].startswith("Fine.")
+    first = written.of(option, option.score, None, parts, words)
+    assert written.of(option, option.score, None, parts, words) is first
+    judged = written.of(option, option.score, Judgement(50, "Fine."), parts, words)
+    assert judged.row["rationale"].startswith("Fine.")
     assert len(written) == 1
     del option
     assert len(written) == 0
+
+
+def test_options_as_they_were_written_make_the_very_text_of_the_output() -> None:
+    form = published_form(decide(a_context()), generated_at=NOON)
+    text = orjson.dumps({**form.document, "data_centre_options": [option.json for option in form.options]})
+    assert text == orjson.dumps(form.document)
