@@ -29,6 +29,8 @@ _NARROW_STEP_HOURS, _WIDE_STEP_HOURS = 12, 6
 _ROOM_FOR_WORD = 0.2
 """Of the plot's width."""
 _ROOM_FOR_DAY = timedelta(hours=5)
+_ROOM_FOR_DAY_WHEN_NARROW = 0.17
+"""Of the plot's width, on a telephone."""
 """Within less the half-hours are named, and no day."""
 _LONGEST_WITH_HOURS_WHEN_NARROW = timedelta(hours=48)
 
@@ -373,11 +375,15 @@ def _hours(start: datetime, half_hours: int, y: int) -> Markup:
                 )
             )
     first = [] if midnights and midnights[0] - axis.start < _ROOM_FOR_DAY else [axis.start]
+    days = [*first, *midnights]
     drawn += [
-        Markup('<text class="day" x="{}" dx="2" y="{}">{}</text>').format(
-            _per_cent(axis.fraction(day)), y + 15, london_day(day)
+        Markup('<text class="{}" x="{}" dx="2" y="{}">{}</text>').format(
+            "day" if axis.fraction(following) - axis.fraction(day) >= _ROOM_FOR_DAY_WHEN_NARROW else "day wide-only",
+            _per_cent(axis.fraction(day)),
+            y + 15,
+            london_day(day),
         )
-        for day in [*first, *midnights]
+        for day, following in zip(days, [*days[1:], axis.end], strict=True)
         if axis.end - day >= _ROOM_FOR_DAY
     ]
     has_room = axis.end - axis.start <= _LONGEST_WITH_HOURS_WHEN_NARROW

@@ -11,7 +11,7 @@ from api.joint_answer import CapacityAnswer, JobAnswer, JointPlanAnswer
 from dashboard.charts import Chart, Layer, Line, bars, stacked_area
 from dashboard.grid_charts import KeyEntry, Panel
 from dashboard.time_axis import TimeAxis
-from dashboard.words import figure, london_day, number, pounds, utc_words
+from dashboard.words import figure, london_day, number, pounds, short_name, utc_words
 from grid.half_hours import HALF_HOUR
 
 ROW_PX, BAR_PX, TOP_PX, BOTTOM_PX = 40, 14, 6, 22
@@ -113,7 +113,7 @@ def _row(job: JobAnswer, axis: TimeAxis, y: int, centres: dict[str, str]) -> Mar
             y + 20, BAR_PX
         )
     else:
-        label = where
+        label = short_name(where)
         drawn = Markup("").join(
             Markup('<rect class="run" x="{}" y="{}" width="{}" height="{}"/>').format(
                 _per_cent(max(0.0, axis.fraction(one.start))),

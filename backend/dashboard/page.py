@@ -225,6 +225,10 @@ class Present:
     def from_now(self, moment: datetime) -> str:
         return words.from_now(moment, self._now)
 
+    def begins(self, moment: datetime) -> str:
+        """Of what can be had from the half-hour of `moment` on; that half-hour may have begun."""
+        return words.from_now(max(moment, self._now), self._now)
+
     @property
     def british(self) -> str:
         return words.british_words(self._now)

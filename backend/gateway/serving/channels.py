@@ -32,21 +32,22 @@ UNUSED_BEATS = 3
 
 class _Bells:
     """What streams that want the same topics wait for. Rung one after the other, with short requests in between: one
-    bell for all would hold them up."""
+    bell for all would hold them up. A bell is there for as long as somebody waits for it."""
 
     def __init__(self, amount: int) -> None:
-        self._bells = [Signal() for _ in range(amount)]
+        self._bells: dict[int, Signal] = {}
         self._next_bell = itertools.cycle(range(amount))
 
     def one(self) -> int:
         return next(self._next_bell)
 
     def wait(self, bell: int) -> None:
-        self._bells[bell].wait()
+        self._bells.setdefault(bell, Signal()).wait()
 
     def ring(self) -> None:
-        for place, bell in enumerate(self._bells):
-            self._bells[place] = Signal()
+        # Who waits anew from here on has seen what there is.
+        waited_for, self._bells = self._bells, {}
+        for bell in waited_for.values():
             bell.set()
             gevent.sleep(0)
 

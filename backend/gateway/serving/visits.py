@@ -7,12 +7,13 @@ and says nothing.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 import uuid
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import gevent
 from gevent.event import Event as Signal
@@ -61,6 +62,25 @@ class Visit:
 
     seat: Seat
     listener: Listener | None = None
+
+
+class _Attended(Generator[Told, None, Outcome]):
+    """Events of a visit that ends also where nobody has asked for the first of them, as after HEAD."""
+
+    def __init__(self, events: Generator[Told, None, Outcome], leave: Callable[[], None]) -> None:
+        self._events = events
+        self._leave = leave
+
+    def send(self, value: None, /) -> Told:
+        return self._events.send(value)
+
+    def throw(self, *problem: Any) -> Told:
+        return self._events.throw(*problem)
+
+    def close(self) -> None:
+        if inspect.getgeneratorstate(self._events) == inspect.GEN_CREATED:
+            self._leave()
+        self._events.close()
 
 
 class Visits(Protocol):
@@ -160,8 +180,9 @@ class CallersVisits:
     def attended(self, visit: Visit, events: Generator[Told, None, Outcome]) -> Generator[Told, None, Outcome]:
         if visit.listener is None:
             raise ValueError("nobody is known to have this seat")
-        self._hold_place(visit.listener)
-        return self._listening(visit.listener, visit.seat, events)
+        listener = visit.listener
+        self._hold_place(listener)
+        return _Attended(self._listening(listener, visit.seat, events), lambda: self._leave(listener))
 
     def _listening(
         self, listener: Listener, seat: Seat, events: Generator[Told, None, Outcome]
@@ -171,7 +192,10 @@ class CallersVisits:
             return (yield from events)
         finally:
             del self._visits[listener]
-            gevent.spawn(self._let_go, listener)  # nobody waits for it
+            self._leave(listener)
+
+    def _leave(self, listener: Listener) -> None:
+        gevent.spawn(self._let_go, listener)  # nobody waits for it
 
     def _hearing(self, listener: Listener) -> Hearing:
         if listener.has_ended or self._standing.has_expired(listener.principal):
