@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 from weakref import WeakValueDictionary
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, from_thread, to_thread
 
 from agent_tools.refusals import ToolRefused, refusal
 from agent_tools.settings import AgentSettings
@@ -26,6 +30,7 @@ CALLS_AT_ONCE = 32
 OF_ONE_CALLER = 8
 
 Document = dict[str, Any]
+Result = TypeVar("Result")
 
 
 class Turns:
@@ -39,6 +44,36 @@ class Turns:
     def of(self, credential: str | None) -> CapacityLimiter:
         """One caller's, which lasts as long as somebody holds it."""
         return self._of.setdefault(whose(credential), CapacityLimiter(OF_ONE_CALLER))
+
+
+async def in_turn(call: Callable[[], Result], limiters: Iterable[CapacityLimiter]) -> Result:
+    """What `call` returns, in a thread, once each limiter has room for it.
+
+    Whoever gives up waits no longer, but the call keeps its room until it has ended: or begun and given up again and
+    again, any number would be under way.
+    """
+    turn = object()
+    with ExitStack() as waiting:
+        for limiter in limiters:
+            await limiter.acquire_on_behalf_of(turn)
+            waiting.callback(limiter.release_on_behalf_of, turn)
+        held = waiting.pop_all()
+    first = threading.Lock()  # who has it gives the room back: the thread, if it has begun
+
+    def work() -> Result:
+        if not first.acquire(blocking=False):
+            raise CancelledError  # nobody waits for it
+        try:
+            return call()
+        finally:
+            with suppress(RuntimeError):  # the server has ended
+                from_thread.run_sync(held.close)
+
+    try:
+        return await to_thread.run_sync(work, limiter=CapacityLimiter(math.inf), abandon_on_cancel=True)
+    finally:
+        if first.acquire(blocking=False):
+            held.close()
 
 
 class Platform:
@@ -121,8 +156,7 @@ class Platform:
         limits = Limits(connect_s=CONNECT_S, whole_s=within_s, answer_bytes=ANSWER_BYTES)
         call = partial(self._caller.call, method, url, limits=limits, headers=headers, body=content)
         try:
-            async with self._of_this_caller:
-                return await to_thread.run_sync(call, limiter=self._of_all, abandon_on_cancel=True)
+            return await in_turn(call, (self._of_this_caller, self._of_all))
         except AnswerTooLong:
             raise ToolRefused("the platform's answer is too long for a tool: ask for less") from None
         except CallFailed:
