@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline
-from database.errors import DatabaseError
+from database.errors import DatabaseClosed, DatabaseError
 from database.interface import Database, OrderBy, Row, Where
 from database.postgres import PostgresDatabase
 from faulty_upstream import Reply
@@ -37,7 +37,7 @@ from hypothesis_profile import SHARES_A_FIXTURE
 from ingest.health import read_health
 from ingest.report import RunReport
 from ingest.run import run_once
-from ingest.sources import Upstreams
+from ingest.sources import FetchOutcome, Upstreams, offline_outcome
 from new_database import as_url
 from server_process import inherited
 from settings import Settings, load_settings
@@ -272,6 +272,24 @@ def test_without_sources_for_days_the_figures_say_how_old_what_is_real_of_them_i
     found = read_health(postgres, now=much_later, version="1")
     assert (found.state, found.newest_signal_age_seconds) == ("degraded", None)
     assert "invented (synthetic), with no real figure behind it" in found.figure_reasons()[0]
+
+
+def test_a_process_that_stops_amid_a_run_says_nothing_of_it_and_the_next_one_makes_it(
+    postgres: PostgresDatabase, conninfo: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopping = PostgresDatabase(conninfo)
+
+    def stop(*_: object) -> FetchOutcome:
+        stopping.close()
+        return offline_outcome()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ingest.run._fetch", stop)
+        with pytest.raises(DatabaseClosed):
+            run_offline(stopping)
+    assert caplog.text == ""
+    monkeypatch.setattr("ingest.run._PROCESS", "its successor")
+    assert run_offline(postgres).state == "succeeded"
 
 
 def test_a_source_that_fails_keeps_its_rows_and_the_others_go_on(database: Database, upstream: GridUpstreams) -> None:

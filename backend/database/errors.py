@@ -11,6 +11,10 @@ class DatabaseUnreachable(DatabaseError):
     """Trouble that may pass, whoever says it: no answer, restarting, full, busy, read-only. Worth trying again."""
 
 
+class DatabaseClosed(DatabaseUnreachable):
+    """This process has closed it, since it is stopping: what it still has under way ends, and that is no news."""
+
+
 class AccessRefused(DatabaseError):
     """The key, the user or the password is wrong, or lacks rights: `lacks_right` is whether it is the latter."""
 

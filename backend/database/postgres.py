@@ -16,10 +16,10 @@ import psycopg
 from psycopg import sql
 from psycopg.adapt import Dumper
 from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from database.connections import ANSWER_WITHIN_S, KEEPALIVES, ConnectionSilent, DeadlineConnection
-from database.errors import DatabaseError, DatabaseUnreachable, RowRefused, error_of_sqlstate
+from database.errors import DatabaseClosed, DatabaseError, DatabaseUnreachable, RowRefused, error_of_sqlstate
 from database.interface import READ_THROUGH, Listener, OrderBy, Row, Where, check_write, need_condition
 from database.listener import PostgresListener, SharedSession
 from grid.half_hours import rfc3339
@@ -249,6 +249,8 @@ class PostgresDatabase:
                     return work(connection)
             except UnicodeEncodeError as error:
                 raise RowRefused(f"this cannot be stored as text: {error.reason}") from error
+            except PoolClosed as error:
+                raise DatabaseClosed("the database is closed here: this process is stopping") from error
             except PoolTimeout as error:
                 # No connection was had, so nothing was sent: asking again is safe.
                 revived = self._revived()

@@ -16,7 +16,7 @@ import orjson
 import psutil
 from pydantic import TypeAdapter
 
-from database.errors import DatabaseError
+from database.errors import DatabaseClosed, DatabaseError
 from database.interface import Database
 from grid.columns import CARBON_INTENSITY_COLUMN
 from grid.half_hours import from_rfc3339, half_hour_of, rfc3339
@@ -240,7 +240,8 @@ def _record(database: Database, report: RunReport, token: int, state: str, error
     except DatabaseError as failure:
         if error is None:
             raise
-        log.warning("run slot=%s could not be recorded as failed: %s", rfc3339(report.slot), failure)
+        if not isinstance(failure, DatabaseClosed):
+            log.warning("run slot=%s could not be recorded as failed: %s", rfc3339(report.slot), failure)
         return
     if error is None:
         report.state = "fenced" if answer["state"] == "fenced" else state  # type: ignore[assignment]

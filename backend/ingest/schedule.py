@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-from database.errors import DatabaseError
+from database.errors import DatabaseClosed, DatabaseError
 from grid.half_hours import UTC, half_hour_of
 from ingest.report import RunReport
 from printable import printable
@@ -128,6 +128,8 @@ class PipelineSchedule:
     def _run_and_log(self) -> None:
         try:
             report = self._run()
+        except DatabaseClosed:
+            log.debug("the run was left to whoever starts next: this process is stopping")
         except DatabaseError as error:
             self._failure = printable(error)
             log.error("pipeline run failed, trying again in %d s: %s", RETRY_AFTER.total_seconds(), error)  # noqa: TRY400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import multiprocessing
 import os
@@ -46,10 +47,17 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host.strip("[]"), port), family=family, backlog=WAITING_CONNECTIONS)
     except OSError as error:
-        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        raise CannotListen(f"cannot listen on {host}:{port}: {_why(error)}") from None
     # Those that are accepted have it too.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     return listener
+
+
+def _why(error: OSError) -> str:
+    why = str(error.strerror).partition(" (")[0]  # Python repeats the address there
+    if error.errno == errno.EADDRINUSE:
+        return f"{why}: stop the program that has the port, or choose another in the settings"
+    return why
 
 
 def check_port(host: str, port: int) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clock import utc_now
-from database.errors import DatabaseUnreachable
+from database.errors import DatabaseClosed, DatabaseUnreachable
 from grid.half_hours import UTC, half_hour_of
 from ingest.report import RunReport
 from ingest.schedule import MINUTES_PAST, RETRY_AFTER, PipelineSchedule, first_run_after
@@ -114,6 +114,14 @@ def test_a_run_that_the_database_refused_is_made_again_soon(caplog: pytest.LogCa
         wait_for(lambda: (at := schedule.next_run_at()) is not None and at <= utc_now() + RETRY_AFTER)
         wait_for(lambda: "pipeline run failed, trying again in 60 s: it is down" in caplog.text)
     assert "Traceback" not in caplog.text
+
+
+def test_a_process_that_stops_amid_a_run_says_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    runs = Runs(DatabaseClosed("it is stopping"))
+    with started(runs) as schedule:
+        assert runs.happened.acquire(timeout=30)
+        assert schedule.troubles() == []
+    assert caplog.text == ""
 
 
 def test_a_slot_that_another_process_has_is_looked_at_again_when_its_lease_ends() -> None:
