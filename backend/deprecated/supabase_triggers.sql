@@ -7658,14 +7658,16 @@ begin
         select i, p_starts_at + i * interval '30 minutes' as half_hour from generate_series(0, p_half_hours - 1) as i
     ),
     drawn as (
-        select a.limit_key, s.i, sum(b.it_power_kw::double precision * a.pue / 1000) as mw
+        select a.limit_key, touched.half_hour, sum(b.it_power_kw::double precision * a.pue / 1000) as mw
         from asked a
         join public.capacity_bookings b
             on b.dc_id = a.dc_id and b.state in ('HELD', 'RUNNING') and b.starts_at < until and b.ends_at > p_starts_at
             -- What keeps power free draws none.
             and (b.source <> 'flexibility' or a.started_by = 'contention')
-        join slots s on s.half_hour >= public.half_hour_of(b.starts_at) and s.half_hour < b.ends_at
-        group by a.limit_key, s.i
+        cross join lateral generate_series(
+            greatest(p_starts_at, public.half_hour_of(b.starts_at)), least(b.ends_at, until) - interval '1 microsecond',
+            interval '30 minutes') as touched (half_hour)
+        group by a.limit_key, touched.half_hour
     ),
     movable as materialized (
         select
@@ -7690,7 +7692,7 @@ begin
     ),
     limited as (
         select
-            a.limit_key, a.started_by, s.i,
+            a.limit_key, a.started_by, s.i, s.half_hour,
             case a.started_by
                 when 'region_limit' then min(a.limit_mw) - sum(a.base_mw)
                 when 'contention' then min(a.limit_mw)
@@ -7714,7 +7716,7 @@ begin
             l.limit_key, l.started_by, bool_or(coalesce(d.mw, 0) > l.mw + 1e-6) as is_over,
             jsonb_agg(l.mw order by l.i) as limit_mw, jsonb_agg(coalesce(d.mw, 0) order by l.i) as drawn_mw
         from limited l
-        left join drawn d on (d.limit_key, d.i) = (l.limit_key, l.i)
+        left join drawn d on (d.limit_key, d.half_hour) = (l.limit_key, l.half_hour)
         left join wanting w on w.limit_key = l.limit_key
         group by l.limit_key, l.started_by
         having bool_or(coalesce(d.mw, 0) > l.mw + 1e-6 or coalesce(d.mw, 0) + w.least_mw > l.mw + 1e-6)
@@ -13595,7 +13597,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'd7621067716a7bd0'
+    fingerprint = '4b213d432e590a07'
 where version = 22;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -108,7 +108,23 @@ def test_batteries_that_are_paid_for_charging_never_charge_and_discharge_at_once
     holds(negotiate(case.agents), case.optimum_gbp)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.thorough) for seed in range(1, 6))])
+@settings(max_examples=6, deadline=None)
+@given(SEEDS, st.integers(2, 4), st.integers(0, 1), st.integers(4, 10))
+def test_neither_another_agent_nor_a_larger_share_makes_it_dearer(
+    seed: int, compute: int, storage: int, half_hours: int
+) -> None:
+    """Beyond what another would cost alone, and what separates the plan from the best."""
+    case = random_case(seed, compute=compute, storage=storage, half_hours=half_hours)
+    first, *others = case.agents
+    whole, without = negotiate(case.agents), negotiate(others)
+    assert whole.cost_gbp - whole.gap_gbp <= without.cost_gbp + first.fallback().cost_gbp + 1e-6
+    for agent in case.agents:
+        agent.endowment_mw = agent.endowment_mw * 1.3
+    larger = negotiate(case.agents)
+    assert larger.cost_gbp - larger.gap_gbp <= whole.cost_gbp + 1e-6
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.thorough) for seed in range(1, 12))])
 def test_10_agents_are_within_1_per_cent_after_20_rounds_of_48_half_hours(seed: int) -> None:
     agents = tight_agents(seed, compute=8, storage=2, half_hours=48)
     found = negotiate(agents, tolerance=0.01)
@@ -230,6 +246,16 @@ def test_booked_work_takes_its_cheapest_start_and_says_where_that_is() -> None:
     assert hall.starts_in(fallback.draw_mw) == {"a": 0, "b": 3}
     with pytest.raises(NoFallback, match="does not fit in what it was awarded"):
         hall.starts_in(np.array([2.0, 2, 0, 0]))
+
+
+def test_what_booked_work_proposes_has_its_room_at_the_data_centre() -> None:
+    """Both would begin at once, where there is room for one of them; at other prices each where it is cheapest."""
+    jobs = [BookedJob(name, 2, 1, (0, 1, 2), (1.0, 5.0, 6.0)) for name in ("a", "b")]
+    hall = ComputeAgent("hall", np.full(3, 4.0), np.zeros(3), jobs, np.array([2.0, 4.0, 4.0]))
+    answer = hall.answer(np.zeros(3))
+    assert (answer.cost_gbp, list(answer.draw_mw)) == (6.0, [2, 2, 0])
+    assert list(hall.answer(np.array([20.0, 0, 0])).draw_mw) == [0, 4, 0]
+    assert (hall.fallback().draw_mw <= [2, 4, 4]).all()
 
 
 def test_once_the_time_is_over_nobody_plans_again() -> None:
