@@ -122,6 +122,7 @@ def create_app(
         allowed_origins=settings.allowed_origins,
         form_endpoints=(*FORM_ENDPOINTS, *TOKEN_ENDPOINTS),
         bodiless_deletes_under=(f"{OPENADR_ROOT}/",),
+        invalid_is_400_under=(f"{OPENADR_ROOT}/",),
     )
     interval = timedelta(minutes=settings.pipeline_interval_minutes)
     app.register_api(

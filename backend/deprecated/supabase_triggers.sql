@@ -63,20 +63,21 @@ set local pylon.functions =
     'binding_limits claim_negotiations heartbeat_negotiation negotiation_metered fail_negotiation '
     'release_negotiation hold_for_negotiation move_for_negotiation step_negotiation say_in_negotiation '
     'cancel_negotiation negotiations_page negotiation_life negotiation_part negotiation_parts '
-    'openadr_object_row openadr_targets_of openadr_is_seen openadr_page openadr_one openadr_missing '
-    'openadr_hold_parents openadr_client openadr_content openadr_is_served openadr_tell openadr_claim_webhooks '
-    'openadr_settle_webhook openadr_webhooks_health openadr_create openadr_replace openadr_delete '
-    'openadr_dispatched_tenant openadr_hold_dispatch_programs openadr_dispatch openadr_withdraw beckn_operator '
-    'beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw log_order beckn_place_order '
-    'beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order beckn_overdue '
-    'flexibility_decision_texts flexibility_decision_hash chain_flexibility_decision flexibility_chain_check '
-    'flexibility_decision_chain flexibility_decision_heads gsp_group ensure_flexibility_units '
-    'flexibility_event_row log_flexibility_event announce_flexibility_event claim_flexibility_events '
-    'fail_flexibility_event flexibility_adjustment_mwh flexibility_sites flexibility_batteries '
-    'flexibility_situation_of flexibility_situation flexibility_history flexibility_in_day_readings '
-    'flexibility_outcome release_flexibility move_for_flexibility storage_may_be_sold step_flexibility_event '
-    'cancel_flexibility_event flexibility_events_page flexibility_event_life flexibility_baselines_page '
-    'flexibility_commitments_page flexibility_settlements_page flexibility_units_of beckn_flexibility_prospect '
+    'openadr_object_row openadr_targets_of openadr_is_seen openadr_seen_row openadr_page openadr_one '
+    'openadr_missing openadr_hold_parents openadr_client openadr_content openadr_is_served openadr_tell '
+    'openadr_claim_webhooks openadr_settle_webhook openadr_webhooks_health openadr_create openadr_replace '
+    'openadr_delete openadr_dispatched_tenant openadr_hold_dispatch_programs openadr_dispatch openadr_withdraw '
+    'beckn_operator beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw log_order '
+    'beckn_place_order beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order '
+    'beckn_overdue flexibility_decision_texts flexibility_decision_hash chain_flexibility_decision '
+    'flexibility_chain_check flexibility_decision_chain flexibility_decision_heads gsp_group '
+    'ensure_flexibility_units flexibility_event_row log_flexibility_event announce_flexibility_event '
+    'claim_flexibility_events fail_flexibility_event flexibility_adjustment_mwh flexibility_sites '
+    'flexibility_batteries flexibility_situation_of flexibility_situation flexibility_history '
+    'flexibility_in_day_readings flexibility_outcome release_flexibility move_for_flexibility '
+    'storage_may_be_sold step_flexibility_event cancel_flexibility_event flexibility_events_page '
+    'flexibility_event_life flexibility_baselines_page flexibility_commitments_page '
+    'flexibility_settlements_page flexibility_units_of beckn_flexibility_prospect '
     'beckn_flexibility_contract_row beckn_flexibility_contract beckn_confirm_flexibility '
     'beckn_untold_flexibility beckn_tell_flexibility log_data_centre_change log_agent_state call_as '
     'tenancy_operators tenancy_set_operator tenancy_members tenancy_set_member tenancy_remove_member '
@@ -8477,8 +8478,25 @@ as $$
                 where program.object_id = o.program_id and program.targets <> '{}' and not program.targets && p_targets))
 $$;
 
+-- What a VEN with p_targets is shown of something that it may see: of the targets those that are its own, as OpenADR wants it.
+create or replace function public.openadr_seen_row(o public.openadr_objects, p_client text, p_targets text[])
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when p_client is null or o.client = p_client or o.targets = '{}' or o.object_type not in ('PROGRAM', 'EVENT')
+            then public.openadr_object_row(o)
+        else jsonb_set(public.openadr_object_row(o), '{content,targets}', to_jsonb(array(
+            select each.target
+            from unnest(o.targets) with ordinality as each (target, place)
+            where each.target = any (p_targets)
+            order by each.place))) end
+$$;
+
 -- A page of what the caller sees of one kind, newest first: [row…]. p_filter: {program_id, event_id, ven_id, name, client_name,
--- targets (all of them are to be there), objects (what a subscription is about)}, each optional.
+-- targets (all of them are to be there), objects (what a subscription is about), not_over_at, over_at (of events)}, each optional.
 create or replace function public.openadr_page(
     p_type text, p_filter jsonb, p_client text, p_skip integer, p_limit integer)
 returns json
@@ -8492,7 +8510,7 @@ declare
     about constant text[] := array(select jsonb_array_elements_text(coalesce(p_filter -> 'objects', '[]')));
 begin
     return (
-        select coalesce(json_agg(public.openadr_object_row(page) order by page.place desc), '[]')
+        select coalesce(json_agg(public.openadr_seen_row(page, p_client, own) order by page.place desc), '[]')
         from (
             select o.*
             from public.openadr_objects o
@@ -8504,6 +8522,12 @@ begin
                 and (p_filter ->> 'name' is null or o.name = p_filter ->> 'name')
                 and (p_filter ->> 'client_name' is null or o.content ->> 'clientName' = p_filter ->> 'client_name')
                 and o.targets @> wanted
+                -- Nor does a VEN find out by asking what else something is for.
+                and (p_client is null or p_type not in ('PROGRAM', 'EVENT') or wanted <@ own)
+                and (
+                    p_filter ->> 'not_over_at' is null or o.ends_at is null
+                    or o.ends_at > (p_filter ->> 'not_over_at')::timestamptz)
+                and (p_filter ->> 'over_at' is null or o.ends_at <= (p_filter ->> 'over_at')::timestamptz)
                 and (about = '{}' or exists (
                     select
                     from jsonb_array_elements(o.content -> 'objectOperations') as one,
@@ -8522,10 +8546,10 @@ language sql
 stable
 set search_path = ''
 as $$
-    select public.openadr_object_row(o)::json
+    select public.openadr_seen_row(o, p_client, own.targets)::json
     from public.openadr_objects o
-    where o.object_id = p_id and o.object_type = p_type
-        and public.openadr_is_seen(o, p_client, public.openadr_targets_of(p_client))
+    cross join (select public.openadr_targets_of(p_client) as targets) as own
+    where o.object_id = p_id and o.object_type = p_type and public.openadr_is_seen(o, p_client, own.targets)
 $$;
 
 -- Whether an object may hang on this one: null if so, else which parent there is not.
@@ -8643,7 +8667,8 @@ begin
         s.object_id,
         wanted.callback_url,
         case when not crowded.too_much then jsonb_build_object(
-            'token', wanted.token, 'operation', wanted.word, 'object', told, 'targets', to_jsonb(o.targets)) end,
+            'token', wanted.token, 'operation', wanted.word, 'object', shown.object,
+            'targets', coalesce(shown.object #> '{content,targets}', '[]')) end,
         case when crowded.too_much then 'discarded' else 'available' end,
         case when crowded.too_much then clock_timestamp() end,
         case when crowded.too_much then format('%s webhooks of its subscription were waiting already', most_waiting) end
@@ -8659,6 +8684,11 @@ begin
         select count(*) >= most_waiting as too_much
         from public.openadr_webhooks w
         where w.subscription_id = s.object_id and w.work_state in ('available', 'running', 'retryable')) as crowded
+    cross join lateral (
+        select case
+            when o.object_type in ('PROGRAM', 'EVENT')
+                then public.openadr_seen_row(o, s.client, public.openadr_targets_of(s.client))
+            else told end as object) as shown
     where s.object_type = 'SUBSCRIPTION' and s.object_id <> o.object_id
         and (
             s.tenant = o.tenant
@@ -13545,7 +13575,7 @@ begin
                 'flexibility_settlements_page', 'system_prices_between', 'loss_of_load_between', 'dfs_event_document',
                 'negotiation_row', 'negotiations_page', 'negotiation_life', 'negotiation_part', 'negotiation_parts',
                 'dfs_events_between', 'dfs_event', 'dfs_requirements_from',
-                'openadr_object_row', 'openadr_targets_of', 'openadr_is_seen', 'openadr_page', 'openadr_one'))
+                'openadr_object_row', 'openadr_seen_row', 'openadr_targets_of', 'openadr_is_seen', 'openadr_page', 'openadr_one'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;
@@ -13597,7 +13627,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '4b213d432e590a07'
+    fingerprint = 'af87c352b314a0dc'
 where version = 22;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

@@ -86,6 +86,7 @@ def make_application(
     allowed_origins: Collection[str] = (),
     form_endpoints: Collection[str] = (),
     bodiless_deletes_under: tuple[str, ...] = (),
+    invalid_is_400_under: tuple[str, ...] = (),
     pause: Pause | None = None,
 ) -> OpenAPI:
     """An application with problem answers, `/openapi.json` and `/docs`.
@@ -97,6 +98,7 @@ def make_application(
         allowed_origins: of pages that may change things, besides its own.
         form_endpoints: names of endpoints that take a form as a browser sends it.
         bodiless_deletes_under: paths below which a DELETE need not name a media type.
+        invalid_is_400_under: paths below which what is invalid is answered with 400, as a protocol there wants it.
         pause: gives other requests a turn in the middle of long work, where all are answered in one thread.
     """
     app = DescribedApplication(
@@ -115,12 +117,13 @@ def make_application(
     answer_problems(app)
     keep_pages_to_themselves(app)
     compress_answers(app, pause)
-    _describe(app, title, asks_for, pause or (lambda: None))
+    _describe(app, title, asks_for, pause or (lambda: None), invalid_is_400_under)
     names = OwnNames(own_names)
     if asks_for is None:
         _answer_as(app, names)
     _take_from_pages(app, names, frozenset(allowed_origins), as_any=asks_for is not None)
     _take_json_only(app, frozenset(open_endpoints), frozenset(form_endpoints), bodiless_deletes_under)
+    _answer_400(app, invalid_is_400_under)
     return app
 
 
@@ -157,6 +160,17 @@ def _written_by_itself(value: object) -> orjson.Fragment:
     if isinstance(value, BaseModel):
         return orjson.Fragment(value.__pydantic_serializer__.to_json(value))
     raise TypeError(f"{type(value).__name__} cannot be part of an answer")
+
+
+def _answer_400(app: OpenAPI, under: tuple[str, ...]) -> None:
+    """What is 422 elsewhere is 400 there."""
+
+    @app.after_request
+    def _as_400(answered: Response) -> Response:
+        if answered.status_code == 422 and request.path.startswith(under):
+            answered.set_data(json_of({**answered.get_json(), "title": "Bad Request", "status": 400}))
+            answered.status_code = 400
+        return answered
 
 
 def _answer_as(app: OpenAPI, own_names: OwnNames) -> None:
@@ -209,7 +223,13 @@ def _take_json_only(
         raise UnsupportedMediaType(f"a {request.method} needs the header Content-Type: application/json")
 
 
-def _describe(app: DescribedApplication, title: str, asks_for: AsksFor | None, pause: Pause) -> None:
+def _describe(
+    app: DescribedApplication,
+    title: str,
+    asks_for: AsksFor | None,
+    pause: Pause,
+    invalid_is_400_under: tuple[str, ...],
+) -> None:
     description: list[bytes] = []
     one_at_a_time = Lock()
 
@@ -218,7 +238,8 @@ def _describe(app: DescribedApplication, title: str, asks_for: AsksFor | None, p
         if not description:
             app.describe(pause)
             with one_at_a_time:
-                description.append(orjson.dumps(_finished(app.description(), asks_for or (lambda _: None))))
+                finished = _finished(app.description(), asks_for or (lambda _: None), invalid_is_400_under)
+                description.append(orjson.dumps(finished))
         return Response(description[0], mimetype="application/json")
 
     @app.route("/docs")
@@ -238,12 +259,16 @@ def _describe(app: DescribedApplication, title: str, asks_for: AsksFor | None, p
         return send_from_directory(str(_SWAGGER_FILES), file, max_age=3600)
 
 
-def _finished(document: dict[str, Any], asks_for: AsksFor) -> dict[str, Any]:
+def _finished(document: dict[str, Any], asks_for: AsksFor, invalid_is_400_under: tuple[str, ...]) -> dict[str, Any]:
     """The library's description, with our problem answers in the place of its own error model."""
     for path, path_item in document["paths"].items():
         for method, operation in path_item.items():
             answers = operation["responses"]
-            answers["422"] = problem_answer("A field or parameter is invalid")
+            if path.startswith(invalid_is_400_under):
+                answers.pop("422", None)
+                answers.setdefault("400", problem_answer("The body is not JSON, or a field or parameter is invalid"))
+            else:
+                answers["422"] = problem_answer("A field or parameter is invalid")
             answers.setdefault("503", problem_answer("The database cannot be reached"))
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = _without_null(parameter["schema"])

@@ -89,16 +89,22 @@ def test_a_ven_sees_what_is_for_it_and_writes_only_of_its_own(api: Client, postg
     assert ven.get("/vens").json() == [registered]
     assert len(bl.get("/vens").json()) == 2
 
+    assert [one.get("targets") for one in ven.get("/programs").json()] == [["south"], None], "west is not its to know"
+    assert ven.get(f"/programs/{south['id']}").json()["targets"] == ["south"]
+    assert bl.get(f"/programs/{south['id']}").json()["targets"] == ["south", "west"]
+    assert [one["id"] for one in ven.get("/programs?targets=south").json()] == [south["id"]]
+    assert ven.get("/programs?targets=south&targets=west").json() == ven.get("/programs?targets=west").json() == []
+
     report = {"eventID": event["id"], "clientName": "v1", "resources": []}
     told = ven.made("/reports", report)
     assert told["clientID"] == str(ven_entry.service_account_id)
     assert other.get("/reports").json() == []
     assert bl.get("/reports").json() == [told]
-    is_problem(other.send("POST", "/reports", report), 422)
-    is_problem(ven.send("POST", "/reports", {**report, "eventID": north["id"]}), 422)
+    is_problem(other.send("POST", "/reports", report), 400)
+    is_problem(ven.send("POST", "/reports", {**report, "eventID": north["id"]}), 400)
     is_problem(other.send("PUT", f"/reports/{told['id']}", report), 404)
     is_problem(other.send("DELETE", f"/vens/{registered['id']}"), 404)
-    is_problem(other.send("POST", "/resources", {"resourceName": "x", "venID": registered["id"]}), 422)
+    is_problem(other.send("POST", "/resources", {"resourceName": "x", "venID": registered["id"]}), 400)
     is_problem(ven.send("POST", "/programs", {"programName": "mine"}), 403)
     is_problem(ven.send("DELETE", f"/events/{event['id']}"), 403)
 
@@ -122,7 +128,7 @@ def test_nothing_is_another_tenant_s(api: Client, postgres: PostgresDatabase) ->
         a.send("POST", "/vens", {"venName": "theirs", "clientID": foreign.key_id}),
         a.send("PUT", f"/vens/{ven['id']}", {"venName": "v", "clientID": foreign.key_id}),
     ):
-        is_problem(refused, 422)
+        is_problem(refused, 400)
     is_problem(b.get(f"/vens/{ven['id']}"), 404)
     is_problem(b.send("DELETE", f"/programs/{program['id']}"), 404)
     assert b.get("/programs").json() == b.get("/vens").json() == []
@@ -148,7 +154,7 @@ def test_what_the_platform_writes_anew_stays_its_tenant_s(api: Client, postgres:
     assert (renamed.status_code, a.get(f"/events/{event['id']}").json()["eventName"]) == (200, "evening")
     (asked,) = postgres.select("flexibility_events", order=OrderBy(("event_id",)))
     assert asked["tenant"] == A
-    is_problem(platform.send("PUT", f"/vens/{ven['id']}", {"venName": "v", "clientID": "nobody"}), 422)
+    is_problem(platform.send("PUT", f"/vens/{ven['id']}", {"venName": "v", "clientID": "nobody"}), 400)
 
 
 def test_a_token_is_given_for_a_key_and_ends_with_it(api: Client, postgres: PostgresDatabase) -> None:

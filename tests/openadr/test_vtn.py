@@ -14,6 +14,7 @@ import pytest
 
 from api_application import create_app
 from beckn_network import eventually
+from beckn_orders import Clock
 from database.interface import OrderBy
 from database.postgres import PostgresDatabase
 from flexibility_world import ENDS_AT, HALF_HOURS, STARTS_AT, book_movable, carry_on
@@ -114,8 +115,33 @@ def test_lists_go_on_by_skip_and_limit(vtn: Client) -> None:
         program(vtn, name)
     pages = [vtn.get(f"{ROOT}/programs?skip={skip}&limit=2").json() for skip in (0, 2, 4, 6)]
     assert [one["programName"] for page in pages for one in page] == names[::-1]
-    is_problem(vtn.get(f"{ROOT}/programs?limit=51"), 422)
+    is_problem(vtn.get(f"{ROOT}/programs?limit=51"), 400)
     is_problem(vtn.post(f"{ROOT}/programs", {"programName": "p0"}), 409)
+
+
+def test_events_are_asked_for_by_whether_they_are_over(postgres: PostgresDatabase) -> None:
+    clock = Clock()
+    with served(create_app(postgres, load_settings({}), clock=clock)) as vtn:
+        program_id = program(vtn)
+        soon = {"start": rfc3339(clock()), "duration": "PT30M"}
+        lasting = {"start": rfc3339(clock()), "duration": "P2D"}
+        price = [{"id": 0, "payloads": [{"type": "PRICE", "values": [1]}]}]
+        names = {"soon": soon, "lasting": lasting, "open": None}
+        for name, period in names.items():
+            post(
+                vtn,
+                "events",
+                {"programID": program_id, "eventName": name, "intervalPeriod": period, "intervals": price},
+            )
+
+        def found(query: str) -> list[str]:
+            return [one["eventName"] for one in vtn.get(f"{ROOT}/events?{query}").json()]
+
+        assert found("active=true") == ["open", "lasting", "soon"]
+        clock.ahead = timedelta(hours=1)
+        assert (found("active=true"), found("active=false")) == (["open", "lasting"], ["soon"])
+        assert found("") == ["open", "lasting", "soon"]
+        is_problem(vtn.get(f"{ROOT}/events?active=perhaps"), 400)
 
 
 def test_a_reduction_is_an_event_of_flexibility_until_it_is_deleted(vtn: Client) -> None:
@@ -171,20 +197,20 @@ def test_what_cannot_be_asked_is_refused_and_nothing_of_it_stored(vtn: Client, p
     price_alone = [{"id": 0, "payloads": [{"type": "PRICE", "values": [1]}]}]
     for status, document in [
         (409, reduction(program_id, [-1])),  # overlapping
-        (422, reduction(program_id, [-1], intervalPeriod=past)),
-        (422, {"programID": program_id, "intervalPeriod": past, "intervals": price_alone}),
+        (400, reduction(program_id, [-1], intervalPeriod=past)),
+        (400, {"programID": program_id, "intervalPeriod": past, "intervals": price_alone}),
         (409, reduction(program_id, [-1], intervalPeriod=soon)),  # its gate has closed
-        (422, reduction(program_id, [-1], intervalPeriod=odd)),
-        (422, reduction(program_id, [-1], intervalPeriod=endless)),
-        (422, reduction(program_id, [-1], intervalPeriod=None)),
-        (422, reduction(program_id, [-1], intervalPeriod=apart, payloadDescriptors=dollars)),
-        (422, reduction(program_id, [-1] * 97, intervalPeriod=apart)),
-        (422, reduction(program_id, [-1] * 2017, intervalPeriod=apart)),
-        (422, reduction(program_id, [2000], intervalPeriod=apart)),
-        (422, reduction(program_id, [float("nan")], intervalPeriod=apart)),
-        (422, reduction(program_id, [-1e300], intervalPeriod=apart)),
-        (422, reduction("unknown", [-1], intervalPeriod=apart)),
-        (422, reduction(program_id, [-1], intervalPeriod=apart, unheard_of=1)),
+        (400, reduction(program_id, [-1], intervalPeriod=odd)),
+        (400, reduction(program_id, [-1], intervalPeriod=endless)),
+        (400, reduction(program_id, [-1], intervalPeriod=None)),
+        (400, reduction(program_id, [-1], intervalPeriod=apart, payloadDescriptors=dollars)),
+        (400, reduction(program_id, [-1] * 97, intervalPeriod=apart)),
+        (400, reduction(program_id, [-1] * 2017, intervalPeriod=apart)),
+        (400, reduction(program_id, [2000], intervalPeriod=apart)),
+        (400, reduction(program_id, [float("nan")], intervalPeriod=apart)),
+        (400, reduction(program_id, [-1e300], intervalPeriod=apart)),
+        (400, reduction("unknown", [-1], intervalPeriod=apart)),
+        (400, reduction(program_id, [-1], intervalPeriod=apart, unheard_of=1)),
     ]:
         answer = vtn.request(
             "POST", f"{ROOT}/events", data=json.dumps(document), headers={"Content-Type": "application/json"}
@@ -197,8 +223,8 @@ def test_what_cannot_be_asked_is_refused_and_nothing_of_it_stored(vtn: Client, p
         "intervals": [{"id": 0, "payloads": [{"type": "LONG", "values": ["x" * 1000] * 300}]}],
     }
     is_problem(vtn.post(f"{ROOT}/events", large), 413)
-    is_problem(vtn.post(f"{ROOT}/reports", report("unknown")), 422)
-    is_problem(vtn.post(f"{ROOT}/resources", {"resourceName": "x", "venID": "unknown"}), 422)
+    is_problem(vtn.post(f"{ROOT}/reports", report("unknown")), 400)
+    is_problem(vtn.post(f"{ROOT}/resources", {"resourceName": "x", "venID": "unknown"}), 400)
     assert stored(postgres) == before
 
 
@@ -219,7 +245,7 @@ def test_an_event_waits_for_its_program_s_deletion_and_never_the_other_way_round
         eventually(lambda: postgres.scalar(waiting) == 1)
         deleting.execute("select openadr_delete('PROGRAM', %s, null, %s)", [program_id, NOW])
         deleting.commit()
-        is_problem(answer.result(), 422)
+        is_problem(answer.result(), 400)
     assert stored(postgres) == (0, 1)
 
 

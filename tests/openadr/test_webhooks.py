@@ -308,10 +308,10 @@ def test_bad_subscriptions_are_refused_and_nothing_stored(vtn: Client, postgres:
         {"operations": []},
     ]
     for change in bad:
-        is_problem(vtn.post(f"{ROOT}/subscriptions", {**good, "objectOperations": [{**operation, **change}]}), 422)
-    is_problem(vtn.post(f"{ROOT}/subscriptions", {**good, "objectOperations": []}), 422)
-    is_problem(vtn.post(f"{ROOT}/subscriptions", {**good, "objectOperations": [operation] * 11}), 422)
-    is_problem(vtn.post(f"{ROOT}/subscriptions", {**good, "programID": "unknown"}), 422)
+        is_problem(vtn.post(f"{ROOT}/subscriptions", {**good, "objectOperations": [{**operation, **change}]}), 400)
+    is_problem(vtn.post(f"{ROOT}/subscriptions", {**good, "objectOperations": []}), 400)
+    is_problem(vtn.post(f"{ROOT}/subscriptions", {**good, "objectOperations": [operation] * 11}), 400)
+    is_problem(vtn.post(f"{ROOT}/subscriptions", {**good, "programID": "unknown"}), 400)
     assert postgres.select("openadr_objects", order=OrderBy(("object_id",))) == []
     for _ in range(100):
         made(vtn, "subscriptions", good)
@@ -353,7 +353,7 @@ def test_a_ven_hears_only_what_it_may_see_and_nobody_of_another_tenant(
     receiver.heard.clear()
 
     program = made(api, "programs", {"programName": "p"}, headers["bl"])
-    south = made(api, "events", {"programID": program["id"], "targets": ["south"]}, headers["bl"])
+    south = made(api, "events", {"programID": program["id"], "targets": ["east", "south"]}, headers["bl"])
     north = made(api, "events", {"programID": program["id"], "targets": ["north"]}, headers["bl"])
     report = made(api, "reports", {"eventID": south["id"], "clientName": "v", "resources": []}, headers["ven"])
     shared = made(api, "programs", {"programName": "of the platform"}, headers["platform"])
@@ -366,6 +366,8 @@ def test_a_ven_hears_only_what_it_may_see_and_nobody_of_another_tenant(
     assert heard("bl") == [*own, shared["id"]]
     assert heard("platform") == [*own, shared["id"]]
     assert heard("ven") == [program["id"], south["id"], report["id"], shared["id"]]
+    shown = {at: (told["object"]["targets"], told["targets"]) for at, _, told in receiver.heard if "targets" in told}
+    assert shown["/ven"] == (["south"], ["south"]), "of what it is for a VEN is told its own"
     assert heard("other") == [program["id"], shared["id"]]
     assert heard("b") == [shared["id"]]
 

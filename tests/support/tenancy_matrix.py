@@ -258,6 +258,7 @@ OPENADR_BODIES: dict[str, tuple[dict[str, Any], frozenset[str]]] = {
 }
 OPENADR_FILTERS = frozenset(
     {"skip", "limit", "targets", "programID", "eventID", "clientName", "venName", "venID", "resourceName", "objects"}
+    | {"active"}
 )
 
 

@@ -9,6 +9,7 @@ from flask import Response
 from pydantic import Field
 
 from flexibility.event_model import NewEvent
+from grid.half_hours import rfc3339
 from openadr.book import Draft, ObjectBook
 from openadr.endpoints.parameters import IdentityPath, TargetQuery, answers, blueprint
 from openadr.flexibility_door import NotToBeAsked, asked_of_flexibility, ends_at
@@ -21,6 +22,7 @@ from web.problems import Problem
 
 class EventQuery(TargetQuery):
     program_id: ObjectId | None = Field(None, alias="programID", description="Only of this program")
+    active: bool | None = Field(None, description="true: only events that are not over; false: only those that are")
 
 
 def event_endpoints(book: ObjectBook, clock: Callable[[], datetime]) -> APIBlueprint:
@@ -29,7 +31,17 @@ def event_endpoints(book: ObjectBook, clock: Callable[[], datetime]) -> APIBluep
 
     @endpoints.get("", summary="Events", responses={200: EventList})
     def events(query: EventQuery) -> Response:
-        return answer(book.page(query.skip, query.limit, targets=query.targets, program_id=query.program_id))
+        now = rfc3339(clock())
+        return answer(
+            book.page(
+                query.skip,
+                query.limit,
+                targets=query.targets,
+                program_id=query.program_id,
+                not_over_at=now if query.active is True else None,
+                over_at=now if query.active is False else None,
+            )
+        )
 
     @endpoints.post(
         "", summary="Add an event; reductions are announced to flexibility", responses=answers(EventObject, 201)

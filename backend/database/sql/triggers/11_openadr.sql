@@ -46,8 +46,25 @@ as $$
                 where program.object_id = o.program_id and program.targets <> '{}' and not program.targets && p_targets))
 $$;
 
+-- What a VEN with p_targets is shown of something that it may see: of the targets those that are its own, as OpenADR wants it.
+create or replace function public.openadr_seen_row(o public.openadr_objects, p_client text, p_targets text[])
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when p_client is null or o.client = p_client or o.targets = '{}' or o.object_type not in ('PROGRAM', 'EVENT')
+            then public.openadr_object_row(o)
+        else jsonb_set(public.openadr_object_row(o), '{content,targets}', to_jsonb(array(
+            select each.target
+            from unnest(o.targets) with ordinality as each (target, place)
+            where each.target = any (p_targets)
+            order by each.place))) end
+$$;
+
 -- A page of what the caller sees of one kind, newest first: [row…]. p_filter: {program_id, event_id, ven_id, name, client_name,
--- targets (all of them are to be there), objects (what a subscription is about)}, each optional.
+-- targets (all of them are to be there), objects (what a subscription is about), not_over_at, over_at (of events)}, each optional.
 create or replace function public.openadr_page(
     p_type text, p_filter jsonb, p_client text, p_skip integer, p_limit integer)
 returns json
@@ -61,7 +78,7 @@ declare
     about constant text[] := array(select jsonb_array_elements_text(coalesce(p_filter -> 'objects', '[]')));
 begin
     return (
-        select coalesce(json_agg(public.openadr_object_row(page) order by page.place desc), '[]')
+        select coalesce(json_agg(public.openadr_seen_row(page, p_client, own) order by page.place desc), '[]')
         from (
             select o.*
             from public.openadr_objects o
@@ -73,6 +90,12 @@ begin
                 and (p_filter ->> 'name' is null or o.name = p_filter ->> 'name')
                 and (p_filter ->> 'client_name' is null or o.content ->> 'clientName' = p_filter ->> 'client_name')
                 and o.targets @> wanted
+                -- Nor does a VEN find out by asking what else something is for.
+                and (p_client is null or p_type not in ('PROGRAM', 'EVENT') or wanted <@ own)
+                and (
+                    p_filter ->> 'not_over_at' is null or o.ends_at is null
+                    or o.ends_at > (p_filter ->> 'not_over_at')::timestamptz)
+                and (p_filter ->> 'over_at' is null or o.ends_at <= (p_filter ->> 'over_at')::timestamptz)
                 and (about = '{}' or exists (
                     select
                     from jsonb_array_elements(o.content -> 'objectOperations') as one,
@@ -91,10 +114,10 @@ language sql
 stable
 set search_path = ''
 as $$
-    select public.openadr_object_row(o)::json
+    select public.openadr_seen_row(o, p_client, own.targets)::json
     from public.openadr_objects o
-    where o.object_id = p_id and o.object_type = p_type
-        and public.openadr_is_seen(o, p_client, public.openadr_targets_of(p_client))
+    cross join (select public.openadr_targets_of(p_client) as targets) as own
+    where o.object_id = p_id and o.object_type = p_type and public.openadr_is_seen(o, p_client, own.targets)
 $$;
 
 -- Whether an object may hang on this one: null if so, else which parent there is not.
@@ -212,7 +235,8 @@ begin
         s.object_id,
         wanted.callback_url,
         case when not crowded.too_much then jsonb_build_object(
-            'token', wanted.token, 'operation', wanted.word, 'object', told, 'targets', to_jsonb(o.targets)) end,
+            'token', wanted.token, 'operation', wanted.word, 'object', shown.object,
+            'targets', coalesce(shown.object #> '{content,targets}', '[]')) end,
         case when crowded.too_much then 'discarded' else 'available' end,
         case when crowded.too_much then clock_timestamp() end,
         case when crowded.too_much then format('%s webhooks of its subscription were waiting already', most_waiting) end
@@ -228,6 +252,11 @@ begin
         select count(*) >= most_waiting as too_much
         from public.openadr_webhooks w
         where w.subscription_id = s.object_id and w.work_state in ('available', 'running', 'retryable')) as crowded
+    cross join lateral (
+        select case
+            when o.object_type in ('PROGRAM', 'EVENT')
+                then public.openadr_seen_row(o, s.client, public.openadr_targets_of(s.client))
+            else told end as object) as shown
     where s.object_type = 'SUBSCRIPTION' and s.object_id <> o.object_id
         and (
             s.tenant = o.tenant

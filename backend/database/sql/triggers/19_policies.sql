@@ -170,7 +170,7 @@ begin
                 'flexibility_settlements_page', 'system_prices_between', 'loss_of_load_between', 'dfs_event_document',
                 'negotiation_row', 'negotiations_page', 'negotiation_life', 'negotiation_part', 'negotiation_parts',
                 'dfs_events_between', 'dfs_event', 'dfs_requirements_from',
-                'openadr_object_row', 'openadr_targets_of', 'openadr_is_seen', 'openadr_page', 'openadr_one'))
+                'openadr_object_row', 'openadr_seen_row', 'openadr_targets_of', 'openadr_is_seen', 'openadr_page', 'openadr_one'))
     loop
         execute format('grant execute on function %s to pylon_tenant', routine.signature);
     end loop;
