@@ -14,6 +14,9 @@ from tenancy.principals import Principal
 from tenancy.scopes import Scope
 
 NEWEST = 4
+LOOKED_AT = 30
+"""So many of the newest are looked at for such that somebody submitted; they come before the invented ones."""
+
 EXAMPLE = {
     "workload_type": "FINE_TUNING",
     "urgency": "LOW",
@@ -28,7 +31,7 @@ class NewestWork:
     """Of one caller.
 
     Attributes:
-        newest: workloads, the newest first.
+        newest: workloads, the newest first; those that were invented after the others.
         saved: of the runs of the last week that can be compared; None where there is none.
     """
 
@@ -47,6 +50,7 @@ def read_newest_work(
     if caller is not None and Scope.WORKLOADS_READ not in caller.scopes:
         return None
     order = OrderBy(("created_at", "job_id"), descending=True)
-    rows = database.select(ComputeWorkload.table, order=order, limit=NEWEST)
+    rows = database.select(ComputeWorkload.table, order=order, limit=LOOKED_AT)
+    first = sorted(rows, key=lambda row: bool(row["is_synthetic"]))[:NEWEST]
     savings = read_savings(database, SavingsQuery(), now, carbon_price_gbp_per_t)
-    return NewestWork(read_rows(ComputeWorkload, rows), savings.total.compared)
+    return NewestWork(read_rows(ComputeWorkload, first), savings.total.compared)

@@ -104,6 +104,22 @@ def test_a_row_changes_in_its_place_by_its_event_even_while_the_server_is_away(
     assert row.evaluate("row => row.isTheSame && row.contains(document.activeElement)")
 
 
+def test_a_workloads_page_becomes_whole_as_its_work_goes_on(page: Page, site: Site, gateway: RunningGateway) -> None:
+    submit(site.database, workload("job-1"))
+    page.goto(f"{site.api.url}{WORKLOADS}/job-1")
+    wait_until_live(page)
+    page.locator("#reason").fill("in two minds")
+    decide(site.database)
+    page.clock.run_for(6_000)
+    expect(page.locator(".page-head .status")).to_have_text("queued")
+    expect(page.get_by_role("heading", name="Considered and chosen")).to_be_visible()
+    expect(page.locator("#reason")).to_have_value("in two minds")
+    assert site.api.post("/api/v1/workloads/job-1/cancel", json={}).status_code == 200
+    page.clock.run_for(70_000)  # it looks now and then whatever it hears, but rests after a look
+    expect(page.locator(".page-head .status")).to_have_text("cancelled")
+    expect(page.get_by_role("heading", name="Cancel it")).to_have_count(0)
+
+
 def test_new_rows_wait_behind_a_button_while_somebody_reads(page: Page, site: Site, gateway: RunningGateway) -> None:
     submit(site.database, workload("job-1"))
     page.goto(site.api.url + WORKLOADS)

@@ -8,6 +8,7 @@ export function patch(shown, fresh, leaves = () => false) {
     if (shown.data !== fresh.data) shown.data = fresh.data;
     return;
   }
+  if ("answer" in shown.dataset) return; // what the server said to whoever asked
   patchAttributes(shown, fresh, ["hidden", ...(STAYS[shown.tagName] ?? [])]);
   if (!leaves(shown, fresh)) patchChildren(shown, fresh, leaves);
 }
