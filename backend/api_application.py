@@ -286,5 +286,8 @@ def application() -> Iterator[OpenAPI]:
         for part in (access, schedule, executor, silent_runs, flexibility, pricing, coordinator, webhooks):
             part.start()
             at_the_end.callback(part.stop)
+        # All of them first, so that the one waits for its work in hand while the others do for theirs.
+        for working in (executor, flexibility, coordinator, webhooks):
+            at_the_end.callback(working.ask_to_stop)
         log.info("listening on http://%s:%d (a dashboard, and /docs)", settings.api_host, settings.api_port)
         yield app

@@ -117,6 +117,8 @@ class ProviderPlatform:
 
     def stop(self) -> None:
         """Finish what is in hand, and end; whatever is left is in the database."""
+        for working in (self.executor, self.teller, self.workers, self.deliverer):
+            working.ask_to_stop()  # each first, so that none waits until another has ended
         for part in (self.presence, self.executor, self.teller, self.workers, self.deliverer, self.access):
             part.stop()
 
