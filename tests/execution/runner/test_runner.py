@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,6 +30,26 @@ TEXT = {"pattern": ".{0,2000}"}
 def server() -> Iterator[RunnerServer]:
     with runner_server() as running_server:
         yield running_server
+
+
+@dataclass(frozen=True)
+class GivenValues:
+    """A server whose one runner has the templates `print`, of any value, and `touch`, of a word; its folder."""
+
+    server: RunnerServer
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def given_values(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GivenValues]:
+    """One for all tests of what a command is given."""
+    folder = tmp_path_factory.mktemp("given")
+    templates = {
+        "print": shell('printf %s "$PYLON_PARAM_NAME"', parameters={"name": {"pattern": "(?s).*"}}),
+        "touch": shell(f"touch {folder / 'ran'}", parameters={"name": {"pattern": r"[\w\d]+"}}),
+    }
+    with runner_server() as server, running(write_configuration(folder, server.url, templates)):
+        yield GivenValues(server, folder)
 
 
 def line_count(file: Path) -> int:
@@ -337,16 +358,11 @@ def test_a_run_goes_on_while_the_server_is_gone_and_is_reported_afterwards(
         "LD_PRELOAD=/evil.so",
     ],
 )
-def test_a_value_reaches_the_command_as_it_is_and_as_nothing_else(
-    server: RunnerServer, tmp_path: Path, value: str
-) -> None:
-    given = value.format(folder=tmp_path)
-    template = shell('printf %s "$PYLON_PARAM_NAME"', parameters={"name": {"pattern": "(?s).*"}})
-    file = write_configuration(tmp_path, server.url, {"print": template})
-    run_id = server.offer("print", {"name": given})
-    with running(file):
-        assert server.outcome(run_id)["output_tail"] == given
-    assert not (tmp_path / "broken").exists()
+def test_a_value_reaches_the_command_as_it_is_and_as_nothing_else(given_values: GivenValues, value: str) -> None:
+    given = value.format(folder=given_values.folder)
+    run_id = given_values.server.offer("print", {"name": given})
+    assert given_values.server.outcome(run_id)["output_tail"] == given
+    assert not (given_values.folder / "broken").exists()
 
 
 @pytest.mark.parametrize(
@@ -365,20 +381,15 @@ def test_a_value_reaches_the_command_as_it_is_and_as_nothing_else(
     ],
 )
 def test_what_a_template_does_not_take_is_given_back(
-    server: RunnerServer, tmp_path: Path, parameters: dict[str, str], why: str
+    given_values: GivenValues, parameters: dict[str, str], why: str
 ) -> None:
-    ran = tmp_path / "ran"
-    file = write_configuration(
-        tmp_path, server.url, {"safe": shell(f"touch {ran}", parameters={"name": {"pattern": r"[\w\d]+"}})}
-    )
-    run_id = server.offer("safe", parameters)
-    with running(file):
-        server.wait_for(lambda: server.runs[run_id].given_back)
-    given = server.runs[run_id].given_back
+    run_id = given_values.server.offer("touch", parameters)
+    given_values.server.wait_for(lambda: given_values.server.runs[run_id].given_back)
+    given = given_values.server.runs[run_id].given_back
     assert given is not None
     assert why in given["reason"]
     assert given["final"] is True
-    assert not ran.exists()
+    assert not (given_values.folder / "ran").exists()
 
 
 def test_a_command_sees_a_clean_environment(server: RunnerServer, tmp_path: Path) -> None:
