@@ -103,6 +103,7 @@ def test_what_is_answered_is_what_is_described(description: dict[str, Any], gate
         jsonschema_rs.validate(schema | {"components": description["components"]}, answer.json())
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(LONGEST_FUZZ_S)
 def test_the_live_gateway_keeps_to_its_description_whatever_it_is_sent(
     gateway: RunningGateway, tmp_path: Path

