@@ -4,9 +4,9 @@
     make bench NAME=decision_rate ARGS="--before /tmp/before [--jobs 1500 --rounds 7]"
 
 Each version drains the same backlog with its own gateway, over its own embedded database, in turns; the other one's
-database rests meanwhile. Both with nothing configured: one tenant, deterministic scorer, eight data centres. The
-chain's trigger is on and off in turns, in this version, in a database where the tables do without its columns. The
-ratios are medians of those of neighbouring turns. What is measured is `gateway_backlog` of each version.
+database rests meanwhile. Both with nothing configured: one tenant, deterministic scorer, eight data centres or more.
+The chain's trigger is on and off in turns, in this version, in a database where the tables do without its columns.
+The ratios are medians of those of neighbouring turns. What is measured is `gateway_backlog` of each version.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ import psycopg
 from gateway_backlog import _drain
 from gateways import world
 
-with world() as database:
+with world(data_centres=int(sys.argv[1])) as database:
     print("ready", flush=True)
     for number, line in enumerate(sys.stdin):
         command, _, rest = line.strip().partition(" ")
@@ -95,19 +95,24 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="where an earlier version is checked out; else it is left out")
     parser.add_argument("--jobs", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--data-centres", type=int, default=8)
+    parser.add_argument("--versions-only", action="store_true", help="leave the chain as it is")
     options = parser.parse_args()
-    print(f"{machine()}; {options.jobs} jobs a turn, {options.rounds} turns of each\n")
+    turns = f"{options.jobs} jobs a turn, {options.rounds} turns of each, {options.data_centres} data centres"
+    print(f"{machine()}; {turns}\n")
     print("| decided | jobs/s, median | ratio | CPU of the gateway per job, ms | ratio |")
     print("|---|---|---|---|---|")
-    with _version(HERE) as now:
+    with _version(HERE, options.data_centres) as now:
         if options.before is not None:
-            with _version(options.before.resolve()) as before:
+            with _version(options.before.resolve(), options.data_centres) as before:
                 old, new = Turns(), Turns()
                 _in_turns(
                     lambda: before.drain(options.jobs, old), lambda: now.drain(options.jobs, new), options.rounds
                 )
                 _print("by the earlier version", old, old)
                 _print("by this version", new, old)
+        if options.versions_only:
+            return
         now.sql(*UNCHAINED)
         unchained, chained = Turns(), Turns()
 
@@ -132,7 +137,7 @@ def _in_turns(first: Callable[[], None], second: Callable[[], None], rounds: int
 
 def _print(name: str, turns: Turns, compared: Turns) -> None:
     print(
-        f"| {name} | {median(turns.rates):.0f} | {_ratio(turns.rates, compared.rates):.2f} "
+        f"| {name} | {median(turns.rates):.1f} | {_ratio(turns.rates, compared.rates):.2f} "
         f"| {median(turns.cpu_ms):.2f} | {_ratio(turns.cpu_ms, compared.cpu_ms):.2f} |",
         flush=True,
     )
@@ -143,10 +148,10 @@ def _ratio(these: list[float], those: list[float]) -> float:
 
 
 @contextmanager
-def _version(tree: Path) -> Iterator[Version]:
+def _version(tree: Path, data_centres: int) -> Iterator[Version]:
     modules = os.pathsep.join(str(tree / room) for room in ("backend", "benchmarks"))
     process = subprocess.Popen(
-        [sys.executable, "-c", DRAINS],
+        [sys.executable, "-c", DRAINS, str(data_centres)],
         env=os.environ | {"PYTHONPATH": modules},
         cwd=tree,
         stdin=subprocess.PIPE,
