@@ -54,24 +54,24 @@ set local pylon.functions =
     'load_data_centre load_what_runs promised_runs claim_due_bookings heartbeat_bookings fail_booking '
     'change_booking settle_unbooked_workloads bookings_health refuse_reading_change newest_readings '
     'sum_data_centre_loads sample_loads record_readings open_account credit_run_now account_runs counted_words '
-    'revise_accounts savings beckn_register beckn_key_holds beckn_stay beckn_leave beckn_known_message '
-    'beckn_over_limit beckn_receive beckn_put_outbox beckn_relay beckn_claim_inbox beckn_finish_inbox '
-    'beckn_heartbeat_inbox beckn_give_back_inbox beckn_fail_inbox beckn_claim_outbox beckn_settle_outbox '
-    'beckn_prune register_runner runner_name take_runs held_run run_to_begin begin_run heartbeat_run '
-    'give_back_run finish_run end_run log_run give_run_back readings_so_far settle_silent_runs run_place '
-    'list_runners offered_templates workload_run negotiation_row log_negotiation open_negotiation '
-    'binding_limits claim_negotiations heartbeat_negotiation negotiation_metered fail_negotiation '
-    'release_negotiation hold_for_negotiation move_for_negotiation step_negotiation say_in_negotiation '
-    'cancel_negotiation negotiations_page negotiation_life negotiation_part negotiation_parts '
-    'openadr_object_row openadr_targets_of openadr_is_seen openadr_seen_row openadr_page openadr_one '
-    'openadr_missing openadr_hold_parents openadr_client openadr_content openadr_is_served openadr_tell '
-    'openadr_claim_webhooks openadr_settle_webhook openadr_webhooks_health openadr_create openadr_replace '
-    'openadr_delete openadr_dispatched_tenant openadr_hold_dispatch_programs openadr_dispatch openadr_withdraw '
-    'beckn_operator beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw beckn_share_left_kw log_order '
-    'beckn_place_order beckn_change_order beckn_claim_orders beckn_heartbeat_orders beckn_fail_order '
-    'beckn_overdue flexibility_decision_texts flexibility_decision_hash chain_flexibility_decision '
-    'flexibility_chain_check flexibility_decision_chain flexibility_decision_heads gsp_group '
-    'ensure_flexibility_units flexibility_event_row log_flexibility_event announce_flexibility_event '
+    'revise_accounts savings take_places_back publish_moves beckn_register beckn_key_holds beckn_stay '
+    'beckn_leave beckn_known_message beckn_over_limit beckn_receive beckn_put_outbox beckn_relay '
+    'beckn_claim_inbox beckn_finish_inbox beckn_heartbeat_inbox beckn_give_back_inbox beckn_fail_inbox '
+    'beckn_claim_outbox beckn_settle_outbox beckn_prune register_runner runner_name take_runs held_run '
+    'run_to_begin begin_run heartbeat_run give_back_run finish_run end_run log_run give_run_back '
+    'readings_so_far settle_silent_runs run_place list_runners offered_templates workload_run negotiation_row '
+    'log_negotiation open_negotiation binding_limits claim_negotiations heartbeat_negotiation '
+    'negotiation_metered fail_negotiation release_negotiation hold_for_negotiation move_for_negotiation '
+    'step_negotiation say_in_negotiation cancel_negotiation negotiations_page negotiation_life negotiation_part '
+    'negotiation_parts openadr_object_row openadr_targets_of openadr_is_seen openadr_seen_row openadr_page '
+    'openadr_one openadr_missing openadr_hold_parents openadr_client openadr_content openadr_is_served '
+    'openadr_tell openadr_claim_webhooks openadr_settle_webhook openadr_webhooks_health openadr_create '
+    'openadr_replace openadr_delete openadr_dispatched_tenant openadr_hold_dispatch_programs openadr_dispatch '
+    'openadr_withdraw beckn_operator beckn_seller beckn_store_quote beckn_held_kw beckn_free_kw '
+    'beckn_share_left_kw log_order beckn_place_order beckn_change_order beckn_claim_orders '
+    'beckn_heartbeat_orders beckn_fail_order beckn_overdue flexibility_decision_texts flexibility_decision_hash '
+    'chain_flexibility_decision flexibility_chain_check flexibility_decision_chain flexibility_decision_heads '
+    'gsp_group ensure_flexibility_units flexibility_event_row log_flexibility_event announce_flexibility_event '
     'claim_flexibility_events fail_flexibility_event flexibility_adjustment_mwh flexibility_sites '
     'flexibility_batteries flexibility_situation_of flexibility_situation flexibility_history '
     'flexibility_in_day_readings flexibility_outcome release_flexibility move_for_flexibility '
@@ -6296,6 +6296,96 @@ begin
         select coalesce(json_agg(s order by s.is_total, s.key), '[]') from sums s);
 end
 $$;
+-- Work that is moved by what it was sold or negotiated for ----------------------------------------------------------------
+--
+-- In two halves of one transaction: take_places_back, then whatever the mover writes that needs its locks, then publish_moves,
+-- which takes the publishing lock and comes last. A mover is a function that does both, and answers for their exceptions.
+
+-- Gives the places of booked work back and puts each into the mover's hands to be decided again. p_moves: [{tenant, job_id,
+-- booking_id, from_dc_id, from_starts_at, to_dc_id}…]; p_mover: who has it in hand; p_reason: why its booking ends;
+-- p_status_reason: why it is PENDING. Answers whether it was done: it is not where any of it is no longer as it was looked at.
+create or replace function public.take_places_back(
+    p_moves jsonb, p_mover text, p_reason text, p_status_reason text, p_now timestamptz)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform from public.data_centres d
+    where d.dc_id in (
+        select m ->> 'from_dc_id' from jsonb_array_elements(p_moves) as m
+        union
+        select m ->> 'to_dc_id' from jsonb_array_elements(p_moves) as m)
+    order by d.dc_id
+    for no key update;
+    perform from public.compute_workloads w
+    where (w.tenant, w.job_id) in (select m ->> 'tenant', m ->> 'job_id' from jsonb_array_elements(p_moves) as m)
+    order by w.tenant, w.job_id
+    for no key update;
+    if exists (
+        select
+        from jsonb_to_recordset(p_moves) as m (
+            booking_id bigint, tenant text, job_id text, from_dc_id text, from_starts_at timestamptz)
+        where not exists (
+                select
+                from public.capacity_bookings b
+                where b.booking_id = m.booking_id and b.state = 'HELD' and b.work_state <> 'running'
+                    and b.cancel_requested_at is null
+                    and (b.tenant, b.job_id, b.dc_id, b.starts_at)
+                        = (m.tenant, m.job_id, m.from_dc_id, m.from_starts_at))
+            or exists (
+                select
+                from public.workload_notifications n
+                where (n.tenant, n.job_id) = (m.tenant, m.job_id) and n.work_state <> 'completed'))
+    then
+        return false;
+    end if;
+    perform public.give_power_back((m ->> 'booking_id')::bigint, p_reason, p_now)
+    from jsonb_array_elements(p_moves) as m;
+    update public.compute_workloads w
+    set status = 'PENDING', status_reason = p_status_reason, scheduled_start = null
+    from jsonb_array_elements(p_moves) as m
+    where (w.tenant, w.job_id) = (m ->> 'tenant', m ->> 'job_id');
+    -- Its own notification, in hand from the first moment: nobody else decides it meanwhile.
+    insert into public.workload_notifications (
+        tenant, job_id, reason, work_state, attempt, lease_token, leased_until, leased_by)
+    select
+        m ->> 'tenant', m ->> 'job_id', 'reconsidered', 'running', 1, nextval('public.lease_tokens'),
+        p_now + interval '1 minute', p_mover
+    from jsonb_array_elements(p_moves) as m
+    order by m ->> 'job_id', m ->> 'tenant';
+    return true;
+end
+$$;
+
+-- Publishes the decisions of work whose places were taken back. p_moves: [{tenant, job_id, record}…]. Raises PYM01 where one of
+-- them could not be, with the message "outdated" (the grid is another) or "work_changed": the mover's whole work is undone then.
+create or replace function public.publish_moves(p_moves jsonb, p_agent_id text, p_grid jsonb, p_grid_version text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    results json;
+begin
+    results := public.publish_decisions(
+        p_agent_id, p_grid, (
+            select jsonb_agg(
+                m -> 'record' || jsonb_build_object('notification_id', n.notification_id, 'lease_token', n.lease_token)
+                order by m ->> 'job_id', m ->> 'tenant')
+            from jsonb_array_elements(p_moves) as m
+            join public.workload_notifications n
+                on (n.tenant, n.job_id) = (m ->> 'tenant', m ->> 'job_id') and n.work_state = 'running'),
+        false, p_grid_version) -> 'results';
+    if exists (select from json_array_elements(results) as one where one ->> 'state' <> 'published') then
+        raise exception '%', case
+            when exists (select from json_array_elements(results) as one where one ->> 'state' = 'outdated')
+                then 'outdated' else 'work_changed' end
+            using errcode = 'PYM01';
+    end if;
+    perform pg_notify('capacity_bookings', '');
+end
+$$;
 -- The Beckn network: subscribers, inbox, outbox ----------------------------------------------------------------------------
 --
 -- Two queues of the engine above, whose turns in the inbox are the senders', and in the outbox each recipient's own. Messages
@@ -7957,83 +8047,35 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    moves constant jsonb := p_award -> 'moves';
-    results json;
+    moves jsonb;
 begin
-    perform from public.data_centres d
-    where d.dc_id in (select m ->> 'dc_id' from jsonb_array_elements(moves) as m)
-    order by d.dc_id
-    for no key update;
-    perform from public.compute_workloads w
-    where (w.tenant, w.job_id) in (select m ->> 'operator', m ->> 'job_id' from jsonb_array_elements(moves) as m)
-    order by w.tenant, w.job_id
-    for no key update;
-    if exists (
-        select
-        from jsonb_to_recordset(moves) as m (
-            booking_key uuid, operator text, job_id text, dc_id text, from_starts_at timestamptz)
-        where not exists (
-                select
-                from public.capacity_bookings b
-                where b.booking_key = m.booking_key and b.state = 'HELD' and b.work_state <> 'running'
-                    and b.cancel_requested_at is null
-                    and (b.tenant, b.job_id, b.dc_id, b.starts_at) = (m.operator, m.job_id, m.dc_id, m.from_starts_at))
-            or exists (
-                select
-                from public.workload_notifications n
-                where (n.tenant, n.job_id) = (m.operator, m.job_id) and n.work_state <> 'completed'))
+    select jsonb_agg(m || jsonb_build_object(
+        'tenant', m ->> 'operator', 'booking_id', b.booking_id, 'from_dc_id', m ->> 'dc_id', 'to_dc_id', m ->> 'dc_id',
+        -- What its run would have been without a decision is as it was: savings are counted against it.
+        'record', jsonb_set(m -> 'record', '{booking,run_now}', coalesce(b.run_now, 'null'))))
+    into moves
+    from jsonb_array_elements(p_award -> 'moves') as m
+    left join public.capacity_bookings b on b.booking_key = (m ->> 'booking_key')::uuid;
+    if not public.take_places_back(
+        moves, 'negotiation', 'it moves by a negotiation', 'It moves by a negotiation and is decided again.', p_now)
     then
         return 'work_changed';
     end if;
-    perform public.give_power_back(b.booking_id, 'it moves by a negotiation', p_now)
-    from jsonb_array_elements(moves) as m
-    join public.capacity_bookings b on b.booking_key = (m ->> 'booking_key')::uuid;
-    update public.compute_workloads w
-    set status = 'PENDING', status_reason = 'It moves by a negotiation and is decided again.', scheduled_start = null
-    from jsonb_array_elements(moves) as m
-    where (w.tenant, w.job_id) = (m ->> 'operator', m ->> 'job_id');
-    -- Its own notification, in hand from the first moment: nobody else decides it meanwhile.
-    insert into public.workload_notifications (
-        tenant, job_id, reason, work_state, attempt, lease_token, leased_until, leased_by)
-    select
-        m ->> 'operator', m ->> 'job_id', 'reconsidered', 'running', 1, nextval('public.lease_tokens'),
-        p_now + interval '1 minute', 'negotiation'
-    from jsonb_array_elements(moves) as m
-    order by m ->> 'job_id', m ->> 'operator';
     -- Before the publishing lock: whoever lets the same ask again at this moment wants that lock next.
     perform public.let_waiting_ask_again();
-    results := public.publish_decisions(
-        null, p_award -> 'grid', (
-            select jsonb_agg(
-                jsonb_set(
-                    -- What its run would have been without a decision is as it was: savings are counted against it.
-                    m -> 'record', '{booking,run_now}', coalesce(b.run_now, 'null'))
-                    || jsonb_build_object('notification_id', n.notification_id, 'lease_token', n.lease_token)
-                order by m ->> 'job_id', m ->> 'operator')
-            from jsonb_array_elements(moves) as m
-            join public.capacity_bookings b on b.booking_key = (m ->> 'booking_key')::uuid
-            join public.workload_notifications n
-                on (n.tenant, n.job_id) = (m ->> 'operator', m ->> 'job_id') and n.work_state = 'running'),
-        false, p_award ->> 'grid_version') -> 'results';
-    if exists (select from json_array_elements(results) as one where one ->> 'state' <> 'published') then
-        raise exception '%', case
-            when exists (select from json_array_elements(results) as one where one ->> 'state' = 'outdated')
-                then 'outdated' else 'work_changed' end
-            using errcode = 'PYN02';
-    end if;
-    perform pg_notify('capacity_bookings', '');
+    perform public.publish_moves(moves, null, p_award -> 'grid', p_award ->> 'grid_version');
     perform public.log_event(
         m ->> 'operator', 'workload.moved', m ->> 'job_id',
         jsonb_build_object(
             'job_id', m ->> 'job_id', 'operator', m ->> 'operator', 'reason', 'by a negotiation', 'at', p_now,
             'from', public.place_of(before), 'to', public.place_of(after)))
     from jsonb_array_elements(moves) as m
-    join public.capacity_bookings before on before.booking_key = (m ->> 'booking_key')::uuid
+    join public.capacity_bookings before on before.booking_id = (m ->> 'booking_id')::bigint
     join public.capacity_bookings after
         on (after.tenant, after.job_id) = (before.tenant, before.job_id) and after.state = 'HELD';
     return null;
 exception
-    when sqlstate 'PYN02' then
+    when sqlstate 'PYM01' then
         return sqlerrm; -- and nothing of the above has happened
 end
 $$;
@@ -10366,40 +10408,14 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    moment constant timestamptz := (p_step ->> 'now')::timestamptz;
     moves constant jsonb := p_step -> 'moves';
-    results json;
 begin
-    perform from public.data_centres d
-    where d.dc_id in (
-        select m ->> 'from_dc_id' from jsonb_array_elements(moves) as m
-        union
-        select m ->> 'to_dc_id' from jsonb_array_elements(moves) as m)
-    order by d.dc_id
-    for no key update;
-    perform from public.compute_workloads w
-    where (w.tenant, w.job_id) in (select m ->> 'tenant', m ->> 'job_id' from jsonb_array_elements(moves) as m)
-    order by w.tenant, w.job_id
-    for no key update;
-    if exists (
-        select
-        from jsonb_to_recordset(moves) as m (
-            booking_id bigint, tenant text, job_id text, from_dc_id text, from_starts_at timestamptz, it_power_kw numeric)
-        where not exists (
-                select
-                from public.capacity_bookings b
-                where b.booking_id = m.booking_id and b.state = 'HELD' and b.work_state <> 'running'
-                    and (b.tenant, b.job_id, b.dc_id, b.starts_at)
-                        = (m.tenant, m.job_id, m.from_dc_id, m.from_starts_at))
-            or exists (
-                select
-                from public.workload_notifications n
-                where (n.tenant, n.job_id) = (m.tenant, m.job_id) and n.work_state <> 'completed'))
+    if not public.take_places_back(
+        moves, 'flexibility', 'it gives way for flexibility', 'It gives way for flexibility and is decided again.',
+        (p_step ->> 'now')::timestamptz)
     then
         return false;
     end if;
-    perform public.give_power_back((m ->> 'booking_id')::bigint, 'it gives way for flexibility', moment)
-    from jsonb_array_elements(moves) as m;
     insert into public.capacity_bookings (
         dc_id, tenant, job_id, source, starts_at, ends_at, it_power_kw, carried_out_by, work_state, scheduled_at,
         flexibility_event_id, reason)
@@ -10408,18 +10424,6 @@ begin
         b.it_power_kw, 'flexibility', 'completed', p_event.starts_at, p_event.event_id, null
     from jsonb_array_elements(moves) as m
     join public.capacity_bookings b on b.booking_id = (m ->> 'booking_id')::bigint;
-    update public.compute_workloads w
-    set status = 'PENDING', status_reason = 'It gives way for flexibility and is decided again.', scheduled_start = null
-    from jsonb_array_elements(moves) as m
-    where (w.tenant, w.job_id) = (m ->> 'tenant', m ->> 'job_id');
-    -- Its own notification, in hand from the first moment: nobody else decides it meanwhile.
-    insert into public.workload_notifications (
-        tenant, job_id, reason, work_state, attempt, lease_token, leased_until, leased_by)
-    select
-        m ->> 'tenant', m ->> 'job_id', 'reconsidered', 'running', 1, nextval('public.lease_tokens'),
-        moment + interval '1 minute', 'flexibility'
-    from jsonb_array_elements(moves) as m
-    order by m ->> 'job_id', m ->> 'tenant';
     insert into public.flexibility_moves (
         event_id, tenant, job_id, unit_id, from_dc_id, from_starts_at, to_dc_id, to_starts_at, it_power_kw, keep_gbp, delta_gbp,
         freed_mwh, notification_id)
@@ -10430,22 +10434,10 @@ begin
         tenant text, job_id text, unit_id text, from_dc_id text, from_starts_at timestamptz, to_dc_id text,
         to_starts_at timestamptz, it_power_kw numeric, keep_gbp numeric, delta_gbp numeric, freed_mwh numeric[])
     join public.workload_notifications n on (n.tenant, n.job_id) = (m.tenant, m.job_id) and n.work_state = 'running';
-    results := public.publish_decisions(
-        p_step ->> 'agent_id', p_step -> 'grid', (
-            select jsonb_agg(
-                m -> 'record' || jsonb_build_object('notification_id', n.notification_id, 'lease_token', n.lease_token)
-                order by m ->> 'job_id', m ->> 'tenant')
-            from jsonb_array_elements(moves) as m
-            join public.workload_notifications n
-                on (n.tenant, n.job_id) = (m ->> 'tenant', m ->> 'job_id') and n.work_state = 'running'),
-        false, p_step ->> 'grid_version') -> 'results';
-    if exists (select from json_array_elements(results) as one where one ->> 'state' <> 'published') then
-        raise exception 'not all that was to move could' using errcode = 'PYF01';
-    end if;
-    perform pg_notify('capacity_bookings', '');
+    perform public.publish_moves(moves, p_step ->> 'agent_id', p_step -> 'grid', p_step ->> 'grid_version');
     return true;
 exception
-    when sqlstate 'PYF01' then
+    when sqlstate 'PYM01' then
         return false; -- and nothing of the above has happened
 end
 $$;
@@ -13627,7 +13619,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = 'af87c352b314a0dc'
+    fingerprint = '0c67884ad6404065'
 where version = 22;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

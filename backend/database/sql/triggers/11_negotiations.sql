@@ -517,83 +517,35 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    moves constant jsonb := p_award -> 'moves';
-    results json;
+    moves jsonb;
 begin
-    perform from public.data_centres d
-    where d.dc_id in (select m ->> 'dc_id' from jsonb_array_elements(moves) as m)
-    order by d.dc_id
-    for no key update;
-    perform from public.compute_workloads w
-    where (w.tenant, w.job_id) in (select m ->> 'operator', m ->> 'job_id' from jsonb_array_elements(moves) as m)
-    order by w.tenant, w.job_id
-    for no key update;
-    if exists (
-        select
-        from jsonb_to_recordset(moves) as m (
-            booking_key uuid, operator text, job_id text, dc_id text, from_starts_at timestamptz)
-        where not exists (
-                select
-                from public.capacity_bookings b
-                where b.booking_key = m.booking_key and b.state = 'HELD' and b.work_state <> 'running'
-                    and b.cancel_requested_at is null
-                    and (b.tenant, b.job_id, b.dc_id, b.starts_at) = (m.operator, m.job_id, m.dc_id, m.from_starts_at))
-            or exists (
-                select
-                from public.workload_notifications n
-                where (n.tenant, n.job_id) = (m.operator, m.job_id) and n.work_state <> 'completed'))
+    select jsonb_agg(m || jsonb_build_object(
+        'tenant', m ->> 'operator', 'booking_id', b.booking_id, 'from_dc_id', m ->> 'dc_id', 'to_dc_id', m ->> 'dc_id',
+        -- What its run would have been without a decision is as it was: savings are counted against it.
+        'record', jsonb_set(m -> 'record', '{booking,run_now}', coalesce(b.run_now, 'null'))))
+    into moves
+    from jsonb_array_elements(p_award -> 'moves') as m
+    left join public.capacity_bookings b on b.booking_key = (m ->> 'booking_key')::uuid;
+    if not public.take_places_back(
+        moves, 'negotiation', 'it moves by a negotiation', 'It moves by a negotiation and is decided again.', p_now)
     then
         return 'work_changed';
     end if;
-    perform public.give_power_back(b.booking_id, 'it moves by a negotiation', p_now)
-    from jsonb_array_elements(moves) as m
-    join public.capacity_bookings b on b.booking_key = (m ->> 'booking_key')::uuid;
-    update public.compute_workloads w
-    set status = 'PENDING', status_reason = 'It moves by a negotiation and is decided again.', scheduled_start = null
-    from jsonb_array_elements(moves) as m
-    where (w.tenant, w.job_id) = (m ->> 'operator', m ->> 'job_id');
-    -- Its own notification, in hand from the first moment: nobody else decides it meanwhile.
-    insert into public.workload_notifications (
-        tenant, job_id, reason, work_state, attempt, lease_token, leased_until, leased_by)
-    select
-        m ->> 'operator', m ->> 'job_id', 'reconsidered', 'running', 1, nextval('public.lease_tokens'),
-        p_now + interval '1 minute', 'negotiation'
-    from jsonb_array_elements(moves) as m
-    order by m ->> 'job_id', m ->> 'operator';
     -- Before the publishing lock: whoever lets the same ask again at this moment wants that lock next.
     perform public.let_waiting_ask_again();
-    results := public.publish_decisions(
-        null, p_award -> 'grid', (
-            select jsonb_agg(
-                jsonb_set(
-                    -- What its run would have been without a decision is as it was: savings are counted against it.
-                    m -> 'record', '{booking,run_now}', coalesce(b.run_now, 'null'))
-                    || jsonb_build_object('notification_id', n.notification_id, 'lease_token', n.lease_token)
-                order by m ->> 'job_id', m ->> 'operator')
-            from jsonb_array_elements(moves) as m
-            join public.capacity_bookings b on b.booking_key = (m ->> 'booking_key')::uuid
-            join public.workload_notifications n
-                on (n.tenant, n.job_id) = (m ->> 'operator', m ->> 'job_id') and n.work_state = 'running'),
-        false, p_award ->> 'grid_version') -> 'results';
-    if exists (select from json_array_elements(results) as one where one ->> 'state' <> 'published') then
-        raise exception '%', case
-            when exists (select from json_array_elements(results) as one where one ->> 'state' = 'outdated')
-                then 'outdated' else 'work_changed' end
-            using errcode = 'PYN02';
-    end if;
-    perform pg_notify('capacity_bookings', '');
+    perform public.publish_moves(moves, null, p_award -> 'grid', p_award ->> 'grid_version');
     perform public.log_event(
         m ->> 'operator', 'workload.moved', m ->> 'job_id',
         jsonb_build_object(
             'job_id', m ->> 'job_id', 'operator', m ->> 'operator', 'reason', 'by a negotiation', 'at', p_now,
             'from', public.place_of(before), 'to', public.place_of(after)))
     from jsonb_array_elements(moves) as m
-    join public.capacity_bookings before on before.booking_key = (m ->> 'booking_key')::uuid
+    join public.capacity_bookings before on before.booking_id = (m ->> 'booking_id')::bigint
     join public.capacity_bookings after
         on (after.tenant, after.job_id) = (before.tenant, before.job_id) and after.state = 'HELD';
     return null;
 exception
-    when sqlstate 'PYN02' then
+    when sqlstate 'PYM01' then
         return sqlerrm; -- and nothing of the above has happened
 end
 $$;

@@ -646,40 +646,14 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    moment constant timestamptz := (p_step ->> 'now')::timestamptz;
     moves constant jsonb := p_step -> 'moves';
-    results json;
 begin
-    perform from public.data_centres d
-    where d.dc_id in (
-        select m ->> 'from_dc_id' from jsonb_array_elements(moves) as m
-        union
-        select m ->> 'to_dc_id' from jsonb_array_elements(moves) as m)
-    order by d.dc_id
-    for no key update;
-    perform from public.compute_workloads w
-    where (w.tenant, w.job_id) in (select m ->> 'tenant', m ->> 'job_id' from jsonb_array_elements(moves) as m)
-    order by w.tenant, w.job_id
-    for no key update;
-    if exists (
-        select
-        from jsonb_to_recordset(moves) as m (
-            booking_id bigint, tenant text, job_id text, from_dc_id text, from_starts_at timestamptz, it_power_kw numeric)
-        where not exists (
-                select
-                from public.capacity_bookings b
-                where b.booking_id = m.booking_id and b.state = 'HELD' and b.work_state <> 'running'
-                    and (b.tenant, b.job_id, b.dc_id, b.starts_at)
-                        = (m.tenant, m.job_id, m.from_dc_id, m.from_starts_at))
-            or exists (
-                select
-                from public.workload_notifications n
-                where (n.tenant, n.job_id) = (m.tenant, m.job_id) and n.work_state <> 'completed'))
+    if not public.take_places_back(
+        moves, 'flexibility', 'it gives way for flexibility', 'It gives way for flexibility and is decided again.',
+        (p_step ->> 'now')::timestamptz)
     then
         return false;
     end if;
-    perform public.give_power_back((m ->> 'booking_id')::bigint, 'it gives way for flexibility', moment)
-    from jsonb_array_elements(moves) as m;
     insert into public.capacity_bookings (
         dc_id, tenant, job_id, source, starts_at, ends_at, it_power_kw, carried_out_by, work_state, scheduled_at,
         flexibility_event_id, reason)
@@ -688,18 +662,6 @@ begin
         b.it_power_kw, 'flexibility', 'completed', p_event.starts_at, p_event.event_id, null
     from jsonb_array_elements(moves) as m
     join public.capacity_bookings b on b.booking_id = (m ->> 'booking_id')::bigint;
-    update public.compute_workloads w
-    set status = 'PENDING', status_reason = 'It gives way for flexibility and is decided again.', scheduled_start = null
-    from jsonb_array_elements(moves) as m
-    where (w.tenant, w.job_id) = (m ->> 'tenant', m ->> 'job_id');
-    -- Its own notification, in hand from the first moment: nobody else decides it meanwhile.
-    insert into public.workload_notifications (
-        tenant, job_id, reason, work_state, attempt, lease_token, leased_until, leased_by)
-    select
-        m ->> 'tenant', m ->> 'job_id', 'reconsidered', 'running', 1, nextval('public.lease_tokens'),
-        moment + interval '1 minute', 'flexibility'
-    from jsonb_array_elements(moves) as m
-    order by m ->> 'job_id', m ->> 'tenant';
     insert into public.flexibility_moves (
         event_id, tenant, job_id, unit_id, from_dc_id, from_starts_at, to_dc_id, to_starts_at, it_power_kw, keep_gbp, delta_gbp,
         freed_mwh, notification_id)
@@ -710,22 +672,10 @@ begin
         tenant text, job_id text, unit_id text, from_dc_id text, from_starts_at timestamptz, to_dc_id text,
         to_starts_at timestamptz, it_power_kw numeric, keep_gbp numeric, delta_gbp numeric, freed_mwh numeric[])
     join public.workload_notifications n on (n.tenant, n.job_id) = (m.tenant, m.job_id) and n.work_state = 'running';
-    results := public.publish_decisions(
-        p_step ->> 'agent_id', p_step -> 'grid', (
-            select jsonb_agg(
-                m -> 'record' || jsonb_build_object('notification_id', n.notification_id, 'lease_token', n.lease_token)
-                order by m ->> 'job_id', m ->> 'tenant')
-            from jsonb_array_elements(moves) as m
-            join public.workload_notifications n
-                on (n.tenant, n.job_id) = (m ->> 'tenant', m ->> 'job_id') and n.work_state = 'running'),
-        false, p_step ->> 'grid_version') -> 'results';
-    if exists (select from json_array_elements(results) as one where one ->> 'state' <> 'published') then
-        raise exception 'not all that was to move could' using errcode = 'PYF01';
-    end if;
-    perform pg_notify('capacity_bookings', '');
+    perform public.publish_moves(moves, p_step ->> 'agent_id', p_step -> 'grid', p_step ->> 'grid_version');
     return true;
 exception
-    when sqlstate 'PYF01' then
+    when sqlstate 'PYM01' then
         return false; -- and nothing of the above has happened
 end
 $$;
