@@ -290,6 +290,17 @@ def test_two_tenants_with_jobs_of_one_name_both_give_way_for_one_event(postgres:
     check_capacity(postgres)
 
 
+def test_an_operator_that_has_no_data_centre_is_told_why_nothing_is_offered(postgres: PostgresDatabase) -> None:
+    make_operators(postgres)
+    store_world(postgres, data_centres=0)
+    store_data_centres(postgres, [data_centre(1, operator=B)])
+    book_movable(postgres, operator=A)
+    event = announced(postgres, tenant=A)
+    carry_on(postgres, NOW)
+    told = life_of(postgres, event)["event"]["state_reason"]
+    assert told == "No data centre of its owner's can give way in its half-hours."
+
+
 def test_what_has_changed_since_it_was_looked_at_moves_nothing(world: PostgresDatabase) -> None:
     event = announced(world)
     steps, events = stepper(world)
