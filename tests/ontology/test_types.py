@@ -56,13 +56,12 @@ WITHOUT_FOREIGN_KEY = {("capacity_bookings", ("flexibility_event_id",), "flexibi
 PLANNED = {
     "workload_list": ["plan_cache_mode=force_custom_plan"],
     "decision_list": ["plan_cache_mode=force_custom_plan"],
-    "call_as": ["request.jwt.claims="],
     "publish_decisions": [
         "plan_cache_mode=force_generic_plan",
         *("enable_seqscan=off", "enable_hashjoin=off", "enable_mergejoin=off"),
     ],
 }
-"""What functions set beside their search path, in its order: how they are planned, and what ends with them."""
+"""What functions set beside their search path, in its order: how they are planned."""
 
 object_types = pytest.mark.parametrize("object_type", OBJECT_TYPES.values(), ids=OBJECT_TYPES)
 

@@ -135,7 +135,8 @@ $$;
 -- "role": optional, can only lower the membership's}, "request_id", "credential_id": optional, for the audit log}.
 -- p_arguments by name; a tenant's own version of a function (schema "tenant") comes before the public one. The answer is
 -- the function's. Works wherever the session's user may become pylon_tenant: SET ROLE looks at the session's user, and
--- what runs as pylon_tenant may not call this again. The claims are a setting of the function, so that they end with it.
+-- what runs as pylon_tenant may not call this again. Claims and role are put back at the end, by hand: only a superuser may
+-- make request.jwt.claims a setting of a function, and on Supabase nobody is one.
 --
 -- Written for few steps, as each begins anew in every transaction: assignments, which are no queries as "perform" is.
 --
@@ -145,10 +146,10 @@ create or replace function public.call_as(p_claims jsonb, p_function text, p_arg
 returns json
 language plpgsql
 set search_path = ''
-set "request.jwt.claims" = ''
 as $$
 declare
     role_before constant text := current_setting('role');
+    claims_before constant text := coalesce(current_setting('request.jwt.claims', true), '');
     opened record;
     set_to text;
     answer json;
@@ -179,6 +180,7 @@ begin
     using p_arguments;
 
     set_to := set_config('role', role_before, true);
+    set_to := set_config('request.jwt.claims', claims_before, true);
     return answer;
 end
 $$;
