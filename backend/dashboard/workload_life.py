@@ -132,5 +132,5 @@ def _account(step: LifeStep) -> tuple[str, ...]:
     came = f"{kilowatt_hours(step.energy_kwh)}, {grams(step.carbon_gco2)} CO₂, {pounds(step.cost_gbp)}"
     beside = ""
     if step.run_now_carbon_gco2 is not None or step.run_now_cost_gbp is not None:
-        beside = f"run at once: {grams(step.run_now_carbon_gco2)} CO₂, {pounds(step.run_now_cost_gbp)}"
+        beside = f"without a decision: {grams(step.run_now_carbon_gco2)} CO₂, {pounds(step.run_now_cost_gbp)}"
     return (came, beside, "" if step.is_final else "its figures may still be revised")
