@@ -117,7 +117,7 @@ def test_a_workload_becomes_a_decision_that_a_provider_sees_and_acknowledges(dat
         with SseReader(port_of(gateway)) as idle:
             assert gateway.end(signal.SIGINT) == 0
             idle.wait_until(lambda: idle.ended)
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 25  # it would be killed after 30
         states = database.select("agent_states", order=OrderBy(("state_id",)))
         assert states[-1]["state"] == "STOPPED"
         database.close()

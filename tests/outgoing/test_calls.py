@@ -90,7 +90,7 @@ def test_a_name_that_is_looked_up_for_ever_is_given_up(caller: Caller, monkeypat
     began = time.monotonic()
     with pytest.raises(CallTimedOut):
         get(caller, "http://slow.example/")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25  # the name is found after 30
     released.set()
 
 

@@ -223,7 +223,7 @@ def test_a_model_that_hangs_is_given_up_after_the_timeout(server: ModelServer, a
     judge = a_judge(request_timeout_s=0.3, decision_budget_s=0.8)
     began = time.monotonic()
     assert "did not answer within" in str(failure(judge))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 25  # the model answers after 30
 
 
 def test_a_model_that_hangs_is_not_asked_again_for_the_same_decision(
@@ -237,7 +237,7 @@ def test_a_model_that_hangs_is_not_asked_again_for_the_same_decision(
 def test_a_model_that_hangs_at_every_second_question_is_left_alone(server: ModelServer, a_judge: JudgeMaker) -> None:
     for _ in range(3):
         server.replies(good, Reply(wait_s=30))
-    judge = a_judge(request_timeout_s=0.5)
+    judge = a_judge(request_timeout_s=1.5)  # a good answer must come within it on a busy machine too
     for _ in range(3):
         judge.judge(a_question())
         failure(judge)
@@ -291,7 +291,7 @@ def test_stopping_ends_the_wait_between_tries(server: ModelServer, a_judge: Judg
     threading.Timer(0.2, judge.stop).start()
     began = time.monotonic()
     assert "stopping" in str(failure(judge))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15  # it would wait for 20
 
 
 def test_many_threads_share_one_judge(server: ModelServer, a_judge: JudgeMaker) -> None:

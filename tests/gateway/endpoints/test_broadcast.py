@@ -190,7 +190,7 @@ def test_a_slow_client_is_dropped_while_the_others_are_served(postgres: Postgres
                 append(conninfo, 10, size=100_000)
                 began = time.monotonic()
                 reader.wait_for(10 * batch)
-                assert time.monotonic() - began < 10
+                assert time.monotonic() - began < 25  # the slow one is waited for for 30
             assert reader.ids == list(range(1, 101))
             received = _read_to_the_end(slow)
         last = int(received.rpartition(b"\nid: ")[2].partition(b"\n")[0])
