@@ -33,23 +33,29 @@ def server() -> Iterator[RunnerServer]:
 
 
 @dataclass(frozen=True)
-class GivenValues:
-    """A server whose one runner has the templates `print`, of any value, and `touch`, of a word; its folder."""
+class OneRunner:
+    """A server whose one runner has several templates, and its folder."""
 
     server: RunnerServer
     folder: Path
 
 
 @pytest.fixture(scope="module")
-def given_values(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GivenValues]:
-    """One for all tests of what a command is given."""
-    folder = tmp_path_factory.mktemp("given")
+def one_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneRunner]:
+    """For all tests of one command each, of which nothing is left: `print` takes any value, `touch` a word."""
+    folder = tmp_path_factory.mktemp("one")
+    program = folder / "program"
+    program.write_text("#!/nowhere/at/all\n")
+    program.chmod(0o700)
     templates = {
+        "fail": shell("echo no such file; exit 3"),
+        "die": shell("kill -KILL $$"),
+        "broken": {"command": [str(program)], "power_kw": 1.0, "limits": {"longest_s": 10}},
         "print": shell('printf %s "$PYLON_PARAM_NAME"', parameters={"name": {"pattern": "(?s).*"}}),
         "touch": shell(f"touch {folder / 'ran'}", parameters={"name": {"pattern": r"[\w\d]+"}}),
     }
     with runner_server() as server, running(write_configuration(folder, server.url, templates)):
-        yield GivenValues(server, folder)
+        yield OneRunner(server, folder)
 
 
 def line_count(file: Path) -> int:
@@ -81,32 +87,19 @@ def test_what_is_reported_is_forgotten(server: RunnerServer, tmp_path: Path) -> 
         eventually(lambda: not list((tmp_path / "state" / "runs").iterdir()))
 
 
-def test_an_exit_status_is_reported(server: RunnerServer, tmp_path: Path) -> None:
-    file = write_configuration(tmp_path, server.url, {"fail": shell("echo no such file; exit 3")})
-    run_id = server.offer("fail")
-    with running(file):
-        outcome = server.outcome(run_id)
+def test_an_exit_status_is_reported(one_runner: OneRunner) -> None:
+    outcome = one_runner.server.outcome(one_runner.server.offer("fail"))
     assert (outcome["ended"], outcome["exit_status"]) == ("exited", 3)
     assert outcome["output_tail"] == "no such file\n"
 
 
-def test_a_command_that_is_killed_is_reported_with_its_signal(server: RunnerServer, tmp_path: Path) -> None:
-    file = write_configuration(tmp_path, server.url, {"die": shell("kill -KILL $$")})
-    run_id = server.offer("die")
-    with running(file):
-        outcome = server.outcome(run_id)
+def test_a_command_that_is_killed_is_reported_with_its_signal(one_runner: OneRunner) -> None:
+    outcome = one_runner.server.outcome(one_runner.server.offer("die"))
     assert (outcome["ended"], outcome["signal"], outcome["exit_status"]) == ("signalled", signal.SIGKILL, None)
 
 
-def test_a_program_that_cannot_be_started_is_reported(server: RunnerServer, tmp_path: Path) -> None:
-    program = tmp_path / "program"
-    program.write_text("#!/nowhere/at/all\n")
-    program.chmod(0o700)
-    template = {"command": [str(program)], "power_kw": 1.0, "limits": {"longest_s": 10}}
-    file = write_configuration(tmp_path, server.url, {"broken": template})
-    run_id = server.offer("broken")
-    with running(file):
-        outcome = server.outcome(run_id)
+def test_a_program_that_cannot_be_started_is_reported(one_runner: OneRunner) -> None:
+    outcome = one_runner.server.outcome(one_runner.server.offer("broken"))
     assert outcome["ended"] == "not_started"
     assert "could not be started: No such file or directory" in outcome["reason"]
 
@@ -358,11 +351,11 @@ def test_a_run_goes_on_while_the_server_is_gone_and_is_reported_afterwards(
         "LD_PRELOAD=/evil.so",
     ],
 )
-def test_a_value_reaches_the_command_as_it_is_and_as_nothing_else(given_values: GivenValues, value: str) -> None:
-    given = value.format(folder=given_values.folder)
-    run_id = given_values.server.offer("print", {"name": given})
-    assert given_values.server.outcome(run_id)["output_tail"] == given
-    assert not (given_values.folder / "broken").exists()
+def test_a_value_reaches_the_command_as_it_is_and_as_nothing_else(one_runner: OneRunner, value: str) -> None:
+    given = value.format(folder=one_runner.folder)
+    run_id = one_runner.server.offer("print", {"name": given})
+    assert one_runner.server.outcome(run_id)["output_tail"] == given
+    assert not (one_runner.folder / "broken").exists()
 
 
 @pytest.mark.parametrize(
@@ -381,15 +374,15 @@ def test_a_value_reaches_the_command_as_it_is_and_as_nothing_else(given_values: 
     ],
 )
 def test_what_a_template_does_not_take_is_given_back(
-    given_values: GivenValues, parameters: dict[str, str], why: str
+    one_runner: OneRunner, parameters: dict[str, str], why: str
 ) -> None:
-    run_id = given_values.server.offer("touch", parameters)
-    given_values.server.wait_for(lambda: given_values.server.runs[run_id].given_back)
-    given = given_values.server.runs[run_id].given_back
+    run_id = one_runner.server.offer("touch", parameters)
+    one_runner.server.wait_for(lambda: one_runner.server.runs[run_id].given_back)
+    given = one_runner.server.runs[run_id].given_back
     assert given is not None
     assert why in given["reason"]
     assert given["final"] is True
-    assert not (given_values.folder / "ran").exists()
+    assert not (one_runner.folder / "ran").exists()
 
 
 def test_a_command_sees_a_clean_environment(server: RunnerServer, tmp_path: Path) -> None:
