@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 from uuid import UUID
@@ -53,6 +54,7 @@ UNSHOWN_COLUMNS = {
 WITHOUT_FOREIGN_KEY = {("capacity_bookings", ("flexibility_event_id",), "flexibility_events")}
 """Links to what is made after the table, and is never deleted."""
 
+# What functions set beside their search path, in its order: how they are planned.
 PLANNED = {
     "workload_list": ["plan_cache_mode=force_custom_plan"],
     "decision_list": ["plan_cache_mode=force_custom_plan"],
@@ -61,7 +63,8 @@ PLANNED = {
         *("enable_seqscan=off", "enable_hashjoin=off", "enable_mergejoin=off"),
     ],
 }
-"""What functions set beside their search path, in its order: how they are planned."""
+BY_INDEX = ["enable_seqscan=off", "enable_bitmapscan=off", "enable_sort=off"]
+"""How the claims of queues are planned."""
 
 object_types = pytest.mark.parametrize("object_type", OBJECT_TYPES.values(), ids=OBJECT_TYPES)
 
@@ -269,7 +272,8 @@ def test_no_function_is_for_everyone_and_each_has_a_search_path(catalogue: Catal
     )
     assert len(functions) > 30
     for function in functions:
-        planned = PLANNED.get(function["name"].partition("(")[0], [])
+        name = function["name"].partition("(")[0]
+        planned = BY_INDEX if re.fullmatch(r"queue_\w+_claim", name) else PLANNED.get(name, [])
         assert function["proconfig"] == ['search_path=""', *planned], function["name"]
         allowed = {who for who in ("anon", "authenticated", "service", "everyone") if function[who]}
         assert allowed == {"service"}, function["name"]
