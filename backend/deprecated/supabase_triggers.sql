@@ -3778,6 +3778,7 @@ create or replace function public.claim_notifications(
 returns json
 language plpgsql
 set search_path = ''
+set plan_cache_mode = 'force_generic_plan' -- found by keys alone: planning anew would take longer than the claim
 as $$
 declare
     moment timestamptz := clock_timestamp();
@@ -4221,6 +4222,7 @@ returns json
 language plpgsql -- which plans it once a session, and not once a call
 volatile
 set search_path = ''
+set plan_cache_mode = 'force_generic_plan'
 as $$
 begin
     return (
@@ -4489,15 +4491,18 @@ $$;
 -- brought up to date. A decision that places its workload may carry "booking": {starts_at, ends_at, it_power_kw, run_now}:
 -- its power is taken in this transaction, one decision after the other in the order given. One without comes from a program
 -- that books nothing: what it takes is read from its output. Answers {"results": [{notification_id, job_id, state,
--- sequence}…]}; state is published, unchanged, already (a repeated call), fenced (the lease was lost: nothing is stored),
+-- sequence}…], "grid_digest": of the grid, where something was published}; state is published, unchanged, already (a repeated call), fenced (the lease was lost: nothing is stored),
 -- withdrawn (the workload no longer waits, or has its place: closed without a decision) or displaced (its power has gone
 -- meanwhile: nothing is stored, and the notification can be claimed again at once, uncounted). A program that books nothing
 -- knows no displaced: it is told fenced, and the notification waits for a minute.
 -- p_grid_version: the version of that grid, as it was read. Where the database holds another one by now, nothing is stored,
 -- the leases stay, and the state is outdated: the decisions are to be made again. Without it nobody looks.
+-- p_grid_digest: what an earlier call with this grid answered as "grid_digest". Then p_grid needs to hold no more than as_of: a
+-- grid is a hundred times as long as a decision. Where no grid of this digest is stored nothing is done, and "results" is null:
+-- call again with the grid.
 create or replace function public.publish_decisions(
     p_agent_id text, p_grid jsonb, p_decisions jsonb, p_skip_unchanged boolean default false,
-    p_grid_version text default null)
+    p_grid_version text default null, p_grid_digest text default null)
 returns json
 language plpgsql
 set search_path = ''
@@ -4517,14 +4522,20 @@ declare
     asked jsonb;
     displaced bigint[] := '{}';
     displaced_unaware bigint[] := '{}';
-    shared_grid jsonb := p_grid - 'as_of';
-    shared_digest text := encode(sha256(convert_to(shared_grid::text, 'UTF8')), 'hex');
+    shared_grid jsonb; -- null where it is stored already
+    shared_digest text := p_grid_digest;
     own_moment jsonb := case when p_grid ? 'as_of' then jsonb_build_object('as_of', p_grid -> 'as_of') else '{}' end;
     head bigint;
     everybodys_head bigint;
     tenant_heads jsonb;
     results json;
 begin
+    if p_grid_digest is null then
+        shared_grid := p_grid - 'as_of';
+        shared_digest := encode(sha256(convert_to(shared_grid::text, 'UTF8')), 'hex');
+    elsif not exists (select from public.decision_grids g where g.digest = p_grid_digest) then
+        return json_build_object('results', null, 'grid_digest', null);
+    end if;
     -- The data centres first, as whoever takes power: two transactions take their locks in one order.
     perform from public.data_centres d
     where d.dc_id in (
@@ -4631,8 +4642,10 @@ begin
     end if;
 
     if cardinality(publishable) > 0 then
-        insert into public.decision_grids (digest, grid) values (shared_digest, shared_grid)
-        on conflict (digest) do nothing;
+        if shared_grid is not null then
+            insert into public.decision_grids (digest, grid) values (shared_digest, shared_grid)
+            on conflict (digest) do nothing;
+        end if;
 
         -- One publisher at a time from here to its commit, so that numbers have no gap and a reader never sees a
         -- higher one before a lower. Read in a statement of its own, which sees what the one before committed.
@@ -4757,7 +4770,9 @@ begin
     from jsonb_to_recordset(p_decisions) as d (notification_id bigint, lease_token bigint)
     left join public.workload_notifications n on n.notification_id = d.notification_id
     left join public.orchestration_decisions o on o.notification_id = d.notification_id;
-    return json_build_object('results', results);
+    -- Told to whoever has stored it: one that published nothing has not.
+    return json_build_object(
+        'results', results, 'grid_digest', case when cardinality(publishable) > 0 then shared_digest end);
 end
 $$;
 
@@ -13621,7 +13636,7 @@ $access$;
 
 update public.schema_version
 set applied_at = now(), program = coalesce(nullif(current_setting('pylon.program', true), ''), 'pasted'),
-    fingerprint = '166d881e0519f0fd'
+    fingerprint = '9b2f358c584a436e'
 where version = 22;
 
 -- A program of version 1 knows its schema by this comment, and leaves a database alone that bears it: started beside

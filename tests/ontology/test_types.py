@@ -13,6 +13,7 @@ import requests
 from psycopg.rows import dict_row
 
 from database.embedded import EmbeddedPostgres
+from database.queues import QUEUES
 from new_database import new_database
 from ontology.types import LINK_TYPES, OBJECT_TYPES, LinkType, Moment, ObjectType, RegionId, parse_key, parse_property
 from postgrest_server import PostgrestServer
@@ -58,6 +59,12 @@ WITHOUT_FOREIGN_KEY = {("capacity_bookings", ("flexibility_event_id",), "flexibi
 PLANNED = {
     "workload_list": ["plan_cache_mode=force_custom_plan"],
     "decision_list": ["plan_cache_mode=force_custom_plan"],
+    "claim_notifications": ["plan_cache_mode=force_generic_plan"],
+    "decision_contexts": ["plan_cache_mode=force_generic_plan"],
+    **{
+        f"queue_{queue.name}_claim": ["enable_seqscan=off", "enable_bitmapscan=off", "enable_sort=off"]
+        for queue in QUEUES
+    },
     "publish_decisions": [
         "plan_cache_mode=force_generic_plan",
         *("enable_seqscan=off", "enable_hashjoin=off", "enable_mergejoin=off"),

@@ -272,6 +272,14 @@ class ContextBatch:
             self._capacity = less(self._capacity, dc_id, starts_at, ends_at, it_power_kw)
 
 
+@dataclass(frozen=True)
+class _StoredGrid:
+    """A grid that is stored with the decisions made on it: it is named from then on, and not sent again."""
+
+    version: str
+    digest: str
+
+
 class WorkQueue:
     """The queue as one gateway sees it. Safe to use from many threads."""
 
@@ -280,6 +288,7 @@ class WorkQueue:
         self._agent_id = agent_id
         self._lease_seconds = float(lease_seconds)
         self._grid: KnownGrid | None = None
+        self._stored_grid: _StoredGrid | None = None
 
     def claim(self, limit: int) -> Claims:
         """Take up to `limit` notifications that are due, oldest first, lost leases included."""
@@ -355,7 +364,8 @@ class WorkQueue:
     ) -> tuple[PublishResult, ...]:
         """Store and announce decisions made on one grid, in one transaction; repeating it changes nothing.
 
-        With the grid's version they are stored only while the database holds no newer one.
+        With the grid's version they are stored only while the database holds no newer one, and the grid itself is
+        sent only the first time.
         """
         arguments = {
             "p_agent_id": self._agent_id,
@@ -364,7 +374,14 @@ class WorkQueue:
             "p_skip_unchanged": True,
             "p_grid_version": grid_version,
         }
-        answer = self._database.call("publish_decisions", arguments, repeatable=True)
+        stored, answer = self._stored_grid, None
+        if stored is not None and stored.version == grid_version:
+            by_name = {"p_grid": {"as_of": grid["as_of"]}, "p_grid_digest": stored.digest}
+            answer = self._database.call("publish_decisions", arguments | by_name, repeatable=True)
+        if answer is None or answer["results"] is None:  # or the database has been replaced by one without it
+            answer = self._database.call("publish_decisions", arguments, repeatable=True)
+            if grid_version is not None and answer["grid_digest"] is not None:
+                self._stored_grid = _StoredGrid(grid_version, answer["grid_digest"])
         return tuple(PublishResult.model_validate(result) for result in answer["results"])
 
     def fail(self, lease: Lease, error: str) -> FailureResult:

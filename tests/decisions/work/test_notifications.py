@@ -718,6 +718,43 @@ def test_what_was_decided_on_an_older_grid_is_not_published_while_somebody_looks
     assert states(late, queue.contexts([], NOW).grid_version) == [PublishState.PUBLISHED]
 
 
+def test_a_grid_is_sent_once_and_named_from_then_on(
+    postgres: PostgresDatabase, conninfo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_world(postgres, data_centres=2)
+    submit_jobs(postgres, 3)
+    queue = queue_of(postgres)
+    claims = queue.claim(3).claimed
+    batch = queue.contexts([claim.job for claim in claims], NOW)
+    sent: list[Row] = []
+    call = postgres.call
+
+    def noting(function: str, arguments: Row, **options: Any) -> Any:
+        sent.append(arguments["p_grid"])
+        return call(function, arguments, **options)
+
+    monkeypatch.setattr(postgres, "call", noting)
+
+    def publish(claim: Claim) -> None:
+        (result,) = queue.publish(batch.grid, [record(claim)], grid_version=batch.grid_version)
+        assert result.state is PublishState.PUBLISHED
+
+    publish(claims[0])
+    publish(claims[1])
+    named = {"as_of": batch.grid["as_of"]}
+    assert sent == [batch.grid, named]
+    # The database is replaced by one that has not heard of it: then it is told the whole of it once more.
+    with psycopg.connect(conninfo, autocommit=True) as owner:
+        owner.execute("alter table decision_grids disable trigger user")
+        owner.execute("delete from decision_grids")
+        owner.execute("alter table decision_grids enable always trigger refuse_row_change")
+    publish(claims[2])
+    assert sent[2:] == [named, batch.grid]
+    rows = decisions(postgres)
+    assert len({row["grid_digest"] for row in rows}) == 1
+    assert all(row["context"]["national"] == batch.grid["national"] for row in rows)
+
+
 NUMBERS = {"sequence": None, "fallback_reason": '"_metadata":{"sequence":null'}
 
 

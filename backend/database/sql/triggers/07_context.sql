@@ -23,6 +23,7 @@ returns json
 language plpgsql -- which plans it once a session, and not once a call
 volatile
 set search_path = ''
+set plan_cache_mode = 'force_generic_plan'
 as $$
 begin
     return (
