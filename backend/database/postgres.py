@@ -46,6 +46,7 @@ _IN_UTC = sql.SQL("set_config('timezone', 'UTC', true)")
 # What a unix socket says to whoever comes when as many wait already as may.
 _TOO_MANY_KNOCK = os.strerror(errno.EAGAIN)
 _REPEAT_AFTER_S = (0.1, 0.5, 2.0)
+_SHORT_BYTES = 4096
 _OPERATORS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
@@ -422,11 +423,13 @@ class _DocumentDumper(Dumper):
 psycopg.adapters.register_dumper(_Document, _DocumentDumper)
 
 
-def _dumps(value: Any) -> _Document:
+def _dumps(value: Any) -> _Document | str:
     try:
-        return _Document(orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME))
+        text = orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME)
     except orjson.JSONEncodeError as error:
         raise RowRefused(f"this cannot be stored as JSON: {error}") from error
+    # To copy a short one costs less than to find the dumper, which psycopg does anew for each statement.
+    return text.decode() if len(text) <= _SHORT_BYTES else _Document(text)
 
 
 def _plain(value: Any) -> Any:
