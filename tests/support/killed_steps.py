@@ -18,11 +18,11 @@ def ask(told: str) -> None:
     sys.stdin.readline()
 
 
-def run_until_killed(program: str, conninfo: str, now: datetime, line: str) -> None:
-    """Run a program of this folder, `program CONNINFO NOW`, and kill it where it writes the line."""
+def run_until_killed(program: str, conninfo: str, now: datetime, line: str, *further: str) -> None:
+    """Run a program of this folder, `program CONNINFO NOW FURTHER…`, and kill it where it writes the line."""
     paths = os.pathsep.join(path for path in sys.path if path)
     process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).resolve().parent / program), conninfo, rfc3339(now)],
+        [sys.executable, str(Path(__file__).resolve().parent / program), conninfo, rfc3339(now), *further],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

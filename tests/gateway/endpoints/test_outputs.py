@@ -123,7 +123,7 @@ def test_every_answer_has_the_bytes_that_were_stored_with_their_keys_in_order(
 
 
 def as_version_1_did(record: DecisionRecord) -> Row:
-    row: Row = {name: value for name, value in record.__dict__.items() if name != "lease"}
+    row: Row = {name: value for name, value in record.__dict__.items() if name not in {"lease", "options"}}
     return row | {"notification_id": record.lease.notification_id, "lease_token": record.lease.token}
 
 
