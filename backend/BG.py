@@ -24,6 +24,7 @@ from beckn.network.settings import NetworkSettings, load_network_settings
 from beckn.network.subscribers import Role, SubscriptionRefused
 from clock import utc_now
 from database.callers import CallersCalls
+from database.data_disk import data_disk_troubles
 from database.errors import DatabaseError
 from database.interface import Database
 from database.opening import open_database, open_gate
@@ -115,7 +116,7 @@ def create_app(
             deciding(),
             streams,
             network=None if network is None else network.settings,
-            network_troubles=[] if network is None else network.gateway.troubles(),
+            troubles=[*data_disk_troubles(settings), *([] if network is None else network.gateway.troubles())],
             now=clock(),
             version=VERSION,
         )

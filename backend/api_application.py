@@ -49,6 +49,7 @@ from clock import utc_now
 from dashboard.registration import FORM_ENDPOINTS, add_dashboard, stand_before_guard
 from dashboard.shared_pages import SharedPages
 from database.callers import CallersCalls, CallersDatabase
+from database.data_disk import data_disk_troubles
 from database.interface import Database
 from database.opening import open_database, open_gate
 from decisions.work.place_pricing import PlacePricing
@@ -132,10 +133,13 @@ def create_app(
             lambda: _scheduler_state(schedule),
             interval=interval,
             troubles=lambda: [
-                trouble
-                for part in (schedule, executor, silent_runs, flexibility, pricing, coordinator, webhooks, access)
-                if part is not None
-                for trouble in part.troubles()
+                *data_disk_troubles(settings),
+                *(
+                    trouble
+                    for part in (schedule, executor, silent_runs, flexibility, pricing, coordinator, webhooks, access)
+                    if part is not None
+                    for trouble in part.troubles()
+                ),
             ],
         )
     )

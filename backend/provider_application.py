@@ -26,6 +26,7 @@ from beckn.provider.order_limits import BuyerLimits
 from beckn.provider.order_runs import executor_of_orders
 from beckn.provider.service import provider_service_endpoints
 from clock import utc_now
+from database.data_disk import data_disk_troubles
 from database.interface import Database
 from database.opening import open_database
 from queueing.process_name import process_name
@@ -104,7 +105,11 @@ class ProviderPlatform:
             own_names=[network.bpp_host, own.url],
             allowed_origins=settings.allowed_origins,
         )
-        self.app.register_api(provider_service_endpoints(database, network, clock, self.troubles))
+        self.app.register_api(
+            provider_service_endpoints(
+                database, network, clock, lambda: [*data_disk_troubles(settings), *self.troubles()]
+            )
+        )
         self.app.register_api(provider_endpoints(participant, clock, self.workers.wake))
         queues = DatabaseFigures(lambda: network_figures(network_health(database, network)))
         self.access.guard(self.app)

@@ -30,6 +30,9 @@ REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10
 ROUTE = "pylon.route"
 OTHER_ROUTE = "other"
 """Where no endpoint was found: what strangers ask for is no label."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER_METHOD = "OTHER"
+"""Any other method: strangers invent them, and each label would be kept for ever."""
 
 
 class DatabaseFigures(Collector):
@@ -112,7 +115,8 @@ class _TimedRequests:
 
         answer = self._application(environ, start)
         if statuses:
-            labels = environ["REQUEST_METHOD"], self._route_of(environ), statuses[-1]
+            method = environ["REQUEST_METHOD"]
+            labels = method if method in METHODS else OTHER_METHOD, self._route_of(environ), statuses[-1]
             self._seconds.labels(*labels).observe(time.perf_counter() - began)
         return answer
 

@@ -81,6 +81,14 @@ def test_a_database_that_takes_no_writes_is_not_ok(postgres: PostgresDatabase, c
         assert "takes no writes" in found.json()["reasons"][0]
 
 
+def test_a_disk_that_is_nearly_full_is_not_ok(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api_application.data_disk_troubles", lambda _: ["the disk has 3 MB left"])
+    store_grid(postgres, NOW)
+    with served(create_app(postgres, load_settings({}), clock=lambda: NOW)) as api:
+        found = api.get("/health").json()
+        assert (found["state"], found["reasons"]) == ("degraded", ["the disk has 3 MB left"])
+
+
 def test_a_database_that_is_away_is_503_and_the_rest_goes_on() -> None:
     away = SupabaseDatabase("http://127.0.0.1:9", "a-key")
     with served(create_app(away, load_settings({}), clock=lambda: NOW)) as api:

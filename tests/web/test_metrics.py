@@ -64,6 +64,14 @@ def test_requests_are_counted_by_endpoint_and_not_by_what_strangers_ask_for() ->
     assert figures["process_resident_memory_bytes"][()] > 0
 
 
+def test_methods_that_strangers_invent_are_counted_together() -> None:
+    with server() as client:
+        for method in ("BREW", "PROPFIND", "X" * 32):
+            assert client.request(method, "/things/1").status_code == 405
+        figures = figures_of(client)
+    assert figures["pylon_http_request_seconds_count"] == {("OTHER", "/things/<name>", "405"): 3}
+
+
 def test_without_the_database_the_rest_is_told() -> None:
     def away() -> Iterator[Metric]:
         yield gauge("pylon_something", "", 1)

@@ -73,7 +73,7 @@ def read_gateway_health(
     streams: StreamState,
     *,
     network: NetworkSettings | None,
-    network_troubles: Sequence[str] = (),
+    troubles: Sequence[str] = (),
     now: datetime,
     version: str,
 ) -> GatewayHealth:
@@ -81,7 +81,7 @@ def read_gateway_health(
 
     Args:
         network: the Beckn network's settings, if the gateway has joined it.
-        network_troubles: what is wrong with the gateway's threads for that network.
+        troubles: what else is wrong, as with the gateway's threads for that network.
 
     Raises:
         DatabaseError: the database does not answer.
@@ -105,7 +105,7 @@ def read_gateway_health(
         *([] if streams.following or streams.troubles else ["the event log cannot be read: streams get no events"]),
         *(_network_reasons(joined) if joined else []),
         *(overdue(database, None, now).reasons() if joined else []),
-        *network_troubles,
+        *troubles,
     ]
     state: Literal["ok", "degraded", "stopped"] = "degraded" if reasons else "ok"
     return GatewayHealth(

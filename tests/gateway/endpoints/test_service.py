@@ -164,6 +164,14 @@ def test_what_keeps_the_deciding_process_from_deciding_is_told(postgres: Postgre
         assert (found["state"], found["reasons"]) == ("degraded", [trouble])
 
 
+def test_a_disk_that_is_nearly_full_is_not_ok(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("BG.data_disk_troubles", lambda _: ["the disk has 3 MB left"])
+    store_world(postgres)
+    with running_gateway(postgres) as gateway:
+        found = gateway.get("/health").json()
+        assert (found["state"], found["reasons"]) == ("degraded", ["the disk has 3 MB left"])
+
+
 @pytest.mark.own_database
 def test_a_database_that_takes_no_writes_is_not_ok(postgres: PostgresDatabase, conninfo: str) -> None:
     store_world(postgres)
