@@ -15,6 +15,9 @@ from vocabulary import StrEnum
 _LOOKUPS = NameLookups()
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
+# RFC 4291: what is outside leads into a site, to this machine, or by a translator to who knows where. Python's lists
+# of what is private lack some of it, and others in each version.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
 class AddressPolicy(StrEnum):
@@ -48,10 +51,16 @@ def check_address(address: str, host: str, reach: AddressPolicy) -> None:
         raise AddressRefused(
             f"{host} is {ip}, which is not this machine: with BECKN_AUTH=off no other machine is called"
         )
-    if reach is AddressPolicy.PUBLIC and (not ip.is_global or ip.is_multicast):
+    if reach is AddressPolicy.PUBLIC and not _is_public(ip):
         raise AddressRefused(
             f"{host} is {ip}, which is private: an operator may allow it with registry.py add --private-address"
         )
+
+
+def _is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if isinstance(ip, ipaddress.IPv6Address) and ip not in _GLOBAL_UNICAST:
+        return False
+    return ip.is_global and not ip.is_multicast
 
 
 def _destination(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
