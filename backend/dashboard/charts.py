@@ -29,9 +29,9 @@ _NARROW_STEP_HOURS, _WIDE_STEP_HOURS = 12, 6
 _ROOM_FOR_WORD = 0.2
 """Of the plot's width."""
 _ROOM_FOR_DAY = timedelta(hours=5)
+"""Within less the half-hours are named, and no day."""
 _ROOM_FOR_DAY_WHEN_NARROW = 0.17
 """Of the plot's width, on a telephone."""
-"""Within less the half-hours are named, and no day."""
 _LONGEST_WITH_HOURS_WHEN_NARROW = timedelta(hours=48)
 
 Values = Sequence[float | None]
@@ -57,11 +57,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a stack: a value for every half-hour, None where it is unknown."""
+    """One layer of a stack: a value for every half-hour, None where it is unknown; level within each if stepped."""
 
     values: Values
     css_class: str
     label: str
+    is_stepped: bool = False
 
 
 @dataclass(frozen=True)
@@ -268,8 +269,9 @@ def _layer(tops: Sequence[list[float] | None], place: int, layer: Layer, scale: 
         for slot in range(first, last):
             top = tops[slot]
             if top is not None:
-                upper.append((10 * slot + 5, scale.inner_y(top[place + 1])))
-                lower.append((10 * slot + 5, scale.inner_y(top[place])))
+                for x in (10 * slot, 10 * slot + 10) if layer.is_stepped else (10 * slot + 5,):
+                    upper.append((x, scale.inner_y(top[place + 1])))
+                    lower.append((x, scale.inner_y(top[place])))
         # Out to the edges of the first and the last half-hour.
         upper = [(10 * first, upper[0][1]), *upper, (10 * last, upper[-1][1])]
         lower = [(10 * first, lower[0][1]), *lower, (10 * last, lower[-1][1])]

@@ -135,11 +135,13 @@ def power_panel(power: CapacityTimeline, axis: TimeAxis) -> Panel:
     """IT power by the half-hour: what others draw, what runs, what is booked, what is free."""
     running = power.running_kw
     booked = [kw - (0.0 if running is None else running[place]) for place, kw in enumerate(power.booked_kw)]
-    layers = [Layer(_mw(power.base_kw), "power-base", "base load")]
+    parts = [(power.base_kw, "power-base", "base load")]
     if running is not None:
-        layers.append(Layer(_mw(running), "power-running", "running"))
-    layers += [Layer(_mw(booked), "power-booked", "booked"), Layer(_mw(power.free_kw), "power-free", "free")]
-    total = Line([power.total_kw / _KW_PER_MW] * power.half_hours, "line-total", "capacity")
+        parts.append((running, "power-running", "running"))
+    parts += [(booked, "power-booked", "booked"), (power.free_kw, "power-free", "free")]
+    # Booked by the half-hour: between two of them it does not rise or fall, it changes.
+    layers = [Layer(_mw(values), css_class, label, is_stepped=True) for values, css_class, label in parts]
+    total = Line([power.total_kw / _KW_PER_MW] * power.half_hours, "line-total", "capacity", is_stepped=True)
     least = min(power.free_kw) / _KW_PER_MW
     sentence = (
         f"IT power of {power.name}: {number(power.free_kw[0] / _KW_PER_MW, 2)} MW free now, "

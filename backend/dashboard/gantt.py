@@ -52,10 +52,10 @@ def draw_gantt(plan: JointPlanAnswer, axis: TimeAxis, centres: dict[str, str]) -
             for begun, ended in axis.nights()
         ),
         *_hours(axis, bottom),
-        *(_row(job, axis, TOP_PX + ROW_PX * place, centres) for place, job in enumerate(jobs)),
         Markup('<line class="now" x1="{0}" x2="{0}" y1="0" y2="{1}"/>').format(
             _per_cent(axis.fraction(axis.now)), bottom
         ),
+        *(_row(job, axis, TOP_PX + ROW_PX * place, centres) for place, job in enumerate(jobs)),
         Markup("</svg>"),
     ]
     return Markup("").join(parts)
@@ -75,14 +75,15 @@ def power_panels(plan: JointPlanAnswer, axis: TimeAxis, centres: dict[str, str])
 
 def _power(site: CapacityAnswer, name: str, axis: TimeAxis) -> Panel:
     used = _cut(site.used_kw, axis)
-    free = Line(_cut(site.free_by_half_hour_kw, axis), "line-total", "free before the plan")
+    free = Line(_cut(site.free_by_half_hour_kw, axis), "line-total", "free before the plan", is_stepped=True)
     most = max(value for value in used if value is not None)
     sentence = (
         f"The plan takes at most {figure(most, 'kW', 1)} in {name}, where {figure(site.free_kw, 'kW', 1)} is free"
     )
     # Beside what is free the plan may be a hair: then the scale is the plan's, and the words say the rest.
     line = free if most > site.free_kw / 20 else None
-    drawn = stacked_area(Chart(axis, "kW", sentence, 70), [Layer(used, "power-running", "the plan")], line=line)
+    layer = Layer(used, "power-running", "the plan", is_stepped=True)
+    drawn = stacked_area(Chart(axis, "kW", sentence, 70), [layer], line=line)
     key = [KeyEntry("the plan", "power-running", is_layer=True)]
     if line is not None:
         key.append(KeyEntry("free before it", "line-total solid"))

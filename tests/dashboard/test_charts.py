@@ -129,6 +129,13 @@ def test_layers_stand_on_one_another() -> None:
     assert {point.split(" ")[1] for point in (wind.get("d") or "")[1:-1].split("L")} == {"0", "600"}
 
 
+def test_what_is_booked_by_the_half_hour_is_drawn_in_steps() -> None:
+    layers = [Layer([0.0, 40.0, 40.0, 0.0, 0.0, 0.0], "power-booked", "booked", is_stepped=True)]
+    (booked,) = of_class(parsed(stacked_area(Chart(AXIS, "kW", "x"), layers, highest=40)), "layer")
+    upper = (booked.get("d") or "")[1:-1].split("L")[:13]
+    assert upper[1:7] == ["0 1000", "10 1000", "10 0", "20 0", "20 0", "30 0"]
+
+
 def test_a_stack_is_hatched_where_nothing_of_it_is_known_and_zero_is_not_unknown() -> None:
     layers = [Layer([None, 0.0, 0.0, 0.0, 0.0, 0.0], "fuel-gas", "gas")]
     drawn = parsed(bars(Chart(AXIS, "kW", "x"), layers))

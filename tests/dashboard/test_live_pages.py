@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
-import psycopg
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from api_application import api_access, create_app
+from closed_database import without_database
 from database.postgres import PostgresDatabase
 from grid_world import NOW, store_world, submit, workload
 from running_gateway import RunningGateway, running_gateway, workers_on
@@ -207,19 +207,6 @@ def test_while_the_database_is_away_what_is_shown_stays_and_a_new_page_says_so(
     page.clock.run_for(6_000)
     expect(page.locator("#away")).to_have_count(0, timeout=30_000)
     expect(other.get_by_role("heading", level=1)).to_have_text("Great Britain's grid, now", timeout=15_000)
-
-
-@contextmanager
-def without_database(conninfo: str) -> Iterator[None]:
-    """The server is there, and lets nobody into this database."""
-    name = psycopg.conninfo.conninfo_to_dict(conninfo)["dbname"]
-    with psycopg.connect(conninfo, dbname="postgres", autocommit=True) as session:
-        session.execute(f"alter database {name} with allow_connections false".encode())
-        session.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
-        try:
-            yield
-        finally:
-            session.execute(f"alter database {name} with allow_connections true".encode())
 
 
 @pytest.mark.thorough

@@ -7,12 +7,14 @@ const LEAST_REST_MS = 2000;
 const LONGEST_REST_MS = 30000;
 // However many pages are open and however much happens, each takes so little of the server's time.
 const REST_FOR_EACH = 100;
+// Nothing else changes while a page is open; a plan or a back-test would be worked out anew for nothing.
+const isLive = document.querySelector("[data-live][id]");
 let waiting = 0;
 let notBefore = 0;
 let underWay = null;
 
 export function refreshSoon(delay = SOON_MS) {
-  waiting ||= setTimeout(refresh, Math.max(delay, notBefore - performance.now()));
+  if (isLive) waiting ||= setTimeout(refresh, Math.max(delay, notBefore - performance.now()));
 }
 
 export function refresh() {
