@@ -48,6 +48,11 @@ class Line(Protocol):
     @property
     def write_s(self) -> float: ...
 
+    @property
+    def is_last(self) -> bool:
+        """Whether no other request may follow: the server is stopping."""
+        ...
+
 
 class HttpAnswer:
     """The answer to one request. `keeps_alive` is whether another request may follow it.
@@ -162,6 +167,7 @@ class HttpAnswer:
             gevent.sleep(0)
 
     def _beginning(self) -> bytes:
+        self.keeps_alive = self.keeps_alive and not self._line.is_last
         return _beginning(
             self._status, self._headers, keeps_alive=self.keeps_alive, minor_version=self._head.minor_version
         )

@@ -137,6 +137,10 @@ class Connection:
     def write_s(self) -> float:
         return self._limits.write_s
 
+    @property
+    def is_last(self) -> bool:
+        return self._server.is_stopping
+
     def begin_stream(self) -> None:
         """The answer that is being given may go on for ever: it is no longer one of the requests in work."""
         self.is_streaming = True
@@ -187,7 +191,7 @@ class Connection:
                 server.ends()
         if self._received:
             gevent.sleep(0)  # more was sent than this request: let others have their turn
-        return answer.keeps_alive
+        return answer.keeps_alive and not server.is_stopping
 
     def _read_head(self, *, is_first: bool) -> RequestHead | None:
         """The next request; None where the client has no more of them."""
