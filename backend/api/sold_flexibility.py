@@ -231,7 +231,7 @@ def _settlement(row: dict[str, Any]) -> Settlement:
     ]
     shares: dict[int | str | None, list[Share]] = defaultdict(list)
     for share in shares_of(row["inputs"], freed):
-        shares[share.workload if share.battery is None else share.battery].append(share)
+        shares[share.giver].append(share)
     return Settlement(
         **{name: value for name, value in row.items() if name not in {"inputs", "moves"}},
         workloads=[_brought(move, shares[number]) for number, move in enumerate(moves)],

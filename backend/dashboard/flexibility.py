@@ -137,7 +137,7 @@ def _brought(life: EventLife) -> dict[int | str | None, Decimal] | None:
     ]
     brought: dict[int | str | None, Decimal] = defaultdict(Decimal)
     for share in shares_of(max(life.settlements, key=lambda run: run.run).inputs, freed):
-        brought[share.workload if share.battery is None else share.battery] += share.received_gbp
+        brought[share.giver] += share.received_gbp
     return brought
 
 

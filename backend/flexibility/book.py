@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from database.interface import Database, Row
 from decisions.scoring.context import DecisionContext
-from decisions.work.notifications import ContextBatch, OwnedJob
+from decisions.work.notifications import ContextBatch
+from decisions.work.placed_work import PlacedWork
 from flexibility.choosing.moves import Booked
 from flexibility.event_model import ClaimedEvent, EventState, StoredEvent
 from flexibility.rules.exact import HOURS
@@ -25,20 +26,10 @@ class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class BookedWork(_Row):
+class BookedWork(PlacedWork):
     """A workload that is placed in an event's half-hours and has not begun."""
 
     booking_id: int
-    operator: str
-    job_id: str
-    dc_id: str
-    starts_at: UtcDatetime
-    ends_at: UtcDatetime
-    it_power_kw: float
-
-    @property
-    def job(self) -> OwnedJob:
-        return OwnedJob(self.operator, self.job_id)
 
     @property
     def place(self) -> Booked:

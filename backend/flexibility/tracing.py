@@ -45,6 +45,11 @@ class Share:
     received_gbp: Decimal
     battery: str | None = None
 
+    @property
+    def giver(self) -> int | str | None:
+        """Whichever of the two it was."""
+        return self.workload if self.battery is None else self.battery
+
 
 def shares_of(inputs: Row, freed: Iterable[Freed]) -> list[Share]:
     """What each brought of one run of a settlement, by half-hour. Together they are what the run received.

@@ -9,40 +9,27 @@ from math import isclose
 from uuid import UUID
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from decisions.scoring.capacity import NOTHING_FREE, counted_kw
-from decisions.scoring.context import Capacity, DataCentre, DecisionContext, FreePowerSteps
+from decisions.scoring.capacity import counted_kw, only_at
+from decisions.scoring.context import DecisionContext
 from decisions.scoring.evaluation import evaluate
 from decisions.scoring.feasibility import finish
 from decisions.scoring.objective import Sites, Terms
 from decisions.scoring.runs import HALF_HOUR_US
 from decisions.scoring.signals import read_signals
-from decisions.work.notifications import ContextBatch, OwnedJob
+from decisions.work.notifications import ContextBatch
+from decisions.work.placed_work import PlacedWork
 from grid.half_hours import HALF_HOUR, half_hour_of
 from negotiation.agents import Figures
 from vocabulary import Urgency
-from workloads.model import UtcDatetime
 
 KW_PER_MW = 1000.0
 
 
-class BookedWork(BaseModel):
+class BookedWork(PlacedWork):
     """A workload that holds power and has not begun."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     booking_key: UUID
-    operator: str
-    job_id: str
-    dc_id: str
-    starts_at: UtcDatetime
-    ends_at: UtcDatetime
-    it_power_kw: float
-
-    @property
-    def job(self) -> OwnedJob:
-        return OwnedJob(self.operator, self.job_id)
 
     @property
     def agent(self) -> tuple[str, str]:
@@ -126,7 +113,7 @@ def _movable(
     if context.task.urgency is Urgency.CRITICAL or centre is None or context.capacity is None:
         return None
     ahead = (starts_at - half_hour_of(context.as_of)) // HALF_HOUR
-    capacity = _with_room(context.capacity, centre, room_kw, starts_at)
+    capacity = only_at(context.capacity, centre.dc_id, starts_at, room_kw.tolist())
     signals = read_signals(context)
     found = evaluate(context.task, context.as_of, signals, Sites.of([centre], signals, capacity), terms)
     is_as_booked = isclose(counted_kw(found.load.it_power_kw), work.it_power_kw, abs_tol=1e-6)
@@ -144,15 +131,3 @@ def _movable(
     if booked not in costs or work.starts_at != starts_at + booked * HALF_HOUR or len(costs) == 1:
         return None
     return MovableWork(work, centre.pue, length, booked, costs)
-
-
-def _with_room(capacity: Capacity, centre: DataCentre, room_kw: Figures, starts_at: datetime) -> Capacity:
-    """The capacity in which this data centre has this room from `starts_at` on, and nothing before it."""
-    first = (starts_at - capacity.start) // HALF_HOUR
-    levels = [(0, 0.0), *((first + place, counted_kw(float(kw))) for place, kw in enumerate(room_kw))]
-    steps: list[tuple[int, float]] = []
-    for at, kw in levels[1:] if first == 0 else levels:
-        if not steps or steps[-1][1] != kw:
-            steps.append((at, kw))
-    free: dict[str, FreePowerSteps] = {**dict.fromkeys(capacity.free_it_kw, NOTHING_FREE), centre.dc_id: tuple(steps)}
-    return capacity.model_copy(update={"free_it_kw": free})

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from database.interface import Database, Row
 from decisions.publishing.schema import Scorer
-from decisions.scoring.capacity import NOTHING_FREE, counted_kw
-from decisions.scoring.context import Capacity, DecisionContext, FreePowerSteps
+from decisions.scoring.capacity import only_at
+from decisions.scoring.context import DecisionContext
 from decisions.scoring.decide import decide
 from decisions.scoring.energy import compute_load
 from decisions.work.notifications import ContextBatch, Lease, OwnedJob
 from decisions.work.record import DecidedWith, record_of
-from grid.half_hours import HALF_HOUR, from_rfc3339
+from grid.half_hours import HALF_HOUR, from_rfc3339, half_hour_of
 from negotiation.book import ClaimedNegotiation, Step
 from vocabulary import Policy
 
@@ -90,15 +90,6 @@ def _on_what_was_awarded(
     capacity = context.capacity
     if capacity is None:
         return context
-    free: dict[str, FreePowerSteps] = dict.fromkeys(capacity.free_it_kw, NOTHING_FREE)
-    free[dc_id] = _only(capacity, starts_at, ends_at, counted_kw(compute_load(context.task).it_power_kw))
-    return context.model_copy(update={"capacity": capacity.model_copy(update={"free_it_kw": free})})
-
-
-def _only(capacity: Capacity, starts_at: datetime, ends_at: datetime, it_power_kw: float) -> FreePowerSteps:
-    first = (starts_at - capacity.start) // HALF_HOUR
-    until = -((capacity.start - ends_at) // HALF_HOUR)
-    steps: Sequence[tuple[int, float]] = [(0, 0.0), (first, it_power_kw), (until, 0.0)]
-    return tuple(
-        (at, kw) for at, kw in steps if at < capacity.half_hours and not (at == 0 and first == 0 and kw == 0)
-    )
+    half_hours = -((half_hour_of(starts_at) - ends_at) // HALF_HOUR)
+    awarded = only_at(capacity, dc_id, starts_at, [compute_load(context.task).it_power_kw] * half_hours)
+    return context.model_copy(update={"capacity": awarded})

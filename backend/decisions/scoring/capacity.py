@@ -89,11 +89,28 @@ def less(capacity: Capacity, dc_id: str, start: datetime, end: datetime, it_powe
     during = [(first, steps[at_first][1]), *(step for step in steps[at_first + 1 : at_after + 1] if step[0] < after)]
     then = [(after, steps[at_after][1]), *steps[at_after + 1 :]] if after <= last else []
     before = steps[: at_first if begins[at_first] == first else at_first + 1]
-    left: list[tuple[int, float]] = []
-    for half_hour, free_kw in (*before, *((each, counted_kw(kw - it_power_kw)) for each, kw in during), *then):
-        if not left or left[-1][1] != free_kw:
-            left.append((half_hour, free_kw))
-    return capacity.model_copy(update={"free_it_kw": {**capacity.free_it_kw, dc_id: tuple(left)}})
+    left = _changes((*before, *((each, counted_kw(kw - it_power_kw)) for each, kw in during), *then))
+    return capacity.model_copy(update={"free_it_kw": {**capacity.free_it_kw, dc_id: left}})
+
+
+def only_at(capacity: Capacity, dc_id: str, starts_at: datetime, free_kw: Sequence[float]) -> Capacity:
+    """A capacity of this alone: what a data centre has free, by half-hour from `starts_at` on."""
+    first = (starts_at - capacity.start) // HALF_HOUR
+    before = [(0, 0.0)] if first > 0 else []
+    has = [(first + place, counted_kw(float(kw))) for place, kw in enumerate(free_kw)]
+    levels = (*before, *has, (first + len(has), 0.0))
+    steps = _changes([level for level in levels if level[0] < capacity.half_hours])
+    others = dict.fromkeys(capacity.free_it_kw, NOTHING_FREE)
+    return capacity.model_copy(update={"free_it_kw": {**others, dc_id: steps}})
+
+
+def _changes(levels: Sequence[tuple[int, float]]) -> FreePowerSteps:
+    """Of levels in their order, those that differ from the one before."""
+    changes: list[tuple[int, float]] = []
+    for half_hour, kw in levels:
+        if not changes or changes[-1][1] != kw:
+            changes.append((half_hour, kw))
+    return tuple(changes)
 
 
 def least_free_kw(capacity: Capacity, dc_id: str, start: datetime, end: datetime) -> float:
